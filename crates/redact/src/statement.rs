@@ -1,0 +1,86 @@
+//! Takes secrets out of a decoded statement.
+
+use std::sync::Arc;
+
+use model::statement::{Outcome, Parameter, Statement, Text, UnknownText, Value};
+
+use crate::{Judgement, WITHHELD_MESSAGE, sql, taint};
+
+/// Which of a statement's values may be kept.
+enum Values {
+    /// The text is harmless: a value goes by its own form.
+    Judge,
+    /// The text is unknown in part: none may be kept.
+    Withhold,
+}
+
+/// See [`crate::statement`].
+pub(crate) fn redact(statement: &mut Statement) {
+    let values = match &mut statement.text {
+        Text::Whole(text) => {
+            if let Judgement::Tainted(kept) = sql(text) {
+                *text = Arc::from(kept);
+                return withhold_rest(statement);
+            }
+            Values::Judge
+        }
+        Text::Truncated { beginning, .. } => {
+            if let Judgement::Tainted(kept) = sql(beginning) {
+                *beginning = Arc::from(kept);
+                return withhold_rest(statement);
+            }
+            Values::Withhold
+        }
+        // No such name: nothing ran, and the message can only quote the name.
+        Text::Unknown(UnknownText::NoSuchName) => Values::Judge,
+        Text::Unknown(
+            UnknownText::PreparedBeforeStart
+            | UnknownText::Lost
+            | UnknownText::TooManyNames
+            | UnknownText::None,
+        ) => {
+            withhold_messages(&mut statement.outcomes, &mut statement.redacted);
+            Values::Withhold
+        }
+    };
+    let withheld = withhold_values(&mut statement.parameters, &values);
+    if withheld {
+        statement.redacted = true;
+        // PostgreSQL quotes values: `invalid input syntax for type integer: "..."`.
+        withhold_messages(&mut statement.outcomes, &mut statement.redacted);
+    }
+}
+
+/// A tainted statement: its text is replaced already.
+fn withhold_rest(statement: &mut Statement) {
+    withhold_values(&mut statement.parameters, &Values::Withhold);
+    withhold_messages(&mut statement.outcomes, &mut statement.redacted);
+    statement.redacted = true;
+}
+
+/// Whether a value was withheld.
+fn withhold_values(parameters: &mut Option<Vec<Parameter>>, values: &Values) -> bool {
+    let mut withheld = false;
+    for parameter in parameters.iter_mut().flatten() {
+        let is_secret = match (values, &parameter.value) {
+            (Values::Withhold, _) => true,
+            (Values::Judge, Value::Readable(value)) => taint::is_secret_value(value),
+            (Values::Judge, Value::Null | Value::Opaque { .. } | Value::Redacted) => false,
+        };
+        if is_secret {
+            parameter.value = Value::Redacted;
+            withheld = true;
+        }
+    }
+    withheld
+}
+
+fn withhold_messages(outcomes: &mut [Outcome], redacted: &mut bool) {
+    for outcome in outcomes {
+        if let Outcome::Failed { message, .. } = outcome {
+            message.clear();
+            message.push_str(WITHHELD_MESSAGE);
+            *redacted = true;
+        }
+    }
+}
