@@ -1,0 +1,13 @@
+//! Plain-data marks for aya's typed maps.
+#![expect(unsafe_code, reason = "aya::Pod is an unsafe marker trait")]
+
+use crate::listener::TcpListener;
+use crate::session::Session;
+use crate::settings::ProbeCounts;
+
+// SAFETY: `repr(C)`, fixed-width integer fields, no padding (size assertions), every bit pattern is valid.
+unsafe impl aya::Pod for TcpListener {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Session {}
+// SAFETY: as above.
+unsafe impl aya::Pod for ProbeCounts {}

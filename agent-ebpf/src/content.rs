@@ -1,0 +1,514 @@
+//! The walk: follows protocol messages through the plaintext of one call and copies only what matters.
+//!
+//! Client messages are copied whole up to a bound, except passwords and COPY data. Of the server's messages
+//! the bodies of rows, row descriptions, COPY data and function results are left out, secrets are cut.
+//! PostgreSQL manual, chapter 55.7 (message formats).
+
+use agent_common::content::{CONTENT_BYTES_MAX, Content, SIDE_CLIENT, Skip};
+use agent_common::session::{
+    CHANNEL_GSS, CHANNEL_PLAIN, CHANNEL_TLS, CHANNEL_UNDECIDED, Direction, PHASE_EITHER, PHASE_GSS_ANSWER, PHASE_LOST,
+    PHASE_MESSAGES, PHASE_STARTUP, PHASE_TLS_ANSWER, RESUME_UNKNOWN, Session,
+};
+use agent_common::settings::counter;
+use agent_common::{Header, kind};
+use aya_ebpf::helpers::generated::{bpf_ktime_get_boot_ns, bpf_loop, bpf_probe_read_user};
+
+use crate::maps::{EVENTS, content_has_room, count, count_loss, settings, wake_flags};
+use crate::read::user;
+
+/// Steps of one call: one per header and one per body piece. A call with more messages loses its tail, counted.
+const STEPS_MAX: u32 = 8192;
+/// Largest message that PostgreSQL accepts (`PQ_LARGE_MESSAGE_LIMIT`, 1 GiB - 1).
+const MESSAGE_BYTES_MAX: u32 = 0x3fff_ffff;
+/// `MAX_STARTUP_PACKET_LENGTH`
+const STARTUP_BYTES_MAX: u32 = 10_000;
+/// 80877103, 80877104, 80877102
+const SSL_REQUEST: u32 = 0x04d2_162f;
+const GSS_REQUEST: u32 = 0x04d2_1630;
+const CANCEL_REQUEST: u32 = 0x04d2_162e;
+/// First byte of a TLS record: handshake, application data, alert.
+const TLS_HANDSHAKE: u8 = 0x16;
+const TLS_DATA: u8 = 0x17;
+const TLS_ALERT: u8 = 0x15;
+/// A run is told before it could outgrow a record.
+const RUN_BYTES_MAX: u32 = CONTENT_BYTES_MAX as u32 - 8;
+
+/// One call's plaintext under way.
+#[repr(C)]
+struct Walk {
+    session: *mut Session,
+    direction: *mut Direction,
+    cookie: u64,
+    at: u64,
+    /// User address of the plaintext.
+    buffer: u64,
+    /// Its length.
+    length: u32,
+    /// Next byte to look at.
+    position: u32,
+    /// First byte of the run that is to be copied.
+    run: u32,
+    side: u32,
+}
+
+/// Walks `length` bytes of plaintext at `buffer` in the current task's memory.
+#[inline(never)]
+pub(crate) fn walk(session: *mut Session, cookie: u64, side: u8, buffer: u64, length: u32) -> u32 {
+    // SAFETY: the pointer comes from the session map.
+    let direction = unsafe {
+        if side == SIDE_CLIENT { &raw mut (*session).client } else { &raw mut (*session).server }
+    };
+    // SAFETY: no arguments.
+    let at = unsafe { bpf_ktime_get_boot_ns() };
+    let mut walk =
+        Walk { session, direction, cookie, at, buffer, length, position: 0, run: 0, side: u32::from(side) };
+    // SAFETY: `step` has the signature that bpf_loop calls; `walk` outlives the call.
+    unsafe {
+        bpf_loop(STEPS_MAX, step as *mut _, (&raw mut walk).cast(), 0);
+        let direction = &mut *walk.direction;
+        if walk.run < walk.position {
+            tell(&mut walk, 0);
+        }
+        if walk.position < walk.length {
+            // Either the channel changed in mid-call (what follows is ciphertext) or there were too many steps.
+            let rest = walk.length - walk.position;
+            if (*walk.session).channel == CHANNEL_TLS || (*walk.session).channel == CHANNEL_GSS {
+                direction.counts.content_bytes += u64::from(walk.position);
+                direction.offset += u64::from(walk.position);
+                return 0;
+            }
+            count(counter::DESYNCHRONISED_BYTES, u64::from(rest));
+            walk.position = walk.length;
+            lose(&mut walk);
+        }
+        direction.counts.content_bytes += u64::from(length);
+        direction.offset += u64::from(length);
+    }
+    0
+}
+
+/// One step of the walk; returns 1 to stop.
+unsafe extern "C" fn step(_index: u32, context: *mut Walk) -> i64 {
+    // SAFETY: bpf_loop passes the context of `walk`.
+    let walk = unsafe { &mut *context };
+    if walk.position >= walk.length {
+        return 1;
+    }
+    // SAFETY: the pointer comes from the session map.
+    let direction = unsafe { &mut *walk.direction };
+    if direction.remaining > 0 {
+        body(walk, direction);
+        return 0;
+    }
+    if walk.position - walk.run > RUN_BYTES_MAX - 8 {
+        tell(walk, 0);
+    }
+    match direction.phase {
+        PHASE_MESSAGES => message_header(walk, direction),
+        PHASE_STARTUP | PHASE_EITHER => startup_header(walk, direction),
+        PHASE_TLS_ANSWER | PHASE_GSS_ANSWER => negotiation_answer(walk, direction),
+        _ => resynchronise(walk, direction),
+    }
+}
+
+#[inline(always)]
+fn body(walk: &mut Walk, direction: &mut Direction) {
+    let available = (walk.length - walk.position).min(direction.remaining);
+    if direction.allowance > 0 {
+        let room = CONTENT_BYTES_MAX as u32 - 1 - (walk.position - walk.run).min(RUN_BYTES_MAX);
+        let taken = available.min(direction.allowance).min(room);
+        walk.position += taken;
+        direction.remaining -= taken;
+        direction.allowance -= taken;
+        if walk.position - walk.run >= RUN_BYTES_MAX {
+            tell(walk, 0);
+        }
+        return;
+    }
+    if walk.position > walk.run {
+        tell(walk, 0);
+    }
+    walk.position += available;
+    direction.remaining -= available;
+    skip(walk, direction.message, available, 0);
+}
+
+/// Reads one byte of a header that may be split; returns it.
+#[inline(always)]
+fn next_byte(walk: &mut Walk, direction: &mut Direction) -> Option<u8> {
+    let byte: u8 = user(walk.buffer + u64::from(walk.position))?;
+    direction.partial = (direction.partial << 8) | u64::from(byte);
+    direction.partial_length += 1;
+    walk.position += 1;
+    Some(byte)
+}
+
+#[inline(always)]
+fn message_header(walk: &mut Walk, direction: &mut Direction) -> i64 {
+    if direction.partial_length == 0 && walk.length - walk.position >= 5 {
+        let Some(header) = user::<[u8; 5]>(walk.buffer + u64::from(walk.position)) else { return fault(walk) };
+        let length = u32::from_be_bytes([header[1], header[2], header[3], header[4]]);
+        if !is_valid(walk.side as u8, header[0], length) {
+            return lose_rest(walk);
+        }
+        begin(walk, direction, header[0], 5);
+        expect_body(direction, walk.side as u8, header[0], length);
+        return 0;
+    }
+    let first = direction.partial_length == 0;
+    let Some(byte) = next_byte(walk, direction) else { return fault(walk) };
+    if first {
+        if !is_known(walk.side as u8, byte) {
+            return lose_rest(walk);
+        }
+        walk.position -= 1;
+        begin(walk, direction, byte, 1);
+        direction.message = byte;
+        return 0;
+    }
+    if is_left_out(walk.side as u8, direction.message) {
+        skip(walk, direction.message, 1, 0);
+    }
+    if direction.partial_length == 5 {
+        let length = direction.partial as u32;
+        direction.partial_length = 0;
+        if !is_valid(walk.side as u8, direction.message, length) {
+            return lose_rest(walk);
+        }
+        expect_body(direction, walk.side as u8, direction.message, length);
+    }
+    0
+}
+
+/// The first `header` bytes of a message of this type are at the position: copy or leave out.
+#[inline(always)]
+fn begin(walk: &mut Walk, direction: &mut Direction, message: u8, header: u32) {
+    if !is_left_out(walk.side as u8, message) {
+        walk.position += header;
+        return;
+    }
+    if walk.position > walk.run {
+        tell(walk, 0);
+    }
+    walk.position += header;
+    direction.message = message;
+    skip(walk, message, header, 1);
+}
+
+#[inline(always)]
+fn expect_body(direction: &mut Direction, side: u8, message: u8, length: u32) {
+    direction.partial = 0;
+    direction.message = message;
+    direction.remaining = length - 4;
+    direction.allowance = allowance(side, message).min(direction.remaining);
+}
+
+#[inline(always)]
+fn is_valid(side: u8, message: u8, length: u32) -> bool {
+    is_known(side, message) && length >= 4 && length <= MESSAGE_BYTES_MAX
+}
+
+/// A set of type bytes: letters from `@` (0x40) on.
+const fn letters(set: &[u8]) -> u64 {
+    let mut bits = 0;
+    let mut index = 0;
+    while index < set.len() {
+        bits |= 1 << (set[index] - 0x40);
+        index += 1;
+    }
+    bits
+}
+
+const CLIENT_MESSAGES: u64 = letters(b"BCDEFHPQSXcdfp");
+const SERVER_MESSAGES: u64 = letters(b"ACDEGHIKNRSTVWZcdnstv");
+const CLIENT_LEFT_OUT: u64 = letters(b"dp");
+const SERVER_LEFT_OUT: u64 = letters(b"DTVd");
+
+#[inline(always)]
+fn contains(set: u64, message: u8) -> bool {
+    (0x40..0x80).contains(&message) && (set >> (message & 0x3f)) & 1 == 1
+}
+
+#[inline(always)]
+fn is_known(side: u8, message: u8) -> bool {
+    if side == SIDE_CLIENT {
+        return contains(CLIENT_MESSAGES, message);
+    }
+    contains(SERVER_MESSAGES, message) || (message >= b'1' && message <= b'3')
+}
+
+/// Messages of which not even the header is copied; only their number and size is told.
+#[inline(always)]
+fn is_left_out(side: u8, message: u8) -> bool {
+    contains(if side == SIDE_CLIENT { CLIENT_LEFT_OUT } else { SERVER_LEFT_OUT }, message)
+}
+
+/// Body bytes that may be copied.
+#[inline(always)]
+fn allowance(side: u8, message: u8) -> u32 {
+    /// Errors, notices, parameters and the like: more than any client shows.
+    const REPORT_BYTES_MAX: u32 = 8192;
+    if is_left_out(side, message) {
+        return 0;
+    }
+    if side == SIDE_CLIENT {
+        return settings().message_bytes_max;
+    }
+    match message {
+        // Authentication: the method, not the salt or the server's proof. BackendKeyData: the pid, not the secret.
+        b'R' | b'K' => 4,
+        // Notification: pid and channel (an identifier of at most 63 bytes), not the payload.
+        b'A' => 68,
+        _ => REPORT_BYTES_MAX,
+    }
+}
+
+/// Untyped first packet of a client, PostgreSQL manual 55.2.1, 55.2.9 (SSL), 55.2.10 (GSS).
+#[inline(always)]
+fn startup_header(walk: &mut Walk, direction: &mut Direction) -> i64 {
+    let first = direction.partial_length == 0;
+    let Some(byte) = next_byte(walk, direction) else { return fault(walk) };
+    if first && byte != 0 {
+        let record = byte == TLS_HANDSHAKE || byte == TLS_DATA || byte == TLS_ALERT;
+        direction.partial_length = 0;
+        walk.position -= 1;
+        // SAFETY: the pointer comes from the session map.
+        let session = unsafe { &mut *walk.session };
+        if record && session.channel == CHANNEL_UNDECIDED {
+            session.channel = CHANNEL_TLS;
+            return 1;
+        }
+        if direction.phase == PHASE_STARTUP {
+            return lose_rest(walk);
+        }
+        direction.phase = PHASE_MESSAGES;
+        return 0;
+    }
+    if direction.partial_length < 8 {
+        return 0;
+    }
+    let length = (direction.partial >> 32) as u32;
+    let code = direction.partial as u32;
+    direction.partial = 0;
+    direction.partial_length = 0;
+    if !(8..=STARTUP_BYTES_MAX).contains(&length) {
+        return lose_rest(walk);
+    }
+    startup_packet(walk, direction, length, code)
+}
+
+#[inline(always)]
+fn startup_packet(walk: &mut Walk, direction: &mut Direction, length: u32, code: u32) -> i64 {
+    // SAFETY: the pointer comes from the session map.
+    let session = unsafe { &mut *walk.session };
+    match code {
+        SSL_REQUEST => session.server.phase = PHASE_TLS_ANSWER,
+        GSS_REQUEST => session.server.phase = PHASE_GSS_ANSWER,
+        CANCEL_REQUEST => {
+            direction.message = 0;
+            direction.remaining = length - 8;
+            direction.allowance = 4.min(direction.remaining);
+        }
+        version if version >> 16 == 3 => {
+            if session.channel == CHANNEL_UNDECIDED {
+                session.channel = CHANNEL_PLAIN;
+            }
+            direction.message = 0;
+            direction.remaining = length - 8;
+            direction.allowance = direction.remaining;
+            direction.phase = PHASE_MESSAGES;
+        }
+        _ => return lose_rest(walk),
+    }
+    0
+}
+
+/// The server's one-byte answer to SSLRequest or GSSENCRequest.
+#[inline(always)]
+fn negotiation_answer(walk: &mut Walk, direction: &mut Direction) -> i64 {
+    let asked = direction.phase;
+    let Some(byte) = user::<u8>(walk.buffer + u64::from(walk.position)) else { return fault(walk) };
+    direction.phase = PHASE_MESSAGES;
+    if byte == b'E' {
+        return 0;
+    }
+    walk.position += 1;
+    // SAFETY: the pointer comes from the session map.
+    let session = unsafe { &mut *walk.session };
+    if asked == PHASE_TLS_ANSWER && byte == b'S' {
+        session.channel = CHANNEL_TLS;
+        return 1;
+    }
+    if asked == PHASE_GSS_ANSWER && byte == b'G' {
+        session.channel = CHANNEL_GSS;
+        return 1;
+    }
+    0
+}
+
+/// A call that begins with a valid header ends the loss of synchronisation.
+#[inline(always)]
+fn resynchronise(walk: &mut Walk, direction: &mut Direction) -> i64 {
+    if walk.position == 0 && walk.length >= 5
+        && let Some(header) = user::<[u8; 5]>(walk.buffer)
+        && is_valid(walk.side as u8, header[0], u32::from_be_bytes([header[1], header[2], header[3], header[4]]))
+    {
+        direction.phase = PHASE_MESSAGES;
+        return 0;
+    }
+    count(counter::DESYNCHRONISED_BYTES, u64::from(walk.length - walk.position));
+    walk.position = walk.length;
+    walk.run = walk.length;
+    direction.told = direction.offset + u64::from(walk.length);
+    1
+}
+
+#[inline(always)]
+fn fault(walk: &mut Walk) -> i64 {
+    count(counter::CONTENT_FAULTS, 1);
+    lose_rest(walk)
+}
+
+/// What follows in this call is not understood: it is counted, not copied.
+#[inline(never)]
+fn lose_rest(walk: &mut Walk) -> i64 {
+    if walk.run < walk.position {
+        tell(walk, 0);
+    }
+    count(counter::DESYNCHRONISED_BYTES, u64::from(walk.length - walk.position));
+    walk.position = walk.length;
+    lose(walk);
+    1
+}
+
+#[inline(never)]
+fn lose(walk: &mut Walk) -> u32 {
+    // SAFETY: the pointer comes from the session map.
+    let direction = unsafe { &mut *walk.direction };
+    direction.phase = PHASE_LOST;
+    direction.remaining = 0;
+    direction.partial_length = 0;
+    walk.run = walk.position;
+    tell(walk, 1);
+    0
+}
+
+/// Adds to what is left out since the last record.
+#[inline(never)]
+fn skip(walk: &mut Walk, message: u8, bytes: u32, messages: u32) -> u32 {
+    // SAFETY: the pointer comes from the session map.
+    let direction = unsafe { &mut *walk.direction };
+    let [first, second] = &mut direction.skips;
+    let last = match direction.skips_used {
+        0 => None,
+        1 => Some(first),
+        _ => Some(second),
+    };
+    match last {
+        Some(last) if last.message == message => {
+            last.bytes += u64::from(bytes);
+            last.messages += messages;
+        }
+        _ => new_skip(walk, message, bytes, messages),
+    }
+    walk.run = walk.position;
+    0
+}
+
+#[inline(always)]
+fn new_skip(walk: &mut Walk, message: u8, bytes: u32, messages: u32) {
+    // SAFETY: the pointer comes from the session map.
+    let direction = unsafe { &mut *walk.direction };
+    let fresh = Skip { bytes: u64::from(bytes), messages, message, reserved: [0; 3] };
+    match direction.skips_used {
+        0 => {
+            direction.skips[0] = fresh;
+            direction.skips_used = 1;
+        }
+        1 => {
+            direction.skips[1] = fresh;
+            direction.skips_used = 2;
+        }
+        _ => {
+            // Both are in use by other types: tell them, without bytes, and start again.
+            walk.position -= bytes;
+            walk.run = walk.position;
+            tell(walk, 0);
+            walk.position += bytes;
+            direction.skips[0] = fresh;
+            direction.skips_used = 1;
+        }
+    }
+}
+
+/// Room for the bytes of one record, in classes: the ring reserves constant sizes only.
+#[repr(C)]
+struct Record<const BYTES: usize> {
+    content: Content,
+    bytes: [u8; BYTES],
+}
+
+/// Tells user space about everything up to the position: pending skips, then the run.
+#[inline(never)]
+fn tell(walk: &mut Walk, desynchronised: u8) -> u32 {
+    let bytes = walk.position.wrapping_sub(walk.run);
+    if bytes < 256 {
+        tell_in_class::<256>(walk, bytes, desynchronised);
+    } else if bytes < 1024 {
+        tell_in_class::<1024>(walk, bytes, desynchronised);
+    } else {
+        tell_in_class::<CONTENT_BYTES_MAX>(walk, bytes, desynchronised);
+    }
+    // SAFETY: the pointer comes from the session map.
+    let direction = unsafe { &mut *walk.direction };
+    direction.told = direction.offset + u64::from(walk.position);
+    direction.told_resume = if direction.partial_length == 0 { direction.remaining } else { RESUME_UNKNOWN };
+    if desynchronised == 1 {
+        direction.told_resume = 0;
+    }
+    direction.skips_used = 0;
+    direction.skips[0] = Skip { bytes: 0, messages: 0, message: 0, reserved: [0; 3] };
+    direction.skips[1] = Skip { bytes: 0, messages: 0, message: 0, reserved: [0; 3] };
+    walk.run = walk.position;
+    0
+}
+
+#[inline(always)]
+fn tell_in_class<const BYTES: usize>(walk: &mut Walk, bytes: u32, desynchronised: u8) {
+    // SAFETY: the pointers come from the session map.
+    let (direction, session) = unsafe { (&mut *walk.direction, &*walk.session) };
+    if !content_has_room() {
+        count_loss(kind::CONTENT);
+        return;
+    }
+    let Some(mut entry) = EVENTS.reserve::<Record<BYTES>>(0) else {
+        count_loss(kind::CONTENT);
+        return;
+    };
+    let record = entry.as_mut_ptr();
+    // `bytes` is below BYTES, a power of two; the mask shows it to the verifier (the compiler would drop it).
+    let copied = core::hint::black_box(bytes) & (BYTES as u32 - 1);
+    // SAFETY: `record` is reserved; the helper writes less than BYTES bytes into `bytes`.
+    unsafe {
+        let source = walk.buffer + u64::from(walk.run);
+        if bpf_probe_read_user((&raw mut (*record).bytes).cast(), copied, source as *const _) != 0 {
+            count(counter::CONTENT_FAULTS, 1);
+            entry.discard(0);
+            return;
+        }
+        (*record).content = Content {
+            header: Header { kind: kind::CONTENT, reserved: 0, at: walk.at },
+            cookie: walk.cookie,
+            offset: direction.told,
+            skips: direction.skips,
+            bytes: copied,
+            resume_in: direction.told_resume,
+            side: walk.side as u8,
+            channel: session.channel as u8,
+            desynchronised,
+            reserved: [0; 5],
+        };
+    }
+    direction.counts.captured_bytes += u64::from(copied);
+    entry.submit(wake_flags());
+}

@@ -1,0 +1,167 @@
+//! The byte ledger: every byte on a database socket is counted here, whoever moved it and by which call.
+//!
+//! `sock_send_length` and `sock_recv_length` fire exactly once for every send and receive path. Where the socket
+//! carries plaintext, the content is read here too: the buffer is the argument of the system call.
+
+use agent_common::content::{SIDE_CLIENT, SIDE_SERVER};
+use agent_common::kind;
+use agent_common::session::{CHANNEL_PLAIN, CHANNEL_UNDECIDED, FAMILY_UNIX, Session};
+use agent_common::settings::counter;
+use aya_ebpf::bindings::pt_regs;
+use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_get_socket_cookie, bpf_task_pt_regs};
+use aya_ebpf::macros::btf_tracepoint;
+use aya_ebpf::programs::BtfTracePointContext;
+
+use crate::content::walk;
+use crate::maps::{CLIENTS, OWNERS, SESSIONS, UNIX_LISTENERS, count, offsets};
+use crate::process::{current_pid, report_current, track_current};
+use crate::read::{kernel_or_zero, user};
+use crate::session::{family, first_touch_unix};
+
+/// `MSG_PEEK`: the bytes stay in the socket and will be counted when they are really read.
+const MSG_PEEK: i32 = 2;
+
+/// `sock_recv_length(struct sock *sk, int ret, int flags)`, since 6.3. Fires also for a failed call.
+#[btf_tracepoint(function = "sock_recv_length")]
+fn received(ctx: BtfTracePointContext) -> i32 {
+    let sk: *mut core::ffi::c_void = ctx.arg(0);
+    let result: i32 = ctx.arg(1);
+    let flags: i32 = ctx.arg(2);
+    // SAFETY: `sk` is the trusted socket argument of the tracepoint.
+    let cookie = unsafe { bpf_get_socket_cookie(sk) };
+    let Some(session) = find(sk, cookie) else { return 0 };
+    // SAFETY: the pointer comes from the map; one thread at a time receives on a session's socket.
+    unsafe {
+        if (*session).owner == 0 {
+            (*session).owner = current_pid();
+            let _ = OWNERS.insert(current_pid(), cookie, 0);
+            report_current(kind::OWNED, cookie, 0);
+        }
+        if result <= 0 || flags & MSG_PEEK != 0 {
+            return 0;
+        }
+        (*session).client.counts.socket_bytes += result as u64;
+    }
+    content(session, cookie, SIDE_CLIENT, result as u32);
+    0
+}
+
+/// `sock_send_length(struct sock *sk, int ret, int flags)`, since 6.3.
+#[btf_tracepoint(function = "sock_send_length")]
+fn sent(ctx: BtfTracePointContext) -> i32 {
+    let sk: *mut core::ffi::c_void = ctx.arg(0);
+    let result: i32 = ctx.arg(1);
+    // SAFETY: `sk` is the trusted socket argument of the tracepoint.
+    let cookie = unsafe { bpf_get_socket_cookie(sk) };
+    let Some(session) = find(sk, cookie) else {
+        if family(sk as u64) == FAMILY_UNIX {
+            unix_client(sk as u64, cookie);
+        }
+        return 0;
+    };
+    if result <= 0 {
+        return 0;
+    }
+    // SAFETY: the pointer comes from the map; one thread at a time sends on a session's socket.
+    unsafe { (*session).server.counts.socket_bytes += result as u64 };
+    content(session, cookie, SIDE_SERVER, result as u32);
+    0
+}
+
+#[inline(always)]
+fn find(sk: *mut core::ffi::c_void, cookie: u64) -> Option<*mut Session> {
+    if let Some(session) = SESSIONS.get_ptr_mut(cookie) {
+        return Some(session);
+    }
+    if family(sk as u64) != FAMILY_UNIX || first_touch_unix(sk, cookie) == 0 {
+        return None;
+    }
+    SESSIONS.get_ptr_mut(cookie)
+}
+
+/// The client's end of a Unix session is recognised at its first send, in the context of the sending process.
+///
+/// Server and client each generate their own cookie before they look at the other's: whoever comes second sees both.
+#[inline(never)]
+fn unix_client(sk: u64, cookie: u64) -> u32 {
+    let at = offsets();
+    let peer: u64 = kernel_or_zero(sk, at.unix_peer);
+    let bound: u64 = kernel_or_zero(peer, at.unix_address);
+    if bound == 0 || UNIX_LISTENERS.get_ptr(bound).is_none() || CLIENTS.get_ptr(cookie).is_some() {
+        return 0;
+    }
+    let _ = CLIENTS.insert(cookie, current_pid(), 0);
+    let server: u64 = kernel_or_zero(peer, at.sock_cookie);
+    track_current();
+    report_current(kind::CONNECTED, cookie, server)
+}
+
+/// Feeds the plaintext of this call to the message walk.
+#[inline(always)]
+fn content(session: *mut Session, cookie: u64, side: u8, length: u32) {
+    // SAFETY: the pointer comes from the map.
+    let channel = unsafe { (*session).channel };
+    if channel != CHANNEL_PLAIN && channel != CHANNEL_UNDECIDED {
+        return;
+    }
+    match buffer() {
+        Some(buffer) => {
+            walk(session, cookie, side, buffer, length);
+        }
+        None => count(counter::UNREAD_CALLS, 1),
+    }
+}
+
+/// User address of the data that the current system call moved; `None` for calls that are not understood
+/// (several buffers, `sendfile`, io_uring): their bytes are counted but not covered.
+#[inline(always)]
+fn buffer() -> Option<u64> {
+    // SAFETY: helpers without preconditions; the registers belong to the current task.
+    let registers = unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) } as *const pt_regs;
+    let (call, second) = call_and_second_argument(registers);
+    match call {
+        call::READ | call::WRITE | call::SENDTO | call::RECVFROM => Some(second),
+        call::SENDMSG | call::RECVMSG => one_vector(user(second + 16)?, user(second + 24)?),
+        _ => None,
+    }
+}
+
+/// Base of the only `struct iovec` of a vector.
+#[inline(always)]
+fn one_vector(vector: u64, length: u64) -> Option<u64> {
+    if length == 1 { user(vector) } else { None }
+}
+
+#[cfg(bpf_target_arch = "x86_64")]
+mod call {
+    pub(super) const READ: u64 = 0;
+    pub(super) const WRITE: u64 = 1;
+    pub(super) const SENDTO: u64 = 44;
+    pub(super) const RECVFROM: u64 = 45;
+    pub(super) const SENDMSG: u64 = 46;
+    pub(super) const RECVMSG: u64 = 47;
+}
+
+#[cfg(bpf_target_arch = "x86_64")]
+#[inline(always)]
+fn call_and_second_argument(registers: *const pt_regs) -> (u64, u64) {
+    // SAFETY: a BTF pointer of the kernel's pt_regs: the loads are checked by the verifier.
+    unsafe { ((*registers).orig_rax, (*registers).rsi) }
+}
+
+#[cfg(bpf_target_arch = "aarch64")]
+mod call {
+    pub(super) const READ: u64 = 63;
+    pub(super) const WRITE: u64 = 64;
+    pub(super) const SENDTO: u64 = 206;
+    pub(super) const RECVFROM: u64 = 207;
+    pub(super) const SENDMSG: u64 = 211;
+    pub(super) const RECVMSG: u64 = 212;
+}
+
+#[cfg(bpf_target_arch = "aarch64")]
+#[inline(always)]
+fn call_and_second_argument(registers: *const pt_regs) -> (u64, u64) {
+    // SAFETY: a BTF pointer of the kernel's pt_regs: the loads are checked by the verifier.
+    unsafe { ((*registers).regs[8], (*registers).regs[1]) }
+}

@@ -1,0 +1,128 @@
+//! Maps and load-time constants. Every map has a bound; what does not fit is counted.
+
+use agent_common::listener::TcpListener;
+use agent_common::offsets::Offsets;
+use agent_common::session::{Endpoints, Session};
+use agent_common::settings::{ProbeCounts, Settings, counter};
+use agent_common::{ABI_VERSION as VERSION, kind};
+use aya_ebpf::bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
+
+/// Compared by user space with its own version before anything is attached.
+#[unsafe(no_mangle)]
+static ABI_VERSION: u32 = VERSION;
+
+#[unsafe(no_mangle)]
+static OFFSETS: Offsets = Offsets::POISONED;
+
+#[unsafe(no_mangle)]
+static SETTINGS: Settings = Settings::DEFAULT;
+
+/// Records to user space, in the order in which they were reserved. User space sets the size.
+#[map]
+pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
+
+/// Observed sessions by socket cookie. User space sets the size.
+#[map]
+pub(crate) static SESSIONS: HashMap<u64, Session> = HashMap::with_max_entries(16384, 0);
+
+/// Session served by a thread group. One per server process (PostgreSQL serves one session per process).
+#[map]
+pub(crate) static OWNERS: LruHashMap<u32, u64> = LruHashMap::with_max_entries(16384, 0);
+
+/// Client sockets (Unix) that are already identified.
+#[map]
+pub(crate) static CLIENTS: LruHashMap<u64, u32> = LruHashMap::with_max_entries(16384, 0);
+
+/// Client processes of sessions: their exec, fork and exit is reported.
+#[map]
+pub(crate) static CLIENT_PROCESSES: LruHashMap<u32, u64> = LruHashMap::with_max_entries(16384, 0);
+
+/// Database listeners on TCP.
+#[map]
+pub(crate) static TCP_LISTENERS: HashMap<TcpListener, u32> = HashMap::with_max_entries(1024, 0);
+
+/// Ports that database listeners use in any network namespace: the first filter of connecting clients.
+/// Value: database id for configured ports (a listener that appears is taken at once), or `u32::MAX`.
+#[map]
+pub(crate) static PORTS: HashMap<u16, u32> = HashMap::with_max_entries(1024, 0);
+
+/// Database listeners on Unix sockets, by the kernel address of the bound address, which accepted sockets share.
+#[map]
+pub(crate) static UNIX_LISTENERS: HashMap<u64, u32> = HashMap::with_max_entries(1024, 0);
+
+/// Local TCP clients from their handshake until the server's socket appears: endpoints to cookie.
+#[map]
+pub(crate) static CONNECTING: LruHashMap<Endpoints, u64> = LruHashMap::with_max_entries(8192, 0);
+
+/// Calls in flight of the encrypted read and write functions: (tid) to buffer.
+#[map]
+pub(crate) static READS: LruHashMap<u64, InFlight> = LruHashMap::with_max_entries(16384, 0);
+#[map]
+pub(crate) static WRITES: LruHashMap<u64, InFlight> = LruHashMap::with_max_entries(16384, 0);
+
+/// Records lost per kind because the ring was full.
+#[map]
+pub(crate) static LOSSES: PerCpuArray<u64> = PerCpuArray::with_max_entries(kind::COUNT, 0);
+
+/// See [`counter`].
+#[map]
+pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counter::COUNT, 0);
+
+/// Hits per probe attachment.
+#[map]
+pub(crate) static PROBES: PerCpuArray<ProbeCounts> = PerCpuArray::with_max_entries(256, 0);
+
+/// A session before its first byte. In a map because 240 bytes are half of a BPF stack.
+#[map]
+pub(crate) static NEW_SESSION: Array<Session> = Array::with_max_entries(1, 0);
+
+/// A call whose return is awaited.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct InFlight {
+    pub(crate) stack_pointer: u64,
+    pub(crate) buffer: u64,
+}
+
+pub(crate) fn offsets() -> &'static Offsets {
+    // SAFETY: a volatile reference keeps the compiler from folding the values of the object file.
+    unsafe { &*core::hint::black_box(&raw const OFFSETS) }
+}
+
+pub(crate) fn settings() -> Settings {
+    // SAFETY: reads an aligned, initialised static; volatile because user space replaced its value.
+    unsafe { core::ptr::read_volatile(&raw const SETTINGS) }
+}
+
+pub(crate) fn count_loss(kind: u32) {
+    increment(&LOSSES, kind, 1);
+}
+
+pub(crate) fn count(counter: u32, by: u64) {
+    increment(&COUNTERS, counter, by);
+}
+
+fn increment(map: &PerCpuArray<u64>, index: u32, by: u64) {
+    if let Some(value) = map.get_ptr_mut(index) {
+        // SAFETY: a per-CPU slot; a lost update under preemption only makes a counter one lower.
+        unsafe { *value += by };
+    }
+}
+
+/// Flags for a submit: the reader is woken only when enough is waiting, otherwise its timer collects.
+pub(crate) fn wake_flags() -> u64 {
+    /// `BPF_RB_AVAIL_DATA`
+    const AVAILABLE_DATA: u64 = 0;
+    if EVENTS.query(AVAILABLE_DATA) >= u64::from(settings().wake_fill) {
+        u64::from(BPF_RB_FORCE_WAKEUP)
+    } else {
+        u64::from(BPF_RB_NO_WAKEUP)
+    }
+}
+
+pub(crate) fn content_has_room() -> bool {
+    const AVAILABLE_DATA: u64 = 0;
+    EVENTS.query(AVAILABLE_DATA) < u64::from(settings().content_fill_max)
+}

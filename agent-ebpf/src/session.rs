@@ -1,0 +1,344 @@
+//! Sessions begin and end: TCP by the socket's state, Unix by the first touch of the server and the end of its process.
+
+use agent_common::listener::{Listening, TcpListener};
+use agent_common::session::{
+    Closed, Endpoints, FAMILY_INET, FAMILY_INET6, FAMILY_UNIX, Ledger, Opened, Session, UNIX_PATH_MAX,
+};
+use agent_common::settings::counter;
+use agent_common::{Header, kind};
+use aya_ebpf::bindings::BPF_NOEXIST;
+use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_ktime_get_boot_ns, bpf_probe_read_kernel_str};
+use aya_ebpf::macros::btf_tracepoint;
+use aya_ebpf::programs::BtfTracePointContext;
+
+use crate::maps::{
+    CONNECTING, EVENTS, NEW_SESSION, PORTS, SESSIONS, TCP_LISTENERS, UNIX_LISTENERS, count, count_loss, offsets,
+    wake_flags,
+};
+use crate::process::{current_pid, report_current, track_current};
+use crate::read::{kernel, kernel_or_zero};
+
+// States of `include/net/tcp_states.h`; UAPI since `bpf_sock_ops`.
+const ESTABLISHED: i32 = 1;
+const SYN_SENT: i32 = 2;
+const SYN_RECV: i32 = 3;
+const FIN_WAIT1: i32 = 4;
+const CLOSE: i32 = 7;
+const LAST_ACK: i32 = 9;
+const LISTEN: i32 = 10;
+
+/// `inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`, since 4.16.
+///
+/// To LISTEN and to SYN_SENT it runs in the calling process; passively to ESTABLISHED in softirq, where the
+/// current process means nothing.
+#[btf_tracepoint(function = "inet_sock_set_state")]
+fn state_changed(ctx: BtfTracePointContext) -> i32 {
+    let sk: *mut core::ffi::c_void = ctx.arg(0);
+    let old: i32 = ctx.arg(1);
+    let new: i32 = ctx.arg(2);
+    match (old, new) {
+        (_, LISTEN) => listening(sk as u64),
+        (_, SYN_SENT) => connecting(sk),
+        (SYN_SENT, ESTABLISHED) => connected(sk),
+        (SYN_RECV, ESTABLISHED) => accepted(sk),
+        (_, FIN_WAIT1 | LAST_ACK | CLOSE) => {
+            // SAFETY: `sk` is the trusted socket argument of the tracepoint.
+            close(unsafe { bpf_get_socket_cookie(sk) });
+        }
+        _ => {}
+    }
+    0
+}
+
+#[inline(always)]
+fn peer_port(sk: u64) -> u16 {
+    u16::from_be(kernel_or_zero(sk, offsets().sock_peer_port))
+}
+
+#[inline(always)]
+fn network_namespace(sk: u64) -> u32 {
+    let net: u64 = kernel_or_zero(sk, offsets().sock_net);
+    kernel_or_zero(net, offsets().net_inum)
+}
+
+#[inline(always)]
+fn own_listener(sk: u64) -> TcpListener {
+    TcpListener {
+        network_namespace: network_namespace(sk),
+        port: kernel_or_zero(sk, offsets().sock_port),
+        reserved: 0,
+    }
+}
+
+/// Addresses of a TCP socket; IPv4 as mapped IPv6 so that both ends of a connection have one form.
+#[inline(always)]
+pub(crate) fn endpoints(sk: u64) -> Endpoints {
+    let at = offsets();
+    let mut ends = Endpoints {
+        own: [0; 16],
+        peer: [0; 16],
+        own_port: kernel_or_zero(sk, at.sock_port),
+        peer_port: peer_port(sk),
+        network_namespace: network_namespace(sk),
+    };
+    if kernel_or_zero::<u16>(sk, at.sock_family) == FAMILY_INET6 {
+        ends.own = kernel_or_zero(sk, at.sock_own_v6);
+        ends.peer = kernel_or_zero(sk, at.sock_peer_v6);
+    } else {
+        ends.own = mapped(kernel_or_zero(sk, at.sock_own_v4));
+        ends.peer = mapped(kernel_or_zero(sk, at.sock_peer_v4));
+    }
+    ends
+}
+
+#[inline(always)]
+fn mapped(v4: [u8; 4]) -> [u8; 16] {
+    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, v4[0], v4[1], v4[2], v4[3]]
+}
+
+#[inline(always)]
+fn listening(sk: u64) {
+    let listener = own_listener(sk);
+    if let Some(database) = PORTS.get_ptr(listener.port) {
+        // SAFETY: the pointer comes from the map.
+        let database = unsafe { *database };
+        if database != u32::MAX {
+            let _ = TCP_LISTENERS.insert(listener, database, 0);
+        }
+    }
+    let Some(mut entry) = EVENTS.reserve::<Listening>(0) else {
+        count_loss(kind::LISTENING);
+        return;
+    };
+    // SAFETY: no arguments.
+    let at = unsafe { bpf_ktime_get_boot_ns() };
+    entry.write(Listening {
+        header: Header { kind: kind::LISTENING, reserved: 0, at },
+        listener,
+        pid: current_pid(),
+        reserved: 0,
+    });
+    entry.submit(wake_flags());
+}
+
+/// A local process connects to a port that databases use: it is identified in its own context (an io_uring
+/// worker belongs to the same thread group).
+#[inline(always)]
+fn connecting(sk: *mut core::ffi::c_void) {
+    if PORTS.get_ptr(peer_port(sk as u64)).is_none() {
+        return;
+    }
+    track_current();
+    // SAFETY: `sk` is the trusted socket argument of the tracepoint.
+    report_current(kind::CONNECTED, unsafe { bpf_get_socket_cookie(sk) }, 0);
+}
+
+/// The client's half is established before the server's: leave its cookie where [`accepted`] looks.
+#[inline(always)]
+fn connected(sk: *mut core::ffi::c_void) {
+    if PORTS.get_ptr(peer_port(sk as u64)).is_none() {
+        return;
+    }
+    let ends = as_server_sees(endpoints(sk as u64));
+    // SAFETY: `sk` is the trusted socket argument of the tracepoint.
+    let cookie = unsafe { bpf_get_socket_cookie(sk) };
+    let _ = CONNECTING.insert(ends, cookie, 0);
+    let anywhere = Endpoints { network_namespace: 0, ..ends };
+    let _ = CONNECTING.insert(anywhere, cookie, 0);
+}
+
+#[inline(always)]
+fn as_server_sees(client: Endpoints) -> Endpoints {
+    Endpoints {
+        own: client.peer,
+        peer: client.own,
+        own_port: client.peer_port,
+        peer_port: client.own_port,
+        network_namespace: client.network_namespace,
+    }
+}
+
+/// Cookie of the local client of these endpoints, 0 where none is known: first in the same network namespace,
+/// then (not for loopback, which every namespace has) in any.
+#[inline(always)]
+fn take_client(ends: &Endpoints) -> u64 {
+    let anywhere = Endpoints { network_namespace: 0, ..*ends };
+    let loopback = ends.peer[12] == 127 || ends.peer[..15] == [0; 15];
+    let mut found = 0;
+    if let Some(cookie) = CONNECTING.get_ptr(ends) {
+        // SAFETY: the pointer comes from the map.
+        found = unsafe { *cookie };
+        let _ = CONNECTING.remove(ends);
+    } else if !loopback && let Some(cookie) = CONNECTING.get_ptr(anywhere) {
+        // SAFETY: the pointer comes from the map.
+        found = unsafe { *cookie };
+    }
+    let _ = CONNECTING.remove(anywhere);
+    found
+}
+
+#[inline(always)]
+fn accepted(sk: *mut core::ffi::c_void) {
+    let Some(database) = TCP_LISTENERS.get_ptr(own_listener(sk as u64)) else { return };
+    // SAFETY: the pointer comes from the map.
+    let database = unsafe { *database };
+    // SAFETY: `sk` is the trusted socket argument of the tracepoint.
+    let cookie = unsafe { bpf_get_socket_cookie(sk) };
+    let family = kernel_or_zero(sk as u64, offsets().sock_family);
+    if insert(cookie, database, family).is_none() {
+        return;
+    }
+    let ends = endpoints(sk as u64);
+    let client = take_client(&ends);
+    report_opened(cookie, client, database, family, sk as u64, Some(&ends));
+}
+
+/// A socket that is not known touches data: is it the server's end of a Unix session?
+#[inline(never)]
+pub(crate) fn first_touch_unix(sk: *mut core::ffi::c_void, cookie: u64) -> u32 {
+    let at = offsets();
+    let bound: u64 = kernel_or_zero(sk as u64, at.unix_address);
+    if bound == 0 {
+        return 0;
+    }
+    let Some(database) = UNIX_LISTENERS.get_ptr(bound) else { return 0 };
+    // SAFETY: the pointer comes from the map.
+    let database = unsafe { *database };
+    if insert(cookie, database, FAMILY_UNIX).is_none() {
+        return 0;
+    }
+    let peer: u64 = kernel_or_zero(sk as u64, at.unix_peer);
+    let client: u64 = kernel_or_zero(peer, at.sock_cookie);
+    report_opened(cookie, client, database, FAMILY_UNIX, sk as u64, None);
+    1
+}
+
+#[inline(always)]
+fn insert(cookie: u64, database: u32, family: u16) -> Option<()> {
+    let fresh = NEW_SESSION.get_ptr(0)?;
+    // SAFETY: the pointer comes from an array map and is valid for the program's run.
+    if SESSIONS.insert(cookie, unsafe { &*fresh }, u64::from(BPF_NOEXIST)).is_err() {
+        if SESSIONS.get_ptr(cookie).is_none() {
+            count(counter::SESSIONS_REFUSED, 1);
+        }
+        return None;
+    }
+    let session = SESSIONS.get_ptr_mut(cookie)?;
+    // SAFETY: the session was inserted just now; nobody else writes these fields.
+    unsafe {
+        (*session).database = database;
+        (*session).family = u32::from(family);
+    }
+    Some(())
+}
+
+#[inline(always)]
+fn report_opened(cookie: u64, client_cookie: u64, database: u32, family: u16, sk: u64, tcp: Option<&Endpoints>) {
+    let Some(mut entry) = EVENTS.reserve::<Opened>(0) else {
+        count_loss(kind::OPENED);
+        return;
+    };
+    let record = entry.as_mut_ptr();
+    // SAFETY: `record` points to a reserved record; every field is written.
+    unsafe {
+        (*record).header = Header { kind: kind::OPENED, reserved: 0, at: bpf_ktime_get_boot_ns() };
+        (*record).cookie = cookie;
+        (*record).client_cookie = client_cookie;
+        (*record).database = database;
+        (*record).family = family;
+        (*record).reserved = 0;
+        (*record).peer_pid = 0;
+        (*record).peer_uid = u32::MAX;
+        (*record).path = [0; UNIX_PATH_MAX];
+        (*record).reserved_end = [0; 4];
+        match tcp {
+            Some(ends) => (*record).endpoints = *ends,
+            None => {
+                (*record).endpoints =
+                    Endpoints { own: [0; 16], peer: [0; 16], own_port: 0, peer_port: 0, network_namespace: 0 };
+                let (pid, uid) = peer_credentials(sk);
+                (*record).peer_pid = pid;
+                (*record).peer_uid = uid;
+                unix_path(sk, (&raw mut (*record).path).cast());
+            }
+        }
+    }
+    entry.submit(wake_flags());
+}
+
+/// Pid (initial pid namespace) and effective uid of the process that called connect, as for `SO_PEERCRED`.
+#[inline(always)]
+pub(crate) fn peer_credentials(sk: u64) -> (u32, u32) {
+    let at = offsets();
+    let pid: u64 = kernel_or_zero(sk, at.sock_peer_pid);
+    let cred: u64 = kernel_or_zero(sk, at.sock_peer_cred);
+    (kernel_or_zero(pid, at.pid_numbers), kernel(cred, at.cred_uid).unwrap_or(u32::MAX))
+}
+
+/// Copies the bound path of a Unix socket. An abstract name begins with a NUL and stays empty.
+#[inline(always)]
+pub(crate) unsafe fn unix_path(sk: u64, target: *mut u8) {
+    /// Offset of `sun_path` in `struct sockaddr_un`.
+    const SUN_PATH: u64 = 2;
+    let at = offsets();
+    let bound: u64 = kernel_or_zero(sk, at.unix_address);
+    if bound == 0 {
+        return;
+    }
+    let name = bound + u64::from(at.unix_address_name) + SUN_PATH;
+    // SAFETY: the caller passes a buffer of UNIX_PATH_MAX bytes.
+    unsafe { bpf_probe_read_kernel_str(target.cast(), UNIX_PATH_MAX as u32, name as *const _) };
+}
+
+/// The server process of a session ends. A Unix socket has no state to watch: this is its end.
+#[inline(always)]
+pub(crate) fn owner_exited(cookie: u64) {
+    let Some(session) = SESSIONS.get_ptr(cookie) else { return };
+    // SAFETY: the pointer comes from the map.
+    if unsafe { (*session).family } == u32::from(FAMILY_UNIX) {
+        close(cookie);
+    }
+}
+
+#[inline(never)]
+pub(crate) fn close(cookie: u64) -> u32 {
+    let Some(session) = SESSIONS.get_ptr(cookie) else { return 0 };
+    match EVENTS.reserve::<Closed>(0) {
+        Some(mut entry) => {
+            let record = entry.as_mut_ptr();
+            // SAFETY: `record` points to a reserved record; `session` comes from the map.
+            unsafe {
+                (*record).header = Header { kind: kind::CLOSED, reserved: 0, at: bpf_ktime_get_boot_ns() };
+                (*record).cookie = cookie;
+                write_ledger(&raw mut (*record).ledger, session);
+            }
+            entry.submit(wake_flags());
+        }
+        None => count_loss(kind::CLOSED),
+    }
+    let _ = SESSIONS.remove(cookie);
+    0
+}
+
+#[inline(always)]
+unsafe fn write_ledger(ledger: *mut Ledger, session: *const Session) {
+    // SAFETY: the caller passes a writable ledger and a session of the map.
+    unsafe {
+        (*ledger).received = (*session).client.counts;
+        (*ledger).sent = (*session).server.counts;
+        (*ledger).channel = (*session).channel;
+        (*ledger).reserved = 0;
+    }
+}
+
+/// Families other than these never carry a database session.
+#[inline(always)]
+pub(crate) fn family(sk: u64) -> u16 {
+    kernel_or_zero(sk, offsets().sock_family)
+}
+
+/// Whether `family` is IPv4 or IPv6.
+#[inline(always)]
+pub(crate) fn is_internet(family: u16) -> bool {
+    family == FAMILY_INET || family == FAMILY_INET6
+}
