@@ -1,0 +1,25 @@
+//! Support of the end-to-end tests and of `cargo xtask demo` and `bench`: private PostgreSQL clusters, an agent under
+//! test, its events file, the server's own log as an oracle, and the client programs.
+//!
+//! One noun per file. Everything that starts a process owns a guard that stops exactly that process, by pid; every
+//! file lives in a private temporary directory. Waiting is always for a condition with a deadline ([`wait`]).
+
+#![forbid(unsafe_code)]
+#![expect(clippy::disallowed_methods, reason = "tests and tasks live in real time: deadlines need the clock")]
+
+pub mod account;
+pub mod agent;
+pub mod certificate;
+pub mod cluster;
+pub mod directory;
+pub mod drivers;
+pub mod events;
+pub mod http;
+pub mod namespace;
+pub mod oracle;
+pub mod process;
+pub mod route;
+pub mod server_log;
+pub mod tooling;
+pub mod wait;
+pub mod wire;

@@ -1,0 +1,23 @@
+//! `cargo xtask bench`: what observation costs, compared in one run with what one would use instead.
+
+mod machine;
+mod memory;
+mod observe;
+mod statistics;
+mod table;
+
+use anyhow::Result;
+
+/// What is measured.
+#[derive(clap::Subcommand)]
+pub(crate) enum Subject {
+    /// pgbench -S under the agent, under pgaudit and under log_statement = all; memory with idle sessions
+    Observe(observe::Options),
+}
+
+/// Runs a benchmark.
+pub(crate) fn run(subject: &Subject) -> Result<()> {
+    match subject {
+        Subject::Observe(options) => observe::run(options),
+    }
+}

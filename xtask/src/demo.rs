@@ -1,0 +1,113 @@
+//! `cargo xtask demo`: the shortest way to see the agent at work, and a stage for other programs (`--json`).
+
+use std::io::stderr;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use serde_json::json;
+use warder_tests::agent::{Agent, AgentOptions, DatabaseEntry};
+use warder_tests::cluster::{Cluster, ClusterOptions};
+use warder_tests::route::Route;
+use warder_tests::wait;
+
+use crate::interrupt::Interrupt;
+use crate::progress::{note, step};
+use crate::scene::{self, Stage};
+use crate::{build, setup};
+
+/// Port of the metrics endpoint where it is free, as in the default configuration.
+const METRICS_PORT: u16 = 9464;
+
+/// How the demo is run.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Leave after the scene instead of staying up until Ctrl-C
+    #[arg(long)]
+    once: bool,
+    /// Print one line of JSON on standard output with all that a program needs to connect
+    #[arg(long)]
+    json: bool,
+}
+
+/// Builds, starts, plays, shows; stops and removes everything at the end, also after a failure or a signal.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    setup::for_demo()?;
+    let binary = build::release()?;
+    let interrupt = Interrupt::install()?;
+    let cluster = step("demo: a private PostgreSQL", || Cluster::start(&ClusterOptions::default()))?;
+    interrupt.check()?;
+    let stage = step("demo: customer data and a first session", || Stage::set(&cluster))?;
+    interrupt.check()?;
+    let mut agent = step("demo: the agent", || start_agent(&binary, &cluster))?;
+    step("demo: a scene of clients", || {
+        stage.play(&interrupt)?;
+        agent.events().wait_for_text(scene::LAST_STATEMENT).map(drop)
+    })?;
+    show_timeline(&agent, options)?;
+    if options.json {
+        println!("{}", description(&binary, &cluster, &agent));
+    }
+    if !options.once {
+        explain(&cluster, &agent, &binary);
+        stay(&mut agent, &interrupt)?;
+    }
+    step("demo: stopping", || agent.stop())
+}
+
+fn start_agent(binary: &Path, cluster: &Cluster) -> Result<Agent> {
+    let free = TcpListener::bind(("127.0.0.1", METRICS_PORT)).is_ok();
+    let options = AgentOptions {
+        databases: vec![DatabaseEntry::of("demo", cluster)],
+        metrics_port: free.then_some(METRICS_PORT),
+        ..AgentOptions::default()
+    };
+    Agent::start(binary, &options)
+}
+
+fn show_timeline(agent: &Agent, options: &Options) -> Result<()> {
+    eprintln!();
+    let mut command = agent.command(&["timeline"]);
+    if options.json {
+        command.stdout(Stdio::from(stderr()));
+    }
+    ensure!(command.stdin(Stdio::null()).status()?.success(), "`warder timeline` failed");
+    eprintln!();
+    Ok(())
+}
+
+/// All that another program needs to connect.
+fn description(binary: &Path, cluster: &Cluster, agent: &Agent) -> serde_json::Value {
+    let shop = |route| cluster.uri(route, scene::ROLE, scene::DATABASE);
+    json!({
+        "dsn_tcp": shop(Route::Tcp),
+        "dsn_tls": shop(Route::Tls),
+        "dsn_unix": shop(Route::Unix),
+        "dsn_admin": cluster.uri(Route::Unix, "postgres", scene::DATABASE),
+        "config": agent.configuration(),
+        "journal": agent.events_directory(),
+        "metrics": agent.metrics_url(),
+        "control_socket": agent.control_socket(),
+        "warder": binary,
+        "pid": std::process::id(),
+    })
+}
+
+fn explain(cluster: &Cluster, agent: &Agent, binary: &Path) {
+    let configuration = agent.configuration();
+    note("The demo stays up until Ctrl-C. Try, in another terminal:");
+    note(&format!("psql '{}'", cluster.uri(Route::Tls, scene::ROLE, scene::DATABASE)));
+    note(&format!("{} timeline --follow -c {}", binary.display(), configuration.display()));
+    note(&format!("{} sessions --live -c {}", binary.display(), configuration.display()));
+    note(&format!("curl {}", agent.metrics_url()));
+}
+
+fn stay(agent: &mut Agent, interrupt: &Interrupt) -> Result<()> {
+    const A_LONG_TIME: Duration = Duration::from_secs(365 * 24 * 3600);
+    wait::until("Ctrl-C", A_LONG_TIME, || {
+        ensure!(agent.alive()?, "the agent ended by itself; it said:\n{}", agent.log()?);
+        Ok(interrupt.arrived().then_some(()))
+    })
+}
