@@ -250,16 +250,12 @@ impl Lexer<'_> {
 
     fn opens_literal(&self, at: usize) -> bool {
         let rest = &self.text[at..];
-        let quoted = match rest {
-            [
-                b'e' | b'E' | b'b' | b'B' | b'x' | b'X' | b'n' | b'N',
-                b'\'',
-                ..,
-            ]
-            | [b'\'', ..] => true,
-            [b'u' | b'U', b'&', b'\'', ..] => true,
-            _ => false,
+        let prefix = match rest {
+            [b'u' | b'U', b'&', ..] => 2,
+            [b'e' | b'E' | b'b' | b'B' | b'x' | b'X' | b'n' | b'N', ..] => 1,
+            _ => 0,
         };
+        let quoted = rest.get(prefix) == Some(&b'\'');
         quoted
             || rest.first() == Some(&b'$')
                 && Lexer {

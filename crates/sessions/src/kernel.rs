@@ -1,0 +1,416 @@
+//! Kernel events about sockets: a session's opening, its ends, its bytes, its close.
+
+use std::sync::Arc;
+
+use model::Known;
+use model::id::{DatabaseId, SocketCookie};
+use model::kernel::KernelEvent;
+use model::process::{Process, UnknownProcess};
+use model::record::{Record, What};
+use model::session::{Encryption, Ledger, Login, Origin, Session, Transport};
+use model::time::BootTime;
+
+use crate::Sessions;
+use crate::early::Event;
+use crate::entry::Entry;
+use crate::past::Past;
+use crate::sessions::absent_client;
+use crate::totals::merge_ledgers;
+
+/// [`KernelEvent::Opened`], without the cookie.
+struct Opening {
+    at: BootTime,
+    database: DatabaseId,
+    transport: Transport,
+    client_cookie: Option<SocketCookie>,
+    peer_credentials: Option<(u32, u32)>,
+    origin: Origin,
+}
+
+impl Sessions {
+    pub(crate) fn kernel_event(&mut self, event: KernelEvent, out: &mut Vec<Record>) {
+        match event {
+            KernelEvent::Opened {
+                cookie,
+                at,
+                database,
+                transport,
+                client_cookie,
+                peer_credentials,
+                origin,
+            } => {
+                self.see(at);
+                let opening = Opening {
+                    at,
+                    database,
+                    transport,
+                    client_cookie,
+                    peer_credentials,
+                    origin,
+                };
+                self.opened(cookie, opening, out);
+            }
+            KernelEvent::Connected {
+                client_cookie,
+                cookie: None,
+                at,
+                process,
+            } => {
+                self.see(at);
+                self.connected(client_cookie, at, process, out);
+            }
+            KernelEvent::Executed { at, process } => {
+                self.see(at);
+                self.executed(at, &process, out);
+            }
+            KernelEvent::Forked { at, parent, child } => {
+                self.see(at);
+                self.forked(at, parent, child, out);
+            }
+            KernelEvent::Exited { at, process } => {
+                self.see(at);
+                self.exited(at, process, out);
+            }
+            KernelEvent::Lost {
+                at,
+                kind,
+                stage,
+                count,
+            } => {
+                self.see(at);
+                *self.totals.lost.entry((kind, stage)).or_default() += count;
+                out.push(Record {
+                    time: self.clock.wall(at),
+                    what: What::Lost { kind, stage, count },
+                });
+            }
+            KernelEvent::Owned { cookie, .. }
+            | KernelEvent::Connected {
+                cookie: Some(cookie),
+                ..
+            }
+            | KernelEvent::ClientGone { cookie }
+            | KernelEvent::Encrypted { cookie, .. }
+            | KernelEvent::Counted { cookie, .. }
+            | KernelEvent::Closed { cookie, .. } => self.session_event(cookie, event, out),
+        }
+    }
+
+    fn see(&mut self, at: BootTime) {
+        self.latest = self.latest.max(at);
+    }
+
+    /// An event of one session. Those that carry no time are taken to happen now.
+    fn session_event(&mut self, cookie: SocketCookie, event: KernelEvent, out: &mut Vec<Record>) {
+        if let KernelEvent::Owned { at, .. }
+        | KernelEvent::Connected { at, .. }
+        | KernelEvent::Closed { at, .. } = event
+        {
+            self.see(at);
+        }
+        if !self.live.contains_key(&cookie) {
+            return self.without_session(cookie, Event::Kernel(event), out);
+        }
+        match event {
+            KernelEvent::Owned {
+                at, process, title, ..
+            } => self.owned(cookie, at, process, title),
+            KernelEvent::Connected {
+                client_cookie,
+                at,
+                process,
+                ..
+            } => {
+                self.attach_client(cookie, Some(client_cookie), at, process);
+            }
+            KernelEvent::ClientGone { .. } => self.client_gone(cookie),
+            KernelEvent::Encrypted { encryption, .. } => self.encrypted(cookie, encryption),
+            KernelEvent::Counted { ledger, .. } => self.counted(cookie, &ledger),
+            KernelEvent::Closed {
+                at, ledger, missed, ..
+            } => return self.closed(cookie, at, &ledger, missed, out),
+            KernelEvent::Opened { .. }
+            | KernelEvent::Executed { .. }
+            | KernelEvent::Forked { .. }
+            | KernelEvent::Exited { .. }
+            | KernelEvent::Lost { .. } => {}
+        }
+        self.settle(cookie, out);
+    }
+
+    fn opened(&mut self, cookie: SocketCookie, opening: Opening, out: &mut Vec<Record>) {
+        if let Some(entry) = self.live.get_mut(&cookie) {
+            // Found again by an iterator; perhaps it knows the other end by now.
+            let session = &mut entry.session;
+            session.peer_credentials = session.peer_credentials.or(opening.peer_credentials);
+            if let Some(client) = opening.client_cookie {
+                self.name_client_socket(cookie, client, opening.at);
+                self.settle(cookie, out);
+            }
+            return;
+        }
+        if matches!(self.past.get_mut(cookie), Some(Past::Closed { .. })) {
+            return;
+        }
+        if self.live.len() >= self.limits.sessions_max {
+            return self.refuse(cookie, out);
+        }
+        self.past.remove(cookie);
+        self.insert(cookie, opening);
+        self.settle(cookie, out);
+        self.replay(cookie, out);
+    }
+
+    /// A session beyond the limit: it and what follows of it are counted, nothing is kept.
+    fn refuse(&mut self, cookie: SocketCookie, out: &mut Vec<Record>) {
+        if self.past.get_mut(cookie).is_none() {
+            self.sessions_lost += 1;
+            self.totals.sessions_beyond_limit += 1;
+            self.past
+                .insert(cookie, Past::Refused, self.limits.past_sessions_max);
+        }
+        if let Some(waiting) = self.early.take(cookie) {
+            self.abandon(cookie, waiting, out);
+        }
+    }
+
+    fn insert(&mut self, cookie: SocketCookie, opening: Opening) {
+        let counts = self
+            .totals
+            .database(opening.database)
+            .sessions_mut(&opening.transport);
+        counts.opened += 1;
+        match opening.origin {
+            Origin::Opened => {}
+            Origin::FoundAtStart => counts.found_at_start += 1,
+            Origin::MissedOpen => counts.missed_open += 1,
+        }
+        let name = self
+            .database_names
+            .get(&opening.database)
+            .map_or_else(|| Arc::from("unnamed"), Arc::clone);
+        let absent = absent_client(&self.local, &opening.transport, opening.client_cookie);
+        let session = Session {
+            id: self.id(cookie),
+            database: opening.database,
+            database_name: name,
+            transport: opening.transport,
+            origin: opening.origin,
+            opened: opening.at,
+            client_cookie: None,
+            client: Known::Unknown(absent),
+            peer_credentials: opening.peer_credentials,
+            server: Known::Unknown(UnknownProcess::NotSeen),
+            encryption: Encryption::default(),
+            login: Login::default(),
+            ledger: Ledger::default(),
+            statements: 0,
+            errors: 0,
+            gaps: 0,
+        };
+        self.live.insert(cookie, Box::new(Entry::new(session)));
+        if let Some(client) = opening.client_cookie {
+            self.name_client_socket(cookie, client, opening.at);
+        }
+    }
+
+    /// What came before the opening happens now, in its order.
+    fn replay(&mut self, cookie: SocketCookie, out: &mut Vec<Record>) {
+        let Some(waiting) = self.early.take(cookie) else {
+            return;
+        };
+        if let Some(entry) = self.live.get_mut(&cookie) {
+            entry.session.statements = waiting.recorded.statements;
+            entry.session.errors = waiting.recorded.errors;
+        }
+        for event in waiting.events {
+            match event {
+                Event::Kernel(event) => self.kernel_event(event, out),
+                Event::Wire(at, event) => self.on_wire(cookie, at, event, out),
+            }
+        }
+    }
+
+    /// The client's own socket is known: its process may be waiting.
+    fn name_client_socket(&mut self, cookie: SocketCookie, client: SocketCookie, at: BootTime) {
+        let Some(entry) = self.live.get_mut(&cookie) else {
+            return;
+        };
+        if *entry.session.client_cookie.get_or_insert(client) != client {
+            return;
+        }
+        self.by_client.insert(client, cookie);
+        if let Some(process) = self.unmatched.take(client) {
+            self.attach_client(cookie, None, at, process);
+        } else if entry.session.client == Known::Unknown(UnknownProcess::Remote) {
+            entry.session.client = Known::Unknown(UnknownProcess::NotSeen);
+        }
+    }
+
+    /// A client process of which only its own socket is known.
+    fn connected(
+        &mut self,
+        client: SocketCookie,
+        at: BootTime,
+        process: Arc<Process>,
+        out: &mut Vec<Record>,
+    ) {
+        if let Some(&cookie) = self.by_client.get(&client) {
+            self.attach_client(cookie, None, at, process);
+            return self.settle(cookie, out);
+        }
+        let max = self.limits.unmatched_clients_max;
+        self.totals.clients_unmatched += self.unmatched.insert(client, process, at, max);
+    }
+
+    /// The first process that is known as the client stays it.
+    fn attach_client(
+        &mut self,
+        cookie: SocketCookie,
+        client: Option<SocketCookie>,
+        at: BootTime,
+        process: Arc<Process>,
+    ) {
+        if let Some(client) = client {
+            self.name_client_socket(cookie, client, at);
+        }
+        let process = self.shared(process);
+        let Some(entry) = self.live.get_mut(&cookie) else {
+            return;
+        };
+        if entry.session.client.known().is_none() {
+            self.holders.insert(process.key, cookie);
+            entry.session.client = Known::Known(process);
+            entry.changed(at);
+        }
+    }
+
+    /// The same process is held once, however often it is told.
+    fn shared(&self, process: Arc<Process>) -> Arc<Process> {
+        let holds = self
+            .holders
+            .of(process.key)
+            .next()
+            .and_then(|cookie| self.live.get(&cookie));
+        let ends = holds
+            .into_iter()
+            .flat_map(|entry| [&entry.session.client, &entry.session.server]);
+        let same = ends
+            .filter_map(Known::known)
+            .find(|known| **known == process);
+        same.map_or(process, Arc::clone)
+    }
+
+    fn owned(
+        &mut self,
+        cookie: SocketCookie,
+        at: BootTime,
+        process: Arc<Process>,
+        title: Option<(String, String)>,
+    ) {
+        let process = self.shared(process);
+        let Some(entry) = self.live.get_mut(&cookie) else {
+            return;
+        };
+        if entry.session.server.known().is_none() {
+            self.holders.insert(process.key, cookie);
+            entry.session.server = Known::Known(process);
+            entry.changed(at);
+        }
+        if let Some((user, database)) = title {
+            entry.title(user, database, at);
+        }
+    }
+
+    fn client_gone(&mut self, cookie: SocketCookie) {
+        if let Some(entry) = self.live.get_mut(&cookie)
+            && entry.session.client == Known::Unknown(UnknownProcess::NotSeen)
+        {
+            entry.session.client = Known::Unknown(UnknownProcess::Gone);
+            entry.changed(self.latest);
+        }
+    }
+
+    fn encrypted(&mut self, cookie: SocketCookie, encryption: Encryption) {
+        if let Some(entry) = self.live.get_mut(&cookie) {
+            entry.encryption_by_kernel(encryption, self.latest);
+        }
+    }
+
+    /// Ledgers only grow; one that was overtaken on its way takes nothing back.
+    fn counted(&mut self, cookie: SocketCookie, ledger: &Ledger) {
+        let Some(entry) = self.live.get_mut(&cookie) else {
+            return;
+        };
+        let session = &mut entry.session;
+        let now = merge_ledgers(&session.ledger, ledger, u64::max);
+        let more = merge_ledgers(&now, &session.ledger, u64::saturating_sub);
+        let bytes = &mut self.totals.database(session.database).bytes;
+        *bytes = merge_ledgers(bytes, &more, u64::saturating_add);
+        session.ledger = now;
+    }
+
+    fn closed(
+        &mut self,
+        cookie: SocketCookie,
+        at: BootTime,
+        ledger: &Ledger,
+        missed: bool,
+        out: &mut Vec<Record>,
+    ) {
+        self.counted(cookie, ledger);
+        let Some(mut entry) = self.live.remove(&cookie) else {
+            return;
+        };
+        out.extend(entry.announcement(self.clock));
+        self.forget(cookie, &entry);
+        let session = entry.session;
+        let counts = self
+            .totals
+            .database(session.database)
+            .sessions_mut(&session.transport);
+        counts.closed += 1;
+        counts.missed_close += u64::from(missed);
+        let is_unattributed = matches!(
+            session.client,
+            Known::Unknown(UnknownProcess::NotSeen | UnknownProcess::Gone)
+        );
+        counts.unattributed += u64::from(is_unattributed);
+        let past = Past::Closed {
+            database: session.database,
+            statements: session.statements,
+        };
+        self.past
+            .insert(cookie, past, self.limits.past_sessions_max);
+        let duration = at.nanos_since(session.opened);
+        let what = What::SessionClosed {
+            session: Arc::new(session),
+            duration,
+            missed,
+        };
+        out.push(Record {
+            time: self.clock.wall(at),
+            what,
+        });
+    }
+
+    /// Takes an ended session out of every index.
+    fn forget(&mut self, cookie: SocketCookie, entry: &Entry) {
+        let session = &entry.session;
+        if let Some(client) = session.client_cookie {
+            self.by_client.remove(&client);
+        }
+        if let Some(pid) = entry.backend_pid
+            && self.by_backend.get(&(session.database, pid)) == Some(&cookie)
+        {
+            self.by_backend.remove(&(session.database, pid));
+        }
+        let ends = [&session.client, &session.server]
+            .into_iter()
+            .filter_map(Known::known)
+            .map(|process| process.key);
+        for process in ends.chain(entry.heirs.iter().copied()) {
+            self.holders.remove(process, cookie);
+        }
+    }
+}

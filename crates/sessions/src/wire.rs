@@ -1,0 +1,211 @@
+//! Wire events: login, statements, gaps.
+
+use model::id::{DatabaseId, SessionId, SocketCookie};
+use model::process::ProcessKey;
+use model::record::{Record, What};
+use model::statement::Statement;
+use model::time::BootTime;
+use model::wire::{Side, WireEvent};
+
+use crate::Sessions;
+use crate::entry::{Due, Entry, Part};
+use crate::totals::Result as StatementResult;
+
+impl Sessions {
+    /// Gives the event back if there is no such session.
+    pub(crate) fn wire_event(
+        &mut self,
+        cookie: SocketCookie,
+        at: BootTime,
+        event: WireEvent,
+        out: &mut Vec<Record>,
+    ) -> Result<(), WireEvent> {
+        let Some(entry) = self.live.get_mut(&cookie) else {
+            return Err(event);
+        };
+        match event {
+            WireEvent::Statement(statement) => self.statement(cookie, statement, out),
+            WireEvent::CancelRequested { pid } => self.cancel_requested(cookie, at, pid, out),
+            WireEvent::Refused {
+                severity,
+                sqlstate,
+                message,
+            } => {
+                let what = |session| What::Refused {
+                    session,
+                    severity,
+                    sqlstate,
+                    message,
+                };
+                self.totals.database(entry.session.database).refused += 1;
+                self.record(cookie, at, what, out);
+            }
+            WireEvent::Gap { side, bytes } => {
+                self.totals.database(entry.session.database).gaps += 1;
+                entry.session.gaps += 1;
+                self.gap(cookie, at, side, (bytes, "lost"), out);
+            }
+            WireEvent::Violation { side, what } => {
+                self.totals.database(entry.session.database).violations += 1;
+                entry.session.gaps += 1;
+                self.gap(cookie, at, side, (None, what), out);
+            }
+            other => {
+                let database = entry.session.database;
+                if let Some(pid) = login(entry, at, other) {
+                    self.by_backend.insert((database, pid), cookie);
+                }
+                self.settle(cookie, out);
+            }
+        }
+        Ok(())
+    }
+
+    /// The hot path: tens of thousands a second.
+    fn statement(
+        &mut self,
+        cookie: SocketCookie,
+        statement: Box<Statement>,
+        out: &mut Vec<Record>,
+    ) {
+        let Some(entry) = self.live.get_mut(&cookie) else {
+            return;
+        };
+        out.extend(entry.record(Due::Now, self.clock));
+        let session = &mut entry.session;
+        session.statements += 1;
+        let result = self
+            .totals
+            .database(session.database)
+            .statements
+            .add(&statement);
+        session.errors += u64::from(result == StatementResult::Failed);
+        let time = self.clock.wall(statement.started);
+        out.push(Record {
+            time,
+            what: What::Statement {
+                session: session.id,
+                number: session.statements,
+                statement,
+            },
+        });
+    }
+
+    fn cancel_requested(
+        &mut self,
+        cookie: SocketCookie,
+        at: BootTime,
+        pid: u32,
+        out: &mut Vec<Record>,
+    ) {
+        let Some(entry) = self.live.get(&cookie) else {
+            return;
+        };
+        let database = entry.session.database;
+        self.totals.database(database).cancels += 1;
+        let target = self
+            .session_of_backend(database, pid)
+            .map(|cookie| self.id(cookie));
+        self.record(
+            cookie,
+            at,
+            |session| What::CancelRequested {
+                session,
+                pid,
+                target,
+            },
+            out,
+        );
+    }
+
+    /// The pid that the server told its client; else that of a server process outside of containers.
+    fn session_of_backend(&self, database: DatabaseId, pid: u32) -> Option<SocketCookie> {
+        let serves = |&(process, cookie): &(ProcessKey, SocketCookie)| {
+            self.live.get(&cookie).is_some_and(|entry| {
+                entry.session.database == database
+                    && entry.backend_pid.is_none()
+                    && entry.part(process) == Part::Server
+            })
+        };
+        let told = self.by_backend.get(&(database, pid)).copied();
+        told.or_else(|| {
+            self.holders
+                .of_pid(pid)
+                .find(serves)
+                .map(|(_, cookie)| cookie)
+        })
+    }
+
+    fn gap(
+        &mut self,
+        cookie: SocketCookie,
+        at: BootTime,
+        side: Side,
+        (bytes, reason): (Option<u64>, &'static str),
+        out: &mut Vec<Record>,
+    ) {
+        let side = match side {
+            Side::Client => "client",
+            Side::Server => "server",
+        };
+        self.record(
+            cookie,
+            at,
+            |session| What::SessionGap {
+                session,
+                side,
+                bytes,
+                reason,
+            },
+            out,
+        );
+    }
+
+    /// Records something that refers to a session, which therefore must be announced.
+    pub(crate) fn record(
+        &mut self,
+        cookie: SocketCookie,
+        at: BootTime,
+        what: impl FnOnce(SessionId) -> What,
+        out: &mut Vec<Record>,
+    ) {
+        let id = self.id(cookie);
+        if let Some(entry) = self.live.get_mut(&cookie) {
+            out.extend(entry.record(Due::Now, self.clock));
+        }
+        out.push(Record {
+            time: self.clock.wall(at),
+            what: what(id),
+        });
+    }
+}
+
+/// Takes what an event says about the login; returns the backend's pid if it says that.
+fn login(entry: &mut Entry, at: BootTime, event: WireEvent) -> Option<u32> {
+    match event {
+        WireEvent::Encryption(encryption) => entry.encryption_by_wire(encryption, at),
+        WireEvent::Startup {
+            protocol,
+            parameters,
+        } => entry.startup(protocol, parameters, at),
+        WireEvent::Authenticated => entry.authenticated(at),
+        WireEvent::BackendPid(pid) => {
+            entry.backend_pid = Some(pid);
+            return Some(pid);
+        }
+        // Clients change it as they like: it is state, not worth a record.
+        WireEvent::ParameterStatus { name, value } if name == "application_name" => {
+            entry.session.login.application = Some(value);
+        }
+        WireEvent::ParameterStatus { .. }
+        | WireEvent::AuthenticationRequested(_)
+        | WireEvent::Notification { .. }
+        | WireEvent::Terminated
+        | WireEvent::CancelRequested { .. }
+        | WireEvent::Refused { .. }
+        | WireEvent::Statement(_)
+        | WireEvent::Gap { .. }
+        | WireEvent::Violation { .. } => {}
+    }
+    None
+}
