@@ -1,0 +1,154 @@
+//! The command line: what can be asked, and how it is answered.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, ConfigError};
+use crate::control::client;
+use crate::terminal;
+use crate::{core_process, run, sessions_view};
+
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 it could not be done (for doctor: this host cannot be observed); \
+2 wrong usage or configuration.";
+
+/// Watches PostgreSQL sessions from the kernel and records who said what.
+#[derive(Debug, Parser)]
+#[command(name = "warder", version, after_help = EXIT_CODES, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Observe until stopped (root)
+    Run(ConfigArg),
+    /// List the live sessions
+    #[command(after_help = EXIT_CODES)]
+    Sessions(Sessions),
+    /// Look for missed sessions now (operator)
+    Scan(Scan),
+    /// Work with the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print the version
+    Version,
+    /// The unprivileged part of `run`, started by it
+    #[command(hide = true)]
+    Core,
+}
+
+#[derive(Debug, Args)]
+struct ConfigArg {
+    /// Configuration file [default: /etc/warder/warder.toml, if there is one]
+    #[arg(short, long = "config", value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct Sessions {
+    /// Refresh every second until Ctrl-C
+    #[arg(long)]
+    live: bool,
+    /// One JSON object per session and line
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: ConfigArg,
+}
+
+#[derive(Debug, Args)]
+struct Scan {
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: ConfigArg,
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Check the configuration; every mistake is one line with its remedy
+    #[command(after_help = EXIT_CODES)]
+    Check(ConfigArg),
+}
+
+impl ConfigArg {
+    fn load(&self) -> Result<Config, ConfigError> {
+        Config::load(self.config.as_deref())
+    }
+}
+
+/// Parses the command line, does what it says, and tells how it went.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match dispatch(cli.command) {
+        Ok(code) => code,
+        Err(error) => report(&error),
+    }
+}
+
+/// One line per error: what happened, then its causes. A closed pipe is the reader's choice, not an error.
+fn report(error: &anyhow::Error) -> ExitCode {
+    if let Some(config) = error.downcast_ref::<ConfigError>() {
+        eprintln!("{config}");
+        return ExitCode::from(2);
+    }
+    let closed_pipe = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+    };
+    if error.chain().any(closed_pipe) && error.downcast_ref::<client::ClientError>().is_none() {
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("warder: {}", terminal::escape(&format!("{error:#}")));
+    ExitCode::FAILURE
+}
+
+fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Run(config) => run::run(config.load()?)?,
+        Command::Core => core_process::run()?,
+        Command::Sessions(arguments) => sessions(&arguments)?,
+        Command::Scan(arguments) => scan(&arguments)?,
+        Command::Config(ConfigCommand::Check(config)) => check_config(&config.load()?)?,
+        Command::Version => terminal::print(&format!("warder {}\n", env!("CARGO_PKG_VERSION")))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn sessions(arguments: &Sessions) -> anyhow::Result<()> {
+    let socket = arguments.config.load()?.agent.control_socket;
+    let form = if arguments.json { sessions_view::Form::Json } else { sessions_view::Form::Table };
+    if arguments.live { sessions_view::watch(&socket, form) } else { sessions_view::show(&socket, form) }
+}
+
+fn scan(arguments: &Scan) -> anyhow::Result<()> {
+    let found = client::scan(&arguments.config.load()?.agent.control_socket)?;
+    let text = if arguments.json {
+        serde_json::to_string(&found)? + "\n"
+    } else {
+        format!(
+            "{} sessions; {} had been opened and {} closed unseen ({:.1} ms)\n",
+            found.sessions,
+            found.missed_open,
+            found.missed_close,
+            std::time::Duration::from_micros(found.duration_us).as_secs_f64() * 1e3
+        )
+    };
+    Ok(terminal::print(&text)?)
+}
+
+fn check_config(config: &Config) -> anyhow::Result<()> {
+    let source = match &config.path {
+        Some(path) => path.display().to_string(),
+        None => format!("no file at {}: defaults", Path::new(crate::config::DEFAULT_PATH).display()),
+    };
+    let databases = match &*config.databases {
+        [] => "every server whose executable is called postgres".to_owned(),
+        some => some.iter().map(|database| &*database.name).collect::<Vec<_>>().join(", "),
+    };
+    Ok(terminal::print(&format!("{}: correct; observes {databases}\n", terminal::escape(&source)))?)
+}

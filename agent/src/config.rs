@@ -1,0 +1,220 @@
+//! The configuration: what the file may say ([`file`]), and what the agent works with ([`Config`]).
+//!
+//! Every key is checked here, at the door; behind it there are no strings that still need checking. Each mistake is
+//! one line: `file:line: key: what is wrong; what to do`.
+
+mod check;
+mod file;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Where the configuration is looked for unless the command line says otherwise.
+pub const DEFAULT_PATH: &str = "/etc/warder/warder.toml";
+
+/// Longest configuration file that is read.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// A checked configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The file it came from; `None`: there is no file, all keys have their defaults.
+    pub path: Option<PathBuf>,
+    /// Accounts and control.
+    pub agent: Agent,
+    /// Where records go.
+    pub events: Events,
+    /// Address of the Prometheus endpoint; `None`: off.
+    pub metrics_listen: Option<SocketAddr>,
+    /// Bounds of the kernel side.
+    pub capture: Capture,
+    /// Databases to observe; empty: every listener of a process whose executable is called `postgres`.
+    pub databases: Vec<Database>,
+}
+
+/// `[agent]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Agent {
+    /// Account of the core process; never root.
+    pub user: Account,
+    /// Group of the core process, the control socket and the files.
+    pub group: Account,
+    /// Control socket; absolute, short enough for a socket address.
+    pub control_socket: PathBuf,
+    /// Command lines in records.
+    pub argv: Argv,
+}
+
+/// A user or group, as configured. Numbers need no entry in the host's databases.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Account {
+    /// By name.
+    Name(String),
+    /// By number.
+    Number(u32),
+}
+
+/// What of command lines goes into records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Argv {
+    /// Nothing.
+    None,
+    /// Everything but what may be a secret.
+    Redacted,
+    /// Everything.
+    Full,
+}
+
+/// `[events]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Events {
+    /// Folder of the events file; absolute.
+    pub directory: PathBuf,
+    /// Bounds of that folder.
+    pub limits: store::writer::Limits,
+}
+
+/// `[capture]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capture {
+    /// Ring buffer between kernel and core; a power of two.
+    pub ring_bytes: u32,
+    /// Sessions observed at once.
+    pub sessions_max: u32,
+    /// Captured bytes of one client message.
+    pub statement_bytes_max: u32,
+    /// Period of the healing iterators.
+    pub scan_interval: Duration,
+}
+
+/// One `[[database]]`; at least one of port, socket and executable is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Database {
+    /// Name in records and metrics.
+    pub name: String,
+    /// TCP port of the server.
+    pub port: Option<u16>,
+    /// Unix socket of the server; absolute.
+    pub socket: Option<PathBuf>,
+    /// Executable of the server; absolute.
+    pub executable: Option<PathBuf>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            path: None,
+            agent: Agent {
+                user: Account::Name("warder".into()),
+                group: Account::Name("warder".into()),
+                control_socket: "/run/warder/control.sock".into(),
+                argv: Argv::Redacted,
+            },
+            events: Events {
+                directory: "/var/lib/warder/events".into(),
+                limits: store::writer::Limits { file_bytes_max: 256 << 20, files_max: 16 },
+            },
+            metrics_listen: Some(SocketAddr::from(([127, 0, 0, 1], 9464))),
+            capture: Capture {
+                ring_bytes: 8 << 20,
+                sessions_max: 16_384,
+                statement_bytes_max: 1 << 20,
+                scan_interval: Duration::from_secs(30),
+            },
+            databases: Vec::new(),
+        }
+    }
+}
+
+impl Config {
+    /// Loads the file that was named, which must exist, or else the default file, which need not.
+    pub fn load(named: Option<&Path>) -> Result<Self, ConfigError> {
+        let path = named.unwrap_or(Path::new(DEFAULT_PATH));
+        match read(path) {
+            Ok(text) => Self::parse(&text, path),
+            Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(ConfigError::unreadable(path, &error)),
+        }
+    }
+
+    /// Checks the text of a configuration file; `path` is only for messages.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let file = file::File::parse(text).map_err(|mistake| ConfigError::new(path, text, vec![mistake]))?;
+        let mut config = check::check(&file).map_err(|mistakes| ConfigError::new(path, text, mistakes))?;
+        config.path = Some(path.to_owned());
+        Ok(config)
+    }
+}
+
+fn read(path: &Path) -> std::io::Result<String> {
+    use std::io::Read as _;
+    let mut text = String::new();
+    let count = std::fs::File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
+    if count as u64 > FILE_BYTES_MAX {
+        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, "longer than 1 MiB"));
+    }
+    Ok(text)
+}
+
+/// One mistake, before its place is known as a line.
+#[derive(Debug)]
+struct Mistake {
+    /// Byte offset in the text, where there is a place.
+    offset: Option<usize>,
+    key: String,
+    what: String,
+    remedy: String,
+}
+
+/// All mistakes of a configuration, one line each.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    lines: Vec<String>,
+}
+
+impl ConfigError {
+    fn new(path: &Path, text: &str, mut mistakes: Vec<Mistake>) -> Self {
+        mistakes.sort_by_key(|mistake| mistake.offset);
+        let line = |offset: usize| text.bytes().take(offset).filter(|&byte| byte == b'\n').count() + 1;
+        let lines = mistakes
+            .into_iter()
+            .map(|Mistake { offset, key, what, remedy }| {
+                let place = offset.map(line).map_or(String::new(), |line| format!("{line}: "));
+                crate::terminal::escape(&format!("{}:{place}{key}: {what}; {remedy}", path.display())).into_owned()
+            })
+            .collect();
+        Self { lines }
+    }
+
+    fn unreadable(path: &Path, error: &std::io::Error) -> Self {
+        let remedy = match error.kind() {
+            std::io::ErrorKind::NotFound => "create it, or leave out -c to use the defaults",
+            std::io::ErrorKind::PermissionDenied => "run as root, or as a member of the group that may read it",
+            std::io::ErrorKind::InvalidData => "store it as UTF-8 text",
+            _ => "name a configuration file (TOML)",
+        };
+        let path = path.display().to_string();
+        Self {
+            lines: vec![format!(
+                "{}: cannot read the configuration ({error}); {remedy}",
+                crate::terminal::escape(&path)
+            )],
+        }
+    }
+
+    /// The mistakes, one line each.
+    #[must_use]
+    pub fn lines(&self) -> &[String] {
+        &self.lines
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.lines.join("\n"))
+    }
+}
+
+impl std::error::Error for ConfigError {}

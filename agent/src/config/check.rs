@@ -1,0 +1,256 @@
+//! From what the file says to what the agent works with. All mistakes are found, not only the first.
+
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::Spanned;
+
+use super::{Account, Argv, Config, Database, Mistake, file};
+
+/// Databases in one configuration: each is probed and has its own metric series.
+const DATABASES_MAX: usize = 256;
+/// `sun_path` holds 108 bytes, the last one 0.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+/// The bucket of metrics for databases beyond their bound.
+const RESERVED_NAME: &str = "other";
+
+pub(super) fn check(file: &file::File) -> Result<Config, Vec<Mistake>> {
+    let mut checker = Checker { mistakes: Vec::new() };
+    let config = checker.config(file);
+    if checker.mistakes.is_empty() { Ok(config) } else { Err(checker.mistakes) }
+}
+
+struct Checker {
+    mistakes: Vec<Mistake>,
+}
+
+impl Checker {
+    fn config(&mut self, file: &file::File) -> Config {
+        let mut config = Config::default();
+        self.agent(&file.agent, &mut config);
+        self.events(&file.events, &mut config);
+        self.capture(&file.capture, &mut config);
+        if let Some(listen) = &file.metrics.listen {
+            config.metrics_listen = self.listen(listen);
+        }
+        config.databases = self.databases(&file.database);
+        config
+    }
+
+    fn agent(&mut self, agent: &file::Agent, config: &mut Config) {
+        if let Some(user) = agent.user.as_ref().and_then(|user| self.account("agent.user", user)) {
+            if matches!(&user, Account::Number(0)) || user == Account::Name("root".into()) {
+                let place = agent.user.as_ref().map(|user| user.span().start);
+                let what = "root would give full power to the process that reads what clients send";
+                self.mistake(place, "agent.user", what, "name an account of its own, for example \"warder\"");
+            }
+            config.agent.user = user;
+        }
+        if let Some(group) = agent.group.as_ref().and_then(|group| self.account("agent.group", group)) {
+            config.agent.group = group;
+        }
+        if let Some(socket) = &agent.control_socket {
+            self.socket_path("agent.control_socket", socket, &mut config.agent.control_socket);
+        }
+        if let Some(argv) = &agent.argv {
+            match argv.get_ref().as_str() {
+                "none" => config.agent.argv = Argv::None,
+                "redacted" => config.agent.argv = Argv::Redacted,
+                "full" => config.agent.argv = Argv::Full,
+                other => {
+                    let what = format!("\"{other}\" is not a mode of recording command lines");
+                    self.mistake_at(argv, "agent.argv", &what, "use \"none\", \"redacted\" or \"full\"");
+                }
+            }
+        }
+    }
+
+    fn events(&mut self, events: &file::Events, config: &mut Config) {
+        if let Some(directory) = &events.directory {
+            self.absolute("events.directory", directory, &mut config.events.directory);
+        }
+        let limits = &mut config.events.limits;
+        self.number("events.file_bytes_max", &events.file_bytes_max, 65_536..=1 << 40, &mut limits.file_bytes_max);
+        self.number("events.files_max", &events.files_max, 2..=10_000, &mut limits.files_max);
+    }
+
+    fn capture(&mut self, capture: &file::Capture, config: &mut Config) {
+        let checked = &mut config.capture;
+        self.number("capture.ring_bytes", &capture.ring_bytes, 4096..=1 << 30, &mut checked.ring_bytes);
+        if let Some(ring) = &capture.ring_bytes
+            && !checked.ring_bytes.is_power_of_two()
+        {
+            let what = format!("{} is not a power of two", checked.ring_bytes);
+            let remedy = format!("use {}", checked.ring_bytes.next_power_of_two());
+            self.mistake_at(ring, "capture.ring_bytes", &what, &remedy);
+        }
+        self.number("capture.sessions_max", &capture.sessions_max, 16..=1 << 20, &mut checked.sessions_max);
+        let statement = &capture.statement_bytes_max;
+        self.number("capture.statement_bytes_max", statement, 1024..=16 << 20, &mut checked.statement_bytes_max);
+        let mut seconds = checked.scan_interval.as_secs();
+        self.number("capture.scan_interval_seconds", &capture.scan_interval_seconds, 1..=3600, &mut seconds);
+        checked.scan_interval = Duration::from_secs(seconds);
+    }
+
+    fn listen(&mut self, listen: &Spanned<String>) -> Option<std::net::SocketAddr> {
+        let text = listen.get_ref();
+        if text.is_empty() {
+            return None;
+        }
+        match text.parse::<std::net::SocketAddr>() {
+            Ok(address) if address.port() != 0 => return Some(address),
+            Ok(_) => {
+                let what = "port 0 is a different port after every start";
+                self.mistake_at(listen, "metrics.listen", what, "use a port from 1 to 65535");
+            }
+            Err(_not_an_address) => {
+                let what = format!("\"{text}\" is not an address");
+                let remedy = "use IP:PORT, for example \"127.0.0.1:9464\" or \"[::1]:9464\", or \"\" to turn it off";
+                self.mistake_at(listen, "metrics.listen", &what, remedy);
+            }
+        }
+        None
+    }
+
+    fn databases(&mut self, entries: &[Spanned<file::Database>]) -> Vec<Database> {
+        if let Some(first_beyond) = entries.get(DATABASES_MAX) {
+            let what = format!("{} databases are more than {DATABASES_MAX}", entries.len());
+            self.mistake_at(first_beyond, "database", &what, "observe them by executable, which covers many servers");
+        }
+        let mut seen = HashMap::new();
+        entries.iter().filter_map(|entry| self.database(entry, &mut seen)).collect()
+    }
+
+    /// `seen` maps what was claimed by earlier entries (`port 5432`) to their names.
+    fn database(&mut self, entry: &Spanned<file::Database>, seen: &mut HashMap<String, String>) -> Option<Database> {
+        let fields = entry.get_ref();
+        let Some(name) = &fields.name else {
+            self.mistake_at(entry, "database.name", "a [[database]] has no name", "add name = \"...\"");
+            return None;
+        };
+        self.database_name(name);
+        if let Some(engine) = fields.engine.as_ref().filter(|engine| engine.get_ref() != "postgresql") {
+            let what = format!("engine \"{}\" is not supported", engine.get_ref());
+            self.mistake_at(engine, "database.engine", &what, "use \"postgresql\", or leave it out");
+        }
+        if fields.port.is_none() && fields.socket.is_none() && fields.executable.is_none() {
+            let what = format!("database \"{}\" has no listener", name.get_ref());
+            self.mistake_at(entry, "database", &what, "add at least one of port, socket, executable");
+        }
+        let mut database = Database { name: name.get_ref().clone(), port: None, socket: None, executable: None };
+        let mut port = 0u16;
+        self.number("database.port", &fields.port, 1..=65_535, &mut port);
+        database.port = fields.port.as_ref().map(|_| port);
+        if let Some(socket) = &fields.socket {
+            self.socket_path("database.socket", socket, database.socket.insert(PathBuf::new()));
+        }
+        if let Some(executable) = &fields.executable {
+            self.absolute("database.executable", executable, database.executable.insert(PathBuf::new()));
+        }
+        self.claim("database.name", name, format!("name \"{}\"", name.get_ref()), &database.name, seen);
+        if let Some(port) = &fields.port {
+            self.claim("database.port", port, format!("port {}", port.get_ref()), &database.name, seen);
+        }
+        for (key, field) in [("database.socket", &fields.socket), ("database.executable", &fields.executable)] {
+            if let Some(path) = field {
+                self.claim(key, path, format!("path \"{}\"", path.get_ref()), &database.name, seen);
+            }
+        }
+        Some(database)
+    }
+
+    fn database_name(&mut self, name: &Spanned<String>) {
+        let text = name.get_ref();
+        let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'-';
+        if text.is_empty() || text.len() > 32 || !text.bytes().all(allowed) {
+            let what = format!("\"{text}\" is not a name");
+            self.mistake_at(name, "database.name", &what, "use 1 to 32 of a-z, 0-9, _ and -");
+        } else if text == RESERVED_NAME {
+            let what = format!("\"{RESERVED_NAME}\" is what metrics call databases beyond their bound");
+            self.mistake_at(name, "database.name", &what, "choose another name");
+        }
+    }
+
+    /// Two entries must not claim the same thing: a session belongs to one database.
+    fn claim<T>(&mut self, key: &str, at: &Spanned<T>, what: String, name: &str, seen: &mut HashMap<String, String>) {
+        if let Some(other) = seen.get(&what) {
+            let message = format!("{what} already belongs to database \"{other}\"");
+            self.mistake_at(at, key, &message, "give every [[database]] its own");
+        } else {
+            seen.insert(what, name.to_owned());
+        }
+    }
+
+    fn account(&mut self, key: &str, account: &Spanned<file::Account>) -> Option<Account> {
+        let remedy = "use a name or a number from 0 to 4294967294";
+        let number = match account.get_ref() {
+            file::Account::Number(number) => *number,
+            file::Account::Name(name) => match name.parse() {
+                Ok(number) => number,
+                Err(_not_a_number) if !name.is_empty() && !name.contains([':', '/', '\0', '\n', ' ']) => {
+                    return Some(Account::Name(name.clone()));
+                }
+                Err(_not_a_number) => {
+                    self.mistake_at(account, key, &format!("\"{name}\" is not an account"), remedy);
+                    return None;
+                }
+            },
+        };
+        // The largest number means "no account" to the kernel.
+        match u32::try_from(number) {
+            Ok(number) if number != u32::MAX => Some(Account::Number(number)),
+            _ => {
+                self.mistake_at(account, key, &format!("{number} is not an account"), remedy);
+                None
+            }
+        }
+    }
+
+    fn socket_path(&mut self, key: &str, path: &Spanned<String>, checked: &mut PathBuf) {
+        self.absolute(key, path, checked);
+        let length = path.get_ref().len();
+        if length > SOCKET_PATH_BYTES_MAX {
+            let what = format!("{length} bytes are too long for a socket");
+            self.mistake_at(path, key, &what, &format!("use a path of at most {SOCKET_PATH_BYTES_MAX} bytes"));
+        }
+    }
+
+    fn absolute(&mut self, key: &str, path: &Spanned<String>, checked: &mut PathBuf) {
+        let text = path.get_ref();
+        let parts = Path::new(text).components();
+        if !text.starts_with('/') || text.contains('\0') {
+            self.mistake_at(path, key, &format!("\"{text}\" is not an absolute path"), "begin it with /");
+        } else if parts.into_iter().any(|part| part == std::path::Component::ParentDir) {
+            self.mistake_at(path, key, &format!("\"{text}\" contains .."), "write the path without it");
+        }
+        *checked = text.into();
+    }
+
+    fn number<T: TryFrom<i64>>(
+        &mut self,
+        key: &str,
+        number: &Option<Spanned<i64>>,
+        range: RangeInclusive<i64>,
+        checked: &mut T,
+    ) {
+        let Some(number) = number else { return };
+        let value = *number.get_ref();
+        match T::try_from(value) {
+            Ok(fitting) if range.contains(&value) => *checked = fitting,
+            _ => {
+                let what = format!("{value} is out of range");
+                self.mistake_at(number, key, &what, &format!("use {} to {}", range.start(), range.end()));
+            }
+        }
+    }
+
+    fn mistake_at<T>(&mut self, at: &Spanned<T>, key: &str, what: &str, remedy: &str) {
+        self.mistake(Some(at.span().start), key, what, remedy);
+    }
+
+    fn mistake(&mut self, offset: Option<usize>, key: &str, what: &str, remedy: &str) {
+        self.mistakes.push(Mistake { offset, key: key.into(), what: what.into(), remedy: remedy.into() });
+    }
+}

@@ -1,0 +1,115 @@
+//! What a configuration file may say: names and types of its keys, each with its place in the text.
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::Mistake;
+
+type Text = Option<Spanned<String>>;
+type Number = Option<Spanned<i64>>;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct File {
+    pub(super) agent: Agent,
+    pub(super) events: Events,
+    pub(super) metrics: Metrics,
+    pub(super) capture: Capture,
+    pub(super) database: Vec<Spanned<Database>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Agent {
+    pub(super) user: Option<Spanned<Account>>,
+    pub(super) group: Option<Spanned<Account>>,
+    pub(super) control_socket: Text,
+    pub(super) argv: Text,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "expected an account name (text) or number")]
+pub(super) enum Account {
+    Number(i64),
+    Name(String),
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Events {
+    pub(super) directory: Text,
+    pub(super) file_bytes_max: Number,
+    pub(super) files_max: Number,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Metrics {
+    pub(super) listen: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Capture {
+    pub(super) ring_bytes: Number,
+    pub(super) sessions_max: Number,
+    pub(super) statement_bytes_max: Number,
+    pub(super) scan_interval_seconds: Number,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Database {
+    pub(super) name: Text,
+    pub(super) engine: Text,
+    pub(super) port: Number,
+    pub(super) socket: Text,
+    pub(super) executable: Text,
+}
+
+impl File {
+    /// Reads the text. The first mistake in syntax, names or types ends it.
+    pub(super) fn parse(text: &str) -> Result<Self, Mistake> {
+        toml::from_str(text).map_err(|error| mistake(text, &error))
+    }
+}
+
+/// Turns the parser's error into a mistake with the key in question.
+fn mistake(text: &str, error: &toml::de::Error) -> Mistake {
+    let offset = error.span().map(|span| span.start);
+    let message = error.message().replace('\n', " ");
+    let key = offset.map_or_else(String::new, |offset| key_at(text, offset));
+    let (what, remedy) = if let Some(rest) = message.strip_prefix("unknown field ") {
+        let (name, expected) = rest.split_once(", ").unwrap_or((rest, ""));
+        (format!("unknown key {name}"), format!("remove it, or use a known key ({})", expected.replace('`', "")))
+    } else if message.starts_with("invalid type") || message.starts_with("expected an account") {
+        (message, "write a value of that type".into())
+    } else if message.starts_with("duplicate key") {
+        (message, "keep one of them".into())
+    } else {
+        (message, "correct the TOML syntax".into())
+    };
+    Mistake { offset, key: if key.is_empty() { "syntax".into() } else { key }, what, remedy }
+}
+
+/// `table.key` of the line at `offset`, by its text: the parser's error does not carry it.
+fn key_at(text: &str, offset: usize) -> String {
+    let before = text.get(..offset).unwrap_or(text);
+    let start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    let line = text.get(start..).and_then(|rest| rest.lines().next()).unwrap_or_default().trim();
+    let header = |line: &str| {
+        let name = line.trim().strip_prefix('[')?.trim_start_matches('[').split(']').next()?;
+        Some(name.trim().to_owned())
+    };
+    if let Some(name) = header(line) {
+        return name;
+    }
+    let key = line.split('=').next().unwrap_or_default().trim();
+    if key == line || key.is_empty() {
+        return String::new();
+    }
+    match before.lines().rev().find_map(header) {
+        Some(table) => format!("{table}.{key}"),
+        None => key.to_owned(),
+    }
+}

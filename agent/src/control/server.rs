@@ -1,0 +1,200 @@
+//! The agent's end of the control socket. Runs in the unprivileged core process, on its current-thread runtime.
+
+use std::convert::Infallible;
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use nix::unistd::{Gid, Uid, User, getgrouplist};
+use serde::Serialize;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::task::{JoinSet, LocalSet};
+use tokio::time::timeout;
+
+use super::{
+    LiveSession, PROTOCOL_VERSION, REQUEST_BYTES_MAX, Refusal, Request, Response, ScanView, SessionView, StatusView,
+};
+
+/// Connections served at once; more wait in the socket's backlog.
+pub const CONNECTIONS_MAX: usize = 32;
+/// How long a client may take to send its request, and to take the answer.
+pub const CLIENT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a scan may take.
+pub const SCAN_TIMEOUT: Duration = Duration::from_secs(60);
+/// Pause after a failed accept (out of descriptors): without it the loop would spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What the core answers.
+pub trait Handler {
+    /// Visits every live session.
+    fn sessions(&self, visit: &mut dyn FnMut(LiveSession<'_>));
+    /// How the agent is.
+    fn status(&self) -> StatusView;
+    /// Runs the iterators now. The error is shown to the operator.
+    fn scan(&self) -> impl Future<Output = Result<ScanView, String>>;
+    /// Records that an operator used a verb; called before the verb runs.
+    fn record_operator(&self, verb: &'static str, uid: u32);
+}
+
+/// Who may ask for what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// May look.
+    Viewer,
+    /// May also do.
+    Operator,
+}
+
+/// What a request can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verb {
+    Sessions,
+    Status,
+    Scan,
+}
+
+impl Verb {
+    fn parse(word: &str) -> Option<Self> {
+        match word {
+            "sessions" => Some(Self::Sessions),
+            "status" => Some(Self::Status),
+            "scan" => Some(Self::Scan),
+            _ => None,
+        }
+    }
+
+    const fn needs(self) -> Role {
+        match self {
+            Self::Sessions | Self::Status => Role::Viewer,
+            Self::Scan => Role::Operator,
+        }
+    }
+}
+
+/// Serves until it is dropped. `viewers` is the group of the socket: root is the operator, members of that group
+/// are viewers, everybody else is refused, whatever the mode of the socket.
+pub async fn serve<H: Handler + 'static>(listener: UnixListener, viewers: Gid, handler: Rc<H>) -> Infallible {
+    // A set of its own, so that connections need not be Send and end together with this future.
+    LocalSet::new()
+        .run_until(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                while connections.try_join_next().is_some() {}
+                if connections.len() >= CONNECTIONS_MAX {
+                    connections.join_next().await;
+                }
+                match listener.accept().await {
+                    Ok((stream, _)) => {
+                        let handler = Rc::clone(&handler);
+                        connections.spawn_local(async move { connection(stream, viewers, &*handler).await });
+                    }
+                    Err(_out_of_descriptors) => tokio::time::sleep(ACCEPT_PAUSE).await,
+                }
+            }
+        })
+        .await
+}
+
+/// One request, one answer. Errors of the connection concern only its client, who sees them.
+async fn connection<H: Handler>(mut stream: UnixStream, viewers: Gid, handler: &H) {
+    let Ok(credentials) = stream.peer_cred() else { return };
+    let (uid, gid) = (Uid::from_raw(credentials.uid()), Gid::from_raw(credentials.gid()));
+    let answer = match role(uid, gid, viewers).await {
+        Some(role) => match timeout(CLIENT_TIMEOUT, read_line(&mut stream)).await {
+            Ok(Ok(line)) => answer(&line, role, uid, handler).await,
+            Ok(Err(_)) | Err(_) => return,
+        },
+        None => {
+            refusal("not_allowed", "only root and members of the socket's group may ask; join the group, or use sudo")
+        }
+    };
+    // A client that went away, or does not read its answer, is not waited for.
+    let _gone = timeout(CLIENT_TIMEOUT, stream.write_all(&answer)).await;
+}
+
+/// The role of a peer. Groups are looked up on another thread: the host's database may be slow.
+async fn role(uid: Uid, gid: Gid, viewers: Gid) -> Option<Role> {
+    if uid.is_root() {
+        return Some(Role::Operator);
+    }
+    let member = gid == viewers || tokio::task::spawn_blocking(move || is_member(uid, gid, viewers)).await.ok()?;
+    member.then_some(Role::Viewer)
+}
+
+fn is_member(uid: Uid, gid: Gid, group: Gid) -> bool {
+    let Ok(Some(user)) = User::from_uid(uid) else { return false };
+    let Ok(name) = std::ffi::CString::new(user.name) else { return false };
+    getgrouplist(&name, gid).is_ok_and(|groups| groups.contains(&group))
+}
+
+async fn read_line(stream: &mut UnixStream) -> io::Result<Vec<u8>> {
+    let mut line = Vec::new();
+    // One byte more than allowed tells a line that is too long from one that just fits.
+    BufReader::new(stream).take(REQUEST_BYTES_MAX as u64 + 1).read_until(b'\n', &mut line).await?;
+    Ok(line)
+}
+
+async fn answer<H: Handler>(line: &[u8], role: Role, uid: Uid, handler: &H) -> Vec<u8> {
+    let verb = match parse(line) {
+        Ok(verb) => verb,
+        Err(refusal) => return refusal,
+    };
+    if verb.needs() == Role::Operator && role != Role::Operator {
+        return refusal("not_allowed", "this verb is for operators; run it as root");
+    }
+    let response = Response { v: PROTOCOL_VERSION, ..Response::default() };
+    match verb {
+        Verb::Sessions => sessions(handler),
+        Verb::Status => encode(&Response { status: Some(handler.status()), ..response }),
+        Verb::Scan => {
+            handler.record_operator("scan", uid.as_raw());
+            match timeout(SCAN_TIMEOUT, handler.scan()).await {
+                Ok(Ok(scan)) => encode(&Response { scan: Some(scan), ..response }),
+                Ok(Err(why)) => refusal("failed", &why),
+                Err(_elapsed) => refusal("failed", "the scan did not end in time; see the agent's log"),
+            }
+        }
+    }
+}
+
+fn parse(line: &[u8]) -> Result<Verb, Vec<u8>> {
+    if line.len() > REQUEST_BYTES_MAX {
+        return Err(refusal("request_too_long", "a request is at most 64 KiB"));
+    }
+    let request: Request<'_> = serde_json::from_slice(line).map_err(|error| {
+        refusal("not_a_request", &format!("send one line such as {{\"v\":1,\"verb\":\"status\"}} ({error})"))
+    })?;
+    if request.v != PROTOCOL_VERSION {
+        return Err(refusal("unsupported_version", "this agent speaks version 1; use a command line of its version"));
+    }
+    Verb::parse(&request.verb).ok_or_else(|| {
+        refusal("unknown_verb", "known verbs: sessions, status, scan; perhaps the agent is older than the command line")
+    })
+}
+
+/// The same line as a [`Response`] with `sessions`, but every session is written as it is visited: ten thousand of
+/// them are never held as objects.
+fn sessions<H: Handler>(handler: &H) -> Vec<u8> {
+    let mut out = format!("{{\"v\":{PROTOCOL_VERSION},\"sessions\":[").into_bytes();
+    let mut separator: &[u8] = b"";
+    handler.sessions(&mut |live| {
+        out.extend_from_slice(separator);
+        serde_json::to_writer(&mut out, &SessionView::from(live))
+            .expect("views have text keys, and memory does not fail");
+        separator = b",";
+    });
+    out.extend_from_slice(b"]}\n");
+    out
+}
+
+fn refusal(code: &str, message: &str) -> Vec<u8> {
+    let error = Some(Refusal { code: code.into(), message: message.into() });
+    encode(&Response { v: PROTOCOL_VERSION, error, ..Response::default() })
+}
+
+fn encode(response: &impl Serialize) -> Vec<u8> {
+    let mut out = serde_json::to_vec(response).expect("responses have text keys, and memory does not fail");
+    out.push(b'\n');
+    out
+}

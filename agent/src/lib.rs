@@ -1,0 +1,11 @@
+//! The agent as a library: configuration, control socket, views of what was recorded, and the processes of the
+//! daemon. The binary is a line.
+
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod core_process;
+pub mod run;
+pub mod sessions_view;
+pub mod terminal;
+pub mod words;

@@ -1,0 +1,5 @@
+//! `warder`: see `agent::cli`.
+
+fn main() -> std::process::ExitCode {
+    agent::cli::main()
+}
