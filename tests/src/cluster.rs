@@ -106,7 +106,7 @@ impl Cluster {
         let tls = directory::owned(directory.path(), "tls", &owner, 0o755)?;
         directory::owned(directory.path(), "s", &owner, 0o755)?;
         let certificate = Certificate::create(&tls, &owner)?;
-        let data = directory.path().join("data");
+        let data = directory::owned(directory.path(), "data", &owner, 0o700)?;
         let mut initdb = process::command_as(&owner, programs.join("initdb"));
         initdb.args(["--no-sync", "--auth=trust", "--encoding=UTF8", "--locale=C", "--username=postgres", "-D"]);
         process::run(initdb.arg(&data).current_dir(directory.path()))?;

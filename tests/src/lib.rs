@@ -13,6 +13,7 @@ pub mod certificate;
 pub mod cluster;
 pub mod directory;
 pub mod drivers;
+pub mod encodings;
 pub mod events;
 pub mod http;
 pub mod namespace;

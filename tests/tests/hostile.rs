@@ -1,1 +1,181 @@
-fn main() {}
+//! What no well-behaved client sends: the agent stays alive, keeps to its memory, and records what it saw.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use warder_tests::agent::Agent;
+use warder_tests::cluster::{Cluster, ClusterOptions};
+use warder_tests::events::{self, Event, What};
+use warder_tests::wire::{self, RawClient, message};
+use warder_tests::{process, tooling, wait};
+
+/// Memory that all processes of the agent may hold together at any time of these tests.
+const RESIDENT_MAX: u64 = 192 * 1024 * 1024;
+
+/// A cluster with an agent that must survive.
+struct Stage {
+    cluster: Cluster,
+    agent: Agent,
+}
+
+impl Stage {
+    fn new() -> Result<Self> {
+        let cluster = Cluster::start(&ClusterOptions::default())?;
+        let agent = Agent::observing(&tooling::agent_binary()?, &cluster)?;
+        Ok(Self { cluster, agent })
+    }
+
+    fn client(&self) -> Result<RawClient> {
+        RawClient::tcp(self.cluster.port())
+    }
+
+    /// The agent lives, is small, and records the next statement.
+    fn check_health(&mut self) -> Result<()> {
+        self.cluster.sql("select 'healthy'")?;
+        self.agent.events().wait_for_text("select 'healthy'")?;
+        ensure!(self.agent.alive()?, "the agent ended; it said:\n{}", self.agent.log()?);
+        let mut resident = 0;
+        for pid in self.agent.processes()? {
+            resident += process::resident_bytes(pid)?;
+        }
+        ensure!(resident <= RESIDENT_MAX, "the agent holds {resident} bytes");
+        Ok(())
+    }
+
+    fn wait_for<T>(&self, what: &str, predicate: impl FnMut(&[Event]) -> Option<T>) -> Result<T> {
+        self.agent.events().wait_for(what, wait::PATIENCE, predicate)
+    }
+
+    fn wait_closed(&self, count: usize) -> Result<()> {
+        self.wait_for(&format!("the end of {count} sessions"), |all| (events::closed(all).count() >= count).then_some(()))
+    }
+}
+
+/// Bytes that are no start of a session, one connection each.
+const GARBAGE: &[&[u8]] = &[
+    b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n",
+    b"\0\0\0\0",
+    b"\0\0\0\x08\x04\xd2\x16\x2fnot tls at all, although it was asked for",
+    b"\xff\xff\xff\xff\xff\xff\xff\xff",
+    b"\0\0\0\x09\0\x03\0\0x",
+    b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03direct TLS, cut short",
+    b"\0",
+    b"",
+];
+
+#[test]
+fn garbage_on_the_port() -> Result<()> {
+    let mut stage = Stage::new()?;
+    for bytes in GARBAGE {
+        let mut connection = TcpStream::connect(("127.0.0.1", stage.cluster.port()))?;
+        connection.write_all(bytes)?;
+        drop(connection);
+    }
+    stage.check_health()?;
+    stage.wait_closed(GARBAGE.len())
+}
+
+#[test]
+fn half_open_sessions() -> Result<()> {
+    let mut stage = Stage::new()?;
+    let startup = wire::startup("postgres", "postgres");
+    let mut half = Vec::new();
+    for length in 0..30 {
+        let mut client = stage.client()?;
+        client.send(startup.get(..length).unwrap_or(&startup))?;
+        half.push(client);
+    }
+    stage.check_health()?;
+    drop(half);
+    stage.wait_closed(30)
+}
+
+#[test]
+fn a_message_that_declares_a_gibibyte() -> Result<()> {
+    let mut stage = Stage::new()?;
+    let mut client = stage.client()?;
+    client.login()?;
+    let declared = [&[b'Q'][..], &0x3fff_fff0_u32.to_be_bytes(), b"select 'the beginning of something long"].concat();
+    client.send(&declared)?;
+    stage.check_health()?;
+    drop(client);
+    stage.check_health()
+}
+
+#[test]
+fn a_query_of_64_mebibytes() -> Result<()> {
+    let mut stage = Stage::new()?;
+    let mut client = stage.client()?;
+    client.login()?;
+    let text = format!("select length('{}')", "x".repeat(64 << 20));
+    client.query(&text)?;
+    client.send(&wire::terminate())?;
+    let statement = stage.agent.events().wait_for("the record of the long query", Duration::from_secs(60), |all| {
+        events::statements(all).find(|statement| statement.text_bytes.is_some()).cloned()
+    })?;
+    ensure!(statement.text_bytes == Some(text.len() as u64), "text_bytes is {:?}", statement.text_bytes);
+    let kept = statement.text.unwrap_or_default();
+    ensure!(text.starts_with(&kept) && kept.len() > 1024, "{} bytes were kept", kept.len());
+    stage.check_health()
+}
+
+#[test]
+fn invalid_text() -> Result<()> {
+    let mut stage = Stage::new()?;
+    let mut client = stage.client()?;
+    client.login()?;
+    for text in [&b"select '\xff\xfe\xc3'"[..], b"select 1\0select 2", b"\x1b[31mselec\x07", b"select '\xe2\x80\xae'"] {
+        client.send(&wire::query(text))?;
+        client.until_ready().ok();
+    }
+    stage.wait_for("records of the texts", |all| {
+        events::statements(all).find(|statement| statement.text.as_deref().is_some_and(|text| text.contains('\u{fffd}'))).map(drop)
+    })?;
+    stage.check_health()
+}
+
+#[test]
+fn messages_of_unknown_types_and_wrong_order() -> Result<()> {
+    let mut stage = Stage::new()?;
+    for bytes in [message(b'!', b"?"), message(b'd', b"copy data of no copy"), message(b'p', b"a password"), vec![b'Q', 0, 0, 0, 1]] {
+        let mut client = stage.client()?;
+        client.login()?;
+        client.send(&bytes)?;
+        client.send(&wire::query(b"select 1")).ok();
+    }
+    stage.check_health()
+}
+
+#[test]
+fn cancel_requests() -> Result<()> {
+    let mut stage = Stage::new()?;
+    let mut client = stage.client()?;
+    client.login()?;
+    let (pid, secret) = (client.backend_pid.unwrap_or_default(), client.backend_secret.unwrap_or_default());
+    client.send(&wire::query(b"select pg_sleep(60)"))?;
+    let activity = "select 1 from pg_stat_activity where query = 'select pg_sleep(60)' and state = 'active'";
+    wait::until("the sleeping query", wait::PATIENCE, || Ok((stage.cluster.sql(activity)? == "1").then_some(())))?;
+    stage.client()?.send(&wire::cancel(pid, secret))?;
+    client.until_ready()?;
+    stage.wait_for("the cancel record", |all| {
+        all.iter().any(|event| matches!(event.what, What::Cancel { pid: target, .. } if target == pid)).then_some(())
+    })?;
+    let statement = stage.agent.events().wait_for_text("select pg_sleep(60)")?;
+    let state = statement.outcomes.first().and_then(|outcome| outcome.sqlstate.clone());
+    ensure!(state.as_deref() == Some("57014"), "not canceled: {statement:?}");
+    stage.check_health()
+}
+
+#[test]
+fn a_query_behind_the_startup_message() -> Result<()> {
+    let mut stage = Stage::new()?;
+    let text = "select 'pipelined before AuthenticationOk'";
+    let mut client = stage.client()?;
+    client.send(&[wire::startup("postgres", "postgres"), wire::query(text.as_bytes())].concat())?;
+    client.until_ready()?;
+    client.until_ready()?;
+    stage.agent.events().wait_for_text(text)?;
+    stage.check_health()
+}

@@ -20,7 +20,7 @@ pub(crate) const DATABASE: &str = "shop";
 pub(crate) const ROLE: &str = "app";
 
 /// Last statement of the scene: when it is recorded, everything is.
-pub(crate) const LAST_STATEMENT: &str = "select count(*) as orders_tonight from orders";
+pub(crate) const LAST_STATEMENT: &str = "select count(*) as orders_tonight from orders;";
 
 /// Roles and the database, as the superuser.
 const ROLES: &[&str] =
@@ -151,7 +151,7 @@ fn errors(stage: &mut Stage<'_>) -> Result<()> {
 }
 
 fn the_early_session(stage: &mut Stage<'_>) -> Result<()> {
-    stage.early.write_line(&format!("{LAST_STATEMENT};"))?;
+    stage.early.write_line(LAST_STATEMENT)?;
     stage.early.read_line()?;
     stage.early.close_input();
     stage.early.wait(warder_tests::wait::PATIENCE).map(drop)

@@ -110,7 +110,8 @@ fn end_to_end_tests(options: &Options, binary: &Path) -> Command {
     command.args(["test", "--no-fail-fast", "--package", "warder-tests", "--features", "end-to-end"]);
     // The machine is small and the tests load it: one after the other.
     command.args(["--bins", "--test", "*"]).args(&options.filter).args(["--", "--test-threads=1"]);
-    command.env("WARDER_BIN", binary).env("WARDER_LONG", if options.long { "1" } else { "0" });
+    // Errors of these tests say what happened; a backtrace of the test harness does not add to it.
+    command.env("RUST_LIB_BACKTRACE", "0").env("WARDER_BIN", binary).env("WARDER_LONG", if options.long { "1" } else { "0" });
     command
 }
 
