@@ -1,0 +1,170 @@
+//! Every metric family: its name, labels and help text. `docs/metrics.md` explains them; a test keeps the two equal.
+
+use prometheus::core::Collector;
+use prometheus::{
+    Counter, CounterVec, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry,
+};
+
+/// Upper bounds of statement durations in seconds: from a cached point select to a report.
+const DURATION_BUCKETS: [f64; 16] =
+    [0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0];
+
+pub(crate) struct Families {
+    pub(crate) sessions_opened: IntCounterVec,
+    pub(crate) sessions_live: IntGaugeVec,
+    pub(crate) sessions_closed: IntCounterVec,
+    pub(crate) sessions_missed: IntCounterVec,
+    pub(crate) unattributed_sessions: IntCounterVec,
+    pub(crate) statements: IntCounterVec,
+    pub(crate) statement_errors: IntCounterVec,
+    pub(crate) statement_duration: HistogramVec,
+    pub(crate) session_bytes: IntCounterVec,
+    pub(crate) coverage: GaugeVec,
+    pub(crate) session_gaps: IntCounterVec,
+    pub(crate) lost_events: IntCounterVec,
+    pub(crate) probe_attached: IntGaugeVec,
+    pub(crate) probe_hits: IntCounterVec,
+    pub(crate) probe_duplicates: IntCounterVec,
+    pub(crate) map_entries: IntGaugeVec,
+    pub(crate) map_capacity: IntGaugeVec,
+    pub(crate) bpf_run_seconds: CounterVec,
+    pub(crate) bpf_runs: IntCounterVec,
+    pub(crate) events_written: IntCounter,
+    pub(crate) events_dropped: IntCounter,
+    pub(crate) events_bytes: IntCounter,
+    pub(crate) ring_bytes: IntGauge,
+    pub(crate) ring_used_bytes: IntGauge,
+    pub(crate) scans: IntCounter,
+    pub(crate) observed_databases: IntGauge,
+    pub(crate) build_info: IntGaugeVec,
+}
+
+impl Families {
+    pub(crate) fn new(registry: &Registry) -> Self {
+        let r = Names { registry };
+        Self {
+            sessions_opened: r.counters(
+                "sessions_opened_total",
+                "Sessions that became known.",
+                &["database", "transport", "origin"],
+            ),
+            sessions_live: r.gauges("sessions_live", "Sessions that are open now.", &["database", "transport"]),
+            sessions_closed: r.counters("sessions_closed_total", "Sessions that ended.", &["database", "transport"]),
+            sessions_missed: r.counters(
+                "sessions_missed_total",
+                "Openings and closings that a scan found instead of the live events.",
+                &["what"],
+            ),
+            unattributed_sessions: r.counters(
+                "unattributed_sessions_total",
+                "Sessions that ended without a known client process, by reason.",
+                &["reason"],
+            ),
+            statements: r.counters("statements_total", "Statements recorded.", &["database", "kind", "ending"]),
+            statement_errors: r.counters(
+                "statement_errors_total",
+                "Errors that statements ended with, by class of SQLSTATE.",
+                &["database", "sqlstate_class"],
+            ),
+            statement_duration: r.histograms(
+                "statement_duration_seconds",
+                "From receipt of a statement to its last response.",
+                &["database"],
+            ),
+            session_bytes: r.counters(
+                "session_bytes_total",
+                "Bytes of sessions: on the socket, through the content probes, copied out.",
+                &["database", "direction", "layer"],
+            ),
+            coverage: r.register(GaugeVec::new(
+                r.options("coverage_ratio", "Share of socket bytes that the content probes account for."),
+                &["database"],
+            )),
+            session_gaps: r.counters(
+                "session_gaps_total",
+                "Gaps in the observed streams of sessions.",
+                &["database", "reason"],
+            ),
+            lost_events: r.counters("lost_events_total", "Events lost, by kind and stage.", &["kind", "stage"]),
+            probe_attached: r.gauges(
+                "probe_attached",
+                "Places where a probe is attached; 0 is not attached.",
+                &["probe"],
+            ),
+            probe_hits: r.counters("probe_hits_total", "Hits of a probe.", &["probe"]),
+            probe_duplicates: r.counters(
+                "probe_duplicates_total",
+                "Hits that repeated another attachment's hit and were discarded.",
+                &["probe"],
+            ),
+            map_entries: r.gauges("map_entries", "Entries in a kernel map.", &["map"]),
+            map_capacity: r.gauges("map_capacity", "Largest number of entries of a kernel map.", &["map"]),
+            bpf_run_seconds: r.register(CounterVec::new(
+                r.options("bpf_run_seconds_total", "Time spent in a kernel program; needs kernel.bpf_stats_enabled."),
+                &["program"],
+            )),
+            bpf_runs: r.counters(
+                "bpf_runs_total",
+                "Runs of a kernel program; needs kernel.bpf_stats_enabled.",
+                &["program"],
+            ),
+            events_written: r.counter("events_written_total", "Records written to the events file."),
+            events_dropped: r
+                .counter("events_dropped_total", "Records dropped because the events file could not be written."),
+            events_bytes: r.counter("events_bytes_total", "Bytes written to the events file."),
+            ring_bytes: r.gauge("ring_bytes", "Size of the ring buffer between kernel and core."),
+            ring_used_bytes: r.gauge("ring_used_bytes", "Bytes in the ring buffer when it was last looked at."),
+            scans: r.counter("scans_total", "Scans by the healing iterators."),
+            observed_databases: r.gauge("observed_databases", "Databases that are observed now."),
+            build_info: r.gauges("build_info", "Version of the agent; always 1.", &["version"]),
+        }
+    }
+}
+
+struct Names<'a> {
+    registry: &'a Registry,
+}
+
+impl Names<'_> {
+    fn options(&self, name: &str, help: &str) -> Opts {
+        Opts::new(name, help).namespace("warder")
+    }
+
+    fn register<C: Collector + Clone + 'static>(&self, collector: prometheus::Result<C>) -> C {
+        let collector = collector.expect("names and labels above are valid");
+        self.registry.register(Box::new(collector.clone())).expect("names above are distinct");
+        collector
+    }
+
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+        self.register(IntCounterVec::new(self.options(name, help), labels))
+    }
+
+    fn counter(&self, name: &str, help: &str) -> IntCounter {
+        self.register(IntCounter::with_opts(self.options(name, help)))
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+        self.register(IntGaugeVec::new(self.options(name, help), labels))
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> IntGauge {
+        self.register(IntGauge::with_opts(self.options(name, help)))
+    }
+
+    fn histograms(&self, name: &str, help: &str, labels: &[&str]) -> HistogramVec {
+        let options = HistogramOpts { common_opts: self.options(name, help), buckets: DURATION_BUCKETS.to_vec() };
+        self.register(HistogramVec::new(options, labels))
+    }
+}
+
+/// Raises a counter to a total that somebody else counts (the kernel, the writer).
+pub(crate) fn catch_up(counter: &IntCounter, total: u64) {
+    counter.inc_by(total.saturating_sub(counter.get()));
+}
+
+/// The same for a total in seconds.
+pub(crate) fn catch_up_seconds(counter: &Counter, total: f64) {
+    counter.inc_by((total - counter.get()).max(0.0));
+}

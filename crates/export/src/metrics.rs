@@ -1,0 +1,262 @@
+//! All numbers of the agent in one place: fed with records, and with totals that others count.
+//!
+//! Labels never carry what a client chose: databases are entries of the configuration, at most
+//! [`DATABASES_MAX`] of them, everything else comes from fixed sets of words.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use model::Known;
+use model::id::SocketCookie;
+use model::process::UnknownProcess;
+use model::record::{Record, What};
+use model::session::{Ledger, Origin, Session, Transport};
+use prometheus::{Registry, TextEncoder};
+
+use crate::database::Database;
+use crate::families::{Families, catch_up, catch_up_seconds};
+
+/// Databases with series of their own; the others share the name [`OTHER`]. A database has about a hundred series.
+pub const DATABASES_MAX: usize = 64;
+
+/// Name of all databases beyond [`DATABASES_MAX`], and of statements whose session is not known.
+pub const OTHER: &str = "other";
+
+/// Sessions whose ledger is followed; the largest `sessions_max` of the configuration.
+const SESSIONS_MAX: usize = 1 << 20;
+
+/// State of one probe, as counted by the kernel side.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProbeState {
+    /// Places where it is attached.
+    pub attached: u64,
+    /// Hits since it was loaded.
+    pub hits: u64,
+    /// Hits that were discarded as duplicates.
+    pub duplicates: u64,
+}
+
+/// Totals of the events file's writer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EventTotals {
+    /// Records written.
+    pub written: u64,
+    /// Bytes written.
+    pub written_bytes: u64,
+    /// Records dropped.
+    pub dropped: u64,
+}
+
+/// All metrics of the agent.
+pub struct Metrics {
+    registry: Registry,
+    families: Families,
+    observed: Mutex<Observed>,
+}
+
+#[derive(Default)]
+struct Observed {
+    databases: Vec<Database>,
+    sessions: HashMap<SocketCookie, Live>,
+}
+
+/// What is remembered of a live session.
+struct Live {
+    database: usize,
+    transport: &'static str,
+    ledger: Ledger,
+}
+
+impl Metrics {
+    /// Metrics at zero. `version` is the agent's.
+    #[must_use]
+    pub fn new(version: &str) -> Self {
+        let registry = Registry::new();
+        let families = Families::new(&registry);
+        families.build_info.with_label_values(&[version]).set(1);
+        Self { registry, families, observed: Mutex::default() }
+    }
+
+    /// Counts a record. To be called once for every record, in order.
+    pub fn observe(&self, record: &Record) {
+        match &record.what {
+            What::Statement { session, statement, .. } => {
+                let mut observed = self.observed();
+                let database = observed.database_of(&self.families, session.cookie);
+                observed.databases[database].statement(&self.families, statement);
+            }
+            What::SessionOpened(session) => self.opened(session),
+            What::SessionChanged(session) => self.observe_session(session),
+            What::SessionClosed { session, missed, .. } => {
+                if *missed {
+                    self.families.sessions_missed.with_label_values(&["close"]).inc();
+                }
+                self.closed(session);
+            }
+            What::SessionGap { session, reason, .. } => {
+                let mut observed = self.observed();
+                let database = observed.database_of(&self.families, session.cookie);
+                self.families.session_gaps.with_label_values(&[&*observed.databases[database].name, *reason]).inc();
+            }
+            What::Lost { kind, stage, count } => {
+                self.families.lost_events.with_label_values(&[*kind, *stage]).inc_by(*count);
+            }
+            What::AgentStarted { .. }
+            | What::AgentStopped
+            | What::NotObserved { .. }
+            | What::CancelRequested { .. }
+            | What::Refused { .. }
+            | What::ProcessChanged { .. }
+            | What::OperatorCommand { .. } => {}
+        }
+    }
+
+    /// Accounts for the bytes of a live session. To be called whenever its ledger is refreshed; records of its
+    /// change and end do so by themselves.
+    pub fn observe_session(&self, session: &Session) {
+        let mut observed = self.observed();
+        let Observed { databases, sessions } = &mut *observed;
+        if let Some(live) = sessions.get_mut(&session.id.cookie) {
+            databases[live.database].ledger(&self.families, &live.ledger, &session.ledger);
+            live.ledger = session.ledger;
+        }
+    }
+
+    /// State of a probe.
+    pub fn probe(&self, probe: &str, state: ProbeState) {
+        self.families.probe_attached.with_label_values(&[probe]).set(clamped(state.attached));
+        catch_up(&self.families.probe_hits.with_label_values(&[probe]), state.hits);
+        catch_up(&self.families.probe_duplicates.with_label_values(&[probe]), state.duplicates);
+    }
+
+    /// Filling of a kernel map.
+    pub fn map(&self, map: &str, entries: u64, capacity: u64) {
+        self.families.map_entries.with_label_values(&[map]).set(clamped(entries));
+        self.families.map_capacity.with_label_values(&[map]).set(clamped(capacity));
+    }
+
+    /// Totals of a kernel program since it was loaded.
+    pub fn program(&self, program: &str, run_time: Duration, runs: u64) {
+        catch_up_seconds(&self.families.bpf_run_seconds.with_label_values(&[program]), run_time.as_secs_f64());
+        catch_up(&self.families.bpf_runs.with_label_values(&[program]), runs);
+    }
+
+    /// Totals of the events file since the agent started.
+    pub fn events(&self, totals: EventTotals) {
+        catch_up(&self.families.events_written, totals.written);
+        catch_up(&self.families.events_bytes, totals.written_bytes);
+        catch_up(&self.families.events_dropped, totals.dropped);
+    }
+
+    /// Size and filling of the ring buffer.
+    pub fn ring(&self, bytes: u64, used_bytes: u64) {
+        self.families.ring_bytes.set(clamped(bytes));
+        self.families.ring_used_bytes.set(clamped(used_bytes));
+    }
+
+    /// A scan has ended.
+    pub fn scanned(&self) {
+        self.families.scans.inc();
+    }
+
+    /// How many databases are observed.
+    pub fn observed_databases(&self, count: u64) {
+        self.families.observed_databases.set(clamped(count));
+    }
+
+    /// The metrics in the Prometheus text format.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut text = String::with_capacity(16 * 1024);
+        TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text).expect("families have names and values");
+        text
+    }
+
+    fn opened(&self, session: &Session) {
+        let transport = transport_word(&session.transport);
+        let mut observed = self.observed();
+        let database = observed.database(&self.families, &session.database_name);
+        let name = &*observed.databases[database].name;
+        self.families.sessions_opened.with_label_values(&[name, transport, origin_word(session.origin)]).inc();
+        if session.origin == Origin::MissedOpen {
+            self.families.sessions_missed.with_label_values(&["open"]).inc();
+        }
+        let known = observed.sessions.contains_key(&session.id.cookie);
+        if !known && observed.sessions.len() < SESSIONS_MAX {
+            let name = &*observed.databases[database].name;
+            self.families.sessions_live.with_label_values(&[name, transport]).inc();
+            observed.sessions.insert(session.id.cookie, Live { database, transport, ledger: Ledger::default() });
+        }
+        drop(observed);
+        self.observe_session(session);
+    }
+
+    fn closed(&self, session: &Session) {
+        self.observe_session(session);
+        if let Known::Unknown(why) = session.client {
+            self.families.unattributed_sessions.with_label_values(&[unknown_word(why)]).inc();
+        }
+        let mut observed = self.observed();
+        let database = observed.database(&self.families, &session.database_name);
+        let name = &*observed.databases[database].name;
+        self.families.sessions_closed.with_label_values(&[name, transport_word(&session.transport)]).inc();
+        if let Some(live) = observed.sessions.remove(&session.id.cookie) {
+            let name = &*observed.databases[live.database].name;
+            self.families.sessions_live.with_label_values(&[name, live.transport]).dec();
+        }
+    }
+
+    fn observed(&self) -> MutexGuard<'_, Observed> {
+        self.observed.lock().expect("nothing panics while it holds this lock")
+    }
+}
+
+impl Observed {
+    /// Index of the database with this name, or of [`OTHER`].
+    fn database(&mut self, families: &Families, name: &str) -> usize {
+        let position = |databases: &[Database], name: &str| databases.iter().position(|database| database.name == name);
+        if let Some(index) = position(&self.databases, name) {
+            return index;
+        }
+        let name = if self.databases.len() < DATABASES_MAX { name } else { OTHER };
+        position(&self.databases, name).unwrap_or_else(|| {
+            self.databases.push(Database::new(families, name));
+            self.databases.len() - 1
+        })
+    }
+
+    fn database_of(&mut self, families: &Families, session: SocketCookie) -> usize {
+        match self.sessions.get(&session) {
+            Some(live) => live.database,
+            None => self.database(families, OTHER),
+        }
+    }
+}
+
+fn clamped(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+const fn transport_word(transport: &Transport) -> &'static str {
+    match transport {
+        Transport::Tcp { .. } => "tcp",
+        Transport::Unix { .. } => "unix",
+    }
+}
+
+const fn origin_word(origin: Origin) -> &'static str {
+    match origin {
+        Origin::Opened => "opened",
+        Origin::FoundAtStart => "found_at_start",
+        Origin::MissedOpen => "missed_open",
+    }
+}
+
+const fn unknown_word(why: UnknownProcess) -> &'static str {
+    match why {
+        UnknownProcess::Remote => "remote",
+        UnknownProcess::NotSeen => "not_seen",
+        UnknownProcess::Gone => "gone",
+    }
+}
