@@ -19,6 +19,9 @@ use crate::maps::{CLIENT_PROCESSES, EVENTS, OWNERS, count_loss, offsets, setting
 use crate::read::{kernel, kernel_or_zero};
 use crate::session;
 
+/// `I_CTIME_QUERIED`, since 6.13: a flag in the unused top bit of the nanoseconds.
+const CTIME_QUERIED: u32 = 1 << 31;
+
 /// Reports the current process in the role of `record_kind`.
 #[inline(never)]
 pub(crate) fn report_current(record_kind: u32, cookie: u64, other_cookie: u64) -> u32 {
@@ -105,7 +108,8 @@ unsafe fn executable(record: *mut Identified, task: u64) {
         (*record).executable_inode = kernel_or_zero(inode, at.inode_number);
         (*record).executable_device = kernel_or_zero(superblock, at.super_device);
         (*record).executable_changed_seconds = kernel_or_zero(inode, at.inode_ctime_seconds);
-        (*record).executable_changed_nanos = kernel_or_zero(inode, at.inode_ctime_nanos);
+        (*record).executable_changed_nanos =
+            kernel_or_zero::<u32>(inode, at.inode_ctime_nanos) & !CTIME_QUERIED;
         (*record).flags = path(record, file);
     }
 }

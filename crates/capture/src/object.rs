@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use agent_common::offsets::Offsets;
 use agent_common::settings::Settings;
 use aya::programs::{BtfTracePoint, Iter, ProgramError, UProbe};
 use aya::{Btf, Ebpf, EbpfLoader};
 
+use crate::decode::bytes_of;
 use crate::offsets::{OffsetsError, from_btf};
 
 /// Aligned for the ELF parser; empty in a build without the BPF toolchain.
@@ -124,12 +124,3 @@ where
     let found = ebpf.program_mut(program).ok_or(LoadError::Missing(program))?;
     <&mut P>::try_from(found).ok().ok_or(LoadError::Missing(program))
 }
-
-/// The bytes of a plain-data value.
-fn bytes_of<T: Copy>(value: &T) -> &[u8] {
-    // SAFETY: both types used here are `repr(C)` structs of u32 without padding; the slice borrows `value`.
-    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(value).cast(), size_of::<T>()) }
-}
-
-/// Marks which types [`bytes_of`] is meant for.
-const _: fn(&Offsets) -> &[u8] = bytes_of::<Offsets>;

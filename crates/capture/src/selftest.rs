@@ -1,0 +1,250 @@
+//! Proof before use: the programs observe two connections of our own, and what they read through BTF offsets is
+//! compared with `/proc`, `getsockname` and `SO_COOKIE`. Wrong offsets fail silently; this is where they are caught.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener as StdTcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+
+use agent_common::content::Content;
+use agent_common::listener::TcpListener;
+use agent_common::process::{ARGUMENTS_TRUNCATED, Identified};
+use agent_common::session::Opened;
+use agent_common::{Header, kind};
+use aya::maps::RingBuf;
+
+use crate::decode::{address, read, text_until_nul};
+use crate::object::LoadError;
+use crate::processes;
+use crate::sockets::{ScanError, scan};
+use crate::witness::{Witness, WitnessError};
+
+/// Why the programs are not trusted.
+#[derive(Debug, thiserror::Error)]
+pub enum SelfTestError {
+    /// Maps or iterators.
+    #[error(transparent)]
+    Witness(#[from] WitnessError),
+    /// Our own sockets.
+    #[error("the self-test could not open its own sockets")]
+    Io(#[from] std::io::Error),
+    /// What the kernel programs said differs from the truth.
+    #[error("the eBPF programs do not read this kernel correctly, so Warder will not report: {0}")]
+    Mismatch(String),
+}
+
+/// Database id of the self-test's listeners; no configured database has it.
+const DATABASE: u32 = u16::MAX as u32;
+/// A start-up packet of protocol 3.0 with no parameters: content that the programs copy.
+const GREETING: [u8; 9] = [0, 0, 0, 9, 0, 3, 0, 0, 0];
+
+/// What the ring held after one connection.
+#[derive(Default)]
+struct Seen {
+    opened: Vec<Opened>,
+    connected: Vec<Identified>,
+    owned: Vec<Identified>,
+    content: Vec<Vec<u8>>,
+}
+
+/// Differences between what was seen and what is true.
+#[derive(Default)]
+struct Differences(Vec<String>);
+
+impl Differences {
+    fn compare<T: PartialEq + std::fmt::Debug>(&mut self, what: &str, kernel: T, truth: T) {
+        if kernel != truth {
+            self.0.push(format!("{what}: kernel programs read {kernel:?}, it is {truth:?}"));
+        }
+    }
+}
+
+/// Runs the self-test. Must come before the ring is handed to the core: it empties it.
+///
+/// # Errors
+/// [`SelfTestError::Mismatch`] names every field that was read wrongly.
+pub fn run(witness: &mut Witness, capture_arguments: bool) -> Result<(), SelfTestError> {
+    let mut differences = Differences::default();
+    over_tcp(witness, &mut differences, capture_arguments)?;
+    over_unix(witness, &mut differences)?;
+    if differences.0.is_empty() { Ok(()) } else { Err(SelfTestError::Mismatch(differences.0.join("; "))) }
+}
+
+fn over_tcp(
+    witness: &mut Witness,
+    differences: &mut Differences,
+    capture_arguments: bool,
+) -> Result<(), SelfTestError> {
+    let listener = StdTcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let port = listener.local_addr()?.port();
+    let network_namespace = processes::namespace(std::process::id(), "net").unwrap_or_default();
+    let key = TcpListener { network_namespace, port, reserved: 0 };
+    witness.map::<u16, u32>("PORTS")?.insert(port, u32::MAX, 0).map_err(WitnessError::from)?;
+    witness.map::<TcpListener, u32>("TCP_LISTENERS")?.insert(key, DATABASE, 0).map_err(WitnessError::from)?;
+    let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    let (mut server, client_address) = listener.accept()?;
+    client.write_all(&GREETING)?;
+    server.read_exact(&mut [0; GREETING.len()])?;
+    witness.map::<u16, u32>("PORTS")?.remove(&port).map_err(WitnessError::from)?;
+    witness.map::<TcpListener, u32>("TCP_LISTENERS")?.remove(&key).map_err(WitnessError::from)?;
+    let (client_cookie, server_cookie) = (socket_cookie(&client)?, socket_cookie(&server)?);
+    let server_address = server.local_addr()?;
+    drop((client, server));
+    let seen = drain(witness)?;
+
+    let Some(opened) = seen.opened.iter().find(|opened| opened.cookie == server_cookie) else {
+        differences.0.push("a TCP connection was not seen".into());
+        return Ok(());
+    };
+    let ends = opened.endpoints;
+    differences.compare("server address", address(ends.own, ends.own_port), server_address);
+    differences.compare("client address", address(ends.peer, ends.peer_port), client_address);
+    differences.compare("network namespace", ends.network_namespace, network_namespace);
+    differences.compare("client of a TCP session", opened.client_cookie, client_cookie);
+    differences.compare("content", seen.content.concat(), GREETING.to_vec());
+    for (role, identified) in [("client", seen.connected.first()), ("server", seen.owned.first())] {
+        match identified {
+            Some(identified) => compare_process(role, identified, differences, capture_arguments),
+            None => differences.0.push(format!("the {role} process of a TCP connection was not seen")),
+        }
+    }
+    Ok(())
+}
+
+fn over_unix(witness: &mut Witness, differences: &mut Differences) -> Result<(), SelfTestError> {
+    let path = std::env::temp_dir().join(format!("warder-selftest-{}.sock", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let listener = UnixListener::bind(&path)?;
+    let text = path.display().to_string();
+    let sockets = scan(&mut witness.ebpf, None).map_err(|error: ScanError| WitnessError::from(error))?;
+    let bound = sockets.iter().find(|socket| socket.path == text).map(|socket| socket.scanned.bound_address);
+    let outcome = bound.map(|bound| connect_unix(witness, &listener, &path, bound));
+    std::fs::remove_file(&path)?;
+    let Some(outcome) = outcome else {
+        differences.0.push("a bound Unix socket was not found by the iterator".into());
+        return Ok(());
+    };
+    let (client_cookie, server_cookie) = outcome?;
+    let seen = drain(witness)?;
+    let Some(opened) = seen.opened.iter().find(|opened| opened.cookie == server_cookie) else {
+        differences.0.push("a Unix connection was not seen".into());
+        return Ok(());
+    };
+    differences.compare("Unix socket path", text_until_nul(&opened.path), text);
+    differences.compare("Unix peer pid", opened.peer_pid, std::process::id());
+    differences.compare("Unix peer uid", opened.peer_uid, nix::unistd::geteuid().as_raw());
+    differences.compare("client of a Unix session", opened.client_cookie, client_cookie);
+    differences.compare("Unix clients identified", seen.connected.len(), 1);
+    Ok(())
+}
+
+fn connect_unix(
+    witness: &mut Witness,
+    listener: &UnixListener,
+    path: &std::path::Path,
+    bound: u64,
+) -> Result<(u64, u64), SelfTestError> {
+    witness.map::<u64, u32>("UNIX_LISTENERS")?.insert(bound, DATABASE, 0).map_err(WitnessError::from)?;
+    let mut client = UnixStream::connect(path)?;
+    let (mut server, _) = listener.accept()?;
+    client.write_all(&GREETING)?;
+    server.read_exact(&mut [0; GREETING.len()])?;
+    witness.map::<u64, u32>("UNIX_LISTENERS")?.remove(&bound).map_err(WitnessError::from)?;
+    let cookies = (socket_cookie(&client)?, socket_cookie(&server)?);
+    let mut sessions = witness.map::<u64, agent_common::session::Session>("SESSIONS")?;
+    sessions.remove(&cookies.1).map_err(WitnessError::from)?;
+    Ok(cookies)
+}
+
+fn socket_cookie(socket: &impl AsRawFd) -> Result<u64, std::io::Error> {
+    let mut cookie: u64 = 0;
+    let mut length = libc::socklen_t::try_from(size_of::<u64>()).expect("eight fits");
+    // SAFETY: the kernel writes at most `length` bytes to `cookie`.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut length,
+        )
+    };
+    if result == 0 { Ok(cookie) } else { Err(std::io::Error::last_os_error()) }
+}
+
+fn drain(witness: &mut Witness) -> Result<Seen, SelfTestError> {
+    let map = witness.ebpf.map_mut("EVENTS").ok_or(WitnessError::Load(LoadError::Missing("EVENTS")))?;
+    let mut ring = RingBuf::try_from(map).map_err(WitnessError::from)?;
+    let own = std::process::id();
+    let mut seen = Seen::default();
+    while let Some(record) = ring.next() {
+        let Some(header) = read::<Header>(&record) else { continue };
+        match header.kind {
+            kind::OPENED => seen.opened.extend(read::<Opened>(&record)),
+            kind::CONNECTED => seen.connected.extend(read::<Identified>(&record).filter(|seen| seen.pid == own)),
+            kind::OWNED => seen.owned.extend(read::<Identified>(&record).filter(|seen| seen.pid == own)),
+            kind::CONTENT => {
+                if let Some(content) = read::<Content>(&record) {
+                    let start = size_of::<Content>();
+                    seen.content.extend(record.get(start..start + content.bytes as usize).map(<[u8]>::to_vec));
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(seen)
+}
+
+fn compare_process(role: &str, kernel: &Identified, differences: &mut Differences, capture_arguments: bool) {
+    /// `OVERLAYFS_SUPER_MAGIC`: inode numbers that stat(2) shows are not those of the kernel's inode.
+    const OVERLAY: i64 = 0x794c_7630;
+    /// Clock tick of `/proc/PID/stat`.
+    const TICK: u64 = 10_000_000;
+    let Some(truth) = processes::identify(std::process::id(), 0, 0, 0, 0) else {
+        differences.0.push("/proc/self cannot be read".into());
+        return;
+    };
+    let mut compare = |what: &str, kernel: u64, truth: u64| {
+        differences.compare(&format!("{what} of the {role} process"), kernel, truth);
+    };
+    compare("start time", kernel.start / TICK, truth.start / TICK);
+    compare("uid", kernel.uid.into(), truth.uid.into());
+    compare("gid", kernel.gid.into(), truth.gid.into());
+    compare("login uid", kernel.login_uid.into(), truth.login_uid.into());
+    compare("terminal", kernel.tty.into(), truth.tty.into());
+    compare("mount namespace", kernel.mount_namespace.into(), truth.mount_namespace.into());
+    if truth.cgroup != 0 {
+        compare("cgroup", kernel.cgroup, truth.cgroup);
+    }
+    compare("number of ancestors", kernel.ancestors_used.into(), truth.ancestors_used.into());
+    for (kernel, truth) in kernel.ancestors.iter().zip(&truth.ancestors).take(truth.ancestors_used as usize) {
+        compare("an ancestor's pid", kernel.pid.into(), truth.pid.into());
+        compare("an ancestor's uid", kernel.uid.into(), truth.uid.into());
+        compare("an ancestor's start", kernel.start / TICK, truth.start / TICK);
+    }
+    if !own_executable_is_on(OVERLAY) {
+        compare("executable inode", kernel.executable_inode, truth.executable_inode);
+        compare("executable change time", kernel.executable_changed_seconds, truth.executable_changed_seconds);
+        compare("change time", kernel.executable_changed_nanos.into(), truth.executable_changed_nanos.into());
+    }
+    differences.compare("process name", text_until_nul(&kernel.name), text_until_nul(&truth.name));
+    // A walk to the root of the mount namespace sees more than /proc shows inside a chroot.
+    let (path, shown) = (names(kernel), names(&truth));
+    differences.compare("executable path", path.starts_with(&shown), true);
+    if capture_arguments && (kernel.flags | truth.flags) & ARGUMENTS_TRUNCATED == 0 {
+        let bytes = |record: &Identified| record.arguments.get(..record.arguments_bytes as usize).map(<[u8]>::to_vec);
+        differences.compare("command line", bytes(kernel), bytes(&truth));
+    }
+}
+
+/// Path components, leaf first.
+fn names(record: &Identified) -> Vec<u8> {
+    record.path.get(..record.path_bytes as usize).unwrap_or_default().to_vec()
+}
+
+fn own_executable_is_on(magic: i64) -> bool {
+    let Ok(file) = std::fs::File::open("/proc/self/exe") else { return false };
+
+
+    nix::sys::statfs::fstatfs(&file).is_ok_and(|found| found.filesystem_type().0 == magic)
+}

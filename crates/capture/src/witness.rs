@@ -1,0 +1,507 @@
+//! The privileged half: holds the loaded programs, keeps listeners and probes current, heals what was missed.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use agent_common::listener::TcpListener;
+use agent_common::session::{FAMILY_UNIX, PHASE_EITHER, PHASE_MESSAGES, PHASE_STARTUP, Session};
+use agent_common::settings::ProbeCounts;
+use aya::Ebpf;
+use aya::maps::{HashMap as KernelHashMap, MapData, MapError, PerCpuArray};
+use aya::programs::UProbe;
+use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLinkId, UProbeScope};
+use model::session::Origin;
+
+use crate::found::{Found, found_session};
+use crate::object::{LoadError, LoadOptions, attach_tracepoints, load, named};
+use crate::processes::{self, ProcessEntry};
+use crate::sockets::{CLOSE_WAIT, ESTABLISHED, LISTEN, ScanError, Socket, scan};
+use crate::symbols::Symbol;
+
+/// Which listeners belong to a database.
+#[derive(Clone, Debug)]
+pub struct DatabaseRule {
+    /// Name in records and metrics.
+    pub name: String,
+    /// TCP port, any address, any network namespace.
+    pub port: Option<u16>,
+    /// Path of a Unix socket.
+    pub socket: Option<PathBuf>,
+    /// Every listener of a process that executes this file.
+    pub executable: Option<PathBuf>,
+}
+
+/// A probe attached to a server's executable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbeState {
+    /// Index of the attachment's counters.
+    pub attachment: u32,
+    /// Function in the server.
+    pub function: &'static str,
+    /// Path of the executable as its process names it.
+    pub executable: String,
+    /// False once it was dropped (an exact duplicate of another).
+    pub attached: bool,
+}
+
+/// What one scan brought to light.
+#[derive(Debug, Default)]
+pub struct ScanReport {
+    /// Databases that are new: id and name.
+    pub databases: Vec<(u16, String)>,
+    /// Sessions that the live hooks do not know.
+    pub found: Vec<Found>,
+    /// Sessions whose socket is gone although no close was seen.
+    pub gone: Vec<u64>,
+    /// Probes that are new or were dropped.
+    pub probes: Vec<ProbeState>,
+    /// Findings that a person should read.
+    pub warnings: Vec<String>,
+}
+
+/// Why a map operation of the witness failed.
+#[derive(Debug, thiserror::Error)]
+pub enum WitnessError {
+    /// Loading or attaching.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// A kernel map.
+    #[error("a kernel map of Warder could not be used")]
+    Map(#[from] MapError),
+    /// Iterators.
+    #[error(transparent)]
+    Scan(#[from] ScanError),
+}
+
+struct Attachment {
+    state: ProbeState,
+    links: Vec<(&'static str, UProbeLinkId)>,
+}
+
+/// The loaded and attached programs.
+pub struct Witness {
+    pub(crate) ebpf: Ebpf,
+    rules: Vec<DatabaseRule>,
+    names: Vec<Arc<str>>,
+    listeners: HashMap<ListenerKey, u16>,
+    attachments: Vec<Attachment>,
+    executables: HashSet<(u64, u64)>,
+    absent_before: HashSet<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum ListenerKey {
+    Tcp { network_namespace: u32, port: u16 },
+    Unix { bound_address: u64 },
+}
+
+/// Finds functions in a foreign executable; given by the agent, which does it in an unprivileged child.
+pub type SymbolLookup<'a> = &'a dyn Fn(&File) -> std::io::Result<Vec<Symbol>>;
+
+impl Witness {
+    /// Loads the programs and attaches the tracepoints. Nothing is observed before the first [`Self::scan`].
+    ///
+    /// # Errors
+    /// See [`LoadError`].
+    pub fn start(options: &LoadOptions, rules: Vec<DatabaseRule>) -> Result<Self, WitnessError> {
+        let mut ebpf = load(options)?;
+        prepare_new_session(&mut ebpf)?;
+        attach_tracepoints(&mut ebpf)?;
+        let mut witness = Self {
+            ebpf,
+            names: Vec::new(),
+            rules: Vec::new(),
+            listeners: HashMap::new(),
+            attachments: Vec::new(),
+            executables: HashSet::new(),
+            absent_before: HashSet::new(),
+        };
+        for rule in &rules {
+            let id = witness.database(&rule.name).0;
+            if let Some(port) = rule.port {
+                witness.map::<u16, u32>("PORTS")?.insert(port, u32::from(id), 0)?;
+            }
+        }
+        witness.rules = rules;
+        Ok(witness)
+    }
+
+    pub(crate) fn map<K: aya::Pod, V: aya::Pod>(
+        &mut self,
+        name: &'static str,
+    ) -> Result<KernelHashMap<&mut MapData, K, V>, WitnessError> {
+        let map = self.ebpf.map_mut(name).ok_or(LoadError::Missing(name))?;
+        Ok(KernelHashMap::try_from(map)?)
+    }
+
+    /// Id of a database by name, and whether it is new.
+    fn database(&mut self, name: &str) -> (u16, bool) {
+        let position = self.names.iter().position(|known| &**known == name);
+        let index = position.unwrap_or_else(|| {
+            self.names.push(name.into());
+            self.names.len() - 1
+        });
+        (u16::try_from(index).unwrap_or(u16::MAX), position.is_none())
+    }
+
+    /// Looks at every listener and every session of every network namespace that has processes.
+    ///
+    /// # Errors
+    /// When iterators or maps cannot be used; a namespace that ends meanwhile is only a warning.
+    pub fn scan(&mut self, origin: Origin, at: u64, lookup: SymbolLookup<'_>) -> Result<ScanReport, WitnessError> {
+        let mut report = ScanReport::default();
+        if origin == Origin::FoundAtStart {
+            report.databases = self.names.iter().enumerate().map(|(id, name)| (id as u16, name.to_string())).collect();
+        }
+        let known_before: HashSet<u64> = self.map::<u64, Session>("SESSIONS")?.keys().flatten().collect();
+        let processes = processes::all();
+        let sockets = self.all_sockets(&processes, &mut report.warnings);
+        self.update_listeners(&processes, &sockets, &mut report, lookup)?;
+        let unknown = self.unknown_sessions(&sockets)?;
+        for found in found_session(&unknown, &sockets, &processes, origin, at) {
+            self.observe(&found)?;
+            report.found.push(found);
+        }
+        let present: HashSet<u64> = sockets.iter().map(|socket| socket.scanned.cookie).collect();
+        let absent: HashSet<u64> = known_before.difference(&present).copied().collect();
+        // Twice in a row: one scan may miss a socket (a hash bucket that changed while it was read).
+        for cookie in self.absent_before.intersection(&absent).copied().collect::<Vec<_>>() {
+            if self.map::<u64, Session>("SESSIONS")?.remove(&cookie).is_ok() {
+                report.gone.push(cookie);
+            }
+        }
+        self.absent_before = absent;
+        self.drop_duplicates(&mut report)?;
+        Ok(report)
+    }
+
+    /// Sockets of every namespace, each namespace entered once.
+    pub(crate) fn all_sockets(&mut self, processes: &[ProcessEntry], warnings: &mut Vec<String>) -> Vec<Socket> {
+        let own = processes::namespace(std::process::id(), "net");
+        let mut seen = HashSet::new();
+        let mut sockets = Vec::new();
+        for process in processes {
+            if !seen.insert(process.network_namespace) {
+                continue;
+            }
+            let enter = (Some(process.network_namespace) != own).then_some(process.pid);
+            match scan(&mut self.ebpf, enter) {
+                Ok(mut found) => sockets.append(&mut found),
+                // Its last process may have ended since: then there is nothing to see in it any more.
+                Err(error) if enter.is_some() => warnings.push(format!(
+                    "network namespace {} could not be scanned: {}",
+                    process.network_namespace,
+                    chain(&error)
+                )),
+                Err(error) => warnings.push(format!("the sockets could not be scanned: {}", chain(&error))),
+            }
+        }
+        sockets
+    }
+
+    fn update_listeners(
+        &mut self,
+        processes: &[ProcessEntry],
+        sockets: &[Socket],
+        report: &mut ScanReport,
+        lookup: SymbolLookup<'_>,
+    ) -> Result<(), WitnessError> {
+        let listening: Vec<&Socket> = sockets.iter().filter(|socket| socket.scanned.state == LISTEN).collect();
+        self.forget_listeners(&listening)?;
+        let fresh: Vec<&Socket> =
+            listening.into_iter().filter(|socket| !self.listeners.contains_key(&key_of(socket))).collect();
+        if fresh.is_empty() {
+            return Ok(());
+        }
+        let inodes: HashSet<u64> = fresh.iter().map(|socket| socket.scanned.inode).collect();
+        let servers = processes.iter().filter(|process| self.may_be_server(process)).map(|process| process.pid);
+        let mut holders = processes::holders(servers, &inodes);
+        let named: HashSet<u64> = fresh
+            .iter()
+            .filter(|socket| self.rule_by_address(socket).is_some() && !holders.contains_key(&socket.scanned.inode))
+            .map(|socket| socket.scanned.inode)
+            .collect();
+        if !named.is_empty() {
+            holders.extend(processes::holders(processes.iter().map(|process| process.pid), &named));
+        }
+        let ports = tcp_port_by_holder(&fresh, &holders);
+        for socket in fresh {
+            let holder = holders.get(&socket.scanned.inode).copied();
+            let Some(name) = self.classify(socket, holder, processes, &ports) else { continue };
+            let (id, new) = self.database(&name);
+            if new {
+                report.databases.push((id, name));
+            }
+            self.register(socket, id)?;
+            if let Some(pid) = holder {
+                self.attach_probes(pid, lookup, report);
+            }
+        }
+        Ok(())
+    }
+
+    /// Listeners that are gone are taken out, so that a re-used address or port is judged anew.
+    fn forget_listeners(&mut self, listening: &[&Socket]) -> Result<(), WitnessError> {
+        let present: HashSet<ListenerKey> = listening.iter().map(|socket| key_of(socket)).collect();
+        let gone: Vec<ListenerKey> = self.listeners.keys().filter(|key| !present.contains(key)).copied().collect();
+        for key in gone {
+            self.listeners.remove(&key);
+            match key {
+                ListenerKey::Tcp { network_namespace, port } => {
+                    let listener = TcpListener { network_namespace, port, reserved: 0 };
+                    let _ = self.map::<TcpListener, u32>("TCP_LISTENERS")?.remove(&listener);
+                }
+                ListenerKey::Unix { bound_address } => {
+                    let _ = self.map::<u64, u32>("UNIX_LISTENERS")?.remove(&bound_address);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn may_be_server(&self, process: &ProcessEntry) -> bool {
+        let Some(executable) = &process.executable else { return false };
+        if self.rules.is_empty() {
+            return executable.file_name().is_some_and(|name| name == "postgres");
+        }
+        self.rules.iter().any(|rule| rule.executable.as_ref() == Some(executable))
+    }
+
+    /// The rule that names this listener's port or path.
+    fn rule_by_address(&self, socket: &Socket) -> Option<&DatabaseRule> {
+        let unix = socket.scanned.family == FAMILY_UNIX;
+        self.rules.iter().find(|rule| {
+            if unix {
+                rule.socket.as_deref().is_some_and(|path| same_path(path, &socket.path))
+            } else {
+                rule.port == Some(socket.scanned.endpoints.own_port)
+            }
+        })
+    }
+
+    /// Name of the database that the listener belongs to; `None`: it is not a database.
+    fn classify(
+        &self,
+        socket: &Socket,
+        holder: Option<u32>,
+        processes: &[ProcessEntry],
+        ports: &HashMap<u32, u16>,
+    ) -> Option<String> {
+        if let Some(rule) = self.rule_by_address(socket) {
+            return Some(rule.name.clone());
+        }
+        let pid = holder?;
+        let process = processes.iter().find(|process| process.pid == pid)?;
+        if !self.may_be_server(process) {
+            return None;
+        }
+        if let Some(rule) = self.rules.iter().find(|rule| rule.executable == process.executable) {
+            return Some(rule.name.clone());
+        }
+        let from_path = || socket.path.rsplit_once(".s.PGSQL.").and_then(|(_, port)| port.parse().ok());
+        let port = ports.get(&pid).copied().or_else(from_path)?;
+        Some(format!("postgresql-{port}"))
+    }
+
+    fn register(&mut self, socket: &Socket, id: u16) -> Result<(), WitnessError> {
+        let key = key_of(socket);
+        self.listeners.insert(key, id);
+        match key {
+            ListenerKey::Tcp { network_namespace, port } => {
+                let listener = TcpListener { network_namespace, port, reserved: 0 };
+                self.map::<TcpListener, u32>("TCP_LISTENERS")?.insert(listener, u32::from(id), 0)?;
+                let mut ports = self.map::<u16, u32>("PORTS")?;
+                if ports.get(&port, 0).is_err() {
+                    ports.insert(port, u32::MAX, 0)?;
+                }
+            }
+            ListenerKey::Unix { bound_address } => {
+                self.map::<u64, u32>("UNIX_LISTENERS")?.insert(bound_address, u32::from(id), 0)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Accepted sockets of database listeners that the session map does not have.
+    fn unknown_sessions<'a>(&mut self, sockets: &'a [Socket]) -> Result<Vec<(&'a Socket, u16)>, WitnessError> {
+        let listeners = self.listeners.clone();
+        let sessions = self.map::<u64, Session>("SESSIONS")?;
+        Ok(sockets
+            .iter()
+            .filter(|socket| matches!(socket.scanned.state, ESTABLISHED | CLOSE_WAIT))
+            .filter_map(|socket| Some((socket, *listeners.get(&key_of(socket))?)))
+            .filter(|(socket, _)| sessions.get(&socket.scanned.cookie, 0).is_err())
+            .collect())
+    }
+
+    /// From now on the live hooks count and read this session too.
+    fn observe(&mut self, found: &Found) -> Result<(), WitnessError> {
+        /// `BPF_NOEXIST`: a live hook that came first is right.
+        const ONLY_NEW: u64 = 1;
+        let mut session = Session {
+            owner: found.server_pid.unwrap_or_default(),
+            database: u32::from(found.database),
+            family: u32::from(found.opened.family),
+            ..Session::default()
+        };
+        session.client.phase = PHASE_EITHER;
+        session.server.phase = PHASE_EITHER;
+        let _ = self.map::<u64, Session>("SESSIONS")?.insert(found.opened.cookie, session, ONLY_NEW);
+        if let Some(pid) = found.server_pid {
+            self.map::<u32, u64>("OWNERS")?.insert(pid, found.opened.cookie, 0)?;
+        }
+        if let Some(client) = &found.client {
+            self.map::<u32, u64>("CLIENT_PROCESSES")?.insert(client.pid, client.start, 0)?;
+        }
+        Ok(())
+    }
+
+    /// Attaches to the encrypted reads and writes of the executable of `pid`, once per inode.
+    fn attach_probes(&mut self, pid: u32, lookup: SymbolLookup<'_>, report: &mut ScanReport) {
+        let path = format!("/proc/{pid}/exe");
+        let Ok(file) = File::open(&path) else { return };
+        let Ok(metadata) = file.metadata() else { return };
+        if !self.executables.insert((metadata.dev(), metadata.ino())) {
+            return;
+        }
+        let executable = std::fs::read_link(&path).map(|path| path.display().to_string()).unwrap_or(path);
+        let symbols = lookup(&file).unwrap_or_else(|error| {
+            report.warnings.push(format!("{executable} could not be searched for its TLS functions: {error}"));
+            Vec::new()
+        });
+        if symbols.is_empty() {
+            report.warnings.push(format!(
+                "{executable} exports none of the functions that carry decrypted traffic: \
+                 its encrypted sessions are counted but their statements are not seen"
+            ));
+        }
+        for symbol in symbols {
+            match self.attach(&file, &symbol, &executable) {
+                Ok(state) => report.probes.push(state),
+                Err(error) => report
+                    .warnings
+                    .push(format!("{} of {executable} could not be probed: {}", symbol.name, chain(&error))),
+            }
+        }
+    }
+
+    fn attach(&mut self, file: &File, symbol: &Symbol, executable: &str) -> Result<ProbeState, LoadError> {
+        /// Bit of the attach cookie that tells GSS from TLS (`agent-ebpf`, `encrypted.rs`).
+        const COOKIE_GSS: u64 = 1 << 31;
+        let attachment = u32::try_from(self.attachments.len()).unwrap_or(u32::MAX);
+        let gss = symbol.name.starts_with("be_gssapi");
+        let cookie = u64::from(attachment & 0xff) | if gss { COOKIE_GSS } else { 0 };
+        let programs = if symbol.name.ends_with("_read") {
+            ["encrypted_read_return", "encrypted_read"]
+        } else {
+            ["encrypted_write_return", "encrypted_write"]
+        };
+        let mut links = Vec::new();
+        for program in programs {
+            let probe: &mut UProbe = named(&mut self.ebpf, program)?;
+            let point = UProbeAttachPoint {
+                location: UProbeAttachLocation::AbsoluteOffset(symbol.file_offset),
+                cookie: Some(cookie),
+            };
+            // The open descriptor names the inode itself, whatever happens to its path.
+            let target = format!("/proc/self/fd/{}", file.as_raw_fd());
+            let id = probe
+                .attach(point, target, UProbeScope::AllProcesses)
+                .map_err(|source| LoadError::Program { program, source })?;
+            links.push((program, id));
+        }
+        let state =
+            ProbeState { attachment, function: symbol.name, executable: executable.to_owned(), attached: true };
+        self.attachments.push(Attachment { state: state.clone(), links });
+        Ok(state)
+    }
+
+    /// Drops an attachment all of whose hits another attachment of the same inode had already reported.
+    fn drop_duplicates(&mut self, report: &mut ScanReport) -> Result<(), WitnessError> {
+        /// Hits before an attachment is judged.
+        const JUDGED_AFTER: u64 = 64;
+        let map = self.ebpf.map("PROBES").ok_or(LoadError::Missing("PROBES"))?;
+        let counts: PerCpuArray<&MapData, ProbeCounts> = PerCpuArray::try_from(map)?;
+        let mut dropped = Vec::new();
+        for attachment in self.attachments.iter_mut().filter(|attachment| attachment.state.attached) {
+            let values = counts.get(&(attachment.state.attachment & 0xff), 0)?;
+            let hits: u64 = values.iter().map(|cpu| cpu.hits).sum();
+            let duplicates: u64 = values.iter().map(|cpu| cpu.duplicates).sum();
+            if hits >= JUDGED_AFTER && hits == duplicates {
+                attachment.state.attached = false;
+                dropped.append(&mut attachment.links);
+                report.probes.push(attachment.state.clone());
+            }
+        }
+        for (program, link) in dropped {
+            let probe: &mut UProbe = named(&mut self.ebpf, program)?;
+            probe.detach(link).map_err(|source| LoadError::Program { program, source })?;
+        }
+        Ok(())
+    }
+
+    /// Run time and number of runs of every program, while the kernel's statistics are on.
+    #[must_use]
+    pub fn program_statistics(&self) -> Vec<(String, std::time::Duration, u64)> {
+        self.ebpf
+            .programs()
+            .filter_map(|(name, program)| {
+                let info = program.info().ok()?;
+                Some((name.to_owned(), info.run_time(), info.run_count()))
+            })
+            .collect()
+    }
+}
+
+fn prepare_new_session(ebpf: &mut Ebpf) -> Result<(), WitnessError> {
+    let map = ebpf.map_mut("NEW_SESSION").ok_or(LoadError::Missing("NEW_SESSION"))?;
+    let mut array: aya::maps::Array<&mut MapData, Session> = aya::maps::Array::try_from(map)?;
+    let mut session = Session::default();
+    session.client.phase = PHASE_STARTUP;
+    session.server.phase = PHASE_MESSAGES;
+    array.set(0, session, 0)?;
+    Ok(())
+}
+
+fn key_of(socket: &Socket) -> ListenerKey {
+    if socket.scanned.family == FAMILY_UNIX {
+        return ListenerKey::Unix { bound_address: socket.scanned.bound_address };
+    }
+    let ends = &socket.scanned.endpoints;
+    ListenerKey::Tcp { network_namespace: ends.network_namespace, port: ends.own_port }
+}
+
+/// `/var/run` is usually a link to `/run`: compare where the paths lead, or as they are written.
+fn same_path(configured: &std::path::Path, bound: &str) -> bool {
+    let resolve = |path: &std::path::Path| {
+        let directory = std::fs::canonicalize(path.parent()?).ok()?;
+        Some(directory.join(path.file_name()?))
+    };
+    let bound = std::path::Path::new(bound);
+    configured == bound || resolve(configured).is_some_and(|path| Some(path) == resolve(bound))
+}
+
+/// A server's Unix socket and its TCP port are one database: remember the port of each listening process.
+fn tcp_port_by_holder(sockets: &[&Socket], holders: &HashMap<u64, u32>) -> HashMap<u32, u16> {
+    sockets
+        .iter()
+        .filter(|socket| socket.scanned.family != FAMILY_UNIX)
+        .filter_map(|socket| Some((*holders.get(&socket.scanned.inode)?, socket.scanned.endpoints.own_port)))
+        .collect()
+}
+
+/// An error with its causes in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
