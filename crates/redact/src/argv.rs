@@ -65,19 +65,21 @@ fn takes_script(argument: &str) -> bool {
 fn redact_text(text: &str, end: End) -> String {
     let text = redact_sql(text);
     let text = uri::replace(&text, end);
-    let text = assignment::replace(&text);
-    redact_tokens(&text)
+    let text = redact_tokens(&text);
+    assignment::replace(&text)
 }
 
-/// An argument that is SQL about a secret loses everything from its first quote: within a shell's quotes it is
-/// not known where literals end.
+/// An argument that is SQL about a secret loses everything from its first quote or comment: within a shell's
+/// quotes it is not known where literals end.
 fn redact_sql(text: &str) -> String {
     if !looks_like_sql(text) || !taint::is_tainted(text) {
         return text.to_owned();
     }
-    let first = text.find('\'').into_iter().chain(dollar_quote(text)).min();
-    match first {
-        Some(at) => format!("{}'{REPLACEMENT}'", &text[..at]),
+    let quotes = ["'", "--", "/*"]
+        .into_iter()
+        .filter_map(|sign| text.find(sign));
+    match quotes.chain(dollar_quote(text)).min() {
+        Some(at) => format!("{}{REPLACEMENT}", &text[..at]),
         None => text.to_owned(),
     }
 }
@@ -96,11 +98,13 @@ pub(crate) fn looks_like_sql(text: &str) -> bool {
         "explain", "from", "grant", "import", "insert", "merge", "prepare", "select", "set",
         "update", "values", "with",
     ];
+    // psql takes `-cSELECT`.
+    let text = text.strip_prefix("-c").unwrap_or(text);
     text.split(|character: char| !character.is_alphanumeric() && character != '_')
         .any(|word| VERBS.iter().any(|verb| word.eq_ignore_ascii_case(verb)))
 }
 
-/// Replaces what follows `Bearer` and `Basic`, the secret behind `pass:` and `-p` of openssl's forms aside.
+/// Replaces what follows `Bearer` and `Basic`, and JSON web tokens.
 fn redact_tokens(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut ranges = Vec::new();
@@ -199,6 +203,8 @@ impl Words {
     }
 
     fn option(&mut self, word: &str) -> Word {
+        /// Names of options with one dash that begin like `-pSECRET`.
+        const LONG_NAMES: [&str; 5] = ["-password", "-passwd", "-passphrase", "-pass", "-pwd"];
         let (name, value) = match word.split_once('=') {
             Some((name, value)) => (name, Some(value)),
             None => (word, None),
@@ -206,19 +212,27 @@ impl Words {
         let is_name = name
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
+        let attached = word
+            .strip_prefix("-p")
+            .filter(|_| !LONG_NAMES.contains(&name));
         if is_name && assignment::names_secret(name) {
-            if value.is_some() {
-                return replaced(&format!("{name}="));
+            match (attached, value) {
+                (None, Some(_)) => return replaced(&format!("{name}=")),
+                // Either `-psecret`, or a long name with one dash whose value follows.
+                (Some(_), _) => {
+                    self.expected = Expected::Secret;
+                    return replaced("-p");
+                }
+                (None, None) => self.expected = Expected::Secret,
             }
-            self.expected = Expected::Secret;
             return Word::Plain;
         }
-        match (name, word.strip_prefix("-p")) {
+        match (name, attached) {
             ("-p", _) if value.is_none() => self.expected = Expected::Port,
             ("-u" | "--user" | "--proxy-user", _) if value.is_none() => {
                 self.expected = Expected::User
             }
-            (_, Some(attached)) if !is_port(attached) => return replaced("-p"),
+            (_, Some(value)) if !is_port(value) => return replaced("-p"),
             _ => {}
         }
         Word::Plain

@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use crate::mark;
 use crate::uri::replace_ranges;
 
 /// A name that contains one of these is the name of a secret (in lower case, `-` read as `_`).
@@ -119,7 +120,12 @@ impl Iterator for Secrets<'_> {
             let in_query = start
                 .checked_sub(1)
                 .is_some_and(|before| matches!(bytes[before], b'?' | b'&'));
-            let value_end = value_end(bytes, value, in_query);
+            let is_header = mark::has(bytes, end.saturating_sub(13), "authorization");
+            let value_end = if is_header {
+                header_end(bytes, value)
+            } else {
+                value_end(bytes, value, in_query)
+            };
             if value_end > value {
                 self.at = value_end;
                 return Some(value..value_end);
@@ -130,6 +136,15 @@ impl Iterator for Secrets<'_> {
 
 fn is_name(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'%')
+}
+
+/// An HTTP header goes to the end of its line, or of its quotes.
+fn header_end(bytes: &[u8], at: usize) -> usize {
+    let ends = |byte: &u8| matches!(byte, b'\r' | b'\n' | b'"' | b'\'');
+    bytes[at..]
+        .iter()
+        .position(ends)
+        .map_or(bytes.len(), |length| at + length)
 }
 
 /// End of a value by the most generous of libpq's, a shell's and JSON's rules: quotes of both kinds hide white
