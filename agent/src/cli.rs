@@ -7,8 +7,8 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError};
 use crate::control::client;
-use crate::terminal;
-use crate::{core_process, run, sessions_view};
+use crate::terminal::{self, Terminal};
+use crate::{core_process, doctor, run, sessions_view, timeline};
 
 const EXIT_CODES: &str = "Exit codes: 0 done; 1 it could not be done (for doctor: this host cannot be observed); \
 2 wrong usage or configuration.";
@@ -28,6 +28,12 @@ enum Command {
     /// List the live sessions
     #[command(after_help = EXIT_CODES)]
     Sessions(Sessions),
+    /// Show what was recorded, also when the agent is not running
+    #[command(after_help = EXIT_CODES)]
+    Timeline(Timeline),
+    /// Find out what this host can observe, and what to do about the rest
+    #[command(after_help = EXIT_CODES)]
+    Doctor(Doctor),
     /// Look for missed sessions now (operator)
     Scan(Scan),
     /// Work with the configuration
@@ -53,6 +59,32 @@ struct Sessions {
     #[arg(long)]
     live: bool,
     /// One JSON object per session and line
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: ConfigArg,
+}
+
+#[derive(Debug, Args)]
+struct Timeline {
+    /// Only this session: its id, a unique beginning of it, or its cookie (the last number)
+    session: Option<String>,
+    /// Continue with what happens from now on, until Ctrl-C
+    #[arg(short, long)]
+    follow: bool,
+    /// The records as they are, one JSON object per line
+    #[arg(long)]
+    json: bool,
+    /// Folder of the events file, instead of the configured one
+    #[arg(long, value_name = "DIR", conflicts_with = "config")]
+    events: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigArg,
+}
+
+#[derive(Debug, Args)]
+struct Doctor {
+    /// One JSON object
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -112,6 +144,8 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Run(config) => run::run(config.load()?)?,
         Command::Core => core_process::run()?,
         Command::Sessions(arguments) => sessions(&arguments)?,
+        Command::Timeline(arguments) => show_timeline(&arguments)?,
+        Command::Doctor(arguments) => return examine(&arguments),
         Command::Scan(arguments) => scan(&arguments)?,
         Command::Config(ConfigCommand::Check(config)) => check_config(&config.load()?)?,
         Command::Version => terminal::print(&format!("warder {}\n", env!("CARGO_PKG_VERSION")))?,
@@ -123,6 +157,27 @@ fn sessions(arguments: &Sessions) -> anyhow::Result<()> {
     let socket = arguments.config.load()?.agent.control_socket;
     let form = if arguments.json { sessions_view::Form::Json } else { sessions_view::Form::Table };
     if arguments.live { sessions_view::watch(&socket, form) } else { sessions_view::show(&socket, form) }
+}
+
+fn show_timeline(arguments: &Timeline) -> anyhow::Result<()> {
+    let directory = match &arguments.events {
+        Some(directory) => directory.clone(),
+        None => arguments.config.load()?.events.directory,
+    };
+    timeline::show(&timeline::Question {
+        directory,
+        session: arguments.session.clone(),
+        end: if arguments.follow { timeline::End::Follow } else { timeline::End::Stop },
+        form: if arguments.json { timeline::Form::Json } else { timeline::Form::Text },
+    })
+}
+
+fn examine(arguments: &Doctor) -> anyhow::Result<ExitCode> {
+    let config = arguments.config.load()?;
+    let findings = doctor::examine(&doctor::host::Host::this(), &config);
+    let text = if arguments.json { doctor::json(&findings)? } else { doctor::text(&findings, Terminal::stdout()) };
+    terminal::print(&text)?;
+    Ok(if doctor::can_observe(&findings) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn scan(arguments: &Scan) -> anyhow::Result<()> {

@@ -131,6 +131,9 @@ pub struct Head<'a> {
     /// Session, for types that have one.
     #[serde(default)]
     pub session: Option<SessionText>,
+    /// The other session of a `cancel`.
+    #[serde(default)]
+    pub target: Option<SessionText>,
 }
 
 /// One record as it was read.

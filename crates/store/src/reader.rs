@@ -114,10 +114,7 @@ impl Reader {
     fn parse_line(&mut self) -> Result<Line, ReadError> {
         let parsed = line::decode_head(&self.line).and_then(|head| {
             self.last_seq = self.last_seq.max(head.seq);
-            let selected = match (&self.selector, &head.session) {
-                (Some(selector), Some(session)) => selector.fit(session).is_some(),
-                _ => true,
-            };
+            let selected = self.selector.as_ref().is_none_or(|selector| selects(selector, &head));
             if selected {
                 line::decode(&head, &self.line).map(|entry| Line::Record(Box::new(entry)))
             } else {
@@ -204,6 +201,12 @@ impl Reader {
             .map_err(|source| ReadError::File { path: self.directory.clone(), source })?;
         Ok(rotated.into_iter().find(|(first_seq, _)| *first_seq > self.last_seq))
     }
+}
+
+/// A record is selected through either of its sessions; one that belongs to none always is.
+fn selects(selector: &SessionSelector, head: &Head<'_>) -> bool {
+    let mut sessions = head.session.iter().chain(&head.target).peekable();
+    sessions.peek().is_none() || sessions.any(|session| selector.fit(session).is_some())
 }
 
 impl OpenFile {

@@ -1,0 +1,354 @@
+//! The privileged process: loads the programs, proves them, keeps listeners and probes current, and watches the core.
+//!
+//! It parses nothing that a client sent. What it finds goes to the core as records.
+
+use std::fs;
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::process::Child;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use capture::object::LoadOptions;
+use capture::witness::{DatabaseRule, ScanReport, Witness};
+use capture::{handout, selftest};
+use model::session::Origin;
+use model::time::BootTime;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::{Uid, chown};
+use tracing::{info, warn};
+
+use crate::clock;
+use crate::config::{Argv, Config};
+use crate::link::{ArgvMode, FoundOrigin, Hello, Link, ToCore, ToKernel, VERSION};
+use crate::privileges::{self, Identity};
+
+/// How long the core may take to write down the end.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
+/// A core that ends sooner than this after its start was not worth starting: the agent gives up.
+const CORE_LIFE_MIN: Duration = Duration::from_secs(2);
+/// Program run times are sampled: this long ...
+const STATISTICS_WINDOW: Duration = Duration::from_millis(500);
+/// ... out of each such period. Measuring always would cost every database call two clock reads.
+const STATISTICS_PERIOD: Duration = Duration::from_secs(10);
+
+/// Runs until SIGTERM or SIGINT.
+pub(crate) fn run(config: &Config) -> Result<()> {
+    ensure!(Uid::effective().is_root(), "warder run needs root: it loads eBPF programs (then it drops what it can)");
+    let signals = block_signals()?;
+    let identity = privileges::account(&config.agent)?;
+    let options = load_options(config);
+    let mut witness = Witness::start(&options, rules(config))?;
+    selftest::run(&mut witness, options.capture_arguments)?;
+    info!("the eBPF programs are loaded and read this kernel correctly");
+    prepare_directory(&config.events.directory, identity)?;
+    let control = control_socket(&config.agent.control_socket, identity)?;
+    let mut process = KernelProcess { config, identity, witness, control, statistics: Statistics::default() };
+    let outcome = process.supervise(&signals);
+    let _ = fs::remove_file(&config.agent.control_socket);
+    outcome
+}
+
+fn load_options(config: &Config) -> LoadOptions {
+    LoadOptions {
+        ring_bytes: config.capture.ring_bytes,
+        sessions_max: config.capture.sessions_max,
+        message_bytes_max: config.capture.statement_bytes_max,
+        capture_arguments: config.agent.argv != Argv::None,
+    }
+}
+
+fn rules(config: &Config) -> Vec<DatabaseRule> {
+    let rule = |database: &crate::config::Database| DatabaseRule {
+        name: database.name.clone(),
+        port: database.port,
+        socket: database.socket.clone(),
+        executable: database.executable.clone(),
+    };
+    config.databases.iter().map(rule).collect()
+}
+
+/// SIGTERM and SIGINT as a descriptor, so that the loop has one place to wait.
+fn block_signals() -> Result<SignalFd> {
+    let mut set = SigSet::empty();
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        set.add(signal);
+    }
+    set.thread_block().context("signals could not be blocked")?;
+    SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).context("no signal descriptor")
+}
+
+/// The events folder belongs to the core; its parents stay as they are.
+fn prepare_directory(directory: &Path, identity: Identity) -> Result<()> {
+    let text = || format!("the events folder {} could not be prepared", directory.display());
+    fs::create_dir_all(directory).with_context(text)?;
+    let metadata = fs::symlink_metadata(directory).with_context(text)?;
+    ensure!(metadata.is_dir(), "{} is not a folder: set [events] directory to one", directory.display());
+    fs::set_permissions(directory, fs::Permissions::from_mode(0o750)).with_context(text)?;
+    chown(directory, Some(identity.user), Some(identity.group)).with_context(text)?;
+    for entry in fs::read_dir(directory).with_context(text)?.flatten() {
+        // Files of an earlier agent may belong to another account.
+        std::os::unix::fs::lchown(entry.path(), Some(identity.user.as_raw()), Some(identity.group.as_raw()))
+            .with_context(text)?;
+    }
+    Ok(())
+}
+
+/// Creates the control socket; a stale one of an agent that was killed is replaced, a live one is respected.
+fn control_socket(path: &Path, identity: Identity) -> Result<UnixListener> {
+    let text = || format!("the control socket {} could not be created", path.display());
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).with_context(text)?;
+    }
+    if UnixStream::connect(path).is_ok() {
+        bail!("another agent answers on {}: stop it first, or set [agent] control_socket", path.display());
+    }
+    if fs::symlink_metadata(path).is_ok() {
+        fs::remove_file(path).with_context(text)?;
+    }
+    let listener = UnixListener::bind(path).with_context(text)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o660)).with_context(text)?;
+    chown(path, Some(Uid::from_raw(0)), Some(identity.group)).with_context(text)?;
+    listener.set_nonblocking(true).with_context(text)?;
+    Ok(listener)
+}
+
+struct KernelProcess<'a> {
+    config: &'a Config,
+    identity: Identity,
+    witness: Witness,
+    control: UnixListener,
+    statistics: Statistics,
+}
+
+/// Why the loop with one core ended.
+enum End {
+    Stopped,
+    CoreEnded,
+}
+
+impl KernelProcess<'_> {
+    /// Keeps a core running. The ring buffer outlives it: what happens while it restarts is read by the next one.
+    fn supervise(&mut self, signals: &SignalFd) -> Result<()> {
+        loop {
+            let started = clock::boot();
+            let (link, theirs) = Link::pair()?;
+            let mut core = privileges::start_core(self.identity, theirs)?;
+            let end = self.serve(&link, signals);
+            if matches!(end, Ok(End::Stopped)) {
+                let _ = link.send(&ToCore::Stop, &[], &[]);
+            }
+            drop(link);
+            let status = wait(&mut core)?;
+            match end? {
+                End::Stopped => return Ok(()),
+                End::CoreEnded if lived(started) < CORE_LIFE_MIN => {
+                    bail!("the core process ended right after its start ({status}); its message is above")
+                }
+                End::CoreEnded => warn!(%status, "the core process ended and is started again"),
+            }
+        }
+    }
+
+    fn serve(&mut self, link: &Link, signals: &SignalFd) -> Result<End> {
+        if self.introduce(link).is_err() || self.scan(link, Origin::FoundAtStart, true, false).is_err() {
+            return Ok(End::CoreEnded);
+        }
+        let mut next_scan = clock::boot();
+        loop {
+            let now = clock::boot();
+            if now >= next_scan {
+                next_scan = BootTime(now.0.saturating_add(nanos(self.config.capture.scan_interval)));
+                if now != next_scan && self.scan(link, Origin::MissedOpen, false, false).is_err() {
+                    return Ok(End::CoreEnded);
+                }
+            }
+            let due = self.statistics.advance(now, &self.witness, link)?.min(next_scan.0);
+            match wait_for(link, signals, Duration::from_nanos(due.saturating_sub(now.0)))? {
+                Woken::Signal => return Ok(End::Stopped),
+                Woken::Time => {}
+                Woken::Link => match link.receive::<ToKernel>() {
+                    Ok(Some(packet)) => {
+                        let ToKernel::Scan { everything, requested } = packet.message;
+                        if self.scan(link, Origin::MissedOpen, everything, requested).is_err() {
+                            return Ok(End::CoreEnded);
+                        }
+                    }
+                    Ok(None) | Err(_) => return Ok(End::CoreEnded),
+                },
+            }
+        }
+    }
+
+    fn introduce(&self, link: &Link) -> Result<()> {
+        let config = self.config;
+        let hello = Hello {
+            version: VERSION,
+            level: capability_level().to_owned(),
+            kernel: kernel_release(),
+            host: hexadecimal("/etc/machine-id"),
+            boot: hexadecimal("/proc/sys/kernel/random/boot_id"),
+            events_directory: config.events.directory.clone(),
+            file_bytes_max: config.events.limits.file_bytes_max,
+            files_max: config.events.limits.files_max,
+            metrics_listen: config.metrics_listen,
+            viewers: self.identity.group.as_raw(),
+            argv: match config.agent.argv {
+                Argv::None => ArgvMode::None,
+                Argv::Redacted => ArgvMode::Redacted,
+                Argv::Full => ArgvMode::Full,
+            },
+            ring_bytes: config.capture.ring_bytes,
+            sessions_max: config.capture.sessions_max,
+        };
+        let descriptors = handout::descriptors(&self.witness)?;
+        let mut borrowed: Vec<BorrowedFd<'_>> = descriptors.iter().map(|descriptor| descriptor.as_fd()).collect();
+        borrowed.push(self.control.as_fd());
+        link.send(&ToCore::Hello(Box::new(hello)), &[], &borrowed)
+    }
+
+    /// Scans and tells the core. An error is a broken link; what went wrong in the scan itself is told.
+    fn scan(&mut self, link: &Link, origin: Origin, everything: bool, requested: bool) -> Result<()> {
+        let started = clock::boot();
+        let identity = self.identity;
+        let lookup = move |executable: &fs::File| privileges::look_up_symbols(identity, executable);
+        let outcome = self.witness.scan(origin, everything, started.0, &lookup);
+        let error = match outcome {
+            Ok(report) => {
+                tell(link, &report)?;
+                None
+            }
+            Err(error) => {
+                warn!("the scan failed: {:#}", anyhow::Error::new(error));
+                Some("the scan failed; the reason is in the agent's log".to_owned())
+            }
+        };
+        let micros = clock::boot().nanos_since(started) / 1000;
+        link.send(&ToCore::Scanned { requested, micros, error }, &[], &[])
+    }
+}
+
+fn tell(link: &Link, report: &ScanReport) -> Result<()> {
+    for warning in &report.warnings {
+        warn!("{warning}");
+    }
+    for (id, name) in &report.databases {
+        info!(database = %name, "observed");
+        link.send(&ToCore::Database { id: *id, name: name.clone() }, &[], &[])?;
+    }
+    for probe in &report.probes {
+        let (attachment, attached) = (probe.attachment, probe.attached);
+        info!(function = probe.function, executable = %probe.executable, attached, "probe");
+        link.send(&ToCore::Probe { attachment, function: probe.function.to_owned(), attached }, &[], &[])?;
+    }
+    if !report.local_addresses.is_empty() {
+        link.send(&ToCore::LocalAddresses(report.local_addresses.clone()), &[], &[])?;
+    }
+    for found in &report.found {
+        let origin = match found.origin {
+            Origin::FoundAtStart => FoundOrigin::Start,
+            Origin::Opened | Origin::MissedOpen => FoundOrigin::Missed,
+        };
+        for (record, title) in found.records() {
+            link.send(&ToCore::Found { origin, title: title.cloned() }, record, &[])?;
+        }
+    }
+    Ok(())
+}
+
+enum Woken {
+    Signal,
+    Link,
+    Time,
+}
+
+fn wait_for(link: &Link, signals: &SignalFd, patience: Duration) -> Result<Woken> {
+    let mut waiting =
+        [PollFd::new(signals.as_fd(), PollFlags::POLLIN), PollFd::new(link.as_fd(), PollFlags::POLLIN)];
+    // Rounded up: waking a moment early would only spin.
+    let patience = PollTimeout::try_from(patience.as_millis() + 1).unwrap_or(PollTimeout::MAX);
+    match poll(&mut waiting, patience) {
+        Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+        Err(error) => return Err(error).context("the kernel process cannot wait"),
+    }
+    if waiting[0].any() == Some(true) {
+        while signals.read_signal().is_ok_and(|signal| signal.is_some()) {}
+        return Ok(Woken::Signal);
+    }
+    Ok(if waiting[1].any() == Some(true) { Woken::Link } else { Woken::Time })
+}
+
+fn wait(core: &mut Child) -> Result<std::process::ExitStatus> {
+    let deadline = clock::boot().0 + nanos(STOP_PATIENCE);
+    loop {
+        if let Some(status) = core.try_wait().context("the core process cannot be waited for")? {
+            return Ok(status);
+        }
+        if clock::boot().0 > deadline {
+            warn!("the core process did not end in time and is killed");
+            core.kill().context("the core process cannot be killed")?;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn lived(since: BootTime) -> Duration {
+    Duration::from_nanos(clock::boot().nanos_since(since))
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Sampling of program run times.
+#[derive(Default)]
+struct Statistics {
+    window: Option<std::os::fd::OwnedFd>,
+    next: u64,
+}
+
+impl Statistics {
+    /// Opens or closes the sampling window when it is due; returns when to come back.
+    fn advance(&mut self, now: BootTime, witness: &Witness, link: &Link) -> Result<u64> {
+        if now.0 < self.next {
+            return Ok(self.next);
+        }
+        self.next = match self.window.take() {
+            None => {
+                self.window = aya::sys::enable_stats(aya::sys::Stats::RunTime).ok();
+                now.0 + nanos(STATISTICS_WINDOW)
+            }
+            Some(window) => {
+                drop(window);
+                let programs = witness
+                    .program_statistics()
+                    .into_iter()
+                    .map(|(name, time, runs)| (name, nanos(time), runs))
+                    .collect();
+                // A core that has ended is noticed by the caller's next receive.
+                let _ = link.send(&ToCore::Programs(programs), &[], &[]);
+                now.0 + nanos(STATISTICS_PERIOD - STATISTICS_WINDOW)
+            }
+        };
+        Ok(self.next)
+    }
+}
+
+/// The guarantee that this kernel allows, see docs/kernel-support.md. The load fails on kernels below it.
+const fn capability_level() -> &'static str {
+    "full"
+}
+
+fn kernel_release() -> String {
+    fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
+}
+
+/// 128 bits in hexadecimal, with or without dashes; zero where the file cannot be read.
+fn hexadecimal(path: &str) -> u128 {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    u128::from_str_radix(&text.trim().replace('-', ""), 16).unwrap_or_default()
+}

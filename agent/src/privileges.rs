@@ -1,0 +1,114 @@
+//! Privileges: which process has what, in one place.
+//!
+//! | process | user | has |
+//! |---|---|---|
+//! | kernel process (`warder run`) | root | eBPF programs, links and maps; iterators; `/proc`; creates the folders and the control socket. Reads nothing that a client sent |
+//! | core (`warder core`) | `[agent] user` | ring buffer (read, consumer position), four maps (read only), control socket, events folder; no capability, no new privileges |
+//! | symbol lookup (`warder symbols`) | `[agent] user` | one open executable; 5 s of CPU, 512 MiB of address space; ends when it has answered |
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use capture::symbols::{FUNCTIONS, Symbol};
+use nix::sys::resource::{Resource, setrlimit};
+use nix::unistd::{Gid, Group, Uid, User};
+
+use crate::config::{Account, Agent};
+
+/// The unprivileged account, resolved.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Identity {
+    pub(crate) user: Uid,
+    pub(crate) group: Gid,
+}
+
+/// Resolves the configured account.
+pub(crate) fn account(agent: &Agent) -> Result<Identity> {
+    let user = match &agent.user {
+        Account::Number(number) => Uid::from_raw(*number),
+        Account::Name(name) => {
+            let found = User::from_name(name).context("the user database cannot be read")?;
+            let Some(found) = found else {
+                bail!(
+                    "the account {name} of the core process does not exist: create it \
+                     (useradd --system --user-group --no-create-home --shell /usr/sbin/nologin {name}) \
+                     or set [agent] user"
+                );
+            };
+            found.uid
+        }
+    };
+    let group = match &agent.group {
+        Account::Number(number) => Gid::from_raw(*number),
+        Account::Name(name) => {
+            let found = Group::from_name(name).context("the group database cannot be read")?;
+            found.with_context(|| format!("the group {name} does not exist: create it or set [agent] group"))?.gid
+        }
+    };
+    ensure!(!user.is_root(), "the core process must not be root: set [agent] user to an account of its own");
+    Ok(Identity { user, group })
+}
+
+/// Starts the core with `link` as its standard input.
+pub(crate) fn start_core(account: Identity, link: OwnedFd) -> Result<Child> {
+    own_binary(account, "core")
+        .stdin(Stdio::from(link))
+        .stdout(Stdio::null())
+        .spawn()
+        .context("the core process could not be started")
+}
+
+/// This binary under the unprivileged account; the standard library drops the supplementary groups too.
+fn own_binary(account: Identity, verb: &str) -> Command {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("warder").arg(verb).uid(account.user.as_raw()).gid(account.group.as_raw()).current_dir("/");
+    command
+}
+
+/// First act of an unprivileged process: no way back.
+pub(crate) fn renounce() -> Result<()> {
+    nix::sys::prctl::set_no_new_privs().context("new privileges could not be renounced")?;
+    nix::sys::prctl::set_dumpable(false).context("memory could not be protected from other processes")?;
+    ensure!(!Uid::effective().is_root(), "this command is started by `warder run` without privileges");
+    Ok(())
+}
+
+/// Looks up the server's functions in a child without privileges: the executable is foreign.
+pub(crate) fn look_up_symbols(account: Identity, executable: &File) -> std::io::Result<Vec<Symbol>> {
+    let output = own_binary(account, "symbols")
+        .stdin(Stdio::from(executable.try_clone()?))
+        .stderr(Stdio::inherit())
+        .output()?;
+    if !output.status.success() {
+        return Err(std::io::Error::other(format!("the lookup ended with {}", output.status)));
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    Ok(text
+        .lines()
+        .filter_map(|line| {
+            let (name, offset) = line.split_once(' ')?;
+            let name = FUNCTIONS.into_iter().find(|known| *known == name)?;
+            Some(Symbol { name, file_offset: offset.parse().ok()? })
+        })
+        .collect())
+}
+
+/// `warder symbols`: reads the executable on standard input.
+pub(crate) fn symbols() -> Result<()> {
+    use std::os::fd::AsFd as _;
+    const ADDRESS_SPACE_MAX: u64 = 512 << 20;
+    const CPU_SECONDS_MAX: u64 = 5;
+    renounce()?;
+    setrlimit(Resource::RLIMIT_AS, ADDRESS_SPACE_MAX, ADDRESS_SPACE_MAX).context("no limit for memory")?;
+    setrlimit(Resource::RLIMIT_CPU, CPU_SECONDS_MAX, CPU_SECONDS_MAX).context("no limit for time")?;
+    let executable = File::from(std::io::stdin().as_fd().try_clone_to_owned().context("no executable")?);
+    let mut answer = String::new();
+    for symbol in capture::symbols::find(&executable) {
+        answer.push_str(&format!("{} {}\n", symbol.name, symbol.file_offset));
+    }
+    crate::terminal::print(&answer)?;
+    Ok(())
+}

@@ -1,0 +1,262 @@
+//! Records as lines for people, grouped by session.
+
+use std::collections::HashMap;
+
+use store::form::event::{
+    AgentStartForm, CancelForm, Event, GapForm, LossForm, OperatorForm, ProcessChangeForm, RefusedForm,
+    SessionCloseForm, SessionGapForm,
+};
+use store::form::identity::SessionText;
+use store::form::session::SessionForm;
+use store::line::Entry;
+
+use super::statement;
+use crate::terminal::{Style, Terminal, escape, shorten};
+use crate::words;
+
+/// Sessions whose heading is remembered; beyond it the memory starts anew (headings then lack their details).
+const SESSIONS_MAX: usize = 100_000;
+
+/// Turns records into lines. Remembers who the sessions are, and where the output stands.
+pub(super) struct Renderer {
+    terminal: Terminal,
+    /// Only this session is shown; records of no session only while it is open.
+    only: Option<SessionText>,
+    only_is_open: bool,
+    /// Heading of every open session.
+    sessions: HashMap<SessionText, String>,
+    /// The session whose heading was printed last.
+    group: Option<SessionText>,
+    /// The day that was printed last.
+    day: String,
+}
+
+impl Renderer {
+    pub(super) fn new(terminal: Terminal) -> Self {
+        Self { terminal, only: None, only_is_open: false, sessions: HashMap::new(), group: None, day: String::new() }
+    }
+
+    /// Shows one session, with what concerns the whole host while it is open.
+    pub(super) fn only(self, session: SessionText) -> Self {
+        Self { only: Some(session), ..self }
+    }
+
+    /// The lines of a record, each with its newline; often one, sometimes none.
+    pub(super) fn entry(&mut self, entry: &Entry) -> String {
+        let mut out = String::new();
+        let Some(session) = entry.session else {
+            if self.only.is_none() || self.only_is_open {
+                self.host_entry(entry, &mut out);
+            }
+            return out;
+        };
+        self.only_is_open = !matches!(entry.event, Event::SessionClose(_));
+        match &entry.event {
+            Event::SessionOpen(form) => {
+                self.remember(session, form);
+                let line = format!("opened  {}", opening(form));
+                self.session_line(entry, session, Style::Good, &line, &mut out);
+            }
+            Event::SessionChange(form) => {
+                // The new heading says what changed.
+                if self.remember(session, form) {
+                    self.group = None;
+                    self.day_and_heading(entry, session, &mut out);
+                }
+            }
+            Event::SessionClose(form) => {
+                self.remember(session, &form.session);
+                let (style, line) = closing(form);
+                self.session_line(entry, session, style, &line, &mut out);
+                self.sessions.remove(&session);
+                self.group = None;
+            }
+            Event::Statement(form) => {
+                self.day_and_heading(entry, session, &mut out);
+                out.push_str(&statement::lines(form, clock(entry), self.terminal));
+            }
+            event => {
+                if let Some((style, line)) = incident(event) {
+                    self.session_line(entry, session, style, &line, &mut out);
+                }
+            }
+        }
+        out
+    }
+
+    /// A record that belongs to no session.
+    fn host_entry(&mut self, entry: &Entry, out: &mut String) {
+        let (style, line) = match &entry.event {
+            Event::AgentStart(AgentStartForm { version, level, kernel, .. }) => {
+                (Style::Good, format!("agent {version} started, capability level {level}, kernel {kernel}"))
+            }
+            Event::AgentStop => (Style::Warning, "agent stopped".to_owned()),
+            Event::Gap(GapForm { from, to, reason }) => {
+                let span = words::duration(to.0.0.saturating_sub(from.0.0) / 1000);
+                let (from, to) = (words::second(*from), words::second(*to));
+                (Style::Bad, format!("!! NOT OBSERVED from {from} to {to} ({span}): {reason}"))
+            }
+            Event::Loss(LossForm { kind, stage, count }) => {
+                let what = words::count(*count, "event", "events");
+                (Style::Bad, format!("!! LOST {what} of kind {kind} at stage {stage}"))
+            }
+            Event::Operator(OperatorForm { verb, uid }) => (Style::Quiet, format!("operator uid {uid} used: {verb}")),
+            Event::Other(word) => (Style::Quiet, format!("{word} (a record type of a newer version)")),
+            // Belongs to a session, but does not say to which.
+            _ => (Style::Warning, "a record without its session".to_owned()),
+        };
+        self.day(entry, out);
+        self.group = None;
+        let line = format!("{}  {}", clock(entry), escape(&line));
+        out.push_str(&self.terminal.paint(style, &line));
+        out.push('\n');
+    }
+
+    /// A line under the heading of its session.
+    fn session_line(&mut self, entry: &Entry, session: SessionText, style: Style, line: &str, out: &mut String) {
+        self.day_and_heading(entry, session, out);
+        let line = format!("  {}  {line}", clock(entry));
+        out.push_str(&self.terminal.paint(style, &line));
+        out.push('\n');
+    }
+
+    fn day_and_heading(&mut self, entry: &Entry, session: SessionText, out: &mut String) {
+        self.day(entry, out);
+        if self.group == Some(session) {
+            return;
+        }
+        self.group = Some(session);
+        let who = self.sessions.get(&session).map_or("(who it is was recorded earlier)", |who| who);
+        let heading = format!("session {}  {who}", escape(session.cookie()));
+        let heading = self.terminal.width.map_or(heading.as_str().into(), |width| shorten(&heading, width));
+        out.push_str(&self.terminal.paint(Style::Heading, &heading));
+        out.push('\n');
+    }
+
+    fn day(&mut self, entry: &Entry, out: &mut String) {
+        let day = entry.time.to_string()[..10].to_owned();
+        if day != self.day {
+            out.push_str(&self.terminal.paint(Style::Quiet, &format!("--- {day} (UTC) ---")));
+            out.push('\n');
+            self.day = day;
+            self.group = None;
+        }
+    }
+
+    /// Remembers who a session is; true if that is news.
+    fn remember(&mut self, session: SessionText, form: &SessionForm<'_>) -> bool {
+        if self.sessions.len() >= SESSIONS_MAX {
+            self.sessions.clear();
+        }
+        let who = who(form);
+        if self.sessions.get(&session) == Some(&who) {
+            return false;
+        }
+        self.sessions.insert(session, who);
+        true
+    }
+}
+
+/// `09:30:00.000250`
+fn clock(entry: &Entry) -> String {
+    entry.time.to_string()[11..26].to_owned()
+}
+
+/// Who a session is: `alice@shop (main)  psql[1234] uid 1000 <- bash <- sshd  tls 10.0.0.7:51000`.
+fn who(form: &SessionForm<'_>) -> String {
+    let known = |value: &Option<std::borrow::Cow<'_, str>>| {
+        value.as_deref().map_or("?".into(), |value| escape(value).into_owned())
+    };
+    let mut out = format!("{}@{} ({})", known(&form.user), known(&form.database), escape(&form.database_entry));
+    if form.inferred {
+        out.push_str(" (inferred)");
+    }
+    if let Some(replication) = &form.replication {
+        out.push_str(&format!(" replication={}", escape(replication)));
+    }
+    out.push_str("  ");
+    out.push_str(&match &form.client {
+        Some(client) => words::lineage(client),
+        None => format!("client {}", words::unknown_process(form.client_unknown.as_deref())),
+    });
+    out.push_str("  ");
+    out.push_str(&words::transport(form));
+    if let Some(name) = form.application_name.as_deref().filter(|name| !name.is_empty()) {
+        out.push_str(&format!("  app \"{}\"", escape(name)));
+    }
+    out
+}
+
+fn opening(form: &SessionForm<'_>) -> String {
+    let how = match &*form.origin {
+        "opened" => "",
+        "found_at_start" => "older than the agent, found at its start; ",
+        "missed_open" => "its opening was missed, found by a scan; ",
+        other => other,
+    };
+    let server = form
+        .server
+        .as_ref()
+        .map_or(String::new(), |server| format!(", server process {}[{}]", words::program(server), server.pid));
+    let address = form.server_address.as_deref().or(form.socket_path.as_deref()).unwrap_or("(address not known)");
+    format!("{}to {}{server}", escape(how), escape(address))
+}
+
+fn closing(form: &SessionCloseForm<'_>) -> (Style, String) {
+    let session = &form.session;
+    let mut out = format!(
+        "closed after {}: {}, {} failed, {} in, {} out",
+        words::duration(form.duration_us),
+        words::count(session.statements, "statement", "statements"),
+        session.errors,
+        words::bytes(session.received_bytes),
+        words::bytes(session.sent_bytes),
+    );
+    out.push_str(&match session.coverage {
+        Some(share) => format!(", coverage {}", words::percent(share)),
+        None => ", no byte seen".into(),
+    });
+    if session.gaps > 0 {
+        out.push_str(&format!(", {}", words::count(session.gaps, "gap", "gaps")));
+    }
+    if form.missed {
+        out.push_str(" (its end was missed, noticed by a scan)");
+    }
+    let complete = session.gaps == 0 && !form.missed && session.coverage.is_none_or(|share| share >= 1.0);
+    (if complete { Style::Quiet } else { Style::Warning }, out)
+}
+
+/// Lines of the rarer records of a session.
+fn incident(event: &Event) -> Option<(Style, String)> {
+    Some(match event {
+        Event::Cancel(CancelForm { pid, target, .. }) => {
+            let target = target.map_or_else(
+                || "a session that is not known".into(),
+                |target| format!("session {}", escape(target.cookie())),
+            );
+            (Style::Warning, format!("cancel request for backend {pid}, {target}"))
+        }
+        Event::Refused(RefusedForm { severity, sqlstate, message, .. }) => {
+            let text = format!("refused by the server: {severity} {sqlstate}: {message}");
+            (Style::Bad, escape(&text).into_owned())
+        }
+        Event::SessionGap(SessionGapForm { side, gap_bytes, reason, .. }) => {
+            let bytes = gap_bytes
+                .map_or_else(|| "an unknown number of bytes".into(), |bytes| words::count(bytes, "byte", "bytes"));
+            (Style::Bad, escape(&format!("!! GAP: {bytes} from the {side} were not observed: {reason}")).into_owned())
+        }
+        Event::Process(form) => (Style::Quiet, process_change(form)),
+        Event::Other(word) => (Style::Quiet, format!("{} (a record type of a newer version)", escape(word))),
+        _ => return None,
+    })
+}
+
+fn process_change(form: &ProcessChangeForm<'_>) -> String {
+    let process = form.process.as_ref().map_or_else(|| format!("[{}]", form.pid), words::lineage);
+    match &*form.change {
+        "exec" => format!("process {} now executes {process}", form.pid),
+        "fork" => format!("process {} forked: {process} may hold this session too", form.pid),
+        "exit" => format!("process {} ended", form.pid),
+        other => format!("process {}: {}", form.pid, escape(other)),
+    }
+}
