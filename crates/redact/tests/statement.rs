@@ -44,17 +44,16 @@ fn whole(text: &str) -> Text {
 }
 
 fn message(statement: &Statement) -> &str {
-    match &statement.outcomes[0] {
-        Outcome::Failed {
-            message,
-            sqlstate,
-            severity,
-        } => {
-            assert_eq!((sqlstate.as_str(), severity.as_str()), ("42601", "ERROR"));
-            message
-        }
-        other => panic!("{other:?}"),
-    }
+    let Some(Outcome::Failed {
+        message,
+        sqlstate,
+        severity,
+    }) = statement.outcomes.first()
+    else {
+        return "";
+    };
+    assert_eq!((sqlstate.as_str(), severity.as_str()), ("42601", "ERROR"));
+    message
 }
 
 fn values(statement: &Statement) -> Vec<&Value> {

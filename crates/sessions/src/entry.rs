@@ -5,7 +5,7 @@ use std::sync::Arc;
 use model::Known;
 use model::process::{Process, ProcessKey, UnknownProcess};
 use model::record::{Record, What};
-use model::session::{Encryption, Login, Origin, Session};
+use model::session::{Encryption, Login, Session};
 use model::time::{BootTime, ClockOffset};
 
 /// Whether a record may wait for more to become known.
@@ -112,7 +112,7 @@ impl Entry {
     fn is_complete(&self) -> bool {
         let session = &self.session;
         let login = &session.login;
-        let is_logged_in = login.authenticated || session.origin != Origin::Opened;
+        let is_logged_in = login.authenticated || login.inferred;
         is_logged_in
             && login.user.is_some()
             && session.encryption != Encryption::Undecided

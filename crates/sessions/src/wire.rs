@@ -42,12 +42,10 @@ impl Sessions {
             }
             WireEvent::Gap { side, bytes } => {
                 self.totals.database(entry.session.database).gaps += 1;
-                entry.session.gaps += 1;
                 self.gap(cookie, at, side, (bytes, "lost"), out);
             }
             WireEvent::Violation { side, what } => {
                 self.totals.database(entry.session.database).violations += 1;
-                entry.session.gaps += 1;
                 self.gap(cookie, at, side, (None, what), out);
             }
             other => {
@@ -159,6 +157,9 @@ impl Sessions {
             },
             out,
         );
+        if let Some(entry) = self.live.get_mut(&cookie) {
+            entry.session.gaps += 1;
+        }
     }
 
     /// Records something that refers to a session, which therefore must be announced.
