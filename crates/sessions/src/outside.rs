@@ -8,7 +8,7 @@ use model::wire::WireEvent;
 use crate::Sessions;
 use crate::early::{Event, Recorded, Waiting};
 use crate::past::Past;
-use crate::totals::Result;
+use crate::totals::ResultLabel;
 
 impl Sessions {
     /// An event of a socket that is no live session.
@@ -110,7 +110,7 @@ impl Sessions {
         out: &mut Vec<Record>,
     ) {
         recorded.statements += 1;
-        if self.totals.statements_without_session.add(&statement) == Result::Failed {
+        if self.totals.statements_without_session.add(&statement) == ResultLabel::Failed {
             recorded.errors += 1;
         }
         let (time, number) = (self.clock.wall(statement.started), recorded.statements);

@@ -73,7 +73,7 @@ impl From<StatementKind> for KindLabel {
 
 /// What became of a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Result {
+pub enum ResultLabel {
     /// Answered without an error.
     Completed,
     /// Answered with an error.
@@ -86,7 +86,7 @@ pub enum Result {
     Lost,
 }
 
-impl Result {
+impl ResultLabel {
     /// All of them, in the order of their values.
     pub const ALL: [Self; 5] = [
         Self::Completed,
@@ -97,7 +97,7 @@ impl Result {
     ];
 }
 
-impl From<&Statement> for Result {
+impl From<&Statement> for ResultLabel {
     fn from(statement: &Statement) -> Self {
         if statement
             .outcomes
@@ -142,17 +142,17 @@ impl SessionCounts {
 
 /// Statements by kind and result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct StatementCounts([[u64; Result::ALL.len()]; KindLabel::ALL.len()]);
+pub struct StatementCounts([[u64; ResultLabel::ALL.len()]; KindLabel::ALL.len()]);
 
 impl StatementCounts {
     /// How many of this kind had this result.
     #[must_use]
-    pub const fn get(&self, kind: KindLabel, result: Result) -> u64 {
+    pub const fn get(&self, kind: KindLabel, result: ResultLabel) -> u64 {
         self.0[kind as usize][result as usize]
     }
 
-    pub(crate) fn add(&mut self, statement: &Statement) -> Result {
-        let result = Result::from(statement);
+    pub(crate) fn add(&mut self, statement: &Statement) -> ResultLabel {
+        let result = ResultLabel::from(statement);
         self.0[KindLabel::from(statement.kind) as usize][result as usize] += 1;
         result
     }

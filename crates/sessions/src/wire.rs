@@ -9,7 +9,7 @@ use model::wire::{Side, WireEvent};
 
 use crate::Sessions;
 use crate::entry::{Due, Entry, Part};
-use crate::totals::Result as StatementResult;
+use crate::totals::ResultLabel;
 
 impl Sessions {
     /// Gives the event back if there is no such session.
@@ -77,7 +77,7 @@ impl Sessions {
             .database(session.database)
             .statements
             .add(&statement);
-        session.errors += u64::from(result == StatementResult::Failed);
+        session.errors += u64::from(result == ResultLabel::Failed);
         let time = self.clock.wall(statement.started);
         out.push(Record {
             time,

@@ -2,10 +2,14 @@
 
 mod common;
 
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use common::*;
 use model::id::SocketCookie;
+use model::kernel::KernelEvent;
+use model::process::{Ancestor, Process};
+use model::session::Session;
 use model::wire::WireEvent;
 use sessions::Limits;
 
@@ -19,59 +23,113 @@ fn resident_bytes() -> usize {
         * 4096
 }
 
+/// A process as it is on a real host: a path, four arguments, three parents.
+fn realistic(step: Step) -> Step {
+    let grown = |mut process: Arc<Process>| {
+        let inner = Arc::make_mut(&mut process);
+        inner.executable.path = "/usr/lib/postgresql/15/bin/postgres".to_owned();
+        inner.arguments.values = ["psql", "-h", "db.example.org", "-c"]
+            .map(str::to_owned)
+            .to_vec();
+        let ancestor = |pid| Ancestor {
+            key: key(pid),
+            uid: 0,
+            name: "bash".to_owned(),
+        };
+        inner.ancestors = (1..4).map(ancestor).collect();
+        process
+    };
+    match step {
+        Step::Kernel(KernelEvent::Owned {
+            cookie,
+            at,
+            process,
+            title,
+        }) => Step::Kernel(KernelEvent::Owned {
+            cookie,
+            at,
+            process: grown(process),
+            title,
+        }),
+        Step::Kernel(KernelEvent::Connected {
+            client_cookie,
+            cookie,
+            at,
+            process,
+        }) => Step::Kernel(KernelEvent::Connected {
+            client_cookie,
+            cookie,
+            at,
+            process: grown(process),
+        }),
+        other => other,
+    }
+}
+
 #[test]
 #[ignore = "a measurement"]
-fn costs() {
-    let mut sessions = subject(Limits {
-        sessions_max: 200_000,
-        ..Limits::default()
-    });
-    let count = 100_000_u32;
+fn an_idle_session_costs_little() {
+    const COUNT: u32 = 50_000;
+    // Both are kept, so that the second cannot live in what the first has freed.
+    let mut kept = Vec::new();
     for (label, client_of) in [
-        ("one client process", None),
+        ("one client process for all", None),
         ("a client process each", Some(1_000_000)),
     ] {
         let before = resident_bytes();
-        let base = if client_of.is_some() {
-            u64::from(count)
-        } else {
-            0
-        };
-        for index in 0..count {
+        let mut sessions = subject(Limits {
+            sessions_max: 100_000,
+            ..Limits::default()
+        });
+        for index in 0..COUNT {
             let client = client_of.map_or(9, |first| first + index);
-            run(
-                &mut sessions,
-                whole(base + u64::from(index), 10, client, 2_000_000 + index),
-            );
+            let steps = whole(u64::from(index), 10, client, 2_000_000 + index);
+            run(&mut sessions, steps.into_iter().map(realistic));
         }
         println!(
             "{label}: {} bytes a session",
-            (resident_bytes() - before) / count as usize
+            (resident_bytes() - before) / COUNT as usize
         );
-    }
-    let mut out = Vec::with_capacity(1000);
-    let mut spent = std::time::Duration::ZERO;
-    for round in 0..1000_u64 {
-        let statements: Vec<_> = (0..1000_u64)
-            .map(|index| (index * 97 + round, statement(20, "select 1")))
-            .collect();
-        #[expect(clippy::disallowed_methods, reason = "a measurement needs a clock")]
-        let start = Instant::now();
-        for (cookie, statement) in statements {
-            sessions.on_wire(
-                SocketCookie(cookie),
-                ms(20),
-                WireEvent::Statement(statement),
-                &mut out,
-            );
-        }
-        spent += start.elapsed();
-        assert_eq!(out.len(), 1000);
-        out.clear();
+        kept.push(sessions);
     }
     println!(
-        "a statement: {:?}, over {} sessions",
-        spent / 1_000_000,
-        sessions.live().count()
+        "a process alone: {} bytes and its strings",
+        size_of::<Process>()
     );
+    println!(
+        "a session alone: {} bytes and its strings",
+        size_of::<Session>()
+    );
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn a_statement_costs_little() {
+    for count in [100_u64, 10_000] {
+        let mut sessions = subject(Limits::default());
+        for cookie in 0..count {
+            let pid = u32::try_from(cookie).expect("small");
+            run(&mut sessions, whole(cookie, 10, 9, 2_000_000 + pid));
+        }
+        let mut out = Vec::with_capacity(1000);
+        let mut spent = Duration::ZERO;
+        for round in 0..1000_u64 {
+            let cookie = |index: u64| SocketCookie((index * 97 + round) % count);
+            let statements: Vec<_> = (0..1000)
+                .map(|index| (cookie(index), statement(20, "select 1")))
+                .collect();
+            #[expect(clippy::disallowed_methods, reason = "a measurement needs a clock")]
+            let start = Instant::now();
+            for (cookie, statement) in statements {
+                sessions.on_wire(cookie, ms(20), WireEvent::Statement(statement), &mut out);
+            }
+            spent += start.elapsed();
+            assert_eq!(out.len(), 1000);
+            out.clear();
+        }
+        println!(
+            "a statement of one of {count} sessions: {:?}",
+            spent / 1_000_000
+        );
+    }
 }

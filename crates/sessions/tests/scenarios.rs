@@ -10,7 +10,7 @@ use model::kernel::KernelEvent;
 use model::session::{Encryption, Origin};
 use model::wire::{Side, WireEvent};
 use sessions::Limits;
-use sessions::totals::{KindLabel, Result, TransportKind};
+use sessions::totals::{KindLabel, ResultLabel, TransportKind};
 
 fn steps(parts: impl IntoIterator<Item = Vec<Step>>) -> Vec<Step> {
     parts.into_iter().flatten().collect()
@@ -56,13 +56,15 @@ fn a_whole_session_needs_one_announcement() {
     );
     assert_eq!(database.bytes.socket_received, 90);
     assert_eq!(
-        database.statements.get(KindLabel::Simple, Result::Failed),
+        database
+            .statements
+            .get(KindLabel::Simple, ResultLabel::Failed),
         1
     );
     assert_eq!(
         database
             .statements
-            .get(KindLabel::Simple, Result::Completed),
+            .get(KindLabel::Simple, ResultLabel::Completed),
         1
     );
 }
