@@ -277,7 +277,9 @@ impl Session {
 
     /// ErrorResponse.
     pub(crate) fn error(&mut self, at: BootTime, message: &Message<'_>, sink: Sink<'_>) {
-        let failure = Failure::parse(&message.body);
+        let Some(failure) = Failure::parse(&message.body) else {
+            return self.lost_server_messages(sink);
+        };
         match self.queue.front() {
             _ if self.trust == Trust::Unsure => self.error_outside(failure, sink),
             None | Some(Request::Startup | Request::Sync | Request::CopyEnd | Request::Gap) => {
@@ -339,7 +341,10 @@ impl Session {
         let outcome = failure.into_outcome();
         match self.queue.front() {
             Some(Request::Execute(_)) => self.execute_failed(at, outcome, sink),
-            _ => self.message_failed(at, outcome, &mut skipped, sink),
+            _ => {
+                self.drop_absent(&outcome);
+                self.message_failed(at, outcome, &mut skipped, sink);
+            }
         }
         if ends_connection {
             return self.settle(sink);
@@ -359,6 +364,26 @@ impl Session {
                 }
                 None => break,
             }
+        }
+    }
+
+    /// The server says that the name in the oldest request does not exist: SQL has destroyed it, or a lost message.
+    fn drop_absent(&mut self, outcome: &Outcome) {
+        let Outcome::Failed { sqlstate, .. } = outcome else {
+            return;
+        };
+        match (&**sqlstate, self.queue.front()) {
+            ("26000", Some(Request::Bind(bind))) => {
+                if let Some((_, statement)) = &bind.names {
+                    self.names.drop_statement(statement);
+                }
+            }
+            ("26000" | "34000", Some(Request::Describe(named))) => match &named.target {
+                Some((Target::Statement, name)) => self.names.drop_statement(name),
+                Some((Target::Portal, name)) => self.names.drop_portal(name),
+                None => {}
+            },
+            _ => {}
         }
     }
 
@@ -515,18 +540,21 @@ pub(crate) fn resolve(
 }
 
 /// A portal that a request would make.
-pub(crate) fn portal_of(bind: Bind, names: &Names, batch: &Names) -> Option<(Arc<str>, Portal)> {
+pub(crate) fn portal_of(
+    bind: Bind,
+    names: &Names,
+    batch: &Names,
+    absent: UnknownText,
+) -> Option<(Arc<str>, Portal)> {
     let (name, statement) = bind.names?;
-    let source = source(names, Some(batch), &statement, UnknownText::NoSuchName);
-    Some((
-        name,
-        Portal {
-            statement,
-            source,
-            bound: bind.bound,
-            executed: false,
-        },
-    ))
+    let source = source(names, Some(batch), &statement, absent);
+    let portal = Portal {
+        statement,
+        source,
+        bound: bind.bound,
+        executed: false,
+    };
+    Some((name, portal))
 }
 
 /// Status byte of ReadyForQuery.

@@ -68,13 +68,10 @@ impl Session {
         self.queue.remove_behind_front(ignored);
     }
 
-    /// A COPY has failed while a Sync was on its way: whether the server ignored it is not known.
+    /// A COPY has failed while a Sync was on its way, before CopyDone: whether the server ignored it is not known.
     pub(crate) fn copy_failure_is_ambiguous(&self) -> bool {
-        let behind = self.queue.iter().skip(1);
-        let behind =
-            behind.take_while(|request| matches!(request, Request::Sync | Request::CopyEnd));
-        matches!(self.copy, Some(CopyDirection::In)) && { behind }
-            .any(|request| matches!(request, Request::Sync))
+        matches!(self.copy, Some(CopyDirection::In))
+            && matches!(self.queue.iter().nth(1), Some(Request::Sync))
     }
 }
 

@@ -17,8 +17,9 @@ pub(crate) struct Failure {
 
 impl Failure {
     /// Fields are a code byte and a string each. `V` is the severity that is never localised; servers before 9.6
-    /// send only `S`. A field that was cut is taken as far as it goes.
-    pub(crate) fn parse(body: &[u8]) -> Self {
+    /// send only `S`. `None`: the body was cut before severity and code were complete. A message that was cut is
+    /// taken as far as it goes.
+    pub(crate) fn parse(body: &[u8]) -> Option<Self> {
         let mut failure = Self {
             severity: String::new(),
             sqlstate: String::new(),
@@ -29,7 +30,11 @@ impl Failure {
             if code == 0 {
                 break;
             }
-            let value = body.cstr().unwrap_or_else(|| body.rest());
+            let value = match (code, body.cstr()) {
+                (_, Some(value)) => value,
+                (b'M', None) => body.rest(),
+                (_, None) => break,
+            };
             match code {
                 b'V' => failure.severity = text::owned(value, 16),
                 b'S' if failure.severity.is_empty() => failure.severity = text::owned(value, 16),
@@ -38,7 +43,7 @@ impl Failure {
                 _ => {}
             }
         }
-        failure
+        (!failure.sqlstate.is_empty()).then_some(failure)
     }
 
     /// The server closes the connection after it.

@@ -219,11 +219,9 @@ impl Names {
         for name in touched.statements.keys() {
             self.drop_statement(name);
         }
-        for name in touched.portals.keys() {
-            self.drop_portal(name);
-        }
+        // The transaction may have ended.
+        self.forget_portals(reason);
         self.statements_missing = self.statements_missing.or(Some(reason));
-        self.portals_missing = self.portals_missing.or(Some(reason));
         self.unnamed_settled = false;
     }
 

@@ -172,7 +172,7 @@ impl Session {
     /// Authentication request: its code only.
     pub(crate) fn authentication(&mut self, message: &Message<'_>, sink: Sink<'_>) {
         let method = match Reader::new(&message.body).u32() {
-            Some(0) => return sink(WireEvent::Authenticated),
+            Some(0) => return self.say(WireEvent::Authenticated, sink),
             Some(2) => "kerberos_v5",
             Some(3) => "cleartext_password",
             Some(5) => "md5_password",
@@ -182,13 +182,13 @@ impl Session {
             Some(10) => "sasl",
             _ => return,
         };
-        sink(WireEvent::AuthenticationRequested(method));
+        self.say(WireEvent::AuthenticationRequested(method), sink);
     }
 
     /// BackendKeyData: the process id only.
     pub(crate) fn backend_key_data(&mut self, message: &Message<'_>, sink: Sink<'_>) {
         if let Some(pid) = Reader::new(&message.body).u32() {
-            sink(WireEvent::BackendPid(pid));
+            self.say(WireEvent::BackendPid(pid), sink);
         }
     }
 
@@ -199,16 +199,19 @@ impl Session {
                 text::owned(name, usize::MAX),
                 text::owned(value, usize::MAX),
             );
-            sink(WireEvent::ParameterStatus { name, value });
+            self.say(WireEvent::ParameterStatus { name, value }, sink);
         }
     }
 
     pub(crate) fn notification(&mut self, message: &Message<'_>, sink: Sink<'_>) {
         let mut body = Reader::new(&message.body);
         if let (Some(_pid), Some(channel)) = (body.u32(), body.cstr()) {
-            sink(WireEvent::Notification {
-                channel: text::owned(channel, usize::MAX),
-            });
+            self.say(
+                WireEvent::Notification {
+                    channel: text::owned(channel, usize::MAX),
+                },
+                sink,
+            );
         }
     }
 }

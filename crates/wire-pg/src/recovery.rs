@@ -7,6 +7,10 @@
 //! followed) may still have been missed: so what follows is provisional up to the next ReadyForQuery, and any
 //! answer that does not fit sends it back to `Lost`.
 //!
+//! One thing is taken for granted, after a loss only: a client ends its batch with Sync before it sends a Query, as
+//! every driver does. Of one that does not, the answer to an Execute in the hole could count as an outcome of the
+//! Query behind it.
+//!
 //! Client messages that were lost do not make the requests *before* them uncertain: those are answered first. A
 //! marker in the queue says where the hole is.
 
@@ -15,7 +19,7 @@ use model::wire::{Side, WireEvent};
 
 use crate::answer::{portal_of, resolve};
 use crate::names::Names;
-use crate::queue::Request;
+use crate::queue::{Request, Target};
 use crate::session::{Session, Sink};
 
 /// Whether answers can be paired with requests.
@@ -78,10 +82,11 @@ impl Session {
     pub(crate) fn lose_alignment(&mut self, sink: Sink<'_>) {
         let doubtful = matches!(self.trust, Trust::Provisional(_));
         if doubtful {
-            for mut statement in std::mem::take(&mut self.held) {
-                doubt(&mut statement);
-                statement.ending = Ending::Lost;
-                sink(WireEvent::Statement(statement));
+            for event in &mut self.held {
+                if let WireEvent::Statement(statement) = event {
+                    doubt(statement);
+                    statement.ending = Ending::Lost;
+                }
             }
         }
         self.release(None, sink);
@@ -89,6 +94,7 @@ impl Session {
         let mut hole = doubtful;
         while let Some(request) = self.queue.pop() {
             hole |= matches!(request, Request::Gap);
+            self.doubt_names(&request);
             if let Some(mut statement) = self.withdraw(request, &mut batch, Ending::Lost) {
                 if doubtful {
                     doubt(&mut statement);
@@ -103,6 +109,19 @@ impl Session {
         }
         self.copy = None;
         self.trust = Trust::Unsure;
+    }
+
+    /// A request without an answer may have destroyed names.
+    fn doubt_names(&mut self, request: &Request) {
+        match request {
+            Request::Query(_) => self.names.drop_unnamed(),
+            Request::Close(named) => match &named.target {
+                Some((Target::Statement, name)) => self.names.drop_statement(name),
+                Some((Target::Portal, name)) => self.names.drop_portal(name),
+                None => {}
+            },
+            _ => {}
+        }
     }
 
     /// The client speaks, at a place in its stream that is known.
@@ -160,15 +179,14 @@ impl Session {
         batch: &mut Names,
         ending: Ending,
     ) -> Option<Box<Statement>> {
+        let absent = match ending {
+            Ending::Lost => UnknownText::Lost,
+            _ => UnknownText::NoSuchName,
+        };
         let mut statement = match request {
             Request::Query(statement) | Request::FunctionCall(statement) => statement,
             Request::Execute(mut statement) => {
-                resolve(
-                    &mut statement,
-                    &self.names,
-                    Some(batch),
-                    UnknownText::NoSuchName,
-                );
+                resolve(&mut statement, &self.names, Some(batch), absent);
                 statement
             }
             Request::Parse(parse) => {
@@ -178,7 +196,7 @@ impl Session {
                 return None;
             }
             Request::Bind(bind) => {
-                if let Some((name, portal)) = portal_of(*bind, &self.names, batch) {
+                if let Some((name, portal)) = portal_of(*bind, &self.names, batch, absent) {
                     batch.bind(name, portal, &self.limits);
                 }
                 return None;

@@ -19,17 +19,17 @@ pub(crate) type Sink<'a> = &'a mut dyn FnMut(WireEvent);
 /// Statements held back in one feed before the first of them is let go without its `transaction_after`.
 const HELD_MAX: usize = 256;
 
+/// Slots that an idle session keeps.
+const HELD_IDLE: usize = 4;
+
 pub(crate) struct Session {
     pub(crate) limits: Limits,
     pub(crate) opening: Opening,
     pub(crate) names: Names,
     pub(crate) queue: Queue,
-    /// Answered requests of the extended protocol whose ReadyForQuery may still come in the same input.
-    #[expect(
-        clippy::vec_box,
-        reason = "the boxes come from the queue and go to the sink as they are"
-    )]
-    pub(crate) held: Vec<Box<Statement>>,
+    /// Answered requests of the extended protocol whose ReadyForQuery may still come in the same input, and what came
+    /// after them.
+    pub(crate) held: Vec<WireEvent>,
     /// After an error the server skips messages until Sync: the names that those would have made.
     pub(crate) discarded: Option<Box<Names>>,
     pub(crate) trust: Trust,
@@ -86,7 +86,7 @@ impl Session {
             b'F' => self.function_call(at, message, sink),
             b'd' => self.copy_data_in(message.length),
             b'c' | b'f' => self.copy_end(sink),
-            b'X' => sink(WireEvent::Terminated),
+            b'X' => self.say(WireEvent::Terminated, sink),
             OPENING_PACKET => return self.opening_packet(message, sink),
             TLS_RECORD => self.tls_record(sink),
             // Flush has no answer of its own. Passwords and SASL data are nobody's business.
@@ -171,7 +171,20 @@ impl Session {
                 Trust::Exact | Trust::Unsure => self.release(None, sink),
             }
         }
-        self.held.push(statement);
+        self.held.push(WireEvent::Statement(statement));
+    }
+
+    /// Says something at once, unless that would put it before a statement that is held back.
+    pub(crate) fn say(&mut self, event: WireEvent, sink: Sink<'_>) {
+        match self.held.len() {
+            0 => sink(event),
+            1..HELD_MAX => self.held.push(event),
+            _ if matches!(self.trust, Trust::Provisional(_)) => sink(event),
+            _ => {
+                self.release(None, sink);
+                sink(event);
+            }
+        }
     }
 
     /// Lets go what was held back.
@@ -179,11 +192,13 @@ impl Session {
         if self.held.is_empty() {
             return;
         }
-        for mut statement in self.held.drain(..) {
-            statement.transaction_after = transaction_after;
-            sink(WireEvent::Statement(statement));
+        for mut event in self.held.drain(..) {
+            if let WireEvent::Statement(statement) = &mut event {
+                statement.transaction_after = transaction_after;
+            }
+            sink(event);
         }
-        self.held.shrink_to(4);
+        self.held.shrink_to(HELD_IDLE);
     }
 
     /// The end of one input: statements that are certain do not wait for the next.
@@ -202,15 +217,16 @@ impl Session {
                     .as_ref()
                     .map_or(0, |names| names.retained_bytes()),
             )
-            .saturating_add(
-                self.held
-                    .capacity()
-                    .saturating_mul(size_of::<Box<Statement>>()),
-            )
-            .saturating_add(self.held.iter().map(|held| retained(held)).sum())
+            .saturating_add(self.held.capacity().saturating_mul(size_of::<WireEvent>()))
+            .saturating_add(self.held.iter().map(retained).sum())
     }
 }
 
-fn retained(statement: &Statement) -> usize {
-    size_of::<Statement>().saturating_add(text::retained(&statement.text))
+fn retained(event: &WireEvent) -> usize {
+    match event {
+        WireEvent::Statement(statement) => {
+            size_of::<Statement>().saturating_add(text::retained(&statement.text))
+        }
+        _ => 0,
+    }
 }

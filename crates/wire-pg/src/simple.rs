@@ -50,6 +50,7 @@ impl Session {
     }
 
     pub(crate) fn function_call(&mut self, at: BootTime, message: &Message<'_>, sink: Sink<'_>) {
+        // 0 is no function: the message was cut before its number.
         let function = Reader::new(&message.body).u32().unwrap_or(0);
         let text = Text::Unknown(UnknownText::None);
         self.ask(

@@ -3,6 +3,7 @@
 mod copy;
 mod drivers;
 mod extended;
+mod loss;
 mod names;
 mod opening;
 mod simple;

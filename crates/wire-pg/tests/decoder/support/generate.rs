@@ -49,7 +49,18 @@ pub struct Exchange {
     wait: bool,
 }
 
+/// How the client behaves.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Habit {
+    /// Like every driver: a batch of the extended protocol ends with Sync before anything else is sent.
+    Orderly,
+    /// As the protocol allows.
+    Wild,
+}
+
 struct World {
+    habit: Habit,
+    unsynced: bool,
     random: Random,
     number: u32,
     statements: BTreeMap<&'static str, ()>,
@@ -60,8 +71,10 @@ struct World {
 }
 
 /// A session: login, then about `length` things that the client does.
-pub fn script(seed: u64, length: usize) -> Vec<Exchange> {
+pub fn script(habit: Habit, seed: u64, length: usize) -> Vec<Exchange> {
     let mut world = World {
+        habit,
+        unsynced: false,
         random: Random::new(seed),
         number: 0,
         statements: BTreeMap::new(),
@@ -81,6 +94,12 @@ pub fn script(seed: u64, length: usize) -> Vec<Exchange> {
 /// Puts exchanges on the wire: reads of several messages, which may end inside one, and what the server flushes.
 /// The server reads on only when it has answered what it has read, as PostgreSQL does.
 pub fn play(script: &[Exchange], seed: u64) -> Vec<Piece> {
+    play_and_rest(script, seed).0
+}
+
+/// The same, with the numbers of the pieces before which the session is idle: all that was read is answered.
+pub fn play_and_rest(script: &[Exchange], seed: u64) -> (Vec<Piece>, Vec<usize>) {
+    let mut idle = Vec::new();
     let mut random = Random::new(seed ^ 0x5555);
     let (mut pieces, mut unsent, mut read) = (Vec::new(), Vec::new(), Vec::new());
     let (mut answered, mut left) = (0, 0);
@@ -93,9 +112,16 @@ pub fn play(script: &[Exchange], seed: u64) -> Vec<Piece> {
         }
         left = 0;
         // The read may end inside this message, which is then answered after the next read.
-        let cut = if must_end || random.one_in(2) { 0 } else { random.below(exchange.ask.len() as u64) as usize };
+        let cut = if must_end || random.one_in(2) {
+            0
+        } else {
+            random.below(exchange.ask.len() as u64) as usize
+        };
         let kept = read.split_off(read.len() - cut);
-        pieces.push(Piece::Bytes(Side::Client, std::mem::replace(&mut read, kept)));
+        pieces.push(Piece::Bytes(
+            Side::Client,
+            std::mem::replace(&mut read, kept),
+        ));
         let complete = if cut == 0 { index + 1 } else { index };
         for exchange in &script[answered..complete] {
             unsent.extend(&exchange.answer);
@@ -104,12 +130,21 @@ pub fn play(script: &[Exchange], seed: u64) -> Vec<Piece> {
             }
         }
         answered = complete;
+        let synced = script[..complete]
+            .last()
+            .is_some_and(|exchange| is_ready(&exchange.answer));
+        if cut == 0 && unsent.is_empty() && synced {
+            idle.push(pieces.len());
+        }
     }
     if !unsent.is_empty() {
         pieces.push(Piece::Bytes(Side::Server, unsent));
     }
-    pieces.retain(|piece| !matches!(piece, Piece::Bytes(_, bytes) if bytes.is_empty()));
-    pieces
+    (pieces, idle)
+}
+
+fn is_ready(answer: &[u8]) -> bool {
+    answer.len() >= 6 && answer[answer.len() - 6..].starts_with(b"Z\0\0\0\x05")
 }
 
 const STATEMENTS: [&str; 3] = ["", "s1", "s2"];
@@ -117,12 +152,22 @@ const PORTALS: [&str; 2] = ["", "p1"];
 
 impl World {
     fn say(&mut self, ask: Vec<u8>, answer: Vec<u8>) {
-        self.script.push(Exchange { ask, answer, flush: false, wait: false });
+        self.script.push(Exchange {
+            ask,
+            answer,
+            flush: false,
+            wait: false,
+        });
     }
 
     fn end(&mut self, ask: Vec<u8>, answer: Vec<u8>) {
         let wait = self.random.one_in(2);
-        self.script.push(Exchange { ask, answer, flush: true, wait });
+        self.script.push(Exchange {
+            ask,
+            answer,
+            flush: true,
+            wait,
+        });
     }
 
     fn number(&mut self) -> u32 {
@@ -131,13 +176,28 @@ impl World {
     }
 
     fn login(&mut self) {
-        let answer = [server::auth(0), server::status("a", "b"), server::key(1), server::ready('I')].concat();
+        let answer = [
+            server::auth(0),
+            server::status("a", "b"),
+            server::key(1),
+            server::ready('I'),
+        ]
+        .concat();
         let wait = self.random.one_in(2);
-        self.script.push(Exchange { ask: client::startup("u", "d"), answer, flush: true, wait });
+        self.script.push(Exchange {
+            ask: client::startup("u", "d"),
+            answer,
+            flush: true,
+            wait,
+        });
     }
 
     fn step(&mut self) {
-        match self.random.below(24) {
+        let choice = self.random.below(24);
+        if self.habit == Habit::Orderly && self.unsynced && matches!(choice, 0..=5 | 22..) {
+            self.sync();
+        }
+        match choice {
             0..=4 => self.query(),
             5 => self.transaction(),
             6..=8 => self.parse(),
@@ -198,7 +258,14 @@ impl World {
                 answer.extend(self.failure("XX000"));
                 break;
             }
-            answer.extend([server::row_description(), self.rows(), server::complete(&format!("SELECT {number}{part}"))].concat());
+            answer.extend(
+                [
+                    server::row_description(),
+                    self.rows(),
+                    server::complete(&format!("SELECT {number}{part}")),
+                ]
+                .concat(),
+            );
         }
         answer.extend(self.ready());
         self.end(ask, answer);
@@ -206,7 +273,11 @@ impl World {
 
     fn transaction(&mut self) {
         let number = self.number();
-        let (tag, status) = if self.status == 'I' { ("BEGIN", 'T') } else { ("ROLLBACK", 'I') };
+        let (tag, status) = if self.status == 'I' {
+            ("BEGIN", 'T')
+        } else {
+            ("ROLLBACK", 'I')
+        };
         let ask = client::query(&format!("{tag} -- {number}"));
         if self.skipping {
             return self.say(ask, Vec::new());
@@ -220,6 +291,7 @@ impl World {
 
     /// A message of the extended protocol: skipped, refused, or answered.
     fn message(&mut self, ask: Vec<u8>, refused: Option<&str>, answer: Vec<u8>) -> bool {
+        self.unsynced = true;
         if self.skipping {
             self.say(ask, Vec::new());
             return false;
@@ -228,7 +300,12 @@ impl World {
             let answer = self.failure(sqlstate);
             self.skipping = true;
             let flush = self.random.one_in(2);
-            self.script.push(Exchange { ask, answer, flush, wait: false });
+            self.script.push(Exchange {
+                ask,
+                answer,
+                flush,
+                wait: false,
+            });
             return false;
         }
         self.say(ask, answer);
@@ -244,7 +321,11 @@ impl World {
             self.statements.remove("");
         }
         let ask = client::parse(name, &format!("P{number}"), &[]);
-        let refused = if exists { Some("42P05") } else { aborted.then_some("42601") };
+        let refused = if exists {
+            Some("42P05")
+        } else {
+            aborted.then_some("42601")
+        };
         if self.message(ask, refused, server::parsed()) {
             self.statements.insert(name, ());
         }
@@ -270,7 +351,11 @@ impl World {
         let (portal, statement) = (self.random.pick(&PORTALS), self.random.pick(&STATEMENTS));
         if self.random.one_in(2) {
             let refused = (!self.portals.contains_key(portal)).then_some("34000");
-            self.message(client::describe('P', portal), refused, server::row_description());
+            self.message(
+                client::describe('P', portal),
+                refused,
+                server::row_description(),
+            );
         } else {
             let refused = (!self.statements.contains_key(statement)).then_some("26000");
             let answer = [server::parameters(&[25, 23]), server::no_data()].concat();
@@ -286,7 +371,11 @@ impl World {
             () => (self.status == 'E' || self.random.one_in(8)).then_some("XX000"),
         };
         let mut answer = self.rows();
-        answer.extend(if self.random.one_in(4) { server::suspended() } else { server::complete(&format!("SELECT {number}")) });
+        answer.extend(if self.random.one_in(4) {
+            server::suspended()
+        } else {
+            server::complete(&format!("SELECT {number}"))
+        });
         self.message(client::execute(portal, number), refused, answer);
     }
 
@@ -307,6 +396,7 @@ impl World {
             answer.extend(self.failure("23503"));
         }
         self.skipping = false;
+        self.unsynced = false;
         answer.extend(self.ready());
         self.end(client::sync(), answer);
     }
@@ -320,11 +410,23 @@ impl World {
         self.statements.remove("");
         self.portals.remove("");
         if self.random.one_in(2) {
-            let data: Vec<u8> = (0..self.random.below(4)).flat_map(|_| server::copy_data(b"row\n")).collect();
-            let end = [server::copy_done(), server::complete(&format!("COPY {number}")), self.ready()].concat();
+            let data: Vec<u8> = (0..self.random.below(4))
+                .flat_map(|_| server::copy_data(b"row\n"))
+                .collect();
+            let end = [
+                server::copy_done(),
+                server::complete(&format!("COPY {number}")),
+                self.ready(),
+            ]
+            .concat();
             return self.end(ask, [server::copy_response(b'H'), data, end].concat());
         }
-        self.script.push(Exchange { ask, answer: server::copy_response(b'G'), flush: true, wait: true });
+        self.script.push(Exchange {
+            ask,
+            answer: server::copy_response(b'G'),
+            flush: true,
+            wait: true,
+        });
         for _ in 0..self.random.below(4) {
             self.say(client::copy_data(b"data\n"), Vec::new());
         }
@@ -342,7 +444,12 @@ impl World {
     fn rare(&mut self) {
         let number = self.number();
         match self.random.below(4) {
-            0 => self.script.push(Exchange { ask: client::flush(), answer: Vec::new(), flush: true, wait: false }),
+            0 => self.script.push(Exchange {
+                ask: client::flush(),
+                answer: Vec::new(),
+                flush: true,
+                wait: false,
+            }),
             1 if !self.skipping && self.status != 'E' => {
                 let answer = [server::function_result(), self.ready()].concat();
                 self.end(client::function_call(number), answer);

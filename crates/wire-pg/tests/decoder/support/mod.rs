@@ -1,6 +1,11 @@
 //! Building streams, feeding them, and writing events down so that they can be compared with a text.
 
-#![allow(dead_code, unreachable_pub, clippy::cast_possible_truncation, reason = "shared by test binaries that use parts of it")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::cast_possible_truncation,
+    reason = "shared by test binaries that use parts of it"
+)]
 
 pub mod client;
 pub mod generate;
@@ -46,7 +51,9 @@ pub fn run(start: Start, pieces: &[Piece]) -> Vec<WireEvent> {
     let mut connection = Connection::new(start, Limits::default());
     let mut events = Vec::new();
     feed(&mut connection, pieces, &mut |event| events.push(event));
-    connection.close(BootTime(pieces.len() as u64 + 1), &mut |event| events.push(event));
+    connection.close(BootTime(pieces.len() as u64 + 1), &mut |event| {
+        events.push(event)
+    });
     events
 }
 
@@ -56,15 +63,32 @@ pub fn feed(connection: &mut Connection, pieces: &[Piece], sink: &mut dyn FnMut(
     }
 }
 
-pub fn feed_at(connection: &mut Connection, at: BootTime, piece: &Piece, sink: &mut dyn FnMut(WireEvent)) {
+pub fn feed_at(
+    connection: &mut Connection,
+    at: BootTime,
+    piece: &Piece,
+    sink: &mut dyn FnMut(WireEvent),
+) {
     match piece {
         Piece::Bytes(side, bytes) => connection.feed(*side, at, Input::Bytes(bytes), sink),
         Piece::Skipped(side, kind, bytes, messages) => {
-            let input = Input::Skipped { kind: *kind, bytes: *bytes, messages: *messages };
+            let input = Input::Skipped {
+                kind: *kind,
+                bytes: *bytes,
+                messages: *messages,
+            };
             connection.feed(*side, at, input, sink);
         }
         Piece::Lost(side, bytes, resume_in) => {
-            connection.feed(*side, at, Input::Lost { bytes: *bytes, resume_in: *resume_in }, sink);
+            connection.feed(
+                *side,
+                at,
+                Input::Lost {
+                    bytes: *bytes,
+                    resume_in: *resume_in,
+                },
+                sink,
+            );
         }
     }
 }
@@ -73,18 +97,39 @@ pub fn feed_at(connection: &mut Connection, at: BootTime, piece: &Piece, sink: &
 #[track_caller]
 pub fn check(start: Start, pieces: &[Piece], expect: &str) {
     let lines: Vec<String> = run(start, pieces).iter().map(render::event).collect();
-    let expect: Vec<&str> = expect.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    assert!(lines == expect, "got:\n{}\nexpected:\n{}", lines.join("\n"), expect.join("\n"));
+    let expect: Vec<&str> = expect
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    assert!(
+        lines == expect,
+        "got:\n{}\nexpected:\n{}",
+        lines.join("\n"),
+        expect.join("\n")
+    );
 }
 
 /// After a login that is over.
 #[track_caller]
 pub fn check_session(pieces: &[Piece], expect: &str) {
-    let mut all = vec![c(&[client::startup("u", "d")]), s(&[server::auth(0), server::ready('I')])];
+    let mut all = vec![
+        c(&[client::startup("u", "d")]),
+        s(&[server::auth(0), server::ready('I')]),
+    ];
     all.extend_from_slice(pieces);
     let expect = format!(
         "encryption Plaintext\nstartup 3.0 user=u database=d\nauthenticated\n{}",
         expect.lines().map(str::trim).collect::<Vec<_>>().join("\n")
     );
     check(Start::FirstByte, &all, &expect);
+}
+
+/// Pieces with their times, one a line.
+pub fn show(pieces: &[(u64, Piece)]) -> String {
+    let line = |(at, piece): &(u64, Piece)| match piece {
+        Piece::Bytes(side, bytes) => format!("{at} {side:?} {}\n", bytes.escape_ascii()),
+        other => format!("{at} {other:?}\n"),
+    };
+    pieces.iter().map(line).collect()
 }
