@@ -253,10 +253,11 @@ impl Writer {
     fn write_lines(&mut self) -> Result<(), WriteError> {
         self.settle_file()?;
         while !self.buffer.is_empty() {
-            if self.file_bytes >= self.limits.file_bytes_max {
-                self.rotate().map_err(WriteError::Rotate)?;
-            }
             let end = self.fitting_bytes();
+            if end == 0 {
+                self.rotate().map_err(WriteError::Rotate)?;
+                continue;
+            }
             match self.file.write(&self.buffer[..end]) {
                 Ok(count) if count == end => self.consume(count),
                 Ok(count) => self.keep_whole_lines(count)?,
@@ -285,15 +286,19 @@ impl Writer {
         Ok(())
     }
 
-    /// Bytes of the buffer, in whole lines and at least one, that fit into the current file.
+    /// Bytes of the buffer, in whole lines, that fit into the current file; 0: it is full. An empty file takes a
+    /// line of any length.
     fn fitting_bytes(&self) -> usize {
-        let room = usize::try_from(self.limits.file_bytes_max.saturating_sub(self.file_bytes)).unwrap_or(usize::MAX);
-        if self.buffer.len() <= room {
+        let room = self.limits.file_bytes_max.saturating_sub(self.file_bytes);
+        if self.buffer.len() as u64 <= room {
             return self.buffer.len();
         }
-        let newline = |bytes: &[u8]| bytes.iter().rposition(|&byte| byte == b'\n');
-        let first_line = || self.buffer.iter().position(|&byte| byte == b'\n');
-        newline(&self.buffer[..room]).or_else(first_line).map_or(self.buffer.len(), |at| at + 1)
+        let room = usize::try_from(room).unwrap_or(usize::MAX).min(self.buffer.len());
+        match self.buffer[..room].iter().rposition(|&byte| byte == b'\n') {
+            Some(newline) => newline + 1,
+            None if self.file_bytes > 0 => 0,
+            None => self.buffer.iter().position(|&byte| byte == b'\n').map_or(self.buffer.len(), |newline| newline + 1),
+        }
     }
 
     /// After a short write of `count` bytes: removes the half line from the file, keeps it in the buffer.

@@ -1,0 +1,159 @@
+//! Records to write, shared by the tests of this crate.
+#![allow(dead_code, clippy::allow_attributes, reason = "every test file uses its own part")]
+#![allow(unreachable_pub, reason = "a module of test binaries")]
+
+use std::sync::Arc;
+
+use model::Known;
+use model::id::{BootId, DatabaseId, HostId, SessionId, SocketCookie};
+use model::process::{Ancestor, Arguments, Executable, Process, ProcessKey, ProcessSource, UnknownProcess};
+use model::record::{Record, What};
+use model::session::{Encryption, Ledger, Login, Origin, Session, Transport};
+use model::statement::{Ending, Format, Outcome, Parameter, Statement, StatementKind, Text, Transaction, Value};
+use model::time::{BootTime, WallTime};
+use store::line::Machine;
+use store::writer::Limits;
+
+pub const MACHINE: Machine =
+    Machine { host: HostId(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef), boot: BootId(0xfeed_beef << 96 | 1) };
+pub const LIMITS: Limits = Limits { file_bytes_max: 1 << 30, files_max: 16 };
+/// 2026-11-22T09:30:00Z
+pub const NINE_THIRTY: WallTime = WallTime(1_795_339_800_000_000_000);
+
+pub fn session_id(cookie: u64) -> SessionId {
+    SessionId { host: MACHINE.host, boot: MACHINE.boot, cookie: SocketCookie(cookie) }
+}
+
+pub fn at(micros: u64, what: What) -> Record {
+    Record { time: WallTime(NINE_THIRTY.0 + micros * 1000), what }
+}
+
+pub fn process() -> Process {
+    Process {
+        key: ProcessKey { pid: 1234, start: BootTime(5_000_000) },
+        name: "psql".into(),
+        executable: Executable {
+            path: "/usr/bin/psql".into(),
+            device: 8 << 20 | 1,
+            inode: 77,
+            changed: NINE_THIRTY.0,
+            truncated: true,
+            deleted: false,
+            memory: true,
+        },
+        arguments: Arguments { values: vec!["psql".into(), "-h".into(), "".into()], truncated: true },
+        uid: 1000,
+        gid: 1001,
+        login_uid: Some(1000),
+        tty: Some(136 << 20 | 2),
+        cgroup: 42,
+        mount_namespace: 4_026_531_841,
+        ancestors: vec![Ancestor {
+            key: ProcessKey { pid: 1200, start: BootTime(4_000_000) },
+            uid: 1000,
+            name: "bash".into(),
+        }],
+        source: ProcessSource::Kernel,
+    }
+}
+
+pub fn session(cookie: u64) -> Session {
+    Session {
+        id: session_id(cookie),
+        database: DatabaseId(0),
+        database_name: "main".into(),
+        transport: Transport::Tcp {
+            client: "10.0.0.7:51000".parse().unwrap(),
+            server: "[::1]:5432".parse().unwrap(),
+            network_namespace: 9,
+        },
+        origin: Origin::Opened,
+        opened: BootTime(6_000_000),
+        client_cookie: None,
+        client: Known::Known(Arc::new(process())),
+        peer_credentials: Some((1234, 1000)),
+        server: Known::Unknown(UnknownProcess::NotSeen),
+        encryption: Encryption::Tls,
+        login: Login {
+            protocol: Some((3, 2)),
+            user: Some("alice".into()),
+            database: Some("shop".into()),
+            application: Some("psql".into()),
+            replication: None,
+            inferred: false,
+            authenticated: true,
+        },
+        ledger: Ledger {
+            socket_received: 1000,
+            socket_sent: 1000,
+            content_received: 1000,
+            content_sent: 500,
+            captured: 1500,
+            overhead_received_max: 0,
+            overhead_sent_max: 0,
+        },
+        statements: 2,
+        errors: 1,
+        gaps: 0,
+    }
+}
+
+/// A typical statement of a pooled application: prepared, two parameters, one row.
+pub fn statement() -> Statement {
+    Statement {
+        kind: StatementKind::Execute,
+        text: Text::Whole("SELECT balance FROM accounts WHERE branch = $1 AND id = $2".into()),
+        prepared: Some("s1".into()),
+        portal: Some("".into()),
+        parameters: Some(vec![
+            Parameter { type_oid: Some(23), value: Value::Readable("17".into()) },
+            Parameter { type_oid: Some(25), value: Value::Readable("alpha".into()) },
+        ]),
+        row_limit: 0,
+        resumed: false,
+        transaction_before: Some(Transaction::Idle),
+        transaction_after: Some(Transaction::Idle),
+        started: BootTime(1_000_000_000),
+        finished: Some(BootTime(1_000_250_999)),
+        outcomes: vec![Outcome::Completed { tag: "SELECT 1".into(), rows: Some(1) }],
+        outcomes_dropped: 0,
+        rows_sent: 1,
+        notices: 0,
+        copy_bytes: 0,
+        ending: Ending::Answered,
+        redacted: false,
+    }
+}
+
+pub fn strange_statement() -> Statement {
+    Statement {
+        kind: StatementKind::FunctionCall { function: 99 },
+        text: Text::Truncated { beginning: "a\u{1b}[31m\"\\\n".into(), bytes: 5000 },
+        parameters: Some(vec![
+            Parameter { type_oid: None, value: Value::Null },
+            Parameter { type_oid: Some(17), value: Value::Opaque { format: Format::Binary, bytes: 12 } },
+            Parameter { type_oid: None, value: Value::Redacted },
+        ]),
+        row_limit: 10,
+        resumed: true,
+        transaction_after: None,
+        finished: None,
+        outcomes: vec![
+            Outcome::Failed { severity: "ERROR".into(), sqlstate: "42P01".into(), message: String::new() },
+            Outcome::Empty,
+            Outcome::Suspended { rows: 10 },
+            Outcome::Returned,
+            Outcome::CopyStarted { direction: model::statement::CopyDirection::Both },
+        ],
+        outcomes_dropped: 3,
+        notices: 2,
+        copy_bytes: 7,
+        ending: Ending::Unanswered,
+        redacted: true,
+        ..statement()
+    }
+}
+
+pub fn statement_record(number: u64) -> Record {
+    at(number, What::Statement { session: session_id(4242), number, statement: Box::new(statement()) })
+}

@@ -1,0 +1,206 @@
+//! Every record type is written as `docs/events.md` says, and read back as it was written.
+
+mod common;
+
+use std::sync::Arc;
+
+use common::*;
+use model::Known;
+use model::process::UnknownProcess;
+use model::record::What;
+use model::session::{Encryption, Ledger, Login, Origin, Session, Transport};
+use model::statement::{Statement, Text, UnknownText};
+use model::time::WallTime;
+use serde_json::{Value as Json, json};
+use store::form::event::Event;
+use store::reader::Reader;
+use store::writer::Writer;
+
+/// Writes one record, compares its line, and reads it back.
+fn check(what: What, expected: Json) {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut writer, _) = Writer::open(directory.path(), MACHINE, LIMITS).unwrap();
+    writer.append(&at(250, what)).unwrap();
+    writer.flush().unwrap();
+    let text = std::fs::read_to_string(directory.path().join("events.jsonl")).unwrap();
+    let line: Json = serde_json::from_str(text.trim_end()).unwrap();
+    let mut common = json!({"v": 1, "seq": 1, "time": "2026-11-22T09:30:00.000250Z"});
+    common.as_object_mut().unwrap().extend(expected.as_object().unwrap().clone());
+    assert_eq!(line, common);
+
+    let mut reader = Reader::new(directory.path());
+    let entry = reader.next_entry().unwrap().unwrap();
+    assert!(reader.next_entry().is_none());
+    assert_eq!((entry.seq, entry.time.0), (1, WallTime(NINE_THIRTY.0 + 250_000)));
+    let mut fields = expected;
+    fields.as_object_mut().unwrap().remove("type");
+    assert_eq!(written_again(&entry.event), fields);
+}
+
+fn written_again(event: &Event) -> Json {
+    let json = match event {
+        Event::AgentStart(form) => serde_json::to_value(form),
+        Event::AgentStop => Ok(json!({})),
+        Event::Gap(form) => serde_json::to_value(form),
+        Event::SessionOpen(form) | Event::SessionChange(form) => serde_json::to_value(form),
+        Event::SessionClose(form) => serde_json::to_value(form),
+        Event::Statement(form) => serde_json::to_value(form),
+        Event::Cancel(form) => serde_json::to_value(form),
+        Event::Refused(form) => serde_json::to_value(form),
+        Event::SessionGap(form) => serde_json::to_value(form),
+        Event::Process(form) => serde_json::to_value(form),
+        Event::Loss(form) => serde_json::to_value(form),
+        Event::Operator(form) => serde_json::to_value(form),
+        Event::Other(word) => panic!("unknown type {word}"),
+    };
+    json.unwrap()
+}
+
+const ID: &str = "01234567-feedbeef-4242";
+
+fn process_json() -> Json {
+    json!({
+        "pid": 1234, "start_us": 5000, "name": "psql", "exe": "/usr/bin/psql", "exe_device": "8:1", "exe_inode": 77,
+        "exe_changed": "2026-11-22T09:30:00.000000Z", "exe_flags": ["truncated", "memory"], "argv": ["psql", "-h", ""],
+        "argv_truncated": true, "uid": 1000, "gid": 1001, "login_uid": 1000, "tty": "136:2", "cgroup": 42,
+        "mount_namespace": 4_026_531_841_u32, "source": "kernel",
+        "ancestors": [{"pid": 1200, "start_us": 4000, "uid": 1000, "name": "bash"}],
+    })
+}
+
+fn session_json() -> Json {
+    json!({
+        "session": ID, "database_entry": "main", "transport": "tcp", "client_address": "10.0.0.7:51000",
+        "server_address": "[::1]:5432", "network_namespace": 9, "origin": "opened", "encryption": "tls",
+        "client": process_json(), "server_unknown": "not_seen", "peer_pid": 1234, "peer_uid": 1000, "protocol": "3.2",
+        "user": "alice", "database": "shop", "application_name": "psql", "authenticated": true, "statements": 2,
+        "errors": 1, "gaps": 0, "received_bytes": 1000, "sent_bytes": 1000, "content_received_bytes": 1000,
+        "content_sent_bytes": 500, "captured_bytes": 1500, "coverage": 0.75,
+    })
+}
+
+fn with(mut json: Json, more: Json) -> Json {
+    json.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    json
+}
+
+#[test]
+fn the_agent_starts_and_stops() {
+    let level = "full".to_owned();
+    check(
+        What::AgentStarted { version: "0.1.0", level, kernel: "6.18".into() },
+        json!({"type": "agent.start", "version": "0.1.0", "level": "full", "kernel": "6.18",
+            "host": "0123456789abcdef0123456789abcdef", "boot": "feedbeef000000000000000000000001"}),
+    );
+    check(What::AgentStopped, json!({"type": "agent.stop"}));
+    check(
+        What::NotObserved { from: WallTime(0), to: NINE_THIRTY, reason: "stopped" },
+        json!({"type": "gap", "from": "1970-01-01T00:00:00.000000Z", "to": "2026-11-22T09:30:00.000000Z", "reason": "stopped"}),
+    );
+}
+
+#[test]
+fn sessions() {
+    check(What::SessionOpened(Arc::new(session(4242))), with(session_json(), json!({"type": "session.open"})));
+    check(What::SessionChanged(Arc::new(session(4242))), with(session_json(), json!({"type": "session.change"})));
+    check(
+        What::SessionClosed { session: Arc::new(session(4242)), duration: 1_500_999, missed: true },
+        with(session_json(), json!({"type": "session.close", "duration_us": 1500, "missed": true})),
+    );
+}
+
+#[test]
+fn what_is_not_known_of_a_session_is_absent() {
+    let session = Session {
+        transport: Transport::Unix { path: String::new() },
+        origin: Origin::FoundAtStart,
+        client: Known::Unknown(UnknownProcess::Gone),
+        server: Known::Unknown(UnknownProcess::Remote),
+        peer_credentials: None,
+        encryption: Encryption::Undecided,
+        login: Login { inferred: true, replication: Some("database".into()), ..Login::default() },
+        ledger: Ledger::default(),
+        ..session(4242)
+    };
+    check(
+        What::SessionClosed { session: Arc::new(session), duration: 0, missed: false },
+        json!({
+            "type": "session.close", "session": ID, "database_entry": "main", "transport": "unix", "origin": "found_at_start",
+            "client_unknown": "gone", "server_unknown": "remote", "replication": "database", "inferred": true,
+            "authenticated": false, "statements": 2, "errors": 1, "gaps": 0, "received_bytes": 0, "sent_bytes": 0,
+            "content_received_bytes": 0, "content_sent_bytes": 0, "captured_bytes": 0, "duration_us": 0,
+        }),
+    );
+}
+
+#[test]
+fn statements() {
+    let statement_of =
+        |statement| What::Statement { session: session_id(4242), number: 7, statement: Box::new(statement) };
+    check(
+        statement_of(statement()),
+        json!({
+            "type": "statement", "session": ID, "number": 7, "kind": "execute",
+            "text": "SELECT balance FROM accounts WHERE branch = $1 AND id = $2", "prepared": "s1", "portal": "",
+            "parameters": [{"type": 23, "value": "17"}, {"type": 25, "value": "alpha"}],
+            "transaction_before": "idle", "transaction_after": "idle", "latency_us": 250,
+            "outcomes": [{"tag": "SELECT 1", "rows": 1}], "rows_sent": 1,
+        }),
+    );
+    check(
+        statement_of(strange_statement()),
+        json!({
+            "type": "statement", "session": ID, "number": 7, "kind": "function_call", "function": 99,
+            "text": "a\u{1b}[31m\"\\\n", "text_bytes": 5000, "prepared": "s1", "portal": "",
+            "parameters": [{"null": true}, {"type": 17, "opaque_bytes": 12, "format": "binary"}, {"redacted": true}],
+            "row_limit": 10, "resumed": true, "transaction_before": "idle",
+            "outcomes": [{"severity": "ERROR", "sqlstate": "42P01"}, {"empty": true}, {"suspended": true, "rows": 10},
+                {"returned": true}, {"copy": "both"}],
+            "outcomes_dropped": 3, "rows_sent": 1, "notices": 2, "copy_bytes": 7, "ending": "unanswered", "redacted": true,
+        }),
+    );
+    let unseen = Statement { text: Text::Unknown(UnknownText::PreparedBeforeStart), parameters: None, ..statement() };
+    check(
+        statement_of(unseen),
+        json!({
+            "type": "statement", "session": ID, "number": 7, "kind": "execute", "text_unknown": "prepared_before_start",
+            "prepared": "s1", "portal": "", "transaction_before": "idle", "transaction_after": "idle", "latency_us": 250,
+            "outcomes": [{"tag": "SELECT 1", "rows": 1}], "rows_sent": 1,
+        }),
+    );
+}
+
+#[test]
+fn the_rarer_records() {
+    let session = session_id(4242);
+    check(
+        What::CancelRequested { session, pid: 99, target: Some(session_id(7)) },
+        json!({"type": "cancel", "session": ID, "pid": 99, "target": "01234567-feedbeef-7"}),
+    );
+    check(
+        What::CancelRequested { session, pid: 99, target: None },
+        json!({"type": "cancel", "session": ID, "pid": 99}),
+    );
+    let (severity, sqlstate, message) = ("FATAL".to_owned(), "28P01".to_owned(), "no".to_owned());
+    check(
+        What::Refused { session, severity, sqlstate, message },
+        json!({"type": "refused", "session": ID, "severity": "FATAL", "sqlstate": "28P01", "message": "no"}),
+    );
+    check(
+        What::SessionGap { session, side: "server", bytes: Some(10), reason: "lost" },
+        json!({"type": "session.gap", "session": ID, "side": "server", "gap_bytes": 10, "reason": "lost"}),
+    );
+    check(
+        What::ProcessChanged { session, change: "exec", process: Some(Arc::new(process())), pid: 1234 },
+        json!({"type": "process", "session": ID, "change": "exec", "pid": 1234, "process": process_json()}),
+    );
+    check(
+        What::ProcessChanged { session, change: "exit", process: None, pid: 1234 },
+        json!({"type": "process", "session": ID, "change": "exit", "pid": 1234}),
+    );
+    check(
+        What::Lost { kind: "content", stage: "kernel", count: 3 },
+        json!({"type": "loss", "kind": "content", "stage": "kernel", "count": 3}),
+    );
+    check(What::OperatorCommand { verb: "scan".into(), uid: 0 }, json!({"type": "operator", "verb": "scan", "uid": 0}));
+}
