@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::{Config, ConfigError};
 use crate::control::client;
 use crate::terminal::{self, Terminal};
-use crate::{core_process, doctor, run, sessions_view, timeline};
+use crate::{core_process, doctor, privileges, run, sessions_view, timeline};
 
 const EXIT_CODES: &str = "Exit codes: 0 done; 1 it could not be done (for doctor: this host cannot be observed); \
 2 wrong usage or configuration.";
@@ -44,6 +44,9 @@ enum Command {
     /// The unprivileged part of `run`, started by it
     #[command(hide = true)]
     Core,
+    /// Look up a server's functions, started by `run`
+    #[command(hide = true)]
+    Symbols,
 }
 
 #[derive(Debug, Args)]
@@ -141,8 +144,9 @@ fn report(error: &anyhow::Error) -> ExitCode {
 
 fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Run(config) => run::run(config.load()?)?,
+        Command::Run(config) => run::run(&config.load()?)?,
         Command::Core => core_process::run()?,
+        Command::Symbols => privileges::symbols()?,
         Command::Sessions(arguments) => sessions(&arguments)?,
         Command::Timeline(arguments) => show_timeline(&arguments)?,
         Command::Doctor(arguments) => return examine(&arguments),

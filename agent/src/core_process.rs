@@ -1,6 +1,172 @@
-//! The unprivileged core process.
+//! The unprivileged core: drains the ring, decodes, joins, records, and answers.
+//!
+//! One thread, one runtime. The order in which the kernel reserved its records is kept all the way to the file.
+
+mod answers;
+mod pipeline;
+mod streams;
+
+use std::cell::RefCell;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use capture::counters::{CounterDescriptors, Counters};
+use capture::decode::Decoder;
+use capture::ring::Ring;
+use redact::ArgvPolicy;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::net::{TcpListener, UnixListener};
+use tracing::{info, warn};
+
+use crate::core_process::answers::Answers;
+use crate::core_process::pipeline::Pipeline;
+use crate::link::{ArgvMode, Hello, Link, ToCore, VERSION};
+use crate::{control, privileges, run};
+
+/// Pause between drains while records arrive. The kernel wakes the core earlier when an eighth of the ring is full.
+const PAUSE_BUSY: Duration = Duration::from_millis(20);
+/// Pause after a while without records.
+const PAUSE_IDLE: Duration = Duration::from_millis(100);
+/// Drains without a record before the pause gets longer.
+const IDLE_AFTER: u32 = 50;
+/// Records taken before other tasks get their turn.
+const RECORDS_PER_TURN: usize = 8192;
+/// How often counters, clocks and the heartbeat file are looked after.
+const TICK: Duration = Duration::from_millis(200);
 
 /// Runs the core on its inherited socket.
-pub fn run() -> anyhow::Result<()> {
-    anyhow::bail!("not wired yet: this build has no core; use a later one")
+pub fn run() -> Result<()> {
+    run::start_log();
+    privileges::renounce()?;
+    let link = Link::inherited()?;
+    let packet = link.receive::<ToCore>()?.context("the kernel process ended before it said anything")?;
+    let ToCore::Hello(hello) = packet.message else { anyhow::bail!("the kernel process began with another message") };
+    ensure!(hello.version == VERSION, "kernel process and core are of different versions: restart the agent");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
+    runtime.block_on(tokio::task::LocalSet::new().run_until(serve(*hello, packet.descriptors, link)))
+}
+
+/// The inherited descriptors by name.
+struct Descriptors {
+    ring: OwnedFd,
+    counters: CounterDescriptors,
+    control: OwnedFd,
+}
+
+impl Descriptors {
+    fn sort(descriptors: Vec<OwnedFd>) -> Result<Self> {
+        let [ring, losses, counters, probes, sessions, control] =
+            <[OwnedFd; 6]>::try_from(descriptors).ok().context("the kernel process passed too few descriptors")?;
+        Ok(Self { ring, counters: CounterDescriptors { losses, counters, probes, sessions }, control })
+    }
+}
+
+async fn serve(hello: Hello, descriptors: Vec<OwnedFd>, link: Link) -> Result<()> {
+    let descriptors = Descriptors::sort(descriptors)?;
+    let argv = match hello.argv {
+        ArgvMode::None => ArgvPolicy::None,
+        ArgvMode::Redacted => ArgvPolicy::Redacted,
+        ArgvMode::Full => ArgvPolicy::Full,
+    };
+    let ring = Ring::new(descriptors.ring, Decoder::new(argv)).context("the ring buffer cannot be mapped")?;
+    let counters = Counters::new(descriptors.counters).context("the kernel's counters cannot be read")?;
+    let pipeline = Rc::new(RefCell::new(Pipeline::start(&hello, counters, argv)?));
+    let link = Rc::new(readable(link).context("the link cannot be polled")?);
+    let answers = Rc::new(Answers::new(Rc::clone(&pipeline), Rc::clone(&link), &hello));
+
+    let listener = std::os::unix::net::UnixListener::from(descriptors.control);
+    let listener = UnixListener::from_std(listener).context("the control socket cannot be served")?;
+    let viewers = nix::unistd::Gid::from_raw(hello.viewers);
+    tokio::task::spawn_local(control::server::serve(listener, viewers, Rc::clone(&answers)));
+    if let Some(address) = hello.metrics_listen {
+        serve_metrics(address, Rc::clone(&pipeline)).await;
+    }
+    let end = tokio::select! {
+        end = follow(&link, &pipeline, &answers) => end,
+        never = drain(ring, &pipeline, &answers) => never,
+        () = tick(&pipeline, &answers) => Ok(()),
+    };
+    pipeline.borrow_mut().flush();
+    end
+}
+
+/// Registers something that owns its descriptor with the runtime.
+#[expect(unsafe_code, reason = "the runtime cannot know that a descriptor stays open")]
+fn readable<T: AsRawFd>(owner: T) -> std::io::Result<AsyncFd<T>> {
+    // SAFETY: both callers' types hold their `OwnedFd` for their whole life and always return the same descriptor.
+    unsafe { AsyncFd::register_with_interest(owner, Interest::READABLE) }.map_err(std::io::Error::from)
+}
+
+/// A port that is taken is no reason to stop observing.
+async fn serve_metrics(address: std::net::SocketAddr, pipeline: Rc<RefCell<Pipeline>>) {
+    match TcpListener::bind(address).await {
+        Ok(listener) => {
+            info!(%address, "metrics");
+            let render = move || pipeline.borrow_mut().render_metrics();
+            tokio::task::spawn_local(export::http::serve(listener, render));
+        }
+        Err(error) => warn!("no metrics: {address} cannot be used ({error}); set [metrics] listen"),
+    }
+}
+
+/// Takes records out of the ring, for ever.
+async fn drain(ring: Ring, pipeline: &RefCell<Pipeline>, answers: &Answers) -> Result<()> {
+    let mut ring = readable(ring).context("the ring cannot be polled")?;
+    let mut empty_rounds = 0;
+    loop {
+        let count = {
+            let mut pipeline = pipeline.borrow_mut();
+            let drained = ring.get_mut().drain(RECORDS_PER_TURN, &mut |item| pipeline.take(item));
+            pipeline.drained(drained.bytes);
+            pipeline.flush();
+            drained.records
+        };
+        answers.scan_if_wanted();
+        if count == RECORDS_PER_TURN {
+            tokio::task::yield_now().await;
+            continue;
+        }
+        empty_rounds = if count == 0 { empty_rounds + 1 } else { 0 };
+        let pause = if empty_rounds > IDLE_AFTER { PAUSE_IDLE } else { PAUSE_BUSY };
+        if let Ok(Ok(mut guard)) = tokio::time::timeout(pause, ring.readable()).await {
+            guard.clear_ready();
+        }
+    }
+}
+
+async fn tick(pipeline: &RefCell<Pipeline>, answers: &Answers) {
+    let mut interval = tokio::time::interval(TICK);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        pipeline.borrow_mut().tick();
+        answers.scan_if_wanted();
+    }
+}
+
+/// Follows the kernel process until it says stop, or is gone.
+async fn follow(link: &AsyncFd<Link>, pipeline: &RefCell<Pipeline>, answers: &Answers) -> Result<()> {
+    loop {
+        let mut guard = link.readable().await.context("the link cannot be polled")?;
+        // One packet is there; a blocking read returns at once.
+        let packet = link.get_ref().receive::<ToCore>()?;
+        if !answers.more_waits(link.get_ref()) {
+            guard.clear_ready();
+        }
+        let Some(packet) = packet else {
+            warn!("the kernel process is gone: the core ends");
+            return Ok(());
+        };
+        match packet.message {
+            ToCore::Stop => {
+                pipeline.borrow_mut().stop();
+                return Ok(());
+            }
+            ToCore::Scanned { requested, micros, error } => answers.scanned(requested, micros, error),
+            message => pipeline.borrow_mut().hear(message, &packet.record),
+        }
+    }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use capture::object::LoadOptions;
-use capture::witness::{DatabaseRule, ScanReport, Witness};
+use capture::witness::{DatabaseRule, Extent, ScanReport, Witness};
 use capture::{handout, selftest};
 use model::session::Origin;
 use model::time::BootTime;
@@ -155,15 +155,16 @@ impl KernelProcess<'_> {
     }
 
     fn serve(&mut self, link: &Link, signals: &SignalFd) -> Result<End> {
-        if self.introduce(link).is_err() || self.scan(link, Origin::FoundAtStart, true, false).is_err() {
+        if self.introduce(link).is_err() || self.scan(link, Origin::FoundAtStart, Extent::Everything, false).is_err() {
             return Ok(End::CoreEnded);
         }
-        let mut next_scan = clock::boot();
+        let interval = nanos(self.config.capture.scan_interval);
+        let mut next_scan = BootTime(clock::boot().0.saturating_add(interval));
         loop {
             let now = clock::boot();
             if now >= next_scan {
-                next_scan = BootTime(now.0.saturating_add(nanos(self.config.capture.scan_interval)));
-                if now != next_scan && self.scan(link, Origin::MissedOpen, false, false).is_err() {
+                next_scan = BootTime(now.0.saturating_add(interval));
+                if self.scan(link, Origin::MissedOpen, Extent::News, false).is_err() {
                     return Ok(End::CoreEnded);
                 }
             }
@@ -174,7 +175,8 @@ impl KernelProcess<'_> {
                 Woken::Link => match link.receive::<ToKernel>() {
                     Ok(Some(packet)) => {
                         let ToKernel::Scan { everything, requested } = packet.message;
-                        if self.scan(link, Origin::MissedOpen, everything, requested).is_err() {
+                        let extent = if everything { Extent::Everything } else { Extent::News };
+                        if self.scan(link, Origin::MissedOpen, extent, requested).is_err() {
                             return Ok(End::CoreEnded);
                         }
                     }
@@ -212,11 +214,11 @@ impl KernelProcess<'_> {
     }
 
     /// Scans and tells the core. An error is a broken link; what went wrong in the scan itself is told.
-    fn scan(&mut self, link: &Link, origin: Origin, everything: bool, requested: bool) -> Result<()> {
+    fn scan(&mut self, link: &Link, origin: Origin, extent: Extent, requested: bool) -> Result<()> {
         let started = clock::boot();
         let identity = self.identity;
         let lookup = move |executable: &fs::File| privileges::look_up_symbols(identity, executable);
-        let outcome = self.witness.scan(origin, everything, started.0, &lookup);
+        let outcome = self.witness.scan(origin, extent, started.0, &lookup);
         let error = match outcome {
             Ok(report) => {
                 tell(link, &report)?;
@@ -319,7 +321,7 @@ impl Statistics {
         }
         self.next = match self.window.take() {
             None => {
-                self.window = aya::sys::enable_stats(aya::sys::Stats::RunTime).ok();
+                self.window = Witness::statistics_window();
                 now.0 + nanos(STATISTICS_WINDOW)
             }
             Some(window) => {

@@ -1,6 +1,6 @@
 //! Reads the ring buffer in the unprivileged core, from an inherited descriptor.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use aya::maps::{Map, MapData, MapError, RingBuf};
 
@@ -23,16 +23,32 @@ impl Ring {
     }
 
     /// Hands at most `records_max` waiting records to `sink`; returns how many there were.
-    pub fn drain(&mut self, records_max: usize, sink: &mut dyn FnMut(Item<'_>)) -> usize {
-        let mut count = 0;
-        while count < records_max {
+    pub fn drain(&mut self, records_max: usize, sink: &mut dyn FnMut(Item<'_>)) -> Drained {
+        let mut drained = Drained::default();
+        while drained.records < records_max {
             let Some(record) = self.ring.next() else { break };
             if let Some(item) = self.decoder.decode(&record) {
                 sink(item);
             }
-            count += 1;
+            drained.records += 1;
+            drained.bytes += record.len();
         }
-        count
+        drained
+    }
+}
+
+/// What one drain took out of the ring.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drained {
+    /// Records.
+    pub records: usize,
+    /// Their bytes.
+    pub bytes: usize,
+}
+
+impl AsRawFd for Ring {
+    fn as_raw_fd(&self) -> RawFd {
+        self.ring.as_raw_fd()
     }
 }
 

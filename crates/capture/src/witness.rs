@@ -2,7 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::os::fd::AsRawFd as _;
+use std::net::IpAddr;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use aya::programs::UProbe;
 use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLinkId, UProbeScope};
 use model::session::Origin;
 
+use crate::decode::address;
 use crate::found::{Found, found_session};
 use crate::object::{LoadError, LoadOptions, attach_tracepoints, load, named};
 use crate::processes::{self, ProcessEntry};
@@ -48,6 +50,15 @@ pub struct ProbeState {
     pub attached: bool,
 }
 
+/// What a scan describes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// What is new.
+    News,
+    /// Also what is known.
+    Everything,
+}
+
 /// What one scan brought to light.
 #[derive(Debug, Default)]
 pub struct ScanReport {
@@ -59,6 +70,8 @@ pub struct ScanReport {
     pub gone: Vec<u64>,
     /// Probes that are new or were dropped.
     pub probes: Vec<ProbeState>,
+    /// Addresses of this host: of its interfaces, and of sockets in every scanned namespace.
+    pub local_addresses: Vec<IpAddr>,
     /// Findings that a person should read.
     pub warnings: Vec<String>,
 }
@@ -150,18 +163,29 @@ impl Witness {
 
     /// Looks at every listener and every session of every network namespace that has processes.
     ///
+    /// `extent` says whether sessions and databases that are known already are described too: to a reader that
+    /// starts, or that lost events.
+    ///
     /// # Errors
     /// When iterators or maps cannot be used; a namespace that ends meanwhile is only a warning.
-    pub fn scan(&mut self, origin: Origin, at: u64, lookup: SymbolLookup<'_>) -> Result<ScanReport, WitnessError> {
+    pub fn scan(
+        &mut self,
+        origin: Origin,
+        extent: Extent,
+        at: u64,
+        lookup: SymbolLookup<'_>,
+    ) -> Result<ScanReport, WitnessError> {
         let mut report = ScanReport::default();
-        if origin == Origin::FoundAtStart {
-            report.databases = self.names.iter().enumerate().map(|(id, name)| (id as u16, name.to_string())).collect();
+        if extent == Extent::Everything {
+            report.databases = (0..).zip(self.names.iter().map(ToString::to_string)).collect();
+            report.probes = self.attachments.iter().map(|attachment| attachment.state.clone()).collect();
         }
         let known_before: HashSet<u64> = self.map::<u64, Session>("SESSIONS")?.keys().flatten().collect();
         let processes = processes::all();
         let sockets = self.all_sockets(&processes, &mut report.warnings);
         self.update_listeners(&processes, &sockets, &mut report, lookup)?;
-        let unknown = self.unknown_sessions(&sockets)?;
+        report.local_addresses = local_addresses(&sockets);
+        let unknown = self.sessions_to_describe(&sockets, extent)?;
         for found in found_session(&unknown, &sockets, &processes, origin, at) {
             self.observe(&found)?;
             report.found.push(found);
@@ -326,15 +350,19 @@ impl Witness {
         Ok(())
     }
 
-    /// Accepted sockets of database listeners that the session map does not have.
-    fn unknown_sessions<'a>(&mut self, sockets: &'a [Socket]) -> Result<Vec<(&'a Socket, u16)>, WitnessError> {
+    /// Accepted sockets of database listeners; unless everything is wanted, those that the session map does not have.
+    fn sessions_to_describe<'a>(
+        &mut self,
+        sockets: &'a [Socket],
+        extent: Extent,
+    ) -> Result<Vec<(&'a Socket, u16)>, WitnessError> {
         let listeners = self.listeners.clone();
         let sessions = self.map::<u64, Session>("SESSIONS")?;
         Ok(sockets
             .iter()
             .filter(|socket| matches!(socket.scanned.state, ESTABLISHED | CLOSE_WAIT))
             .filter_map(|socket| Some((socket, *listeners.get(&key_of(socket))?)))
-            .filter(|(socket, _)| sessions.get(&socket.scanned.cookie, 0).is_err())
+            .filter(|(socket, _)| extent == Extent::Everything || sessions.get(&socket.scanned.cookie, 0).is_err())
             .collect())
     }
 
@@ -444,7 +472,13 @@ impl Witness {
         Ok(())
     }
 
-    /// Run time and number of runs of every program, while the kernel's statistics are on.
+    /// Turns the kernel's statistics of program runs on, as long as the descriptor is kept (since 5.8).
+    #[must_use]
+    pub fn statistics_window() -> Option<OwnedFd> {
+        aya::sys::enable_stats(aya::sys::Stats::RunTime).ok()
+    }
+
+    /// Run time and number of runs of every program, within all [`Self::statistics_window`]s.
     #[must_use]
     pub fn program_statistics(&self) -> Vec<(String, std::time::Duration, u64)> {
         self.ebpf
@@ -492,6 +526,21 @@ fn tcp_port_by_holder(sockets: &[&Socket], holders: &HashMap<u64, u32>) -> HashM
         .filter(|socket| socket.scanned.family != FAMILY_UNIX)
         .filter_map(|socket| Some((*holders.get(&socket.scanned.inode)?, socket.scanned.endpoints.own_port)))
         .collect()
+}
+
+/// Addresses of the own interfaces, and those that sockets of any scanned namespace are bound to.
+fn local_addresses(sockets: &[Socket]) -> Vec<IpAddr> {
+    let interfaces = nix::ifaddrs::getifaddrs().into_iter().flatten().filter_map(|interface| {
+        let address = interface.address?;
+        let v4 = address.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))
+    });
+    let bound = sockets
+        .iter()
+        .filter(|socket| socket.scanned.family != FAMILY_UNIX)
+        .map(|socket| address(socket.scanned.endpoints.own, 0).ip())
+        .filter(|address| !address.is_unspecified());
+    interfaces.chain(bound).collect::<HashSet<_>>().into_iter().collect()
 }
 
 /// An error with its causes in one line.

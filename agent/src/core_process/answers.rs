@@ -1,0 +1,140 @@
+//! What the core answers on the control socket, and how it asks the kernel process for scans.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::os::fd::AsFd as _;
+use std::rc::Rc;
+
+use model::record::{Record, What};
+use model::statement::Text;
+use model::time::WallTime;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use redact::Judgement;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::oneshot;
+
+use super::pipeline::{Pipeline, Tally};
+use crate::clock;
+use crate::control::server::Handler;
+use crate::control::{LiveSession, ScanView, StatusView};
+use crate::link::{Hello, Link, ToKernel};
+
+/// Operators that may wait for a scan at the same time.
+const WAITING_MAX: usize = 64;
+
+type ScanOutcome = Result<ScanView, String>;
+
+/// The control socket's view of the core.
+pub(super) struct Answers {
+    pipeline: Rc<RefCell<Pipeline>>,
+    link: Rc<AsyncFd<Link>>,
+    level: String,
+    since: WallTime,
+    waiting: RefCell<VecDeque<(oneshot::Sender<ScanOutcome>, Tally)>>,
+}
+
+impl Answers {
+    pub(super) fn new(pipeline: Rc<RefCell<Pipeline>>, link: Rc<AsyncFd<Link>>, hello: &Hello) -> Self {
+        Self { pipeline, link, level: hello.level.clone(), since: clock::wall(), waiting: RefCell::default() }
+    }
+
+    /// Passes on what the pipeline wishes for.
+    pub(super) fn scan_if_wanted(&self) {
+        let due = self.pipeline.borrow_mut().due_scan();
+        if let Some(everything) = due {
+            // A kernel process that is gone is noticed by whoever reads the link.
+            let _ = self.link.get_ref().send(&ToKernel::Scan { everything, requested: false }, &[], &[]);
+        }
+    }
+
+    /// A scan has ended; the operator who waited longest gets its outcome.
+    pub(super) fn scanned(&self, requested: bool, micros: u64, error: Option<String>) {
+        self.pipeline.borrow_mut().scanned();
+        if !requested {
+            return;
+        }
+        let Some((waiting, before)) = self.waiting.borrow_mut().pop_front() else { return };
+        let pipeline = self.pipeline.borrow();
+        let outcome = match error {
+            Some(error) => Err(error),
+            None => Ok(ScanView {
+                sessions: pipeline.sessions.live().count() as u64,
+                missed_open: pipeline.tally.missed_open - before.missed_open,
+                missed_close: pipeline.tally.missed_close - before.missed_close,
+                duration_us: micros,
+            }),
+        };
+        // An operator who went away is not waited for.
+        let _ = waiting.send(outcome);
+    }
+
+    /// Whether another packet is in the link already.
+    pub(super) fn more_waits(&self, link: &Link) -> bool {
+        let mut waiting = [PollFd::new(link.as_fd(), PollFlags::POLLIN)];
+        poll(&mut waiting, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+    }
+}
+
+impl Handler for Answers {
+    fn sessions(&self, visit: &mut dyn FnMut(LiveSession<'_>)) {
+        let mut pipeline = self.pipeline.borrow_mut();
+        pipeline.read_ledgers(clock::boot());
+        for session in pipeline.sessions.live() {
+            let running = pipeline.streams.in_progress(session.id.cookie);
+            let shown = running.map(|running| (shown(running.text), Pipeline::wall(running.started)));
+            let current = shown.as_ref().map(|(text, since)| (&**text, *since));
+            visit(LiveSession { session, since: Pipeline::wall(session.opened), current });
+        }
+    }
+
+    fn status(&self) -> StatusView {
+        let pipeline = self.pipeline.borrow();
+        let (events_written, events_dropped) = pipeline.written();
+        StatusView {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            level: self.level.clone(),
+            since: store::time::Timestamp(self.since),
+            databases: pipeline.databases.clone(),
+            sessions: pipeline.sessions.live().count() as u64,
+            statements: pipeline.tally.statements,
+            lost: pipeline.tally.lost,
+            events_written,
+            events_dropped,
+        }
+    }
+
+    async fn scan(&self) -> ScanOutcome {
+        let (sender, receiver) = oneshot::channel();
+        {
+            let before = self.pipeline.borrow().tally;
+            let mut waiting = self.waiting.borrow_mut();
+            if waiting.len() >= WAITING_MAX {
+                return Err("too many scans are asked for; try again".to_owned());
+            }
+            waiting.push_back((sender, before));
+        }
+        self.link
+            .get_ref()
+            .send(&ToKernel::Scan { everything: true, requested: true }, &[], &[])
+            .map_err(|error| format!("{error:#}"))?;
+        receiver.await.unwrap_or_else(|_| Err("the scan was given up".to_owned()))
+    }
+
+    fn record_operator(&self, verb: &'static str, uid: u32) {
+        let what = What::OperatorCommand { verb: verb.to_owned(), uid };
+        self.pipeline.borrow_mut().record(Record { time: clock::wall(), what });
+    }
+}
+
+/// The text of a running statement as it may be shown; empty where it is not known.
+fn shown(text: &Text) -> String {
+    let text = match text {
+        Text::Whole(text) | Text::Truncated { beginning: text, .. } => text,
+        Text::Unknown(_) => return String::new(),
+    };
+    match redact::sql(text) {
+        Judgement::Plain => text.to_string(),
+        Judgement::Tainted(redacted) => redacted,
+    }
+}

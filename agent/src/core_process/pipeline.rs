@@ -1,0 +1,407 @@
+//! From kernel records to the events file: decode, redact, join, count, write. Data flows one way.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use capture::counters::{Counters, Faults};
+use capture::decode::{Decoder, Item};
+use export::metrics::{EventTotals, Metrics, ProbeState};
+use model::id::{BootId, DatabaseId, HostId, SocketCookie};
+use model::kernel::KernelEvent;
+use model::record::{Record, What};
+use model::session::{Encryption, Origin};
+use model::time::{BootTime, WallTime};
+use model::wire::WireEvent;
+use redact::ArgvPolicy;
+use sessions::Sessions;
+use store::alive::Alive;
+use store::line::Machine;
+use store::writer::{AppendError, Limits, Writer};
+use tracing::{error, info, warn};
+
+use super::streams::Streams;
+use crate::clock;
+use crate::link::{FoundOrigin, Hello, ToCore};
+
+/// How often the byte ledgers of live sessions are read from the kernel.
+const LEDGER_PERIOD: u64 = 5_000_000_000;
+/// How often the heartbeat file is touched and clocks are compared.
+const HEARTBEAT_PERIOD: u64 = 1_000_000_000;
+/// After a listener appears, its server opens further ones: look again after this long.
+const SECOND_LOOK: u64 = 1_000_000_000;
+/// Scans that the core asks for by itself are at least this far apart.
+const SCAN_DISTANCE: u64 = 250_000_000;
+
+/// A wish for a scan, and since when it may be carried out.
+#[derive(Clone, Copy, Debug, Default)]
+struct Wish {
+    at: Option<u64>,
+    everything: bool,
+}
+
+/// Everything behind the ring buffer.
+pub(super) struct Pipeline {
+    pub(super) sessions: Sessions,
+    pub(super) streams: Streams,
+    pub(super) counters: Counters,
+    pub(super) databases: Vec<String>,
+    decoder: Decoder,
+    writer: Writer,
+    alive: Alive,
+    metrics: Metrics,
+    probes: HashMap<u32, (String, bool)>,
+    losses: HashMap<&'static str, u64>,
+    faults: Faults,
+    streams_refused: u64,
+    /// Sessions that the kernel did not know at the last look; twice in a row means that their end was missed.
+    vanished: HashMap<SocketCookie, model::session::Ledger>,
+    wishes: [Wish; 2],
+    last_scan: u64,
+    next_ledger: u64,
+    next_heartbeat: u64,
+    write_failing: bool,
+    ring_bytes: u32,
+    sessions_max: u32,
+    /// Most bytes found waiting in the ring at once since the last scrape.
+    ring_peak: usize,
+    records: Vec<Record>,
+    pub(super) tally: Tally,
+}
+
+/// What was recorded since the start, for the status and for the outcome of a scan.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tally {
+    pub(super) statements: u64,
+    pub(super) missed_open: u64,
+    pub(super) missed_close: u64,
+    pub(super) lost: u64,
+}
+
+impl Tally {
+    fn count(&mut self, what: &What) {
+        match what {
+            What::Statement { .. } => self.statements += 1,
+            What::SessionOpened(session) if session.origin == Origin::MissedOpen => self.missed_open += 1,
+            What::SessionClosed { missed: true, .. } => self.missed_close += 1,
+            What::Lost { count, .. } => self.lost += count,
+            _ => {}
+        }
+    }
+}
+
+impl Pipeline {
+    /// Opens the events file and writes down the start, and the gap since the last agent.
+    pub(super) fn start(hello: &Hello, counters: Counters, argv: ArgvPolicy) -> Result<Self> {
+        let machine = Machine { host: HostId(hello.host), boot: BootId(hello.boot) };
+        let limits = Limits { file_bytes_max: hello.file_bytes_max, files_max: hello.files_max };
+        let (writer, recovery) = Writer::open(&hello.events_directory, machine, limits)?;
+        let alive = Alive::open(&hello.events_directory).context("the heartbeat file cannot be opened")?;
+        let session_limits = sessions::Limits { sessions_max: hello.sessions_max as usize, ..sessions::Limits::default() };
+        let mut pipeline = Self {
+            sessions: Sessions::new(machine.host, machine.boot, session_limits),
+            streams: Streams::new(hello.sessions_max as usize),
+            faults: counters.faults().context("the kernel's counters cannot be read")?,
+            losses: counters.losses().context("the kernel's counters cannot be read")?.into_iter().collect(),
+            counters,
+            databases: Vec::new(),
+            decoder: Decoder::new(argv),
+            writer,
+            alive,
+            metrics: Metrics::new(env!("CARGO_PKG_VERSION")),
+            probes: HashMap::new(),
+            streams_refused: 0,
+            vanished: HashMap::new(),
+            wishes: [Wish::default(); 2],
+            last_scan: 0,
+            next_ledger: 0,
+            next_heartbeat: 0,
+            write_failing: false,
+            ring_bytes: hello.ring_bytes,
+            sessions_max: hello.sessions_max,
+            ring_peak: 0,
+            records: Vec::new(),
+            tally: Tally::default(),
+        };
+        pipeline.sessions.set_clock(clock::offset());
+        let now = clock::wall();
+        if recovery.torn_bytes > 0 {
+            warn!(bytes = recovery.torn_bytes, "a half-written record at the end of the events file was removed");
+        }
+        if let Some(from) = recovery.unobserved_since() {
+            let reason = if recovery.stopped { "the agent was stopped" } else { "the agent ended without a stop" };
+            pipeline.record(Record { time: now, what: What::NotObserved { from, to: now, reason } });
+        }
+        let (level, kernel) = (hello.level.clone(), hello.kernel.clone());
+        let version = env!("CARGO_PKG_VERSION");
+        pipeline.record(Record { time: now, what: What::AgentStarted { version, level, kernel } });
+        pipeline.flush();
+        info!(events = %hello.events_directory.display(), "observing");
+        Ok(pipeline)
+    }
+
+    /// Takes one record of the ring.
+    pub(super) fn take(&mut self, item: Item<'_>) {
+        match item {
+            Item::Event(event) => self.kernel_event(event),
+            Item::Content(content) => {
+                let Self { streams, sessions, records, .. } = self;
+                streams.feed(&content, &mut |event| wire_event(sessions, content.cookie, content.at, event, records));
+                self.write_records();
+            }
+            Item::Listening { .. } => self.wish_for_listeners(),
+        }
+    }
+
+    fn kernel_event(&mut self, event: KernelEvent) {
+        match &event {
+            KernelEvent::Opened { cookie, origin, .. } => self.streams.open(*cookie, *origin),
+            KernelEvent::Closed { cookie, at, .. } => {
+                let (cookie, at) = (*cookie, *at);
+                let Self { streams, sessions, records, .. } = self;
+                streams.close(cookie, at, &mut |event| wire_event(sessions, cookie, at, event, records));
+                self.vanished.remove(&cookie);
+            }
+            KernelEvent::Executed { process, .. } if process.name == "postgres" => self.wish_for_listeners(),
+            _ => {}
+        }
+        self.sessions.on_kernel(event, &mut self.records);
+        self.write_records();
+    }
+
+    /// How much was waiting in the ring when it was drained.
+    pub(super) fn drained(&mut self, bytes: usize) {
+        self.ring_peak = self.ring_peak.max(bytes);
+    }
+
+    /// A server starts: its listeners are looked for now, and once more when it has opened all of them.
+    fn wish_for_listeners(&mut self) {
+        let now = clock::boot().0;
+        for (wish, delay) in self.wishes.iter_mut().zip([0, SECOND_LOOK]) {
+            wish.at = wish.at.or(Some(now + delay));
+        }
+    }
+
+    /// Whether a scan is due, and of what. Asking counts as carrying it out.
+    pub(super) fn due_scan(&mut self) -> Option<bool> {
+        let now = clock::boot().0;
+        if now < self.last_scan + SCAN_DISTANCE {
+            return None;
+        }
+        let due = self.wishes.iter_mut().find(|wish| wish.at.is_some_and(|at| at <= now))?;
+        let everything = std::mem::take(due).everything;
+        self.last_scan = now;
+        Some(everything)
+    }
+
+    /// A message of the kernel process.
+    pub(super) fn hear(&mut self, message: ToCore, record: &[u8]) {
+        match message {
+            ToCore::Database { id, name } => {
+                self.sessions.name_database(DatabaseId(id), Arc::from(name.as_str()));
+                if !self.databases.contains(&name) {
+                    self.databases.push(name);
+                }
+                self.metrics.observed_databases(self.databases.len() as u64);
+            }
+            ToCore::Found { origin, title } => {
+                let origin = match origin {
+                    FoundOrigin::Start => Origin::FoundAtStart,
+                    FoundOrigin::Missed => Origin::MissedOpen,
+                };
+                if let Some(event) = self.decoder.decode_found(record, origin, title) {
+                    self.kernel_event(event);
+                }
+            }
+            ToCore::Probe { attachment, function, attached } => {
+                self.probes.insert(attachment, (function, attached));
+            }
+            ToCore::Programs(programs) => {
+                for (name, nanos, runs) in programs {
+                    self.metrics.program(&name, Duration::from_nanos(nanos), runs);
+                }
+            }
+            ToCore::LocalAddresses(addresses) => self.sessions.set_local_addresses(addresses.into_iter().collect()),
+            ToCore::Hello(_) | ToCore::Scanned { .. } | ToCore::Stop => {}
+        }
+    }
+
+    /// A scan has ended.
+    pub(super) fn scanned(&mut self) {
+        self.metrics.scanned();
+        self.flush();
+    }
+
+    /// Looks after everything that has no event of its own.
+    pub(super) fn tick(&mut self) {
+        let now = clock::boot();
+        self.account_losses(now);
+        if now.0 >= self.next_ledger {
+            self.next_ledger = now.0 + LEDGER_PERIOD;
+            self.read_ledgers(now);
+        }
+        if now.0 >= self.next_heartbeat {
+            self.next_heartbeat = now.0 + HEARTBEAT_PERIOD;
+            self.sessions.set_clock(clock::offset());
+            // A heartbeat that fails only makes a later gap look longer.
+            let _ = self.alive.touch(clock::wall());
+        }
+        self.sessions.on_tick(now, &mut self.records);
+        self.write_records();
+        self.flush();
+    }
+
+    /// Losses become records, and a reason to look at everything again.
+    fn account_losses(&mut self, now: BootTime) {
+        let Ok(losses) = self.counters.losses() else { return };
+        for (kind, total) in losses {
+            let before = self.losses.insert(kind, total).unwrap_or_default();
+            self.lose(now, kind, "kernel", total.saturating_sub(before));
+        }
+        if let Ok(faults) = self.counters.faults() {
+            let before = std::mem::replace(&mut self.faults, faults);
+            self.lose(now, "session", "kernel", faults.sessions_refused - before.sessions_refused);
+            self.lose(now, "content_fault", "kernel", faults.content_faults - before.content_faults);
+            self.lose(now, "unread_call", "kernel", faults.unread_calls - before.unread_calls);
+        }
+        let refused = self.streams.refused;
+        let before = std::mem::replace(&mut self.streams_refused, refused);
+        self.lose(now, "decoder", "core", refused - before);
+    }
+
+    fn lose(&mut self, at: BootTime, kind: &'static str, stage: &'static str, count: u64) {
+        if count == 0 {
+            return;
+        }
+        self.kernel_event(KernelEvent::Lost { at, kind, stage, count });
+        if kind != "content" {
+            self.wishes[0] = Wish { at: Some(at.0), everything: true };
+        }
+    }
+
+    /// Reads the byte ledgers of live sessions; a session that the kernel does not know twice in a row has ended.
+    pub(super) fn read_ledgers(&mut self, now: BootTime) {
+        let live: Vec<(SocketCookie, Encryption)> =
+            self.sessions.live().map(|session| (session.id.cookie, session.encryption)).collect();
+        let mut vanished = HashMap::new();
+        for (cookie, known) in live {
+            match self.counters.session(cookie) {
+                Some((ledger, encryption)) => {
+                    if encryption != known && encryption != Encryption::Undecided {
+                        self.sessions.on_kernel(KernelEvent::Encrypted { cookie, encryption }, &mut self.records);
+                    }
+                    self.sessions.on_kernel(KernelEvent::Counted { cookie, ledger }, &mut self.records);
+                    if let Some(session) = self.sessions.get(cookie) {
+                        self.metrics.observe_session(session);
+                    }
+                }
+                None => {
+                    let ledger = self.sessions.get(cookie).map(|session| session.ledger).unwrap_or_default();
+                    vanished.insert(cookie, ledger);
+                }
+            }
+        }
+        let before = std::mem::replace(&mut self.vanished, vanished);
+        for (cookie, ledger) in before {
+            if self.vanished.contains_key(&cookie) {
+                self.kernel_event(KernelEvent::Closed { cookie, at: now, ledger, missed: true });
+            }
+        }
+        self.write_records();
+    }
+
+    /// The agent stops on request.
+    pub(super) fn stop(&mut self) {
+        self.tick();
+        self.record(Record { time: clock::wall(), what: What::AgentStopped });
+        self.flush();
+    }
+
+    /// Writes one record of the agent's own.
+    pub(super) fn record(&mut self, record: Record) {
+        self.records.push(record);
+        self.write_records();
+    }
+
+    fn write_records(&mut self) {
+        let Self { records, metrics, writer, write_failing, tally, .. } = self;
+        for record in records.drain(..) {
+            metrics.observe(&record);
+            tally.count(&record.what);
+            if let Err(error) = writer.append(&record) {
+                say_once(write_failing, &error);
+            }
+        }
+    }
+
+    /// Hands everything to the file system; what fails is kept within the writer's bound, then dropped and counted.
+    pub(super) fn flush(&mut self) {
+        match self.writer.flush() {
+            Ok(()) if self.write_failing => {
+                self.write_failing = false;
+                info!("the events file can be written again");
+            }
+            Ok(()) => {}
+            Err(error) => say_once(&mut self.write_failing, &AppendError::Kept(error)),
+        }
+    }
+
+    pub(super) fn written(&self) -> (u64, u64) {
+        let counters = self.writer.counters();
+        (counters.written, counters.dropped)
+    }
+
+    /// The text of `/metrics`, with what is read only when somebody asks.
+    pub(super) fn render_metrics(&mut self) -> String {
+        self.read_ledgers(clock::boot());
+        let written = self.writer.counters();
+        self.metrics.events(EventTotals {
+            written: written.written,
+            written_bytes: written.written_bytes,
+            dropped: written.dropped,
+        });
+        self.metrics.map("sessions", self.sessions.live().count() as u64, u64::from(self.sessions_max));
+        self.metrics.map("decoders", self.streams.len() as u64, u64::from(self.sessions_max));
+        self.metrics.ring(u64::from(self.ring_bytes), std::mem::take(&mut self.ring_peak) as u64);
+        let mut states: HashMap<&str, ProbeState> = HashMap::new();
+        for (attachment, (function, attached)) in &self.probes {
+            let (hits, duplicates) = self.counters.probe(*attachment & 0xff).unwrap_or_default();
+            let state = states.entry(function).or_default();
+            state.attached += u64::from(*attached);
+            state.hits += hits;
+            state.duplicates += duplicates;
+        }
+        for (function, state) in states {
+            self.metrics.probe(function, state);
+        }
+        self.metrics.render()
+    }
+
+    /// Wall-clock time of a kernel time.
+    pub(super) fn wall(at: BootTime) -> WallTime {
+        clock::offset().wall(at)
+    }
+}
+
+/// One decoded event of a stream: statements are redacted before anything else sees them.
+fn wire_event(
+    sessions: &mut Sessions,
+    cookie: SocketCookie,
+    at: BootTime,
+    mut event: WireEvent,
+    records: &mut Vec<Record>,
+) {
+    if let WireEvent::Statement(statement) = &mut event {
+        redact::statement(statement);
+    }
+    sessions.on_wire(cookie, at, event, records);
+}
+
+/// A file system that is full is reported once, not for every record.
+fn say_once(failing: &mut bool, problem: &AppendError) {
+    if !*failing {
+        *failing = true;
+        error!("the events file cannot be written: {:?}; observation goes on in memory", problem);
+    }
+}

@@ -1,0 +1,80 @@
+//! The decoders of the live sessions.
+
+use std::collections::HashMap;
+
+use capture::decode::{ContentRecord, Position};
+use model::id::SocketCookie;
+use model::session::Origin;
+use model::time::BootTime;
+use model::wire::{Side, WireEvent};
+use wire_pg::{Connection, InProgress, Limits, Start};
+
+/// Reason that a kernel program gives up on a stream; the decoder never saw the bytes.
+const NOT_THE_PROTOCOL: &str = "not the PostgreSQL protocol";
+
+struct Stream {
+    connection: Connection,
+    client: Position,
+    server: Position,
+}
+
+impl Stream {
+    fn new(start: Start) -> Self {
+        Self { connection: Connection::new(start, Limits::default()), client: Position::START, server: Position::START }
+    }
+}
+
+/// One decoder per session, at most as many as sessions.
+pub(super) struct Streams {
+    streams: HashMap<SocketCookie, Stream>,
+    streams_max: usize,
+    /// Content that found no room for a decoder.
+    pub(super) refused: u64,
+}
+
+impl Streams {
+    pub(super) fn new(streams_max: usize) -> Self {
+        Self { streams: HashMap::new(), streams_max, refused: 0 }
+    }
+
+    /// A session is known: how it came to be decides how its decoder begins.
+    pub(super) fn open(&mut self, cookie: SocketCookie, origin: Origin) {
+        let start = if origin == Origin::Opened { Start::FirstByte } else { Start::MidStream };
+        if self.streams.len() < self.streams_max {
+            self.streams.entry(cookie).or_insert_with(|| Stream::new(start));
+        }
+    }
+
+    /// Decodes one record of content.
+    pub(super) fn feed(&mut self, content: &ContentRecord<'_>, sink: &mut dyn FnMut(WireEvent)) {
+        if self.streams.len() >= self.streams_max && !self.streams.contains_key(&content.cookie) {
+            self.refused += 1;
+            return;
+        }
+        let first = content.is_first() && content.side == Side::Client;
+        let start = if first { Start::FirstByte } else { Start::MidStream };
+        let stream = self.streams.entry(content.cookie).or_insert_with(|| Stream::new(start));
+        let Stream { connection, client, server } = stream;
+        let position = if content.side == Side::Client { client } else { server };
+        content.inputs(position, &mut |input| connection.feed(content.side, content.at, input, sink));
+        if content.desynchronised {
+            sink(WireEvent::Violation { side: content.side, what: NOT_THE_PROTOCOL });
+        }
+    }
+
+    /// The session ended: what was not answered is said now.
+    pub(super) fn close(&mut self, cookie: SocketCookie, at: BootTime, sink: &mut dyn FnMut(WireEvent)) {
+        if let Some(mut stream) = self.streams.remove(&cookie) {
+            stream.connection.close(at, sink);
+        }
+    }
+
+    /// The statement that a session is executing.
+    pub(super) fn in_progress(&self, cookie: SocketCookie) -> Option<InProgress<'_>> {
+        self.streams.get(&cookie)?.connection.in_progress()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.streams.len()
+    }
+}
