@@ -4,6 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+/// The distribution's Python: an account without rights may not reach another one that comes first on the search path.
+pub const SYSTEM_PYTHON: &str = "/usr/bin/python3";
+
 /// Packages of the Python environment, exact versions.
 pub const PYTHON_PACKAGES: &[&str] = &["psycopg[binary]==3.3.9", "asyncpg==0.32.0"];
 

@@ -114,7 +114,7 @@ fn a_script_of_another_user_is_known_by_user_and_script() -> Result<()> {
     directory::write_owned(&script, &source, &nobody, 0o644)?;
     for route in [Route::Tcp, Route::Unix] {
         let statement = format!("select 'script over {route}'");
-        let mut command = process::command_as(&nobody, "python3");
+        let mut command = process::command_as(&nobody, tooling::SYSTEM_PYTHON);
         command.arg(&script).args([&host_of(&cluster, route), &cluster.port().to_string(), &statement]).current_dir("/");
         process::run(&mut command)?;
         agent.events().wait_for_text(&statement)?;

@@ -56,7 +56,7 @@ fn generate_every_kind(cluster: &Cluster) -> Result<()> {
     for _ in 0..SESSIONS {
         one_session(cluster, Route::Tcp)?;
         one_session(cluster, Route::Unix)?;
-        let mut becoming = Command::new("python3");
+        let mut becoming = Command::new(tooling::SYSTEM_PYTHON);
         process::run(becoming.arg(scripts().join("becoming_client.py")).arg(cluster.port().to_string()))?;
     }
     Ok(())

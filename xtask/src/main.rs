@@ -10,6 +10,7 @@ mod bench;
 mod build;
 mod demo;
 mod ebpf;
+mod fuzz;
 mod interrupt;
 mod layering;
 mod progress;
@@ -41,6 +42,12 @@ enum Task {
     Demo(demo::Options),
     /// Runs every check and test; needs root, because the end-to-end tests load eBPF programs.
     Test(suite::Options),
+    /// Runs every fuzz target for a while
+    Fuzz {
+        /// Seconds for each target
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+    },
     /// Measures what observation costs.
     Bench {
         #[command(subcommand)]
@@ -65,6 +72,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Build => drop(build::release()?),
         Task::Demo(options) => demo::run(&options)?,
         Task::Test(options) => return suite::run(&options),
+        Task::Fuzz { seconds } => fuzz::run(seconds)?,
         Task::Bench { subject } => bench::run(&subject)?,
     }
     Ok(ExitCode::SUCCESS)

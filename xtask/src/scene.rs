@@ -8,7 +8,7 @@ use warder_tests::account::Account;
 use warder_tests::cluster::Cluster;
 use warder_tests::process::{self, Running};
 use warder_tests::route::Route;
-use warder_tests::{directory, drivers};
+use warder_tests::{directory, drivers, tooling};
 
 use crate::interrupt::Interrupt;
 use crate::progress::note;
@@ -131,7 +131,7 @@ fn a_script(stage: &mut Stage<'_>) -> Result<()> {
     let nobody = Account::nobody()?;
     let source = std::fs::read_to_string(drivers::scripts().join("raw_client.py"))?;
     directory::write_owned(&script, &source, &nobody, 0o644)?;
-    let mut command = process::command_as(&nobody, "python3");
+    let mut command = process::command_as(&nobody, tooling::SYSTEM_PYTHON);
     command.arg(&script).args(["127.0.0.1", &stage.cluster.port().to_string()]);
     run(command.arg("select usename, client_addr from pg_stat_activity where datname = 'shop'").current_dir("/"))
 }

@@ -50,7 +50,7 @@ pub(crate) fn for_demo() -> Result<()> {
     ensure!(Uid::effective().is_root(), "this task needs root: it loads eBPF programs and starts servers as other users");
     step("tools: system packages", || {
         install_programs(PROGRAMS)?;
-        install_programs(&[("python3", "python3")])?;
+        install_programs(&[(tooling::SYSTEM_PYTHON, "python3")])?;
         install_postgres()
     })?;
     for_build()

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::progress::step;
 use crate::shell::{cargo, foreground};
-use crate::{build, layering, setup};
+use crate::{build, fuzz, layering, setup};
 
 /// How the tests are run.
 #[derive(clap::Args)]
@@ -29,6 +29,11 @@ const NOT_PURE: &[&str] = &["agent-ebpf"];
 type Check = (&'static str, fn() -> Result<()>);
 
 const CHECKS: &[Check] = &[("check: format", format), ("check: clippy", clippy), ("check: layering", layering::check)];
+
+/// Name of the check that runs the fuzz targets, and how long each of them runs.
+const FUZZ: &str = "check: fuzz targets";
+const FUZZ_SECONDS: u32 = 15;
+const FUZZ_SECONDS_LONG: u32 = 300;
 
 /// Passed and failed tests so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,6 +71,10 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         tally.check(name, check);
     }
     tally.tests("test: units (stable, no root, no BPF)", &mut unit_tests(options));
+    if wanted(FUZZ) {
+        let seconds = if options.long { FUZZ_SECONDS_LONG } else { FUZZ_SECONDS };
+        tally.check(FUZZ, || fuzz::run(seconds));
+    }
     match report(prepare_end_to_end()) {
         Some(binary) => tally.tests("test: end to end (kernel, PostgreSQL)", &mut end_to_end_tests(options, &binary)),
         None => tally.failed += 1,

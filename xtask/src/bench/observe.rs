@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use warder_tests::agent::Agent;
 use warder_tests::cluster::{Cluster, ClusterOptions};
-use warder_tests::process;
 use warder_tests::route::Route;
+use warder_tests::{process, wait};
 
 use super::machine;
 use super::memory::{self, Footprint};
@@ -86,12 +86,15 @@ impl Servers {
             cluster.prepare_pgbench(SCALE)?;
             Ok::<_, anyhow::Error>(cluster)
         };
-        let pgaudit = ClusterOptions::default().with("shared_preload_libraries", "pgaudit").with("pgaudit.log", "all");
-        Ok(Self {
-            plain: start(&ClusterOptions::default())?,
-            pgaudit: start(&pgaudit)?,
-            logging: start(&ClusterOptions::default().with("log_statement", "all"))?,
-        })
+        let options = ClusterOptions::default;
+        let servers = Self {
+            plain: start(&options())?,
+            pgaudit: start(&options().with("shared_preload_libraries", "pgaudit").with("pgaudit.log", "all"))?,
+            logging: start(&options().with("log_statement", "all"))?,
+        };
+        ensure_logs(&servers.pgaudit, "AUDIT: SESSION")?;
+        ensure_logs(&servers.logging, "statement: ")?;
+        Ok(servers)
     }
 
     fn of(&self, variant: Variant) -> &Cluster {
@@ -101,6 +104,16 @@ impl Servers {
             Variant::LogStatement => &self.logging,
         }
     }
+}
+
+/// A server that does not log would make an unfair comparison.
+fn ensure_logs(cluster: &Cluster, beginning: &str) -> Result<()> {
+    cluster.sql("select 'is this logged?'")?;
+    wait::until(&format!("a log line '{beginning}...'"), wait::PATIENCE, || {
+        let entries = cluster.log().entries()?;
+        let ours = |message: &str| message.starts_with(beginning) && message.contains("is this logged?");
+        Ok(entries.iter().any(|entry| ours(&entry.message)).then_some(()))
+    })
 }
 
 /// Measures and prints; the tables are the only thing on standard output.
@@ -137,36 +150,36 @@ fn measure(options: &Options, binary: Option<&Path>) -> Result<Vec<Sample>> {
         // Each variant comes first, second, ... equally often.
         let shift = usize::try_from(round)? % order.len();
         order.rotate_left(shift);
-        for variant in order {
-            samples.extend(measure_variant(options, &servers, variant, round, binary)?);
+        // Neighbours in time are compared: the load of the machine changes.
+        for route in Route::ALL {
+            for variant in &order {
+                let (tps, cpu_us) = measure_one(options, &servers, *variant, route, binary)?;
+                samples.push(Sample { round, variant: *variant, route, tps, cpu_us });
+            }
         }
     }
     Ok(samples)
 }
 
-fn measure_variant(
+fn measure_one(
     options: &Options,
     servers: &Servers,
     variant: Variant,
-    round: u32,
+    route: Route,
     binary: Option<&Path>,
-) -> Result<Vec<Sample>> {
+) -> Result<(f64, f64)> {
     let cluster = servers.of(variant);
     // Unobserved means: no probe on the server's executable. So the agent runs only in its own turns.
     let agent = match (variant, binary) {
         (Variant::Observed, Some(binary)) => Some(Agent::observing(binary, cluster)?),
         _ => None,
     };
-    let mut samples = Vec::new();
-    for route in Route::ALL {
-        let (tps, cpu_us) = pgbench(cluster, route, options.seconds)?;
-        samples.push(Sample { round, variant, route, tps, cpu_us });
-    }
+    let measured = pgbench(cluster, route, options.seconds)?;
     if let Some(mut agent) = agent {
         ensure!(agent.alive()?, "the agent ended under load; it said:\n{}", agent.log()?);
         agent.stop()?;
     }
-    Ok(samples)
+    Ok(measured)
 }
 
 /// Transactions a second, and CPU time of the whole machine for each in microseconds.
