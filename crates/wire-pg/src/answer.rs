@@ -297,7 +297,8 @@ impl Session {
     /// An error that is no statement's: of the login, of the commit at a Sync, or of the whole session.
     fn error_outside(&mut self, failure: Failure, sink: Sink<'_>) {
         if self.trust != Trust::Exact && !failure.ends_connection() {
-            return self.ignore_response();
+            // Of the commit at a Sync, or of a message that was not seen.
+            return self.unexpected(sink);
         }
         if self.trust == Trust::Exact {
             self.release(None, sink);
@@ -414,6 +415,8 @@ impl Session {
                         self.names.drop_statement("");
                     }
                     skipped.prepare(name, parse.prepared, &self.limits);
+                } else {
+                    skipped.forget(UnknownText::Lost);
                 }
                 statement
             }
@@ -463,6 +466,8 @@ fn refused_bind(
         describe_portal(&mut statement, &portal);
         statement.portal = Some(Arc::clone(&name));
         skipped.bind(name, portal, limits);
+    } else {
+        skipped.forget_portals(UnknownText::Lost);
     }
     statement
 }
@@ -495,13 +500,15 @@ pub(crate) fn source(
     name: &str,
     absent: UnknownText,
 ) -> Source {
-    batch
-        .and_then(|batch| batch.statement(name))
-        .or_else(|| names.statement(name))
-        .map_or_else(
-            || Err(names.statement_missing(name).unwrap_or(absent)),
-            |prepared| Ok(Arc::clone(prepared)),
-        )
+    for names in batch.into_iter().chain([names]) {
+        if let Some(prepared) = names.statement(name) {
+            return Ok(Arc::clone(prepared));
+        }
+        if let Some(reason) = names.statement_missing(name) {
+            return Err(reason);
+        }
+    }
+    Err(absent)
 }
 
 fn text_of(source: &Source) -> Text {
@@ -530,13 +537,15 @@ pub(crate) fn resolve(
     let Some(name) = &statement.portal else {
         return;
     };
-    match batch
-        .and_then(|batch| batch.portal(name))
-        .or_else(|| names.portal(name))
-    {
-        Some(portal) => describe_portal(statement, portal),
-        None => statement.text = Text::Unknown(names.portal_missing().unwrap_or(absent)),
+    for names in batch.into_iter().chain([names]) {
+        if let Some(portal) = names.portal(name) {
+            return describe_portal(statement, portal);
+        }
+        if let Some(reason) = names.portal_missing() {
+            return statement.text = Text::Unknown(reason);
+        }
     }
+    statement.text = Text::Unknown(absent);
 }
 
 /// A portal that a request would make.

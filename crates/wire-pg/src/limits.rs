@@ -58,6 +58,31 @@ impl Limits {
     pub const STARTUP_PARAMETERS_MAX: u32 = 64;
 }
 
+impl Limits {
+    /// What one connection holds on the heap at most, approximately: both sides in mid-message, the queue and all
+    /// names full, and as much again for a batch that the server skips.
+    #[must_use]
+    pub const fn retained_bytes_max(&self) -> u64 {
+        // One request or name beyond a bound: lossy UTF-8 has at most three times the bytes of its source; 65,535
+        // types or lengths of four bytes each.
+        const FIXED: u64 = 1 << 20;
+        const SLOT_BYTES: u64 = 256;
+        let message = (self.message_bytes_max as u64)
+            .saturating_mul(4)
+            .saturating_add(FIXED);
+        let values = (self.parameter_bytes_max as u64).saturating_mul(2);
+        let slots = (self.pending_max as u64)
+            .saturating_add(self.names_max as u64)
+            .saturating_mul(SLOT_BYTES);
+        message
+            .saturating_add(values)
+            .saturating_mul(4)
+            .saturating_add((self.pending_bytes_max as u64).saturating_mul(3))
+            .saturating_add((self.name_bytes_max as u64).saturating_mul(2))
+            .saturating_add(slots)
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

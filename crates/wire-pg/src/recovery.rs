@@ -190,14 +190,16 @@ impl Session {
                 statement
             }
             Request::Parse(parse) => {
-                if let Some(name) = parse.name {
-                    batch.prepare(name, parse.prepared, &self.limits);
+                match parse.name {
+                    Some(name) => batch.prepare(name, parse.prepared, &self.limits),
+                    None => batch.forget(UnknownText::Lost),
                 }
                 return None;
             }
             Request::Bind(bind) => {
-                if let Some((name, portal)) = portal_of(*bind, &self.names, batch, absent) {
-                    batch.bind(name, portal, &self.limits);
+                match portal_of(*bind, &self.names, batch, absent) {
+                    Some((name, portal)) => batch.bind(name, portal, &self.limits),
+                    None => batch.forget_portals(UnknownText::Lost),
                 }
                 return None;
             }

@@ -30,6 +30,7 @@ pub(crate) struct Session {
     /// Answered requests of the extended protocol whose ReadyForQuery may still come in the same input, and what came
     /// after them.
     pub(crate) held: Vec<WireEvent>,
+    pub(crate) held_bytes: usize,
     /// After an error the server skips messages until Sync: the names that those would have made.
     pub(crate) discarded: Option<Box<Names>>,
     pub(crate) trust: Trust,
@@ -56,6 +57,7 @@ impl Session {
             names,
             queue: Queue::default(),
             held: Vec::new(),
+            held_bytes: 0,
             discarded: None,
             trust,
             quiet: false,
@@ -165,12 +167,16 @@ impl Session {
 
     /// Holds an ended statement back until the input ends or ReadyForQuery comes.
     pub(crate) fn hold(&mut self, statement: Box<Statement>, sink: Sink<'_>) {
-        if self.held.len() >= HELD_MAX {
+        if self.held.len() >= HELD_MAX
+            || self.held_bytes as u64 >= self.limits.pending_bytes_max.into()
+        {
             match self.trust {
                 Trust::Provisional(_) => self.lose_alignment(sink),
                 Trust::Exact | Trust::Unsure => self.release(None, sink),
             }
         }
+        let bytes = size_of::<Statement>().saturating_add(text::retained(&statement.text));
+        self.held_bytes = self.held_bytes.saturating_add(bytes);
         self.held.push(WireEvent::Statement(statement));
     }
 
@@ -198,6 +204,7 @@ impl Session {
             }
             sink(event);
         }
+        self.held_bytes = 0;
         self.held.shrink_to(HELD_IDLE);
     }
 
@@ -218,15 +225,6 @@ impl Session {
                     .map_or(0, |names| names.retained_bytes()),
             )
             .saturating_add(self.held.capacity().saturating_mul(size_of::<WireEvent>()))
-            .saturating_add(self.held.iter().map(retained).sum())
-    }
-}
-
-fn retained(event: &WireEvent) -> usize {
-    match event {
-        WireEvent::Statement(statement) => {
-            size_of::<Statement>().saturating_add(text::retained(&statement.text))
-        }
-        _ => 0,
+            .saturating_add(self.held_bytes)
     }
 }

@@ -459,7 +459,7 @@ fn count_exact(events: &[WireEvent]) -> usize {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(3000))]
+    #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
     fn a_loss_invents_nothing(seed: u64, length in 1_usize..80, holes in 1_usize..4, bytes_max in 1_u64..200) {

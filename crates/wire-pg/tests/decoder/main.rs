@@ -3,7 +3,10 @@
 mod copy;
 mod drivers;
 mod extended;
+mod fuzz;
+mod fuzz_body;
 mod loss;
+mod memory;
 mod names;
 mod opening;
 mod simple;
