@@ -1,4 +1,5 @@
 //! A real full disk: a small tmpfs, mounted in a namespace of the test's own thread.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::allow_attributes, reason = "helpers of tests")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Every record type is written as `docs/events.md` says, and read back as it was written.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::allow_attributes, reason = "helpers of tests")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! What appending a statement costs. A measurement: `cargo test --release -p store --test hot_path -- --ignored --nocapture`.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::allow_attributes, reason = "helpers of tests")]
 
 mod common;
 

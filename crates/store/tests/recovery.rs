@@ -1,4 +1,5 @@
 //! What a crash leaves is repaired, told, and continued.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::allow_attributes, reason = "helpers of tests")]
 
 mod common;
 

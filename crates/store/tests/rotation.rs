@@ -1,4 +1,5 @@
 //! Files are bounded in size and number, and a reader follows them without a gap.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::allow_attributes, reason = "helpers of tests")]
 
 mod common;
 

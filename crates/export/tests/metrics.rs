@@ -1,0 +1,295 @@
+//! What monitoring sees: names, labels and values of the text format, and the endpoint that serves it.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::allow_attributes, reason = "helpers of tests")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use export::metrics::{DATABASES_MAX, EventTotals, Metrics, ProbeState};
+use model::Known;
+use model::id::{BootId, DatabaseId, HostId, SessionId, SocketCookie};
+use model::process::UnknownProcess;
+use model::record::{Record, What};
+use model::session::{Encryption, Ledger, Login, Origin, Session, Transport};
+use model::statement::{Ending, Outcome, Statement, StatementKind, Text};
+use model::time::{BootTime, WallTime};
+
+fn id(cookie: u64) -> SessionId {
+    SessionId { host: HostId(1), boot: BootId(2), cookie: SocketCookie(cookie) }
+}
+
+fn session(cookie: u64, database: &str) -> Session {
+    Session {
+        id: id(cookie),
+        database: DatabaseId(0),
+        database_name: database.into(),
+        transport: Transport::Unix { path: "/run/s".into() },
+        origin: Origin::Opened,
+        opened: BootTime(0),
+        client_cookie: None,
+        client: Known::Unknown(UnknownProcess::Gone),
+        peer_credentials: None,
+        server: Known::Unknown(UnknownProcess::NotSeen),
+        encryption: Encryption::Plaintext,
+        login: Login { user: Some("evil\"} 1\n".into()), ..Login::default() },
+        ledger: Ledger::default(),
+        statements: 0,
+        errors: 0,
+        gaps: 0,
+    }
+}
+
+fn ledger(received: u64, sent: u64, seen: u64) -> Ledger {
+    Ledger {
+        socket_received: received,
+        socket_sent: sent,
+        content_received: received,
+        content_sent: seen,
+        captured: 5,
+        ..Ledger::default()
+    }
+}
+
+fn statement(cookie: u64, sqlstate: Option<&str>) -> What {
+    let outcome = sqlstate.map(|code| Outcome::Failed {
+        severity: "ERROR".into(),
+        sqlstate: code.into(),
+        message: String::new(),
+    });
+    let statement = Statement {
+        kind: StatementKind::Simple,
+        text: Text::Whole("select 1".into()),
+        prepared: None,
+        portal: None,
+        parameters: None,
+        row_limit: 0,
+        resumed: false,
+        transaction_before: None,
+        transaction_after: None,
+        started: BootTime(0),
+        finished: Some(BootTime(2_000_000)),
+        outcomes: outcome.into_iter().collect(),
+        outcomes_dropped: 0,
+        rows_sent: 0,
+        notices: 0,
+        copy_bytes: 0,
+        ending: Ending::Answered,
+        redacted: false,
+    };
+    What::Statement { session: id(cookie), number: 1, statement: Box::new(statement) }
+}
+
+fn observe(metrics: &Metrics, what: What) {
+    metrics.observe(&Record { time: WallTime(0), what });
+}
+
+/// Parses the text format strictly: `# HELP`, `# TYPE`, then samples of that family only.
+fn parse(text: &str) -> BTreeMap<String, f64> {
+    let mut samples = BTreeMap::new();
+    let mut family = String::new();
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("# HELP ") {
+            family = rest.split_once(' ').expect("a help text").0.to_owned();
+            assert!(family.starts_with("warder_"), "{line}");
+        } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').expect("a type");
+            assert_eq!(name, family);
+            assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
+        } else {
+            assert!(line.starts_with(&family), "{line}");
+            let (name, value) = line.rsplit_once(' ').expect("a value");
+            assert!(samples.insert(name.to_owned(), value.parse().expect(line)).is_none(), "twice: {name}");
+        }
+    }
+    samples
+}
+
+fn check(metrics: &Metrics, expected: &[(&str, f64)]) {
+    let samples = parse(&metrics.render());
+    for (name, value) in expected {
+        assert_eq!(samples.get(*name), Some(value), "{name}\n{}", metrics.render());
+    }
+}
+
+#[test]
+fn a_session_from_open_to_close() {
+    let metrics = Metrics::new("0.1.0");
+    observe(&metrics, What::SessionOpened(Arc::new(session(1, "main"))));
+    check(&metrics, &[("warder_sessions_live{database=\"main\",transport=\"unix\"}", 1.0)]);
+    assert!(!metrics.render().contains("coverage_ratio"), "no byte has passed: coverage is unknown, not 0");
+    for code in [None, Some("42P01"), Some("42601"), Some("ZZ123"), Some("x")] {
+        observe(&metrics, statement(1, code));
+    }
+    metrics.observe_session(&Session { ledger: ledger(100, 100, 0), ..session(1, "main") });
+    check(&metrics, &[("warder_coverage_ratio{database=\"main\"}", 0.5)]);
+    let closed = Session { ledger: ledger(100, 300, 300), ..session(1, "main") };
+    observe(&metrics, What::SessionGap { session: id(1), side: "client", bytes: None, reason: "lost" });
+    observe(&metrics, What::SessionClosed { session: Arc::new(closed), duration: 0, missed: true });
+    check(
+        &metrics,
+        &[
+            ("warder_sessions_opened_total{database=\"main\",origin=\"opened\",transport=\"unix\"}", 1.0),
+            ("warder_sessions_live{database=\"main\",transport=\"unix\"}", 0.0),
+            ("warder_sessions_closed_total{database=\"main\",transport=\"unix\"}", 1.0),
+            ("warder_sessions_missed_total{what=\"close\"}", 1.0),
+            ("warder_unattributed_sessions_total{reason=\"gone\"}", 1.0),
+            ("warder_statements_total{database=\"main\",ending=\"answered\",kind=\"simple\"}", 5.0),
+            ("warder_statement_errors_total{database=\"main\",sqlstate_class=\"42\"}", 2.0),
+            ("warder_statement_errors_total{database=\"main\",sqlstate_class=\"other\"}", 2.0),
+            ("warder_statement_duration_seconds_count{database=\"main\"}", 5.0),
+            ("warder_statement_duration_seconds_bucket{database=\"main\",le=\"0.001\"}", 0.0),
+            ("warder_statement_duration_seconds_bucket{database=\"main\",le=\"0.0025\"}", 5.0),
+            ("warder_session_bytes_total{database=\"main\",direction=\"received\",layer=\"socket\"}", 100.0),
+            ("warder_session_bytes_total{database=\"main\",direction=\"sent\",layer=\"socket\"}", 300.0),
+            ("warder_session_bytes_total{database=\"main\",direction=\"sent\",layer=\"content\"}", 300.0),
+            ("warder_session_bytes_total{database=\"main\",direction=\"both\",layer=\"captured\"}", 5.0),
+            ("warder_coverage_ratio{database=\"main\"}", 1.0),
+            ("warder_session_gaps_total{database=\"main\",reason=\"lost\"}", 1.0),
+            ("warder_build_info{version=\"0.1.0\"}", 1.0),
+        ],
+    );
+    assert!(!metrics.render().contains("evil"));
+}
+
+#[test]
+fn totals_of_others_never_go_back() {
+    let metrics = Metrics::new("0.1.0");
+    for hits in [5, 9, 3] {
+        metrics.probe("secure_read", ProbeState { attached: 2, hits, duplicates: 1 });
+        metrics.program("send_length", Duration::from_millis(hits * 100), hits);
+    }
+    metrics.events(EventTotals { written: 10, written_bytes: 4000, dropped: 0 });
+    metrics.events(EventTotals { written: 12, written_bytes: 4800, dropped: 1 });
+    metrics.map("sessions", 3, 16_384);
+    metrics.ring(8 << 20, 4096);
+    metrics.scanned();
+    metrics.observed_databases(2);
+    observe(&metrics, What::Lost { kind: "content", stage: "kernel", count: 4 });
+    check(
+        &metrics,
+        &[
+            ("warder_probe_attached{probe=\"secure_read\"}", 2.0),
+            ("warder_probe_hits_total{probe=\"secure_read\"}", 9.0),
+            ("warder_probe_duplicates_total{probe=\"secure_read\"}", 1.0),
+            ("warder_bpf_runs_total{program=\"send_length\"}", 9.0),
+            ("warder_bpf_run_seconds_total{program=\"send_length\"}", 0.9),
+            ("warder_events_written_total", 12.0),
+            ("warder_events_bytes_total", 4800.0),
+            ("warder_events_dropped_total", 1.0),
+            ("warder_map_entries{map=\"sessions\"}", 3.0),
+            ("warder_map_capacity{map=\"sessions\"}", 16_384.0),
+            ("warder_ring_bytes", 8_388_608.0),
+            ("warder_ring_used_bytes", 4096.0),
+            ("warder_scans_total", 1.0),
+            ("warder_observed_databases", 2.0),
+            ("warder_lost_events_total{kind=\"content\",stage=\"kernel\"}", 4.0),
+        ],
+    );
+}
+
+#[test]
+fn databases_beyond_the_bound_share_one_name() {
+    let metrics = Metrics::new("0.1.0");
+    for number in 0..DATABASES_MAX as u64 + 10 {
+        observe(&metrics, What::SessionOpened(Arc::new(session(number + 1, &format!("db{number}")))));
+        observe(&metrics, statement(number + 1, None));
+    }
+    observe(&metrics, statement(999, None));
+    check(&metrics, &[("warder_statements_total{database=\"other\",ending=\"answered\",kind=\"simple\"}", 11.0)]);
+    let names = parse(&metrics.render()).keys().filter(|name| name.starts_with("warder_sessions_live{")).count();
+    assert_eq!(names, DATABASES_MAX + 1);
+}
+
+/// Every family is documented, and nothing else is.
+#[test]
+fn the_documentation_names_every_family() {
+    let metrics = Metrics::new("0.1.0");
+    observe(&metrics, What::SessionOpened(Arc::new(Session { origin: Origin::MissedOpen, ..session(1, "main") })));
+    observe(&metrics, statement(1, Some("42601")));
+    observe(&metrics, What::SessionGap { session: id(1), side: "client", bytes: None, reason: "lost" });
+    observe(&metrics, What::Lost { kind: "content", stage: "kernel", count: 4 });
+    observe(
+        &metrics,
+        What::SessionClosed {
+            session: Arc::new(Session { ledger: ledger(1, 1, 1), ..session(1, "main") }),
+            duration: 0,
+            missed: true,
+        },
+    );
+    metrics.probe("p", ProbeState::default());
+    metrics.map("m", 0, 1);
+    metrics.program("p", Duration::ZERO, 0);
+    let text = metrics.render();
+    let rendered: BTreeMap<_, _> =
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();
+    let documentation = include_str!("../../../docs/metrics.md");
+    let rows = documentation.lines().filter_map(|line| line.strip_prefix("| `warder_"));
+    let documented: BTreeMap<String, &str> = rows
+        .map(|row| {
+            let (name, rest) = row.split_once('`').expect("a name in backquotes");
+            (format!("warder_{name}"), rest.trim_start_matches([' ', '|']).split(' ').next().unwrap())
+        })
+        .collect();
+    let rendered: BTreeMap<String, &str> = rendered.into_iter().map(|(name, kind)| (name.to_owned(), kind)).collect();
+    assert_eq!(rendered, documented);
+}
+
+#[test]
+fn the_endpoint_answers_scrapers_and_outlives_bad_clients() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let ask = async |request: &'static str| {
+            let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            answer
+        };
+        let client = async {
+            // Clients that say nothing hold connections, but fewer than there are.
+            let mut idle = Vec::new();
+            for _ in 0..15 {
+                idle.push(tokio::net::TcpStream::connect(address).await.unwrap());
+            }
+            let metrics = ask("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await;
+            assert!(metrics.starts_with("HTTP/1.1 200"), "{metrics}");
+            assert!(
+                metrics.contains("content-type: text/plain; version=0.0.4") && metrics.ends_with("warder_test 1\n")
+            );
+            assert!(ask("GET /healthz HTTP/1.0\r\n\r\n").await.ends_with("ok\n"));
+            assert!(ask("GET /secret HTTP/1.1\r\nHost: x\r\n\r\n").await.starts_with("HTTP/1.1 404"));
+            assert!(
+                ask("POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n").await.starts_with("HTTP/1.1 405")
+            );
+            assert!(ask("nonsense\r\n\r\n").await.starts_with("HTTP/1.1 400"));
+            // All connections taken: the next client waits until one is given up, and is then served.
+            idle.push(tokio::net::TcpStream::connect(address).await.unwrap());
+            let (metrics, ()) = tokio::join!(ask("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"), async { idle.clear() });
+            assert!(metrics.starts_with("HTTP/1.1 200"));
+        };
+        tokio::select! {
+            never = export::http::serve(listener, || "warder_test 1\n".into()) => match never {},
+            () = client => {}
+        }
+    });
+}
+
+#[test]
+#[ignore = "a measurement, meaningful only in release"]
+#[expect(clippy::disallowed_methods, reason = "measures elapsed time")]
+fn nanoseconds_per_statement() {
+    const RECORDS: u32 = 2_000_000;
+    let metrics = Metrics::new("0.1.0");
+    observe(&metrics, What::SessionOpened(Arc::new(session(1, "main"))));
+    let record = Record { time: WallTime(0), what: statement(1, None) };
+    let start = std::time::Instant::now();
+    for _ in 0..RECORDS {
+        metrics.observe(std::hint::black_box(&record));
+    }
+    let each = start.elapsed() / RECORDS;
+    println!("observe: {} ns per statement", each.as_nanos());
+    assert!(each < Duration::from_nanos(200), "budget: 200 ns");
+}
