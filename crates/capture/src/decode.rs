@@ -1,6 +1,7 @@
 //! From the ABI's bytes to the model's words. Command lines are redacted here, before they go any further.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -92,6 +93,25 @@ impl ContentRecord<'_> {
 pub struct Decoder {
     argv: ArgvPolicy,
     processes: HashMap<ProcessKey, Arc<Process>>,
+    executables: Shared<Executable>,
+    arguments: Shared<Arguments>,
+    ancestors: Shared<[Ancestor]>,
+}
+
+/// Values that are equal for many processes, held once.
+struct Shared<T: ?Sized>(HashSet<Arc<T>>);
+
+impl<T: ?Sized + Eq + Hash> Shared<T> {
+    fn get(&mut self, value: Arc<T>) -> Arc<T> {
+        if let Some(known) = self.0.get(&value) {
+            return Arc::clone(known);
+        }
+        if self.0.len() >= PROCESSES_MAX {
+            self.0.clear();
+        }
+        self.0.insert(Arc::clone(&value));
+        value
+    }
 }
 
 /// Processes that are remembered: beyond it the memory is cleared, which costs only sharing.
@@ -101,7 +121,13 @@ impl Decoder {
     /// A decoder that shows command lines as `argv` says.
     #[must_use]
     pub fn new(argv: ArgvPolicy) -> Self {
-        Self { argv, processes: HashMap::new() }
+        Self {
+            argv,
+            processes: HashMap::new(),
+            executables: Shared(HashSet::new()),
+            arguments: Shared(HashSet::new()),
+            ancestors: Shared(HashSet::new()),
+        }
     }
 
     /// Decodes one record; `None` for a kind or size that this version does not know.
@@ -165,7 +191,7 @@ impl Decoder {
     }
 
     fn process(&mut self, identified: &Identified, source: ProcessSource) -> Arc<Process> {
-        let process = process(identified, self.argv, source);
+        let mut process = process(identified, self.argv, source);
         if let Some(known) = self.processes.get(&process.key)
             && **known == process
         {
@@ -174,6 +200,9 @@ impl Decoder {
         if self.processes.len() >= PROCESSES_MAX {
             self.processes.clear();
         }
+        process.executable = self.executables.get(process.executable);
+        process.arguments = self.arguments.get(process.arguments);
+        process.ancestors = self.ancestors.get(process.ancestors);
         let process = Arc::new(process);
         self.processes.insert(process.key, Arc::clone(&process));
         process
@@ -281,7 +310,7 @@ fn process(record: &Identified, argv: ArgvPolicy, source: ProcessSource) -> Proc
     Process {
         key: ProcessKey { pid: record.pid, start: BootTime(record.start) },
         name: text_until_nul(&record.name),
-        executable: Executable {
+        executable: Arc::new(Executable {
             memory: path.starts_with("/memfd:"),
             path,
             device: record.executable_device,
@@ -289,11 +318,11 @@ fn process(record: &Identified, argv: ArgvPolicy, source: ProcessSource) -> Proc
             changed: record.executable_changed_seconds * 1_000_000_000 + u64::from(record.executable_changed_nanos),
             truncated: record.flags & EXECUTABLE_TRUNCATED != 0,
             deleted: record.flags & EXECUTABLE_DELETED != 0,
-        },
-        arguments: Arguments {
+        }),
+        arguments: Arc::new(Arguments {
             values: redact::arguments(arguments, argv),
             truncated: record.flags & ARGUMENTS_TRUNCATED != 0,
-        },
+        }),
         uid: record.uid,
         gid: record.gid,
         login_uid: (record.login_uid != u32::MAX).then_some(record.login_uid),

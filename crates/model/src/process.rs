@@ -1,4 +1,9 @@
 //! Who is at the other end: a process as the kernel saw it at the moment that mattered.
+//!
+//! The parts that many processes have in common are shared: every backend of a server has the same executable,
+//! command line and ancestors.
+
+use std::sync::Arc;
 
 use crate::time::BootTime;
 
@@ -68,9 +73,9 @@ pub struct Process {
     /// Thread name of the group leader (15 bytes at most).
     pub name: String,
     /// What it executes.
-    pub executable: Executable,
+    pub executable: Arc<Executable>,
     /// Its command line, redacted.
-    pub arguments: Arguments,
+    pub arguments: Arc<Arguments>,
     /// Real user id in the initial user namespace.
     pub uid: u32,
     /// Real group id in the initial user namespace.
@@ -84,7 +89,7 @@ pub struct Process {
     /// Mount namespace (inode number).
     pub mount_namespace: u32,
     /// Parents, nearest first, bounded.
-    pub ancestors: Vec<Ancestor>,
+    pub ancestors: Arc<[Ancestor]>,
     /// How it is known.
     pub source: ProcessSource,
 }

@@ -27,8 +27,8 @@ fn resident_bytes() -> usize {
 fn realistic(step: Step) -> Step {
     let grown = |mut process: Arc<Process>| {
         let inner = Arc::make_mut(&mut process);
-        inner.executable.path = "/usr/lib/postgresql/15/bin/postgres".to_owned();
-        inner.arguments.values = ["psql", "-h", "db.example.org", "-c"]
+        Arc::make_mut(&mut inner.executable).path = "/usr/lib/postgresql/15/bin/postgres".to_owned();
+        Arc::make_mut(&mut inner.arguments).values = ["psql", "-h", "db.example.org", "-c"]
             .map(str::to_owned)
             .to_vec();
         let ancestor = |pid| Ancestor {

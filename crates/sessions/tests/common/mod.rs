@@ -40,7 +40,7 @@ pub(crate) fn process(pid: u32, path: &str) -> Arc<Process> {
     Arc::new(Process {
         key: key(pid),
         name: "name".to_owned(),
-        executable: Executable {
+        executable: Arc::new(Executable {
             path: path.to_owned(),
             device: 1,
             inode: 2,
@@ -48,18 +48,18 @@ pub(crate) fn process(pid: u32, path: &str) -> Arc<Process> {
             truncated: false,
             deleted: false,
             memory: false,
-        },
-        arguments: Arguments {
+        }),
+        arguments: Arc::new(Arguments {
             values: vec![path.to_owned()],
             truncated: false,
-        },
+        }),
         uid: 1000,
         gid: 1000,
         login_uid: None,
         tty: None,
         cgroup: 1,
         mount_namespace: 1,
-        ancestors: Vec::new(),
+        ancestors: Arc::from([]),
         source: ProcessSource::Kernel,
     })
 }

@@ -32,7 +32,7 @@ pub fn process() -> Process {
     Process {
         key: ProcessKey { pid: 1234, start: BootTime(5_000_000) },
         name: "psql".into(),
-        executable: Executable {
+        executable: Arc::new(Executable {
             path: "/usr/bin/psql".into(),
             device: 8 << 20 | 1,
             inode: 77,
@@ -40,19 +40,19 @@ pub fn process() -> Process {
             truncated: true,
             deleted: false,
             memory: true,
-        },
-        arguments: Arguments { values: vec!["psql".into(), "-h".into(), "".into()], truncated: true },
+        }),
+        arguments: Arc::new(Arguments { values: vec!["psql".into(), "-h".into(), "".into()], truncated: true }),
         uid: 1000,
         gid: 1001,
         login_uid: Some(1000),
         tty: Some(136 << 20 | 2),
         cgroup: 42,
         mount_namespace: 4_026_531_841,
-        ancestors: vec![Ancestor {
+        ancestors: Arc::from([Ancestor {
             key: ProcessKey { pid: 1200, start: BootTime(4_000_000) },
             uid: 1000,
             name: "bash".into(),
-        }],
+        }]),
         source: ProcessSource::Kernel,
     }
 }
