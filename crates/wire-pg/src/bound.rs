@@ -26,9 +26,7 @@ impl Bound {
 
     /// Reads format codes and values, which follow the two names of a Bind.
     pub(crate) fn parse(body: &mut Reader<'_>, limits: &Limits) -> Self {
-        Self {
-            values: pack(body, limits).map(Vec::into_boxed_slice),
-        }
+        Self { values: pack(body, limits).map(Vec::into_boxed_slice) }
     }
 
     pub(crate) fn retained_bytes(&self) -> usize {
@@ -41,10 +39,7 @@ impl Bound {
         let mut parameters = Vec::new();
         while let Some(head) = values.u32() {
             let type_oid = prepared.and_then(|prepared| prepared.type_oid(parameters.len()));
-            parameters.push(Parameter {
-                type_oid,
-                value: unpack(head, &mut values, type_oid),
-            });
+            parameters.push(Parameter { type_oid, value: unpack(head, &mut values, type_oid) });
         }
         Some(parameters)
     }
@@ -54,24 +49,15 @@ fn unpack(head: u32, values: &mut Reader<'_>, type_oid: Option<u32>) -> Value {
     if head == NULL {
         return Value::Null;
     }
-    let format = if head & BINARY == 0 {
-        Format::Text
-    } else {
-        Format::Binary
-    };
-    let opaque = Value::Opaque {
-        format,
-        bytes: u64::from(head & LENGTH),
-    };
+    let format = if head & BINARY == 0 { Format::Text } else { Format::Binary };
+    let opaque = Value::Opaque { format, bytes: u64::from(head & LENGTH) };
     if head & DROPPED != 0 {
         return opaque;
     }
     let bytes = values.take_up_to(u64::from(head & LENGTH));
     match format {
         Format::Text => Value::Readable(String::from_utf8_lossy(bytes).into_owned()),
-        Format::Binary => type_oid
-            .and_then(|oid| value::readable(oid, bytes))
-            .map_or(opaque, Value::Readable),
+        Format::Binary => type_oid.and_then(|oid| value::readable(oid, bytes)).map_or(opaque, Value::Readable),
     }
 }
 
@@ -109,11 +95,7 @@ fn pack(body: &mut Reader<'_>, limits: &Limits) -> Option<Vec<u8>> {
     let mut room = u64::from(limits.parameter_bytes_max);
     for index in 0..u32::from(count) {
         let head = formats.next();
-        let length = if index < limits.parameters_max {
-            body.i32()
-        } else {
-            body.rest().first().and(None)
-        };
+        let length = if index < limits.parameters_max { body.i32() } else { body.rest().first().and(None) };
         let Some(length) = length else {
             packed.extend_from_slice(&(head | DROPPED).to_be_bytes());
             continue;

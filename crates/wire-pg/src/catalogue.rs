@@ -27,19 +27,7 @@ pub(crate) const fn is_message(side: Side, kind: u8) -> bool {
     match side {
         Side::Client => matches!(
             kind,
-            b'B' | b'C'
-                | b'D'
-                | b'E'
-                | b'F'
-                | b'H'
-                | b'P'
-                | b'Q'
-                | b'S'
-                | b'X'
-                | b'c'
-                | b'd'
-                | b'f'
-                | b'p'
+            b'B' | b'C' | b'D' | b'E' | b'F' | b'H' | b'P' | b'Q' | b'S' | b'X' | b'c' | b'd' | b'f' | b'p'
         ),
         Side::Server => matches!(
             kind,

@@ -43,20 +43,10 @@ impl Connection {
     }
 
     /// Takes the next piece of one side's stream, which was seen at `at`.
-    pub fn feed(
-        &mut self,
-        side: Side,
-        at: BootTime,
-        input: Input<'_>,
-        sink: &mut dyn FnMut(WireEvent),
-    ) {
+    pub fn feed(&mut self, side: Side, at: BootTime, input: Input<'_>, sink: &mut dyn FnMut(WireEvent)) {
         match input {
             Input::Bytes(bytes) => self.bytes(side, at, bytes, sink),
-            Input::Skipped {
-                kind,
-                bytes,
-                messages,
-            } => self.skipped(side, at, kind, (bytes, messages), sink),
+            Input::Skipped { kind, bytes, messages } => self.skipped(side, at, kind, (bytes, messages), sink),
             Input::Lost { bytes, resume_in } => self.lost(side, at, bytes, resume_in, sink),
         }
         self.session.end_of_input(sink);
@@ -117,10 +107,7 @@ impl Connection {
         self.listen(side, sink);
         let mut bytes = Reader::new(bytes);
         while !bytes.is_empty() {
-            if side == Side::Server
-                && self.session.opening.awaits_answer()
-                && self.server.is_at_boundary()
-            {
+            if side == Side::Server && self.session.opening.awaits_answer() && self.server.is_at_boundary() {
                 let answer = bytes.peek().unwrap_or_default();
                 if self.session.encryption_answer(answer, sink) {
                     bytes.u8();
@@ -178,14 +165,7 @@ impl Connection {
         self.session.violation(side, what, sink);
     }
 
-    fn skipped(
-        &mut self,
-        side: Side,
-        at: BootTime,
-        kind: u8,
-        (bytes, messages): (u64, u64),
-        sink: Sink<'_>,
-    ) {
+    fn skipped(&mut self, side: Side, at: BootTime, kind: u8, (bytes, messages): (u64, u64), sink: Sink<'_>) {
         let skip = self.framer(side).skip(bytes, messages);
         self.listen(side, sink);
         match skip {
@@ -199,14 +179,7 @@ impl Connection {
         }
     }
 
-    fn skipped_messages(
-        &mut self,
-        side: Side,
-        at: BootTime,
-        kind: u8,
-        (bytes, messages): (u64, u64),
-        sink: Sink<'_>,
-    ) {
+    fn skipped_messages(&mut self, side: Side, at: BootTime, kind: u8, (bytes, messages): (u64, u64), sink: Sink<'_>) {
         let bodies = bytes.saturating_sub(messages.saturating_mul(5));
         match (side, kind) {
             (_, b'd') => self.skipped_data(side, kind, messages, bodies, sink),
@@ -217,16 +190,9 @@ impl Connection {
             (Side::Client, b'p' | b'H') => {}
             _ => {
                 let length = bodies.checked_div(messages).unwrap_or(0);
-                let message = Message {
-                    kind,
-                    code: 0,
-                    body: Cow::Borrowed(&[]),
-                    length,
-                };
+                let message = Message { kind, code: 0, body: Cow::Borrowed(&[]), length };
                 // More than the queue can hold is no protocol any more; the queue says so itself.
-                for _ in
-                    0..messages.min(u64::from(self.session.limits.pending_max).saturating_add(1))
-                {
+                for _ in 0..messages.min(u64::from(self.session.limits.pending_max).saturating_add(1)) {
                     self.message(side, at, &message, sink);
                 }
             }
@@ -245,14 +211,7 @@ impl Connection {
         }
     }
 
-    fn lost(
-        &mut self,
-        side: Side,
-        at: BootTime,
-        bytes: Option<u64>,
-        resume_in: Option<u64>,
-        sink: Sink<'_>,
-    ) {
+    fn lost(&mut self, side: Side, at: BootTime, bytes: Option<u64>, resume_in: Option<u64>, sink: Sink<'_>) {
         let loss = self.framer(side).lose(bytes, resume_in);
         self.session.release_certain(sink);
         sink(WireEvent::Gap { side, bytes });

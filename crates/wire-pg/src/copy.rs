@@ -15,11 +15,7 @@ impl Session {
         let Some(statement) = self.running() else {
             return self.unexpected(sink);
         };
-        add_outcome(
-            statement,
-            Outcome::CopyStarted { direction },
-            limits.outcomes_max,
-        );
+        add_outcome(statement, Outcome::CopyStarted { direction }, limits.outcomes_max);
         self.copy = Some(direction);
     }
 
@@ -70,8 +66,7 @@ impl Session {
 
     /// A COPY has failed while a Sync was on its way, before CopyDone: whether the server ignored it is not known.
     pub(crate) fn copy_failure_is_ambiguous(&self) -> bool {
-        matches!(self.copy, Some(CopyDirection::In))
-            && matches!(self.queue.iter().nth(1), Some(Request::Sync))
+        matches!(self.copy, Some(CopyDirection::In)) && matches!(self.queue.iter().nth(1), Some(Request::Sync))
     }
 }
 

@@ -19,38 +19,23 @@ impl Session {
         let name = name(&mut body);
         let before = message.body.len().saturating_sub(body.len());
         let (text, declared) = match body.cstr() {
-            Some(query) => (
-                text::statement(query, query.len() as u64, self.text_room()),
-                self.declared(&mut body),
-            ),
+            Some(query) => (text::statement(query, query.len() as u64, self.text_room()), self.declared(&mut body)),
             None if name.is_none() => (Text::Unknown(UnknownText::Lost), Box::default()),
             None => {
                 // The length of the text itself is not known where the types' part is not: they are seldom declared,
                 // so take everything but the NUL and an empty list.
-                let bytes = message
-                    .length
-                    .saturating_sub(before as u64)
-                    .saturating_sub(3);
-                (
-                    text::statement(body.rest(), bytes, self.text_room()),
-                    Box::default(),
-                )
+                let bytes = message.length.saturating_sub(before as u64).saturating_sub(3);
+                (text::statement(body.rest(), bytes, self.text_room()), Box::default())
             }
         };
-        let prepared = Arc::new(crate::names::Prepared {
-            text,
-            declared,
-            described: OnceLock::new(),
-        });
+        let prepared = Arc::new(crate::names::Prepared { text, declared, described: OnceLock::new() });
         self.ask(Request::Parse(Box::new(Parse { at, name, prepared })), sink);
     }
 
     /// The types that a Parse declares, as far as they were seen.
     fn declared(&self, body: &mut Reader<'_>) -> Box<[u32]> {
         match body.u16() {
-            Some(count) if count > 0 && !self.is_pressed() => {
-                (0..count).map_while(|_| body.u32()).collect()
-            }
+            Some(count) if count > 0 && !self.is_pressed() => (0..count).map_while(|_| body.u32()).collect(),
             _ => Box::default(),
         }
     }
@@ -59,11 +44,7 @@ impl Session {
         let mut body = Reader::new(&message.body);
         let names = name(&mut body).and_then(|portal| Some((portal, name(&mut body)?)));
         let unseen = names.is_none() || self.is_pressed();
-        let bound = Arc::new(if unseen {
-            Bound::UNSEEN
-        } else {
-            Bound::parse(&mut body, &self.limits)
-        });
+        let bound = Arc::new(if unseen { Bound::UNSEEN } else { Bound::parse(&mut body, &self.limits) });
         self.ask(Request::Bind(Box::new(Bind { at, names, bound })), sink);
     }
 
@@ -82,10 +63,7 @@ impl Session {
         let mut statement = asked(StatementKind::Execute, Text::Unknown(UnknownText::Lost), at);
         statement.portal = name(&mut body);
         // A negative limit means none, like 0.
-        statement.row_limit = body
-            .i32()
-            .and_then(|limit| u32::try_from(limit).ok())
-            .unwrap_or(0);
+        statement.row_limit = body.i32().and_then(|limit| u32::try_from(limit).ok()).unwrap_or(0);
         self.ask(Request::Execute(statement), sink);
     }
 

@@ -20,11 +20,7 @@ impl Failure {
     /// send only `S`. `None`: the body was cut before severity and code were complete. A message that was cut is
     /// taken as far as it goes.
     pub(crate) fn parse(body: &[u8]) -> Option<Self> {
-        let mut failure = Self {
-            severity: String::new(),
-            sqlstate: String::new(),
-            message: String::new(),
-        };
+        let mut failure = Self { severity: String::new(), sqlstate: String::new(), message: String::new() };
         let mut body = Reader::new(body);
         while let Some(code) = body.u8() {
             if code == 0 {
@@ -52,11 +48,7 @@ impl Failure {
     }
 
     pub(crate) fn into_outcome(self) -> Outcome {
-        Outcome::Failed {
-            severity: self.severity,
-            sqlstate: self.sqlstate,
-            message: self.message,
-        }
+        Outcome::Failed { severity: self.severity, sqlstate: self.sqlstate, message: self.message }
     }
 }
 
@@ -64,9 +56,7 @@ impl Failure {
 pub(crate) fn command_tag(body: &[u8]) -> (String, Option<u64>) {
     let tag = Reader::new(body).cstr().unwrap_or(body);
     let tag = text::owned(tag, usize::MAX);
-    let rows = tag
-        .rsplit_once(' ')
-        .and_then(|(_, count)| count.parse().ok());
+    let rows = tag.rsplit_once(' ').and_then(|(_, count)| count.parse().ok());
     (tag, rows)
 }
 

@@ -5,8 +5,7 @@ use std::borrow::Cow;
 use model::wire::Side;
 
 use crate::catalogue::{
-    MESSAGE_BYTES_MAX, OPENING_PACKET, OPENING_PACKET_BYTES_MAX, TLS_RECORD, is_message,
-    is_tls_record, kept_bytes,
+    MESSAGE_BYTES_MAX, OPENING_PACKET, OPENING_PACKET_BYTES_MAX, TLS_RECORD, is_message, is_tls_record, kept_bytes,
 };
 use crate::limits::Limits;
 use crate::reader::Reader;
@@ -66,21 +65,14 @@ enum State {
     /// Before a message; some bytes of its header may have come.
     Boundary { header: [u8; 8], bytes: u8 },
     /// In the body of a message. After a `hole` nothing more of it is kept.
-    Body {
-        header: Header,
-        remaining: u32,
-        hole: bool,
-    },
+    Body { header: Header, remaining: u32, hole: bool },
     /// In a message whose header was lost.
     Headless { remaining: u64 },
     /// No boundary is known.
     Seeking,
 }
 
-const BOUNDARY: State = State::Boundary {
-    header: [0; 8],
-    bytes: 0,
-};
+const BOUNDARY: State = State::Boundary { header: [0; 8], bytes: 0 };
 
 pub(crate) struct Framer {
     side: Side,
@@ -90,11 +82,7 @@ pub(crate) struct Framer {
 
 impl Framer {
     pub(crate) const fn new(side: Side) -> Self {
-        Self {
-            side,
-            state: BOUNDARY,
-            kept: Vec::new(),
-        }
+        Self { side, state: BOUNDARY, kept: Vec::new() }
     }
 
     pub(crate) fn retained_bytes(&self) -> usize {
@@ -166,11 +154,7 @@ impl Framer {
         let State::Boundary { header, bytes } = &mut self.state else {
             return Ok(None);
         };
-        let first = if *bytes == 0 {
-            input.peek()
-        } else {
-            header.first().copied()
-        };
+        let first = if *bytes == 0 { input.peek() } else { header.first().copied() };
         let Some(first) = first else { return Ok(None) };
         let size = header_size(self.side, first, phase)?;
         if *bytes == 0
@@ -191,39 +175,17 @@ impl Framer {
     }
 
     /// Starts a body: the message itself if all of it is in the input, in place.
-    fn begin<'a>(
-        &mut self,
-        header: Header,
-        input: &mut Reader<'a>,
-        limits: &Limits,
-    ) -> Option<Message<'a>> {
-        if let Some(body) = usize::try_from(header.length)
-            .ok()
-            .and_then(|length| input.take(length))
-        {
-            let kept =
-                Reader::new(body).take_up_to(kept_bytes_of(self.side, header, limits).into());
+    fn begin<'a>(&mut self, header: Header, input: &mut Reader<'a>, limits: &Limits) -> Option<Message<'a>> {
+        if let Some(body) = usize::try_from(header.length).ok().and_then(|length| input.take(length)) {
+            let kept = Reader::new(body).take_up_to(kept_bytes_of(self.side, header, limits).into());
             return Some(message(header, Cow::Borrowed(kept)));
         }
-        self.state = State::Body {
-            header,
-            remaining: header.length,
-            hole: false,
-        };
+        self.state = State::Body { header, remaining: header.length, hole: false };
         None
     }
 
-    fn continue_body<'a>(
-        &mut self,
-        input: &mut Reader<'_>,
-        limits: &Limits,
-    ) -> Option<Message<'a>> {
-        let State::Body {
-            header,
-            remaining,
-            hole,
-        } = &mut self.state
-        else {
+    fn continue_body<'a>(&mut self, input: &mut Reader<'_>, limits: &Limits) -> Option<Message<'a>> {
+        let State::Body { header, remaining, hole } = &mut self.state else {
             return None;
         };
         let bytes = input.take_up_to(u64::from(*remaining));
@@ -231,20 +193,14 @@ impl Framer {
         if !*hole {
             let kept_max = kept_bytes_of(self.side, *header, limits);
             let room = u64::from(kept_max).saturating_sub(self.kept.len() as u64);
-            self.kept
-                .extend_from_slice(Reader::new(bytes).take_up_to(room));
+            self.kept.extend_from_slice(Reader::new(bytes).take_up_to(room));
         }
         self.complete()
     }
 
     /// The message in progress, if nothing of it is missing.
     fn complete<'a>(&mut self) -> Option<Message<'a>> {
-        let State::Body {
-            header,
-            remaining: 0,
-            ..
-        } = self.state
-        else {
+        let State::Body { header, remaining: 0, .. } = self.state else {
             return None;
         };
         self.state = BOUNDARY;
@@ -257,9 +213,7 @@ impl Framer {
             State::Boundary { bytes: 0, .. } if messages == 0 => Ok(Skip::Tail),
             State::Boundary { bytes: 0, .. } => Ok(Skip::Messages),
             State::Boundary { .. } => Err("bytes were skipped in a message header"),
-            State::Body {
-                remaining, hole, ..
-            } if messages == 0 => {
+            State::Body { remaining, hole, .. } if messages == 0 => {
                 let Some(left) = u64::from(*remaining).checked_sub(bytes) else {
                     return Err("more bytes were skipped than the message has");
                 };
@@ -285,11 +239,7 @@ impl Framer {
 
     /// Takes a `Lost` input into account.
     pub(crate) fn lose<'a>(&mut self, bytes: Option<u64>, resume_in: Option<u64>) -> Loss<'a> {
-        if let State::Body {
-            header,
-            remaining,
-            hole,
-        } = &mut self.state
+        if let State::Body { header, remaining, hole } = &mut self.state
             && let Some(left) = bytes.and_then(|bytes| u64::from(*remaining).checked_sub(bytes))
             && resume_in.is_none_or(|resume| resume == left)
         {
@@ -299,11 +249,7 @@ impl Framer {
                 return Loss::Inside(self.complete());
             }
             self.kept = Vec::new();
-            self.state = if left == 0 {
-                BOUNDARY
-            } else {
-                State::Headless { remaining: left }
-            };
+            self.state = if left == 0 { BOUNDARY } else { State::Headless { remaining: left } };
             return Loss::Messages;
         }
         self.kept = Vec::new();
@@ -317,12 +263,7 @@ impl Framer {
 }
 
 const fn message(header: Header, body: Cow<'_, [u8]>) -> Message<'_> {
-    Message {
-        kind: header.kind,
-        code: header.code,
-        body,
-        length: header.length as u64,
-    }
+    Message { kind: header.kind, code: header.code, body, length: header.length as u64 }
 }
 
 /// A message of that kind is still worth something when part of its body is missing.
@@ -347,9 +288,7 @@ fn header_size(side: Side, first: u8, phase: Phase) -> Result<usize, Broken> {
     match first {
         OPENING_PACKET if opening && side == Side::Client => Ok(8),
         _ if opening && is_tls_record(first) => Ok(5),
-        _ if phase == Phase::First && side == Side::Client => {
-            Err("the first packet is no opening packet")
-        }
+        _ if phase == Phase::First && side == Side::Client => Err("the first packet is no opening packet"),
         _ if is_message(side, first) => Ok(5),
         _ => Err("unknown message type"),
     }
@@ -359,34 +298,16 @@ fn parse_header(first: u8, mut header: Reader<'_>) -> Result<Header, Broken> {
     const SHORT: Broken = "impossible message length";
     if first == OPENING_PACKET {
         let (length, code) = (header.u32().ok_or(SHORT)?, header.u32().ok_or(SHORT)?);
-        let length = length
-            .checked_sub(8)
-            .filter(|_| length <= OPENING_PACKET_BYTES_MAX)
-            .ok_or(SHORT)?;
-        return Ok(Header {
-            kind: OPENING_PACKET,
-            code,
-            length,
-        });
+        let length = length.checked_sub(8).filter(|_| length <= OPENING_PACKET_BYTES_MAX).ok_or(SHORT)?;
+        return Ok(Header { kind: OPENING_PACKET, code, length });
     }
     header.u8().ok_or(SHORT)?;
     if is_tls_record(first) {
         header.u16().ok_or(SHORT)?;
         let length = u32::from(header.u16().ok_or(SHORT)?);
-        return Ok(Header {
-            kind: TLS_RECORD,
-            code: 0,
-            length,
-        });
+        return Ok(Header { kind: TLS_RECORD, code: 0, length });
     }
     let length = header.u32().ok_or(SHORT)?;
-    let length = length
-        .checked_sub(4)
-        .filter(|_| length <= MESSAGE_BYTES_MAX)
-        .ok_or(SHORT)?;
-    Ok(Header {
-        kind: first,
-        code: 0,
-        length,
-    })
+    let length = length.checked_sub(4).filter(|_| length <= MESSAGE_BYTES_MAX).ok_or(SHORT)?;
+    Ok(Header { kind: first, code: 0, length })
 }

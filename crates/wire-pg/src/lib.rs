@@ -14,11 +14,7 @@
 //! Chapters refer to the PostgreSQL 18 manual, 55 "Frontend/Backend Protocol".
 
 #![forbid(unsafe_code)]
-#![warn(
-    missing_docs,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects
-)]
+#![warn(missing_docs, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 mod answer;
 mod bound;
@@ -26,6 +22,7 @@ mod catalogue;
 mod connection;
 mod copy;
 mod extended;
+mod failure;
 mod fields;
 mod frame;
 mod limits;
@@ -35,6 +32,7 @@ mod progress;
 mod queue;
 mod reader;
 mod recovery;
+mod resolve;
 mod seek;
 mod session;
 mod simple;

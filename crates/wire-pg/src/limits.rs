@@ -67,13 +67,9 @@ impl Limits {
         // types or lengths of four bytes each.
         const FIXED: u64 = 1 << 20;
         const SLOT_BYTES: u64 = 256;
-        let message = (self.message_bytes_max as u64)
-            .saturating_mul(4)
-            .saturating_add(FIXED);
+        let message = (self.message_bytes_max as u64).saturating_mul(4).saturating_add(FIXED);
         let values = (self.parameter_bytes_max as u64).saturating_mul(2);
-        let slots = (self.pending_max as u64)
-            .saturating_add(self.names_max as u64)
-            .saturating_mul(SLOT_BYTES);
+        let slots = (self.pending_max as u64).saturating_add(self.names_max as u64).saturating_mul(SLOT_BYTES);
         message
             .saturating_add(values)
             .saturating_mul(4)

@@ -21,17 +21,11 @@ pub(crate) struct Prepared {
 impl Prepared {
     pub(crate) fn type_oid(&self, index: usize) -> Option<u32> {
         let described = self.described.get().and_then(|types| types.get(index));
-        described
-            .or_else(|| self.declared.get(index))
-            .copied()
-            .filter(|oid| *oid != 0)
+        described.or_else(|| self.declared.get(index)).copied().filter(|oid| *oid != 0)
     }
 
     pub(crate) fn retained_bytes(&self) -> usize {
-        let described = self
-            .described
-            .get()
-            .map_or(0, |types| size_of_val(&**types));
+        let described = self.described.get().map_or(0, |types| size_of_val(&**types));
         size_of::<Self>()
             .saturating_add(text::retained(&self.text))
             .saturating_add(size_of_val(&*self.declared))
@@ -55,9 +49,7 @@ pub(crate) struct Portal {
 
 impl Portal {
     fn retained_bytes(&self) -> usize {
-        self.bound
-            .retained_bytes()
-            .saturating_add(self.statement.len())
+        self.bound.retained_bytes().saturating_add(self.statement.len())
     }
 }
 
@@ -96,8 +88,7 @@ impl Names {
 
     /// Why a statement that is not in the map may exist.
     pub(crate) fn statement_missing(&self, name: &str) -> Option<UnknownText> {
-        self.statements_missing
-            .filter(|_| !(name.is_empty() && self.unnamed_settled))
+        self.statements_missing.filter(|_| !(name.is_empty() && self.unnamed_settled))
     }
 
     pub(crate) const fn portal_missing(&self) -> Option<UnknownText> {
@@ -151,23 +142,19 @@ impl Names {
         }
     }
 
-    /// Close of a statement, or its replacement. Portals that were bound from it stay usable here; the server drops
-    /// them too, so a later Execute of them fails there.
+    /// Close of a statement, or its replacement. Portals that were bound from it stay: the manual closes them too, the
+    /// server keeps them usable, and either way its answer tells.
     pub(crate) fn drop_statement(&mut self, name: &str) {
         self.unnamed_settled |= name.is_empty();
         if let Some((name, prepared)) = self.statements.remove_entry(name) {
-            self.bytes = self
-                .bytes
-                .saturating_sub(name.len().saturating_add(prepared.retained_bytes()));
+            self.bytes = self.bytes.saturating_sub(name.len().saturating_add(prepared.retained_bytes()));
         }
     }
 
     /// Close of a portal, or its replacement.
     pub(crate) fn drop_portal(&mut self, name: &str) {
         if let Some((name, portal)) = self.portals.remove_entry(name) {
-            self.bytes = self
-                .bytes
-                .saturating_sub(name.len().saturating_add(portal.retained_bytes()));
+            self.bytes = self.bytes.saturating_sub(name.len().saturating_add(portal.retained_bytes()));
         }
     }
 
@@ -185,10 +172,7 @@ impl Names {
 
     fn drop_portals(&mut self) {
         if !self.portals.is_empty() {
-            let bytes = self
-                .portals
-                .iter()
-                .map(|(name, portal)| name.len().saturating_add(portal.retained_bytes()));
+            let bytes = self.portals.iter().map(|(name, portal)| name.len().saturating_add(portal.retained_bytes()));
             self.bytes = self.bytes.saturating_sub(bytes.sum());
             self.portals.clear();
             self.portals.shrink_to(1);
@@ -197,11 +181,8 @@ impl Names {
 
     /// `DEALLOCATE ALL`, `DISCARD ALL`: no statement exists now.
     pub(crate) fn drop_all_statements(&mut self) {
-        let portals: usize = self
-            .portals
-            .iter()
-            .map(|(name, portal)| name.len().saturating_add(portal.retained_bytes()))
-            .sum();
+        let portals: usize =
+            self.portals.iter().map(|(name, portal)| name.len().saturating_add(portal.retained_bytes())).sum();
         self.statements = HashMap::new();
         self.bytes = portals;
         self.statements_missing = None;
@@ -258,8 +239,6 @@ impl Names {
         let entry = size_of::<(Arc<str>, Arc<Prepared>)>().saturating_add(1);
         let statements = self.statements.capacity().saturating_mul(entry);
         let portal = size_of::<(Arc<str>, Portal)>().saturating_add(1);
-        self.bytes
-            .saturating_add(statements)
-            .saturating_add(self.portals.capacity().saturating_mul(portal))
+        self.bytes.saturating_add(statements).saturating_add(self.portals.capacity().saturating_mul(portal))
     }
 }

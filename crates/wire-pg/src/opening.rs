@@ -50,11 +50,7 @@ impl Opening {
             Start::FirstByte => Stage::First,
             Start::MidStream => Stage::Joined,
         };
-        Self {
-            stage,
-            asked: Asked::Nothing,
-            agreed: false,
-        }
+        Self { stage, asked: Asked::Nothing, agreed: false }
     }
 
     pub(crate) const fn phase(&self) -> Phase {
@@ -85,11 +81,7 @@ impl Opening {
 
 impl Session {
     /// SSLRequest, GSSENCRequest, CancelRequest, StartupMessage.
-    pub(crate) fn opening_packet(
-        &mut self,
-        message: &Message<'_>,
-        sink: Sink<'_>,
-    ) -> Result<(), Broken> {
+    pub(crate) fn opening_packet(&mut self, message: &Message<'_>, sink: Sink<'_>) -> Result<(), Broken> {
         if self.opening.stage == Stage::Login {
             return Err("a second start-up packet");
         }
@@ -103,10 +95,7 @@ impl Session {
             }
             code => {
                 let [major_high, major, minor_high, minor] = code.to_be_bytes();
-                let protocol = (
-                    u16::from_be_bytes([major_high, major]),
-                    u16::from_be_bytes([minor_high, minor]),
-                );
+                let protocol = (u16::from_be_bytes([major_high, major]), u16::from_be_bytes([minor_high, minor]));
                 if protocol.0 != 3 {
                     return Err("unknown protocol version");
                 }
@@ -130,15 +119,9 @@ impl Session {
             && let Some(name) = body.cstr().filter(|name| !name.is_empty())
             && let Some(value) = body.cstr()
         {
-            parameters.push((
-                text::owned(name, usize::MAX),
-                text::owned(value, usize::MAX),
-            ));
+            parameters.push((text::owned(name, usize::MAX), text::owned(value, usize::MAX)));
         }
-        sink(WireEvent::Startup {
-            protocol,
-            parameters,
-        });
+        sink(WireEvent::Startup { protocol, parameters });
         self.ask(Request::Startup, sink);
     }
 
@@ -195,10 +178,7 @@ impl Session {
     pub(crate) fn parameter_status(&mut self, message: &Message<'_>, sink: Sink<'_>) {
         let mut body = Reader::new(&message.body);
         if let (Some(name), Some(value)) = (body.cstr(), body.cstr()) {
-            let (name, value) = (
-                text::owned(name, usize::MAX),
-                text::owned(value, usize::MAX),
-            );
+            let (name, value) = (text::owned(name, usize::MAX), text::owned(value, usize::MAX));
             self.say(WireEvent::ParameterStatus { name, value }, sink);
         }
     }
@@ -206,12 +186,7 @@ impl Session {
     pub(crate) fn notification(&mut self, message: &Message<'_>, sink: Sink<'_>) {
         let mut body = Reader::new(&message.body);
         if let (Some(_pid), Some(channel)) = (body.u32(), body.cstr()) {
-            self.say(
-                WireEvent::Notification {
-                    channel: text::owned(channel, usize::MAX),
-                },
-                sink,
-            );
+            self.say(WireEvent::Notification { channel: text::owned(channel, usize::MAX) }, sink);
         }
     }
 }

@@ -26,24 +26,17 @@ impl Session {
     /// The oldest Query, FunctionCall or Execute without an answer. The server keeps the answers to a Parse and a Bind
     /// back until it flushes, so the names of an Execute may still wait in the queue before it.
     pub(crate) fn in_progress(&self) -> Option<InProgress<'_>> {
-        let (index, statement) =
-            self.queue
-                .iter()
-                .enumerate()
-                .find_map(|(index, request)| match request {
-                    Request::Query(statement)
-                    | Request::FunctionCall(statement)
-                    | Request::Execute(statement) => Some((index, statement)),
-                    _ => None,
-                })?;
+        let (index, statement) = self.queue.iter().enumerate().find_map(|(index, request)| match request {
+            Request::Query(statement) | Request::FunctionCall(statement) | Request::Execute(statement) => {
+                Some((index, statement))
+            }
+            _ => None,
+        })?;
         let text = match &statement.portal {
             Some(portal) => self.text_of_portal(portal, index),
             None => &statement.text,
         };
-        Some(InProgress {
-            text,
-            started: statement.started,
-        })
+        Some(InProgress { text, started: statement.started })
     }
 
     /// The text behind a portal, as of the request at `index`.
@@ -65,34 +58,20 @@ impl Session {
                 Ok(prepared) => &prepared.text,
                 Err(reason) => unknown(*reason),
             },
-            (None, None) => unknown(
-                self.names
-                    .portal_missing()
-                    .unwrap_or(UnknownText::NoSuchName),
-            ),
+            (None, None) => unknown(self.names.portal_missing().unwrap_or(UnknownText::NoSuchName)),
         }
     }
 
     /// The text of a statement, as of the request at `index`.
     fn text_of_statement(&self, name: &str, index: usize) -> &Text {
-        let waiting = self
-            .queue
-            .iter()
-            .take(index)
-            .filter_map(|request| match request {
-                Request::Parse(parse) if parse.name.as_deref() == Some(name) => {
-                    Some(&parse.prepared.text)
-                }
-                _ => None,
-            });
+        let waiting = self.queue.iter().take(index).filter_map(|request| match request {
+            Request::Parse(parse) if parse.name.as_deref() == Some(name) => Some(&parse.prepared.text),
+            _ => None,
+        });
         match (waiting.last(), self.names.statement(name)) {
             (Some(text), _) => text,
             (None, Some(prepared)) => &prepared.text,
-            (None, None) => unknown(
-                self.names
-                    .statement_missing(name)
-                    .unwrap_or(UnknownText::NoSuchName),
-            ),
+            (None, None) => unknown(self.names.statement_missing(name).unwrap_or(UnknownText::NoSuchName)),
         }
     }
 }

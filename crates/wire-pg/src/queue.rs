@@ -66,22 +66,17 @@ impl Request {
             Self::Startup | Self::Sync | Self::CopyEnd | Self::Gap => 0,
             Self::Query(statement) | Self::FunctionCall(statement) | Self::Execute(statement) => {
                 let name = statement.portal.as_ref().map_or(0, |name| name.len());
-                size_of::<Statement>()
-                    .saturating_add(text::retained(&statement.text))
-                    .saturating_add(name)
+                size_of::<Statement>().saturating_add(text::retained(&statement.text)).saturating_add(name)
             }
             Self::Parse(parse) => size_of::<Parse>()
                 .saturating_add(parse.prepared.retained_bytes())
                 .saturating_add(parse.name.as_ref().map_or(0, |name| name.len())),
             Self::Bind(bind) => size_of::<Bind>()
                 .saturating_add(bind.bound.retained_bytes())
-                .saturating_add(
-                    bind.names
-                        .as_ref()
-                        .map_or(0, |(a, b)| a.len().saturating_add(b.len())),
-                ),
-            Self::Describe(named) | Self::Close(named) => size_of::<Named>()
-                .saturating_add(named.target.as_ref().map_or(0, |(_, name)| name.len())),
+                .saturating_add(bind.names.as_ref().map_or(0, |(a, b)| a.len().saturating_add(b.len()))),
+            Self::Describe(named) | Self::Close(named) => {
+                size_of::<Named>().saturating_add(named.target.as_ref().map_or(0, |(_, name)| name.len()))
+            }
         }
     }
 }
@@ -112,8 +107,7 @@ impl Queue {
     pub(crate) fn push(&mut self, request: Request) {
         let bytes = request.retained_bytes();
         self.bytes = self.bytes.saturating_add(bytes);
-        self.requests
-            .push_back((u32::try_from(bytes).unwrap_or(u32::MAX), request));
+        self.requests.push_back((u32::try_from(bytes).unwrap_or(u32::MAX), request));
     }
 
     pub(crate) fn front(&self) -> Option<&Request> {
@@ -130,9 +124,7 @@ impl Queue {
 
     pub(crate) fn pop(&mut self) -> Option<Request> {
         let (bytes, request) = self.requests.pop_front()?;
-        self.bytes = self
-            .bytes
-            .saturating_sub(usize::try_from(bytes).unwrap_or(usize::MAX));
+        self.bytes = self.bytes.saturating_sub(usize::try_from(bytes).unwrap_or(usize::MAX));
         if self.requests.is_empty() && self.requests.capacity() > IDLE_SLOTS {
             self.requests.shrink_to(IDLE_SLOTS);
         }
@@ -141,25 +133,18 @@ impl Queue {
 
     /// What comes after the oldest request can not be paired with its answers.
     pub(crate) fn insert_gap_behind_front(&mut self) {
-        self.requests
-            .insert(self.requests.len().min(1), (0, Request::Gap));
+        self.requests.insert(self.requests.len().min(1), (0, Request::Gap));
     }
 
     /// Removes the `count` requests after the oldest: they have no answer.
     pub(crate) fn remove_behind_front(&mut self, count: usize) {
         let end = count.saturating_add(1).min(self.requests.len());
         for (bytes, _) in self.requests.drain(end.min(1)..end) {
-            self.bytes = self
-                .bytes
-                .saturating_sub(usize::try_from(bytes).unwrap_or(usize::MAX));
+            self.bytes = self.bytes.saturating_sub(usize::try_from(bytes).unwrap_or(usize::MAX));
         }
     }
 
     pub(crate) fn retained_bytes(&self) -> usize {
-        self.bytes.saturating_add(
-            self.requests
-                .capacity()
-                .saturating_mul(size_of::<(u32, Request)>()),
-        )
+        self.bytes.saturating_add(self.requests.capacity().saturating_mul(size_of::<(u32, Request)>()))
     }
 }

@@ -34,9 +34,7 @@ impl<'a> Reader<'a> {
 
     /// The next `count` bytes, or as many as there are.
     pub(crate) fn take_up_to(&mut self, count: u64) -> &'a [u8] {
-        let count = usize::try_from(count)
-            .unwrap_or(usize::MAX)
-            .min(self.left.len());
+        let count = usize::try_from(count).unwrap_or(usize::MAX).min(self.left.len());
         self.take(count).unwrap_or_default()
     }
 

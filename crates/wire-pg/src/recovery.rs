@@ -17,9 +17,9 @@
 use model::statement::{Ending, Statement, UnknownText};
 use model::wire::{Side, WireEvent};
 
-use crate::answer::{portal_of, resolve};
 use crate::names::Names;
 use crate::queue::{Request, Target};
+use crate::resolve::{portal_of, resolve};
 use crate::session::{Session, Sink};
 
 /// Whether answers can be paired with requests.
@@ -173,12 +173,7 @@ impl Session {
     }
 
     /// Takes a request back that has no (further) answer. `batch` collects the names that it would have made.
-    fn withdraw(
-        &mut self,
-        request: Request,
-        batch: &mut Names,
-        ending: Ending,
-    ) -> Option<Box<Statement>> {
+    fn withdraw(&mut self, request: Request, batch: &mut Names, ending: Ending) -> Option<Box<Statement>> {
         let absent = match ending {
             Ending::Lost => UnknownText::Lost,
             _ => UnknownText::NoSuchName,
@@ -217,11 +212,7 @@ impl Session {
             return self.lose_alignment(sink);
         }
         self.release(None, sink);
-        let mut ending = if self.trust == Trust::Unsure {
-            Ending::Lost
-        } else {
-            Ending::Unanswered
-        };
+        let mut ending = if self.trust == Trust::Unsure { Ending::Lost } else { Ending::Unanswered };
         let mut before = self.transaction;
         let mut batch = Names::default();
         while let Some(request) = self.queue.pop() {

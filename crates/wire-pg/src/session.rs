@@ -46,10 +46,9 @@ impl Session {
     pub(crate) fn new(start: Start, limits: Limits) -> Self {
         let (names, trust) = match start {
             Start::FirstByte => (Names::new(None), Trust::Exact),
-            Start::MidStream => (
-                Names::new(Some(model::statement::UnknownText::PreparedBeforeStart)),
-                Trust::Provisional(Since::Start),
-            ),
+            Start::MidStream => {
+                (Names::new(Some(model::statement::UnknownText::PreparedBeforeStart)), Trust::Provisional(Since::Start))
+            }
         };
         Self {
             limits,
@@ -71,12 +70,7 @@ impl Session {
         self.opening.phase()
     }
 
-    pub(crate) fn client_message(
-        &mut self,
-        at: BootTime,
-        message: &Message<'_>,
-        sink: Sink<'_>,
-    ) -> Result<(), Broken> {
+    pub(crate) fn client_message(&mut self, at: BootTime, message: &Message<'_>, sink: Sink<'_>) -> Result<(), Broken> {
         match message.kind {
             b'Q' => self.query(at, message, sink),
             b'P' => self.parse(at, message, sink),
@@ -139,13 +133,8 @@ impl Session {
             return self.discard(request, sink);
         }
         let bytes_max = u64::from(self.limits.pending_bytes_max).saturating_mul(2);
-        if self.queue.len() as u64 >= u64::from(self.limits.pending_max)
-            || self.queue.bytes() as u64 >= bytes_max
-        {
-            sink(WireEvent::Gap {
-                side: Side::Client,
-                bytes: None,
-            });
+        if self.queue.len() as u64 >= u64::from(self.limits.pending_max) || self.queue.bytes() as u64 >= bytes_max {
+            sink(WireEvent::Gap { side: Side::Client, bytes: None });
             self.lose_alignment(sink);
         }
         self.queue.push(request);
@@ -153,11 +142,7 @@ impl Session {
 
     /// How many bytes of a further text can be kept.
     pub(crate) fn text_room(&self) -> usize {
-        if self.is_pressed() {
-            text::SHORT_TEXT_BYTES
-        } else {
-            usize::MAX
-        }
+        if self.is_pressed() { text::SHORT_TEXT_BYTES } else { usize::MAX }
     }
 
     /// Waiting requests have used up their memory.
@@ -167,9 +152,7 @@ impl Session {
 
     /// Holds an ended statement back until the input ends or ReadyForQuery comes.
     pub(crate) fn hold(&mut self, statement: Box<Statement>, sink: Sink<'_>) {
-        if self.held.len() >= HELD_MAX
-            || self.held_bytes as u64 >= self.limits.pending_bytes_max.into()
-        {
+        if self.held.len() >= HELD_MAX || self.held_bytes as u64 >= self.limits.pending_bytes_max.into() {
             match self.trust {
                 Trust::Provisional(_) => self.lose_alignment(sink),
                 Trust::Exact | Trust::Unsure => self.release(None, sink),
@@ -219,11 +202,7 @@ impl Session {
         self.queue
             .retained_bytes()
             .saturating_add(self.names.retained_bytes())
-            .saturating_add(
-                self.discarded
-                    .as_ref()
-                    .map_or(0, |names| names.retained_bytes()),
-            )
+            .saturating_add(self.discarded.as_ref().map_or(0, |names| names.retained_bytes()))
             .saturating_add(self.held.capacity().saturating_mul(size_of::<WireEvent>()))
             .saturating_add(self.held_bytes)
     }

@@ -40,11 +40,7 @@ impl Session {
         let captured = Reader::new(&message.body).cstr();
         let text = match captured {
             Some(text) => text::statement(text, text.len() as u64, self.text_room()),
-            None => text::statement(
-                &message.body,
-                message.length.saturating_sub(1),
-                self.text_room(),
-            ),
+            None => text::statement(&message.body, message.length.saturating_sub(1), self.text_room()),
         };
         self.ask(Request::Query(asked(StatementKind::Simple, text, at)), sink);
     }
@@ -53,17 +49,12 @@ impl Session {
         // 0 is no function: the message was cut before its number.
         let function = Reader::new(&message.body).u32().unwrap_or(0);
         let text = Text::Unknown(UnknownText::None);
-        self.ask(
-            Request::FunctionCall(asked(StatementKind::FunctionCall { function }, text, at)),
-            sink,
-        );
+        self.ask(Request::FunctionCall(asked(StatementKind::FunctionCall { function }, text, at)), sink);
     }
 }
 
 /// A name, unless the message was cut inside it. Longer ones than any driver uses are not kept.
 pub(crate) fn name(body: &mut Reader<'_>) -> Option<Arc<str>> {
     const NAME_BYTES_MAX: usize = 1 << 10;
-    body.cstr()
-        .filter(|name| name.len() <= NAME_BYTES_MAX)
-        .map(text::shared)
+    body.cstr().filter(|name| name.len() <= NAME_BYTES_MAX).map(text::shared)
 }

@@ -20,9 +20,7 @@ pub(crate) fn readable(type_oid: u32, bytes: &[u8]) -> Option<String> {
         16 => if value.u8()? == 0 { "f" } else { "t" }.to_owned(),
         17 => bytea(value.rest()),
         // "char", name, text, json, xml, unknown, bpchar, varchar
-        18 | 19 | 25 | 114 | 142 | 705 | 1042 | 1043 => {
-            String::from_utf8_lossy(value.rest()).into_owned()
-        }
+        18 | 19 | 25 | 114 | 142 | 705 | 1042 | 1043 => String::from_utf8_lossy(value.rest()).into_owned(),
         20 => value.i64()?.to_string(),
         21 => value.i16()?.to_string(),
         23 => value.i32()?.to_string(),
@@ -81,9 +79,5 @@ fn network(value: &mut Reader<'_>, type_oid: u32) -> Option<String> {
         3 => (Ipv6Addr::from(value.array::<16>()?).to_string(), 128),
         _ => return None,
     };
-    Some(if prefix == prefix_max && type_oid != CIDR {
-        address
-    } else {
-        format!("{address}/{prefix}")
-    })
+    Some(if prefix == prefix_max && type_oid != CIDR { address } else { format!("{address}/{prefix}") })
 }

@@ -28,10 +28,7 @@ pub(super) fn readable(value: &mut Reader<'_>) -> Option<String> {
             text.push(',');
         }
         match u32::try_from(value.i32()?) {
-            Ok(bytes) => quote(
-                &super::readable(element, value.take(usize::try_from(bytes).ok()?)?)?,
-                &mut text,
-            ),
+            Ok(bytes) => quote(&super::readable(element, value.take(usize::try_from(bytes).ok()?)?)?, &mut text),
             Err(_) => text.push_str("NULL"),
         }
     }
@@ -41,8 +38,7 @@ pub(super) fn readable(value: &mut Reader<'_>) -> Option<String> {
 
 /// Elements are quoted where they would not be read back as they are (manual 8.15.6).
 fn quote(element: &str, text: &mut String) {
-    let special =
-        |character: char| matches!(character, '"' | '\\' | '{' | '}' | ',') || is_space(character);
+    let special = |character: char| matches!(character, '"' | '\\' | '{' | '}' | ',') || is_space(character);
     if !element.is_empty() && !element.eq_ignore_ascii_case("null") && !element.contains(special) {
         return text.push_str(element);
     }

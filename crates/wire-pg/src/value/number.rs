@@ -33,16 +33,11 @@ fn float(wide: f64, value: &dyn LowerExp, exponent_max: i32) -> String {
 
 /// `d.ddd` times ten to the `exponent`, without an exponent.
 fn plain(digits: &str, exponent: i32) -> String {
-    let (sign, digits) = digits
-        .strip_prefix('-')
-        .map_or(("", digits), |digits| ("-", digits));
+    let (sign, digits) = digits.strip_prefix('-').map_or(("", digits), |digits| ("-", digits));
     let digits: String = digits.chars().filter(|digit| *digit != '.').collect();
     let zeros = |count: i32| "0".repeat(usize::try_from(count).unwrap_or(0));
     if exponent < 0 {
-        return format!(
-            "{sign}0.{}{digits}",
-            zeros(exponent.saturating_neg().saturating_sub(1))
-        );
+        return format!("{sign}0.{}{digits}", zeros(exponent.saturating_neg().saturating_sub(1)));
     }
     let whole = usize::try_from(exponent).unwrap_or(0).saturating_add(1);
     match digits.split_at_checked(whole) {
@@ -58,9 +53,7 @@ fn plain(digits: &str, exponent: i32) -> String {
 /// Count of digits, weight of the first, sign, digits after the point to print; then digits of base 10000.
 pub(super) fn numeric(value: &mut Reader<'_>) -> Option<String> {
     let (count, weight, sign, scale) = (value.u16()?, value.i16()?, value.u16()?, value.u16()?);
-    let digits: Vec<u16> = (0..count)
-        .map(|_| value.u16().filter(|digit| *digit < 10_000))
-        .collect::<Option<_>>()?;
+    let digits: Vec<u16> = (0..count).map(|_| value.u16().filter(|digit| *digit < 10_000)).collect::<Option<_>>()?;
     match sign {
         0xc000 => return Some("NaN".to_owned()),
         0xd000 => return Some("Infinity".to_owned()),
@@ -70,11 +63,7 @@ pub(super) fn numeric(value: &mut Reader<'_>) -> Option<String> {
     }
     let digit = |position: i32| {
         let index = i32::from(weight).saturating_sub(position);
-        usize::try_from(index)
-            .ok()
-            .and_then(|index| digits.get(index))
-            .copied()
-            .unwrap_or(0)
+        usize::try_from(index).ok().and_then(|index| digits.get(index)).copied().unwrap_or(0)
     };
     let mut text = String::new();
     if sign == 0x4000 {

@@ -55,21 +55,10 @@ pub(super) fn timestamp(micros: i64, zone: &str) -> Option<String> {
 pub(super) fn interval(micros: i64, days: i32, months: i32) -> Option<String> {
     let mut parts = Vec::new();
     let mut before_negative = false;
-    for (count, unit) in [
-        (months.checked_div(12)?, "year"),
-        (months.checked_rem(12)?, "mon"),
-        (days, "day"),
-    ] {
+    for (count, unit) in [(months.checked_div(12)?, "year"), (months.checked_rem(12)?, "mon"), (days, "day")] {
         if count != 0 {
-            let plus = if before_negative && count > 0 {
-                "+"
-            } else {
-                ""
-            };
-            parts.push(format!(
-                "{plus}{count} {unit}{}",
-                if count == 1 { "" } else { "s" }
-            ));
+            let plus = if before_negative && count > 0 { "+" } else { "" };
+            parts.push(format!("{plus}{count} {unit}{}", if count == 1 { "" } else { "s" }));
             before_negative = count < 0;
         }
     }
@@ -87,11 +76,7 @@ pub(super) fn interval(micros: i64, days: i32, months: i32) -> Option<String> {
 /// Hours, minutes, seconds.
 fn split(seconds: i64) -> Option<(i64, i64, i64)> {
     let minutes = seconds.checked_div(60)?;
-    Some((
-        minutes.checked_div(60)?,
-        minutes.checked_rem(60)?,
-        seconds.checked_rem(60)?,
-    ))
+    Some((minutes.checked_div(60)?, minutes.checked_rem(60)?, seconds.checked_rem(60)?))
 }
 
 /// `HH:MM:SS[.ffffff]` without trailing zeros.
@@ -115,31 +100,15 @@ fn calendar(days_since_2000: i64) -> Option<(String, &'static str)> {
     let days = days_since_2000.checked_add(730_425)?;
     let era = days.checked_div_euclid(146_097)?;
     let day_of_era = days.checked_rem_euclid(146_097)?;
-    let leap_days = (day_of_era / 1_460)
-        .checked_sub(day_of_era / 36_524)?
-        .checked_add(day_of_era / 146_096)?;
+    let leap_days = (day_of_era / 1_460).checked_sub(day_of_era / 36_524)?.checked_add(day_of_era / 146_096)?;
     let year_of_era = day_of_era.checked_sub(leap_days)? / 365;
-    let first_day = year_of_era
-        .checked_mul(365)?
-        .checked_add(year_of_era / 4)?
-        .checked_sub(year_of_era / 100)?;
+    let first_day = year_of_era.checked_mul(365)?.checked_add(year_of_era / 4)?.checked_sub(year_of_era / 100)?;
     let day_of_year = day_of_era.checked_sub(first_day)?;
     let month = day_of_year.checked_mul(5)?.checked_add(2)? / 153;
     let month_start = month.checked_mul(153)?.checked_add(2)? / 5;
     let day = day_of_year.checked_sub(month_start)?.checked_add(1)?;
-    let (month, later) = if month < 10 {
-        (month.checked_add(3)?, 0)
-    } else {
-        (month.checked_sub(9)?, 1)
-    };
-    let year = era
-        .checked_mul(400)?
-        .checked_add(year_of_era)?
-        .checked_add(later)?;
-    let (year, suffix) = if year > 0 {
-        (year, "")
-    } else {
-        (1_i64.checked_sub(year)?, " BC")
-    };
+    let (month, later) = if month < 10 { (month.checked_add(3)?, 0) } else { (month.checked_sub(9)?, 1) };
+    let year = era.checked_mul(400)?.checked_add(year_of_era)?.checked_add(later)?;
+    let (year, suffix) = if year > 0 { (year, "") } else { (1_i64.checked_sub(year)?, " BC") };
     Some((format!("{year:04}-{month:02}-{day:02}"), suffix))
 }

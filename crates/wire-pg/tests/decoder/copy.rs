@@ -27,11 +27,7 @@ fn copy_out() {
             c(&[client::query("COPY t TO STDOUT")]),
             s(&[server::copy_response(b'H'), server::copy_data(b"1\n")]),
             Piece::Skipped(Server, b'd', 70, 10),
-            s(&[
-                server::copy_done(),
-                server::complete("COPY 11"),
-                server::ready('I'),
-            ]),
+            s(&[server::copy_done(), server::complete("COPY 11"), server::ready('I')]),
         ],
         "simple 'COPY t TO STDOUT' rows=11 copied=22 I>I 3-6 [copy Out; COPY 11 =11]",
     );
@@ -41,18 +37,12 @@ fn copy_out() {
 fn several_copies_in_one_query() {
     check_session(
         &[
-            c(&[client::query(
-                "COPY a FROM STDIN; COPY b FROM STDIN; COPY c TO STDOUT",
-            )]),
+            c(&[client::query("COPY a FROM STDIN; COPY b FROM STDIN; COPY c TO STDOUT")]),
             s(&[server::copy_response(b'G')]),
             c(&[client::copy_data(b"1"), client::copy_done()]),
             s(&[server::complete("COPY 1"), server::copy_response(b'G')]),
             c(&[client::copy_done()]),
-            s(&[
-                server::complete("COPY 0"),
-                server::copy_response(b'H'),
-                server::copy_done(),
-            ]),
+            s(&[server::complete("COPY 0"), server::copy_response(b'H'), server::copy_done()]),
             s(&[server::complete("COPY 0"), server::ready('I')]),
             c(&[client::query("SELECT 1")]),
             s(&[server::complete("SELECT 1"), server::ready('I')]),
@@ -70,10 +60,7 @@ fn a_copy_that_the_client_fails() {
             c(&[client::query("COPY t FROM STDIN")]),
             s(&[server::copy_response(b'G')]),
             c(&[client::copy_fail("no more")]),
-            s(&[
-                server::error("ERROR", "57014", "COPY failed"),
-                server::ready('I'),
-            ]),
+            s(&[server::error("ERROR", "57014", "COPY failed"), server::ready('I')]),
             c(&[client::query("SELECT 1")]),
             s(&[server::complete("SELECT 1"), server::ready('I')]),
         ],
@@ -90,11 +77,7 @@ fn data_after_a_copy_has_failed_is_ignored() {
             s(&[server::copy_response(b'G')]),
             c(&[client::copy_data(b"bad")]),
             s(&[server::error("ERROR", "22P02", "bad"), server::ready('I')]),
-            c(&[
-                client::copy_data(b"more"),
-                client::copy_done(),
-                client::query("SELECT 1"),
-            ]),
+            c(&[client::copy_data(b"more"), client::copy_done(), client::query("SELECT 1")]),
             s(&[server::complete("SELECT 1"), server::ready('I')]),
         ],
         "simple 'COPY t FROM STDIN' copied=3 I>I 3-6 [copy In; ERROR 22P02 bad]
@@ -116,16 +99,8 @@ fn copy_in_by_the_extended_protocol() {
     check_session(
         &[
             c(&batch),
-            s(&[
-                server::parsed(),
-                server::bound(),
-                server::copy_response(b'G'),
-            ]),
-            c(&[
-                client::copy_data(b"1\n"),
-                client::copy_done(),
-                client::sync(),
-            ]),
+            s(&[server::parsed(), server::bound(), server::copy_response(b'G')]),
+            c(&[client::copy_data(b"1\n"), client::copy_done(), client::sync()]),
             s(&[server::complete("COPY 1"), server::ready('I')]),
             c(&select),
             s(&selected),
@@ -137,16 +112,8 @@ fn copy_in_by_the_extended_protocol() {
     check_session(
         &[
             c(&batch),
-            s(&[
-                server::parsed(),
-                server::bound(),
-                server::copy_response(b'G'),
-            ]),
-            c(&[
-                client::copy_data(b"x\n"),
-                client::copy_done(),
-                client::sync(),
-            ]),
+            s(&[server::parsed(), server::bound(), server::copy_response(b'G')]),
+            c(&[client::copy_data(b"x\n"), client::copy_done(), client::sync()]),
             s(&[server::error("ERROR", "22P02", "bad"), server::ready('I')]),
             c(&select),
             s(&selected),
@@ -165,11 +132,7 @@ fn replication_streams_in_both_directions() {
             c(&[client::copy_data(b"rr")]),
             Piece::Skipped(Server, b'd', 1000, 10),
             c(&[client::copy_done()]),
-            s(&[
-                server::copy_done(),
-                server::complete("COPY 0"),
-                server::ready('I'),
-            ]),
+            s(&[server::copy_done(), server::complete("COPY 0"), server::ready('I')]),
         ],
         "simple 'START_REPLICATION SLOT s LOGICAL 0/0' copied=956 I>I 3-8 [copy Both; COPY 0 =0]",
     );

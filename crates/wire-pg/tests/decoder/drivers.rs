@@ -15,52 +15,30 @@ fn ready() -> Vec<u8> {
 
 #[track_caller]
 fn check_driver(turns: &[(Vec<Vec<u8>>, Vec<Vec<u8>>)], expect: &str) {
-    let pieces: Vec<_> = turns
-        .iter()
-        .flat_map(|(ask, answer)| [c(ask), s(answer)])
-        .collect();
+    let pieces: Vec<_> = turns.iter().flat_map(|(ask, answer)| [c(ask), s(answer)]).collect();
     check_session(&pieces, &expect.replace("SQL", &format!("'{SQL}'")));
 }
 
 #[test]
 fn psycopg2() {
     check_driver(
-        &[(
-            vec![client::query(SQL)],
-            vec![server::row_description(), rows(), ready()],
-        )],
+        &[(vec![client::query(SQL)], vec![server::row_description(), rows(), ready()])],
         "simple SQL rows=1 I>I 3-4 [SELECT 1 =1]",
     );
 }
 
 #[test]
 fn psycopg3_and_pgbench_prepared() {
-    let parse = vec![
-        client::parse("_pg3_0", SQL, &[21]),
-        client::bind_text("_pg3_0", &["1"]),
-    ];
-    let run = vec![
-        client::describe('P', ""),
-        client::execute("", 0),
-        client::sync(),
-    ];
+    let parse = vec![client::parse("_pg3_0", SQL, &[21]), client::bind_text("_pg3_0", &["1"])];
+    let run = vec![client::describe('P', ""), client::execute("", 0), client::sync()];
     let again = vec![client::bind_text("_pg3_0", &["2"])];
     check_driver(
         &[
             (
                 [parse, run.clone()].concat(),
-                vec![
-                    server::parsed(),
-                    server::bound(),
-                    server::row_description(),
-                    rows(),
-                    ready(),
-                ],
+                vec![server::parsed(), server::bound(), server::row_description(), rows(), ready()],
             ),
-            (
-                [again, run].concat(),
-                vec![server::bound(), server::row_description(), rows(), ready()],
-            ),
+            ([again, run].concat(), vec![server::bound(), server::row_description(), rows(), ready()]),
         ],
         "execute SQL s=_pg3_0 p= ('1':21) rows=1 I>I 3-4 [SELECT 1 =1]
         execute SQL s=_pg3_0 p= ('2':21) rows=1 I>I 5-6 [SELECT 1 =1]",
@@ -78,13 +56,7 @@ fn node_pg() {
                 client::execute("", 0),
                 client::sync(),
             ],
-            vec![
-                server::parsed(),
-                server::bound(),
-                server::row_description(),
-                rows(),
-                ready(),
-            ],
+            vec![server::parsed(), server::bound(), server::row_description(), rows(), ready()],
         )],
         "execute SQL s= p= ('1') rows=1 I>I 3-4 [SELECT 1 =1]",
     );
@@ -93,24 +65,12 @@ fn node_pg() {
 #[test]
 fn asyncpg() {
     let value: &[Option<&[u8]>] = &[Some(&[0, 0, 0, 1])];
-    let execute = vec![
-        client::bind("", "__asyncpg_1__", &[1], value),
-        client::execute("", 0),
-        client::sync(),
-    ];
+    let execute = vec![client::bind("", "__asyncpg_1__", &[1], value), client::execute("", 0), client::sync()];
     check_driver(
         &[
             (
-                vec![
-                    client::parse("__asyncpg_1__", SQL, &[]),
-                    client::describe('S', "__asyncpg_1__"),
-                    client::flush(),
-                ],
-                vec![
-                    server::parsed(),
-                    server::parameters(&[23]),
-                    server::row_description(),
-                ],
+                vec![client::parse("__asyncpg_1__", SQL, &[]), client::describe('S', "__asyncpg_1__"), client::flush()],
+                vec![server::parsed(), server::parameters(&[23]), server::row_description()],
             ),
             (execute.clone(), vec![server::bound(), rows(), ready()]),
             (execute, vec![server::bound(), rows(), ready()]),
@@ -126,30 +86,14 @@ fn tokio_postgres() {
     check_driver(
         &[
             (
-                vec![
-                    client::parse("s0", SQL, &[]),
-                    client::describe('S', "s0"),
-                    client::sync(),
-                ],
-                vec![
-                    server::parsed(),
-                    server::parameters(&[23]),
-                    server::row_description(),
-                    ready(),
-                ],
+                vec![client::parse("s0", SQL, &[]), client::describe('S', "s0"), client::sync()],
+                vec![server::parsed(), server::parameters(&[23]), server::row_description(), ready()],
             ),
             (
-                vec![
-                    client::bind("", "s0", &[1], value),
-                    client::execute("", 0),
-                    client::sync(),
-                ],
+                vec![client::bind("", "s0", &[1], value), client::execute("", 0), client::sync()],
                 vec![server::bound(), rows(), ready()],
             ),
-            (
-                vec![client::close('S', "s0"), client::sync()],
-                vec![server::closed(), ready()],
-            ),
+            (vec![client::close('S', "s0"), client::sync()], vec![server::closed(), ready()]),
         ],
         "execute SQL s=s0 p= ('1':23) rows=1 I>I 5-6 [SELECT 1 =1]",
     );
@@ -159,24 +103,13 @@ fn tokio_postgres() {
 fn pg8000() {
     check_driver(
         &[
-            (
-                vec![client::parse("ps_0", SQL, &[]), client::sync()],
-                vec![server::parsed(), ready()],
-            ),
+            (vec![client::parse("ps_0", SQL, &[]), client::sync()], vec![server::parsed(), ready()]),
             (
                 vec![client::describe('S', "ps_0"), client::sync()],
-                vec![
-                    server::parameters(&[23]),
-                    server::row_description(),
-                    ready(),
-                ],
+                vec![server::parameters(&[23]), server::row_description(), ready()],
             ),
             (
-                vec![
-                    client::bind_text("ps_0", &["1"]),
-                    client::execute("", 0),
-                    client::sync(),
-                ],
+                vec![client::bind_text("ps_0", &["1"]), client::execute("", 0), client::sync()],
                 vec![server::bound(), rows(), ready()],
             ),
         ],
@@ -186,22 +119,11 @@ fn pg8000() {
 
 #[test]
 fn postgres_js() {
-    let execute = vec![
-        client::bind_text("hash1", &["1"]),
-        client::execute("", 0),
-        client::sync(),
-    ];
+    let execute = vec![client::bind_text("hash1", &["1"]), client::execute("", 0), client::sync()];
     check_driver(
         &[
             (
-                [
-                    vec![
-                        client::parse("hash1", SQL, &[0]),
-                        client::describe('S', "hash1"),
-                    ],
-                    execute.clone(),
-                ]
-                .concat(),
+                [vec![client::parse("hash1", SQL, &[0]), client::describe('S', "hash1")], execute.clone()].concat(),
                 vec![
                     server::parsed(),
                     server::parameters(&[23]),
@@ -220,44 +142,18 @@ fn postgres_js() {
 
 #[test]
 fn pgjdbc() {
-    let begin = vec![
-        client::parse("", "BEGIN", &[]),
-        client::bind_text("", &[]),
-        client::execute("", 0),
-    ];
-    let run = |name: &str| {
-        vec![
-            client::bind_text(name, &["1"]),
-            client::execute("", 1),
-            client::sync(),
-        ]
-    };
-    let commit = vec![
-        client::parse("", "COMMIT", &[]),
-        client::bind_text("", &[]),
-        client::execute("", 1),
-        client::sync(),
-    ];
+    let begin = vec![client::parse("", "BEGIN", &[]), client::bind_text("", &[]), client::execute("", 0)];
+    let run = |name: &str| vec![client::bind_text(name, &["1"]), client::execute("", 1), client::sync()];
+    let commit =
+        vec![client::parse("", "COMMIT", &[]), client::bind_text("", &[]), client::execute("", 1), client::sync()];
     let done = |tag: &str| vec![server::parsed(), server::bound(), server::complete(tag)];
     check_driver(
         &[
             (
                 [begin, vec![client::parse("S_1", SQL, &[23])], run("S_1")].concat(),
-                [
-                    done("BEGIN"),
-                    vec![
-                        server::parsed(),
-                        server::bound(),
-                        rows(),
-                        server::ready('T'),
-                    ],
-                ]
-                .concat(),
+                [done("BEGIN"), vec![server::parsed(), server::bound(), rows(), server::ready('T')]].concat(),
             ),
-            (
-                run("S_1"),
-                vec![server::bound(), rows(), server::ready('T')],
-            ),
+            (run("S_1"), vec![server::bound(), rows(), server::ready('T')]),
             (commit, [done("COMMIT"), vec![ready()]].concat()),
         ],
         "execute 'BEGIN' s= p= I>O 3-4 [BEGIN]

@@ -32,19 +32,11 @@ fn one_batch() {
 fn answers_that_were_skipped_count() {
     check_session(
         &[
-            c(&[
-                client::parse("s", "SELECT $1", &[]),
-                client::describe('S', "s"),
-                client::sync(),
-            ]),
+            c(&[client::parse("s", "SELECT $1", &[]), client::describe('S', "s"), client::sync()]),
             s(&[server::parsed(), server::parameters(&[25])]),
             Piece::Skipped(Server, b'T', 30, 1),
             s(&[server::ready('I')]),
-            c(&[
-                client::bind_text("s", &["x"]),
-                client::execute("", 0),
-                client::sync(),
-            ]),
+            c(&[client::bind_text("s", &["x"]), client::execute("", 0), client::sync()]),
             s(&[server::bound()]),
             Piece::Skipped(Server, b'D', 12, 1),
             s(&[server::complete("SELECT 1"), server::ready('I')]),
@@ -64,29 +56,13 @@ fn row_limits_suspend_and_resume() {
                 client::execute("p", 2),
                 client::flush(),
             ]),
-            s(&[
-                server::parsed(),
-                server::bound(),
-                rows.clone(),
-                server::suspended(),
-            ]),
+            s(&[server::parsed(), server::bound(), rows.clone(), server::suspended()]),
             c(&[client::execute("p", 2), client::flush()]),
             s(&[rows, server::suspended()]),
-            c(&[
-                client::execute("p", 0),
-                client::close('P', "p"),
-                client::sync(),
-            ]),
-            s(&[
-                server::complete("SELECT 4"),
-                server::closed(),
-                server::ready('I'),
-            ]),
+            c(&[client::execute("p", 0), client::close('P', "p"), client::sync()]),
+            s(&[server::complete("SELECT 4"), server::closed(), server::ready('I')]),
             c(&[client::execute("p", 0), client::sync()]),
-            s(&[
-                server::error("ERROR", "34000", "portal \"p\" does not exist"),
-                server::ready('I'),
-            ]),
+            s(&[server::error("ERROR", "34000", "portal \"p\" does not exist"), server::ready('I')]),
         ],
         "execute 'SELECT x' s=s p=p limit=2 rows=2 I>? 3-4 [suspended 2]
         execute 'SELECT x' s=s p=p limit=2 rows=2 resumed I>? 5-6 [suspended 2]
@@ -100,19 +76,8 @@ fn an_error_skips_everything_up_to_sync() {
     let insert = |value: &str| [client::bind_text("i", &[value]), client::execute("", 0)].concat();
     check_session(
         &[
-            c(&[
-                client::parse("i", "INSERT", &[]),
-                insert("1"),
-                insert("2"),
-                insert("3"),
-                client::query("SELECT 1"),
-            ]),
-            s(&[
-                server::parsed(),
-                server::bound(),
-                server::complete("INSERT 0 1"),
-                server::bound(),
-            ]),
+            c(&[client::parse("i", "INSERT", &[]), insert("1"), insert("2"), insert("3"), client::query("SELECT 1")]),
+            s(&[server::parsed(), server::bound(), server::complete("INSERT 0 1"), server::bound()]),
             s(&[server::error("ERROR", "23505", "duplicate")]),
             // Skipped as well: the server has not seen Sync yet.
             c(&[
@@ -123,20 +88,9 @@ fn an_error_skips_everything_up_to_sync() {
             ]),
             s(&[server::ready('I')]),
             c(&[insert("4"), client::sync()]),
-            s(&[
-                server::bound(),
-                server::complete("INSERT 0 1"),
-                server::ready('I'),
-            ]),
-            c(&[
-                client::bind_text("j", &[]),
-                client::execute("", 0),
-                client::sync(),
-            ]),
-            s(&[
-                server::error("ERROR", "26000", "no statement j"),
-                server::ready('I'),
-            ]),
+            s(&[server::bound(), server::complete("INSERT 0 1"), server::ready('I')]),
+            c(&[client::bind_text("j", &[]), client::execute("", 0), client::sync()]),
+            s(&[server::error("ERROR", "26000", "no statement j"), server::ready('I')]),
         ],
         "execute 'INSERT' s=i p= ('1') I>? 3-4 [INSERT 0 1 =1]
         execute 'INSERT' s=i p= ('2') I>? 3-5 [ERROR 23505 duplicate]
@@ -159,21 +113,10 @@ fn refused_messages_are_statements() {
                 client::execute("", 0),
                 client::sync(),
             ]),
-            s(&[
-                server::error("ERROR", "42601", "syntax error"),
-                server::ready('I'),
-            ]),
-            c(&[
-                client::parse("s", "SELECT $1::int", &[]),
-                client::bind_text("s", &["x"]),
-                client::execute("", 0),
-            ]),
+            s(&[server::error("ERROR", "42601", "syntax error"), server::ready('I')]),
+            c(&[client::parse("s", "SELECT $1::int", &[]), client::bind_text("s", &["x"]), client::execute("", 0)]),
             c(&[client::sync()]),
-            s(&[
-                server::parsed(),
-                server::error("ERROR", "22P02", "invalid input"),
-                server::ready('I'),
-            ]),
+            s(&[server::parsed(), server::error("ERROR", "22P02", "invalid input"), server::ready('I')]),
             c(&[client::describe('S', "s2"), client::sync()]),
             s(&[server::error("ERROR", "26000", "no s2"), server::ready('I')]),
             c(&[client::describe('P', "p2"), client::sync()]),
@@ -191,31 +134,12 @@ fn refused_messages_are_statements() {
 #[test]
 fn batches_are_pipelined_to_any_depth() {
     let batch = |text: &str| {
-        [
-            client::parse("", text, &[]),
-            client::bind_text("", &[]),
-            client::execute("", 0),
-            client::sync(),
-        ]
-        .concat()
+        [client::parse("", text, &[]), client::bind_text("", &[]), client::execute("", 0), client::sync()].concat()
     };
-    let answer = [
-        server::parsed(),
-        server::bound(),
-        server::complete("SET"),
-        server::ready('I'),
-    ]
-    .concat();
-    let expect: Vec<_> = (0..50)
-        .map(|n| format!("execute 'SET a = {n}' s= p= I>I 3-4 [SET]"))
-        .collect();
+    let answer = [server::parsed(), server::bound(), server::complete("SET"), server::ready('I')].concat();
+    let expect: Vec<_> = (0..50).map(|n| format!("execute 'SET a = {n}' s= p= I>I 3-4 [SET]")).collect();
     check_session(
-        &[
-            c(&(0..50)
-                .map(|n| batch(&format!("SET a = {n}")))
-                .collect::<Vec<_>>()),
-            s(&vec![answer; 50]),
-        ],
+        &[c(&(0..50).map(|n| batch(&format!("SET a = {n}"))).collect::<Vec<_>>()), s(&vec![answer; 50])],
         &expect.join("\n"),
     );
 }
@@ -224,29 +148,10 @@ fn batches_are_pipelined_to_any_depth() {
 fn the_transaction_after_is_known_only_with_its_ready() {
     check_session(
         &[
-            c(&[
-                client::parse("", "BEGIN", &[]),
-                client::bind_text("", &[]),
-                client::execute("", 0),
-                client::sync(),
-            ]),
-            s(&[
-                server::parsed(),
-                server::bound(),
-                server::complete("BEGIN"),
-                server::ready('T'),
-            ]),
-            c(&[
-                client::parse("", "COMMIT", &[]),
-                client::bind_text("", &[]),
-                client::execute("", 0),
-                client::sync(),
-            ]),
-            s(&[
-                server::parsed(),
-                server::bound(),
-                server::complete("COMMIT"),
-            ]),
+            c(&[client::parse("", "BEGIN", &[]), client::bind_text("", &[]), client::execute("", 0), client::sync()]),
+            s(&[server::parsed(), server::bound(), server::complete("BEGIN"), server::ready('T')]),
+            c(&[client::parse("", "COMMIT", &[]), client::bind_text("", &[]), client::execute("", 0), client::sync()]),
+            s(&[server::parsed(), server::bound(), server::complete("COMMIT")]),
             s(&[server::ready('I')]),
         ],
         "execute 'BEGIN' s= p= I>O 3-4 [BEGIN]
@@ -258,21 +163,9 @@ fn the_transaction_after_is_known_only_with_its_ready() {
 fn an_error_of_the_commit_at_sync_is_no_statements() {
     check_session(
         &[
-            c(&[
-                client::parse("", "INSERT", &[]),
-                client::bind_text("", &[]),
-                client::execute("", 0),
-                client::sync(),
-            ]),
-            s(&[
-                server::parsed(),
-                server::bound(),
-                server::complete("INSERT 0 1"),
-            ]),
-            s(&[
-                server::error("ERROR", "23503", "deferred constraint"),
-                server::ready('I'),
-            ]),
+            c(&[client::parse("", "INSERT", &[]), client::bind_text("", &[]), client::execute("", 0), client::sync()]),
+            s(&[server::parsed(), server::bound(), server::complete("INSERT 0 1")]),
+            s(&[server::error("ERROR", "23503", "deferred constraint"), server::ready('I')]),
         ],
         "execute 'INSERT' s= p= I>? 3-4 [INSERT 0 1 =1]
         refused ERROR 23503 deferred constraint",
@@ -292,13 +185,7 @@ fn parameters_with_formats_and_types() {
                 client::execute("", 0),
                 client::sync(),
             ]),
-            s(&[
-                server::parsed(),
-                server::bound(),
-                server::complete("SET"),
-                server::bound(),
-                server::complete("SET"),
-            ]),
+            s(&[server::parsed(), server::bound(), server::complete("SET"), server::bound(), server::complete("SET")]),
             s(&[server::ready('I')]),
         ],
         "execute 'q' s= p= ('5':23, 'txt', NULL:25, binary[2]) I>? 3-4 [SET]
@@ -317,12 +204,7 @@ fn types_from_a_description_that_comes_after_the_bind() {
                 client::execute("", 0),
                 client::sync(),
             ]),
-            s(&[
-                server::parsed(),
-                server::bound(),
-                server::parameters(&[23]),
-                server::no_data(),
-            ]),
+            s(&[server::parsed(), server::bound(), server::parameters(&[23]), server::no_data()]),
             s(&[server::complete("SET"), server::ready('I')]),
         ],
         "execute 'q' s=s p= ('5':23) I>I 3-5 [SET]",
@@ -345,12 +227,7 @@ fn values_beyond_the_limits_are_opaque() {
                 client::execute("", 0),
                 client::sync(),
             ]),
-            s(&[
-                server::parsed(),
-                server::bound(),
-                server::complete("SET"),
-                server::ready('I'),
-            ]),
+            s(&[server::parsed(), server::bound(), server::complete("SET"), server::ready('I')]),
         ],
         &format!("execute 'q' s= p= ({expect}) I>I 3-4 [SET]"),
     );
@@ -360,12 +237,7 @@ fn values_beyond_the_limits_are_opaque() {
 fn a_query_in_between_needs_no_sync() {
     check_session(
         &[
-            c(&[
-                client::parse("", "a", &[]),
-                client::bind_text("", &[]),
-                client::execute("", 0),
-                client::query("b"),
-            ]),
+            c(&[client::parse("", "a", &[]), client::bind_text("", &[]), client::execute("", 0), client::query("b")]),
             s(&[
                 server::parsed(),
                 server::bound(),
@@ -384,11 +256,7 @@ fn a_response_that_nothing_asked_for() {
     check_session(
         &[
             c(&[client::query("SELECT 1")]),
-            s(&[
-                server::parsed(),
-                server::complete("SELECT 1"),
-                server::ready('I'),
-            ]),
+            s(&[server::parsed(), server::complete("SELECT 1"), server::ready('I')]),
             c(&[client::query("SELECT 2")]),
             s(&[server::complete("SELECT 1"), server::ready('I')]),
         ],

@@ -1,9 +1,6 @@
 //! The fuzz target's body, run for a bounded time without the fuzzer: random bytes, and sessions with damage.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "the length of a test run is in seconds"
-)]
+#![expect(clippy::disallowed_methods, reason = "the length of a test run is in seconds")]
 
 use std::time::{Duration, Instant};
 
@@ -14,24 +11,14 @@ use model::wire::Side;
 
 #[test]
 fn any_bytes() {
-    let seconds = std::env::var("WARDER_FUZZ_SECONDS")
-        .ok()
-        .and_then(|seconds| seconds.parse().ok())
-        .unwrap_or(5);
+    let seconds = std::env::var("WARDER_FUZZ_SECONDS").ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(5);
     let end = Instant::now() + Duration::from_secs(seconds);
-    let mut seed = std::env::var("WARDER_FUZZ_SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok())
-        .unwrap_or(1_u64);
+    let mut seed = std::env::var("WARDER_FUZZ_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1_u64);
     println!("first seed {seed} (WARDER_FUZZ_SEED), {seconds} s (WARDER_FUZZ_SECONDS)");
     let mut runs = 0;
     while Instant::now() < end {
         let mut random = Random::new(seed);
-        let data = if seed % 4 == 0 {
-            noise(&mut random)
-        } else {
-            damaged(&mut random)
-        };
+        let data = if seed.is_multiple_of(4) { noise(&mut random) } else { damaged(&mut random) };
         if std::panic::catch_unwind(|| run(&data)).is_err() {
             panic!("seed {seed}: {}", data.escape_ascii());
         }
@@ -42,9 +29,7 @@ fn any_bytes() {
 }
 
 fn noise(random: &mut Random) -> Vec<u8> {
-    (0..random.below(2000))
-        .map(|_| random.next() as u8)
-        .collect()
+    (0..random.below(2000)).map(|_| random.next() as u8).collect()
 }
 
 /// A session as a list of inputs, some bytes of which are changed.
@@ -57,12 +42,7 @@ fn damaged(random: &mut Random) -> Vec<u8> {
         let part_max = 1 + random.below(255) as usize;
         for part in bytes.chunks(part_max) {
             if random.one_in(30) {
-                data.extend([
-                    random.next() as u8,
-                    random.next() as u8,
-                    random.next() as u8,
-                    random.next() as u8,
-                ]);
+                data.extend([random.next() as u8, random.next() as u8, random.next() as u8, random.next() as u8]);
             }
             data.extend([6 + u8::from(side == Side::Server), part.len() as u8, 0, 0]);
             data.extend(part);

@@ -11,10 +11,7 @@ use crate::support::generate::{Habit, Random, play, play_and_rest, script};
 use crate::support::{Piece, c, check, check_session, client, render, s, server, show};
 
 fn select(number: u32) -> [Piece; 2] {
-    let answer = [
-        server::complete(&format!("SELECT {number}")),
-        server::ready('I'),
-    ];
+    let answer = [server::complete(&format!("SELECT {number}")), server::ready('I')];
     [c(&[client::query(&format!("SELECT {number}"))]), s(&answer)]
 }
 
@@ -25,13 +22,7 @@ fn lost(side: Side, resume_in: Option<u64>) -> Piece {
 #[test]
 fn a_lost_request() {
     check_session(
-        &[
-            &select(1)[..],
-            &[lost(Client, Some(0))],
-            &select(2)[1..],
-            &select(3),
-        ]
-        .concat(),
+        &[&select(1)[..], &[lost(Client, Some(0))], &select(2)[1..], &select(3)].concat(),
         "simple 'SELECT 1' I>I 3-4 [SELECT 1 =1]
         gap Client None
         simple 'SELECT 3' I>I 7-8 [SELECT 3 =3]",
@@ -59,13 +50,7 @@ fn a_lost_request_behind_one_that_was_seen() {
 #[test]
 fn a_lost_answer() {
     check_session(
-        &[
-            &select(1)[..1],
-            &[lost(Server, Some(0))],
-            &[s(&[server::ready('I')])],
-            &select(2),
-        ]
-        .concat(),
+        &[&select(1)[..1], &[lost(Server, Some(0))], &[s(&[server::ready('I')])], &select(2)].concat(),
         "gap Server None
         simple 'SELECT 1' ?>? 3- [] Lost
         simple 'SELECT 2' I>I 6-7 [SELECT 2 =2]",
@@ -80,10 +65,7 @@ fn a_loss_inside_a_long_message() {
             Piece::Bytes(Client, long[..25].to_vec()),
             Piece::Lost(Client, Some(30), Some(51)),
             Piece::Bytes(Client, long[55..].to_vec()),
-            s(&[
-                server::row_description(),
-                server::row("a long value")[..10].to_vec(),
-            ]),
+            s(&[server::row_description(), server::row("a long value")[..10].to_vec()]),
             Piece::Lost(Server, Some(13), Some(0)),
             s(&[server::complete("SELECT 1"), server::ready('I')]),
         ],
@@ -116,19 +98,9 @@ fn a_loss_of_unknown_extent() {
     check_session(
         &[
             &select(1)[..1],
-            &[
-                lost(Server, None),
-                s(&[
-                    b"rest of a row".to_vec(),
-                    server::complete("SELECT 1"),
-                    server::ready('I'),
-                ]),
-            ],
+            &[lost(Server, None), s(&[b"rest of a row".to_vec(), server::complete("SELECT 1"), server::ready('I')])],
             &select(2),
-            &[
-                lost(Client, None),
-                s(&[server::complete("SELECT 3"), server::ready('I')]),
-            ],
+            &[lost(Client, None), s(&[server::complete("SELECT 3"), server::ready('I')])],
             &select(4),
         ]
         .concat(),
@@ -142,11 +114,7 @@ fn a_loss_of_unknown_extent() {
 
 #[test]
 fn names_are_not_certain_after_a_loss() {
-    let run = [
-        client::bind_text("s", &[]),
-        client::execute("", 0),
-        client::sync(),
-    ];
+    let run = [client::bind_text("s", &[]), client::execute("", 0), client::sync()];
     let ran = [server::bound(), server::complete("SET"), server::ready('I')];
     let prepare = [
         c(&[client::parse("s", "A", &[]), client::sync()]),
@@ -156,33 +124,14 @@ fn names_are_not_certain_after_a_loss() {
     ];
     // Lost requests may have given the name another meaning.
     check_session(
-        &[
-            &prepare[..],
-            &[
-                lost(Client, Some(0)),
-                s(&[server::ready('I')]),
-                c(&run),
-                s(&ran),
-            ],
-        ]
-        .concat(),
+        &[&prepare[..], &[lost(Client, Some(0)), s(&[server::ready('I')]), c(&run), s(&ran)]].concat(),
         "execute 'A' s=s p= I>I 5-6 [SET]
         gap Client None
         execute ?Lost s=s p= I>I 9-10 [SET]",
     );
     // Lost answers can not.
     check_session(
-        &[
-            &prepare[..2],
-            &[
-                c(&run),
-                lost(Server, Some(0)),
-                s(&[server::ready('I')]),
-                c(&run),
-                s(&ran),
-            ],
-        ]
-        .concat(),
+        &[&prepare[..2], &[c(&run), lost(Server, Some(0)), s(&[server::ready('I')]), c(&run), s(&ran)]].concat(),
         "gap Server None
         execute 'A' s=s p= ?>? 5- [] Lost
         execute 'A' s=s p= I>I 8-9 [SET]",
@@ -199,12 +148,7 @@ fn a_batch_whose_beginning_was_lost_is_not_believed() {
                 s(&[server::ready('I')]),
                 // The Parse and Bind of a second batch were in the hole too.
                 c(&tail),
-                s(&[
-                    server::parsed(),
-                    server::bound(),
-                    server::complete("SELECT 1"),
-                    server::ready('I'),
-                ]),
+                s(&[server::parsed(), server::bound(), server::complete("SELECT 1"), server::ready('I')]),
             ][..],
             &select(2),
         ]
@@ -220,11 +164,7 @@ fn a_session_joined_while_it_works() {
     check(
         MidStream,
         &[
-            &[s(&[
-                server::row("1"),
-                server::complete("SELECT 1"),
-                server::ready('I'),
-            ])][..],
+            &[s(&[server::row("1"), server::complete("SELECT 1"), server::ready('I')])][..],
             &select(2),
             &[lost(Client, Some(0))],
         ]
@@ -237,17 +177,8 @@ fn a_session_joined_while_it_works() {
         MidStream,
         &[
             &[
-                c(&[
-                    client::bind_text("s", &[]),
-                    client::execute("", 0),
-                    client::sync(),
-                ]),
-                s(&[
-                    server::bound(),
-                    server::complete("SELECT 1"),
-                    server::bound(),
-                    server::complete("SELECT 2"),
-                ]),
+                c(&[client::bind_text("s", &[]), client::execute("", 0), client::sync()]),
+                s(&[server::bound(), server::complete("SELECT 1"), server::bound(), server::complete("SELECT 2")]),
                 s(&[server::ready('I')]),
             ][..],
             &select(3),
@@ -262,14 +193,8 @@ fn a_session_joined_while_it_works() {
 fn requests_beyond_the_queue_are_a_gap() {
     let many = vec![client::query("SELECT 1"); 16_390];
     let events = crate::support::run(FirstByte, &[c(&[client::startup("u", "d")]), c(&many)]);
-    let statements = events
-        .iter()
-        .filter(|event| matches!(event, WireEvent::Statement(_)))
-        .count();
-    let gaps = events
-        .iter()
-        .filter(|event| matches!(event, WireEvent::Gap { .. }))
-        .count();
+    let statements = events.iter().filter(|event| matches!(event, WireEvent::Statement(_))).count();
+    let gaps = events.iter().filter(|event| matches!(event, WireEvent::Gap { .. })).count();
     assert_eq!((statements, gaps), (16_390, 1));
 }
 
@@ -285,24 +210,14 @@ fn punch(pieces: &mut Vec<(u64, Piece)>, random: &mut Random) {
     }
     let from = random.below(bytes.len() as u64) as usize;
     let to = from + 1 + random.below((bytes.len() - from) as u64) as usize;
-    let (from, to) = if random.one_in(3) {
-        (0, bytes.len())
-    } else {
-        (from, to)
-    };
-    let before: usize = pieces[..index]
-        .iter()
-        .map(|(_, piece)| bytes_of(piece, side))
-        .sum();
+    let (from, to) = if random.one_in(3) { (0, bytes.len()) } else { (from, to) };
+    let before: usize = pieces[..index].iter().map(|(_, piece)| bytes_of(piece, side)).sum();
     let resume_in = remaining(pieces, side, before + to);
     let known = !random.one_in(3);
     let counted = random.one_in(2).then_some((to - from) as u64);
     let parts = [
         (at, Piece::Bytes(side, bytes[..from].to_vec())),
-        (
-            at,
-            Piece::Lost(side, counted, known.then_some(resume_in).flatten()),
-        ),
+        (at, Piece::Lost(side, counted, known.then_some(resume_in).flatten())),
         (at, Piece::Bytes(side, bytes[to..].to_vec())),
     ];
     pieces.splice(index..=index, parts);
@@ -327,11 +242,7 @@ fn remaining(pieces: &[(u64, Piece)], of: Side, offset: usize) -> Option<u64> {
     }
     let mut end = 0;
     while end < offset {
-        let header = if stream[end] == 0 {
-            &stream[end..end + 4]
-        } else {
-            &stream[end + 1..end + 5]
-        };
+        let header = if stream[end] == 0 { &stream[end..end + 4] } else { &stream[end + 1..end + 5] };
         let length = u32::from_be_bytes(header.try_into().unwrap()) as usize;
         end += length + usize::from(stream[end] != 0);
     }
@@ -363,14 +274,14 @@ fn agrees(said: &Statement, truth: &Statement) -> bool {
     let parameters = match (&said.parameters, &truth.parameters) {
         (Some(said), Some(truth)) => {
             said.len() == truth.len()
-                && said.iter().zip(truth).all(|(said, truth)| {
-                    matches!(said.value, Value::Opaque { .. }) || said.value == truth.value
-                })
+                && said
+                    .iter()
+                    .zip(truth)
+                    .all(|(said, truth)| matches!(said.value, Value::Opaque { .. }) || said.value == truth.value)
         }
         (said, _) => said.is_none(),
     };
-    let transaction =
-        |said: Option<_>, truth: Option<_>| said.is_none() || truth.is_none() || said == truth;
+    let transaction = |said: Option<_>, truth: Option<_>| said.is_none() || truth.is_none() || said == truth;
     identity
         && parameters
         && same(&said.outcomes, &truth.outcomes)
@@ -382,25 +293,15 @@ fn agrees(said: &Statement, truth: &Statement) -> bool {
 }
 
 fn is_beginning(said: &[Outcome], truth: &[Outcome]) -> bool {
-    truth
-        .get(..said.len())
-        .is_some_and(|truth| same(said, truth))
+    truth.get(..said.len()).is_some_and(|truth| same(said, truth))
 }
 
 /// The message of an error may have been cut.
 fn same(said: &[Outcome], truth: &[Outcome]) -> bool {
     let equal = |(said, truth): (&Outcome, &Outcome)| match (said, truth) {
         (
-            Outcome::Failed {
-                severity,
-                sqlstate,
-                message,
-            },
-            Outcome::Failed {
-                severity: true_severity,
-                sqlstate: true_sqlstate,
-                message: whole,
-            },
+            Outcome::Failed { severity, sqlstate, message },
+            Outcome::Failed { severity: true_severity, sqlstate: true_sqlstate, message: whole },
         ) => severity == true_severity && sqlstate == true_sqlstate && whole.starts_with(message),
         _ => said == truth,
     };
@@ -433,9 +334,7 @@ fn lost_invented(said: &[WireEvent], truth: &[WireEvent]) -> Option<String> {
         })
     };
     said.iter().find_map(|event| match event {
-        WireEvent::Statement(statement)
-            if statement.ending == Ending::Lost && !is_true(statement) =>
-        {
+        WireEvent::Statement(statement) if statement.ending == Ending::Lost && !is_true(statement) => {
             Some(render::event(event))
         }
         _ => None,
@@ -447,8 +346,7 @@ fn agrees_as_lost(said: &Statement, truth: &Statement) -> bool {
     let text = matches!(said.kind, StatementKind::Execute)
         || matches!(said.text, Text::Unknown(_) | Text::Truncated { .. })
         || said.text == truth.text;
-    let kind =
-        said.kind == truth.kind || matches!(said.kind, StatementKind::FunctionCall { function: 0 });
+    let kind = said.kind == truth.kind || matches!(said.kind, StatementKind::FunctionCall { function: 0 });
     kind && text && said.started == truth.started && is_beginning(&said.outcomes, &truth.outcomes)
 }
 
@@ -490,17 +388,11 @@ proptest! {
 /// After one hole at most the statements in flight are spoilt, not the rest of the session.
 #[test]
 fn the_session_recovers() {
-    let mut all = vec![
-        c(&[client::startup("u", "d")]),
-        s(&[server::auth(0), server::ready('I')]),
-    ];
+    let mut all = vec![c(&[client::startup("u", "d")]), s(&[server::auth(0), server::ready('I')])];
     for number in 0..100 {
         all.extend(select(number));
         if number % 10 == 5 {
-            all.push(lost(
-                if number % 20 == 5 { Client } else { Server },
-                Some(0),
-            ));
+            all.push(lost(if number % 20 == 5 { Client } else { Server }, Some(0)));
             all.push(s(&[server::ready('I')]));
         }
     }

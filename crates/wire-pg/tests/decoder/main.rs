@@ -1,6 +1,15 @@
 //! The decoder's behaviour, as conversations and the events that they must give.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cloned_ref_to_slice_refs,
+    clippy::type_complexity,
+    clippy::unwrap_used,
+    reason = "tests choose their numbers, and data is written as it reads best"
+)]
+
 mod copy;
+mod cost;
 mod drivers;
 mod extended;
 mod fuzz;
@@ -9,6 +18,8 @@ mod loss;
 mod memory;
 mod names;
 mod opening;
+mod recordings;
 mod simple;
 mod split;
 mod support;
+mod values;

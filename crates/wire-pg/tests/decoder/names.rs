@@ -6,12 +6,7 @@ use wire_pg::Start::MidStream;
 /// Bind and Execute of a named statement, and their answers.
 fn use_of(statement: &str) -> (Vec<u8>, Vec<u8>) {
     (
-        [
-            client::bind_text(statement, &[]),
-            client::execute("", 0),
-            client::sync(),
-        ]
-        .concat(),
+        [client::bind_text(statement, &[]), client::execute("", 0), client::sync()].concat(),
         [server::bound(), server::complete("SET"), server::ready('I')].concat(),
     )
 }
@@ -24,24 +19,15 @@ fn refused(statement: &str) -> (Vec<u8>, Vec<u8>) {
 }
 
 fn prepared(statement: &str, text: &str) -> (Vec<u8>, Vec<u8>) {
-    (
-        [client::parse(statement, text, &[]), client::sync()].concat(),
-        [server::parsed(), server::ready('I')].concat(),
-    )
+    ([client::parse(statement, text, &[]), client::sync()].concat(), [server::parsed(), server::ready('I')].concat())
 }
 
 fn query(text: &str, tag: &str) -> (Vec<u8>, Vec<u8>) {
-    (
-        client::query(text),
-        [server::complete(tag), server::ready('I')].concat(),
-    )
+    (client::query(text), [server::complete(tag), server::ready('I')].concat())
 }
 
 fn talk(turns: &[(Vec<u8>, Vec<u8>)]) -> Vec<crate::support::Piece> {
-    turns
-        .iter()
-        .flat_map(|(ask, answer)| [c(&[ask.clone()]), s(&[answer.clone()])])
-        .collect()
+    turns.iter().flat_map(|(ask, answer)| [c(&[ask.clone()]), s(&[answer.clone()])]).collect()
 }
 
 #[test]
@@ -71,14 +57,7 @@ fn named_statements_live_until_they_are_deallocated() {
 #[test]
 fn the_unnamed_statement_is_replaced_and_destroyed_by_a_query() {
     check_session(
-        &talk(&[
-            prepared("", "A"),
-            use_of(""),
-            prepared("", "B"),
-            use_of(""),
-            query("Q", "SET"),
-            refused(""),
-        ]),
+        &talk(&[prepared("", "A"), use_of(""), prepared("", "B"), use_of(""), query("Q", "SET"), refused("")]),
         "execute 'A' s= p= I>I 5-6 [SET]
         execute 'B' s= p= I>I 9-10 [SET]
         simple 'Q' I>I 11-12 [SET]
@@ -94,11 +73,7 @@ fn a_failed_parse_makes_no_name_for_the_next_pipelined_batch() {
             talk(&[prepared("s", "A")]),
             vec![
                 c(&[again, use_of("s").0]),
-                s(&[
-                    server::error("ERROR", "42P05", "s exists"),
-                    server::ready('I'),
-                    use_of("s").1,
-                ]),
+                s(&[server::error("ERROR", "42P05", "s exists"), server::ready('I'), use_of("s").1]),
             ],
         ]
         .concat(),
@@ -138,20 +113,11 @@ fn portals_live_until_the_transaction_ends() {
     check_session(
         &talk(&[
             prepared("s", "A"),
-            (
-                client::query("BEGIN"),
-                [server::complete("BEGIN"), server::ready('T')].concat(),
-            ),
+            (client::query("BEGIN"), [server::complete("BEGIN"), server::ready('T')].concat()),
             (bind, bound),
-            (
-                execute.clone(),
-                [server::complete("SELECT 0"), server::ready('T')].concat(),
-            ),
+            (execute.clone(), [server::complete("SELECT 0"), server::ready('T')].concat()),
             query("COMMIT", "COMMIT"),
-            (
-                execute,
-                [server::error("ERROR", "34000", "gone"), server::ready('I')].concat(),
-            ),
+            (execute, [server::error("ERROR", "34000", "gone"), server::ready('I')].concat()),
         ]),
         "simple 'BEGIN' I>O 5-6 [BEGIN]
         execute 'A' s=s p=p O>O 9-10 [SELECT 0 =0]

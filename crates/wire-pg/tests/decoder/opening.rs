@@ -36,43 +36,21 @@ fn a_login_in_plaintext() {
 fn encryption_requests_in_either_order() {
     let end = "startup 3.0 user=u database=d";
     for (pieces, expect) in [
+        (vec![c(&[client::ssl_request()]), s(&[b"S".to_vec()])], "encryption Tls"),
+        (vec![c(&[client::ssl_request()]), s(&[b"N".to_vec()])], "encryption Plaintext"),
+        (vec![c(&[client::gssenc_request()]), s(&[b"G".to_vec()])], "encryption Gss"),
         (
-            vec![c(&[client::ssl_request()]), s(&[b"S".to_vec()])],
+            vec![c(&[client::gssenc_request()]), s(&[b"N".to_vec()]), c(&[client::ssl_request()]), s(&[b"S".to_vec()])],
             "encryption Tls",
         ),
         (
-            vec![c(&[client::ssl_request()]), s(&[b"N".to_vec()])],
-            "encryption Plaintext",
-        ),
-        (
-            vec![c(&[client::gssenc_request()]), s(&[b"G".to_vec()])],
-            "encryption Gss",
-        ),
-        (
-            vec![
-                c(&[client::gssenc_request()]),
-                s(&[b"N".to_vec()]),
-                c(&[client::ssl_request()]),
-                s(&[b"S".to_vec()]),
-            ],
-            "encryption Tls",
-        ),
-        (
-            vec![
-                c(&[client::ssl_request()]),
-                s(&[b"N".to_vec()]),
-                c(&[client::gssenc_request()]),
-                s(&[b"N".to_vec()]),
-            ],
+            vec![c(&[client::ssl_request()]), s(&[b"N".to_vec()]), c(&[client::gssenc_request()]), s(&[b"N".to_vec()])],
             "encryption Plaintext",
         ),
         // The answer was not seen (servers up to 16 send it past the content probe): nothing is claimed.
         (vec![c(&[client::ssl_request()])], ""),
         // Direct TLS: the server peeks at the ClientHello before it decrypts.
-        (
-            vec![c(&[vec![0x16, 3, 1, 0, 4, 1, 2, 3, 4]])],
-            "encryption Tls",
-        ),
+        (vec![c(&[vec![0x16, 3, 1, 0, 4, 1, 2, 3, 4]])], "encryption Tls"),
         // Ciphertext on both sides after the agreement, then the plaintext of the same session.
         (
             vec![
@@ -93,10 +71,7 @@ fn encryption_requests_in_either_order() {
 fn an_encryption_request_refused_with_an_error() {
     check(
         FirstByte,
-        &[
-            c(&[client::ssl_request()]),
-            s(&[server::error("FATAL", "0A000", "no")]),
-        ],
+        &[c(&[client::ssl_request()]), s(&[server::error("FATAL", "0A000", "no")])],
         "refused FATAL 0A000 no",
     );
 }
@@ -108,11 +83,7 @@ fn a_status_message_is_no_answer_to_an_encryption_request_once_the_startup_is_se
         &[
             c(&[client::ssl_request()]),
             c(&[client::startup("u", "d")]),
-            s(&[
-                server::status("a", "b"),
-                server::notice("n"),
-                server::auth(0),
-            ]),
+            s(&[server::status("a", "b"), server::notice("n"), server::auth(0)]),
         ],
         "startup 3.0 user=u database=d
         status a=b
@@ -145,20 +116,12 @@ fn cancel_requests_with_keys_of_any_length() {
 
 #[test]
 fn protocol_3_2_and_replication_are_parameters() {
-    let body = [
-        crate::support::cstr("replication"),
-        crate::support::cstr("database"),
-        vec![0],
-    ]
-    .concat();
+    let body = [crate::support::cstr("replication"), crate::support::cstr("database"), vec![0]].concat();
     check(
         FirstByte,
         &[
             c(&[client::packet(0x0003_0002, &body)]),
-            s(&[
-                crate::support::message(b'v', &[0, 3, 0, 0, 0, 0, 0, 0]),
-                server::auth(0),
-            ]),
+            s(&[crate::support::message(b'v', &[0, 3, 0, 0, 0, 0, 0, 0]), server::auth(0)]),
         ],
         "encryption Plaintext
         startup 3.2 replication=database
@@ -172,11 +135,7 @@ fn a_refused_login_and_a_query_sent_with_it() {
         FirstByte,
         &[
             c(&[client::startup("u", "d"), client::query("SELECT 1")]),
-            s(&[server::error(
-                "FATAL",
-                "28P01",
-                "password authentication failed",
-            )]),
+            s(&[server::error("FATAL", "28P01", "password authentication failed")]),
         ],
         "encryption Plaintext
         startup 3.0 user=u database=d
@@ -191,18 +150,8 @@ fn a_query_sent_with_the_startup_message_is_recorded() {
         FirstByte,
         &[
             c(&[client::startup("u", "d"), client::query("SELECT 1")]),
-            s(&[
-                server::auth(0),
-                server::status("a", "b"),
-                server::key(1),
-                server::ready('I'),
-            ]),
-            s(&[
-                server::row_description(),
-                server::row("1"),
-                server::complete("SELECT 1"),
-                server::ready('I'),
-            ]),
+            s(&[server::auth(0), server::status("a", "b"), server::key(1), server::ready('I')]),
+            s(&[server::row_description(), server::row("1"), server::complete("SELECT 1"), server::ready('I')]),
         ],
         "encryption Plaintext
         startup 3.0 user=u database=d
@@ -240,31 +189,11 @@ fn secrets_that_were_skipped_or_cut() {
 #[test]
 fn not_this_protocol() {
     let http = b"GET / HTTP/1.1\r\n\r\n".to_vec();
-    check(
-        FirstByte,
-        &[c(&[http])],
-        "violation Client the first packet is no opening packet",
-    );
-    check(
-        FirstByte,
-        &[c(&[client::packet(0x0002_0000, &[])])],
-        "violation Client unknown protocol version",
-    );
-    check(
-        FirstByte,
-        &[c(&[vec![0, 0, 0, 7, 0, 3, 0, 0]])],
-        "violation Client impossible message length",
-    );
-    check(
-        FirstByte,
-        &[c(&[vec![0, 0, 0x27, 0x11, 0, 3, 0, 0]])],
-        "violation Client impossible message length",
-    );
-    check(
-        FirstByte,
-        &[s(&[b"Ecould not fork".to_vec()])],
-        "violation Server impossible message length",
-    );
+    check(FirstByte, &[c(&[http])], "violation Client the first packet is no opening packet");
+    check(FirstByte, &[c(&[client::packet(0x0002_0000, &[])])], "violation Client unknown protocol version");
+    check(FirstByte, &[c(&[vec![0, 0, 0, 7, 0, 3, 0, 0]])], "violation Client impossible message length");
+    check(FirstByte, &[c(&[vec![0, 0, 0x27, 0x11, 0, 3, 0, 0]])], "violation Client impossible message length");
+    check(FirstByte, &[s(&[b"Ecould not fork".to_vec()])], "violation Server impossible message length");
 }
 
 #[test]

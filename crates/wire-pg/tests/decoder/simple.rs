@@ -9,12 +9,7 @@ fn one_query() {
     check_session(
         &[
             c(&[client::query("SELECT 1")]),
-            s(&[
-                server::row_description(),
-                server::row("1"),
-                server::complete("SELECT 1"),
-                server::ready('I'),
-            ]),
+            s(&[server::row_description(), server::row("1"), server::complete("SELECT 1"), server::ready('I')]),
         ],
         "simple 'SELECT 1' rows=1 I>I 3-4 [SELECT 1 =1]",
     );
@@ -24,14 +19,9 @@ fn one_query() {
 fn several_statements_in_one_query() {
     check_session(
         &[
-            c(&[client::query(
-                "BEGIN; INSERT INTO t VALUES (1); ; SELECT 1/0; SELECT 2",
-            )]),
+            c(&[client::query("BEGIN; INSERT INTO t VALUES (1); ; SELECT 1/0; SELECT 2")]),
             s(&[server::complete("BEGIN")]),
-            s(&[
-                server::complete("INSERT 0 1"),
-                server::error("ERROR", "22012", "division by zero"),
-            ]),
+            s(&[server::complete("INSERT 0 1"), server::error("ERROR", "22012", "division by zero")]),
             s(&[server::ready('E')]),
             c(&[client::query("ROLLBACK")]),
             s(&[server::complete("ROLLBACK"), server::ready('I')]),
@@ -44,13 +34,7 @@ fn several_statements_in_one_query() {
 
 #[test]
 fn an_empty_query() {
-    check_session(
-        &[
-            c(&[client::query("")]),
-            s(&[server::empty(), server::ready('I')]),
-        ],
-        "simple '' I>I 3-4 [empty]",
-    );
+    check_session(&[c(&[client::query("")]), s(&[server::empty(), server::ready('I')])], "simple '' I>I 3-4 [empty]");
 }
 
 #[test]
@@ -58,11 +42,7 @@ fn outcomes_beyond_the_limit_are_counted() {
     let completes: Vec<_> = (0..70).map(|_| server::complete("SET")).collect();
     let outcomes = vec!["SET"; 64].join("; ");
     check_session(
-        &[
-            c(&[client::query("SET x = 1; ...")]),
-            s(&completes),
-            s(&[server::ready('I')]),
-        ],
+        &[c(&[client::query("SET x = 1; ...")]), s(&completes), s(&[server::ready('I')])],
         &format!("simple 'SET x = 1; ...' dropped=6 I>I 3-4 [{outcomes}]"),
     );
 }
@@ -71,21 +51,9 @@ fn outcomes_beyond_the_limit_are_counted() {
 fn pipelined_queries_are_answered_in_order() {
     check_session(
         &[
-            c(&[
-                client::query("SELECT 1"),
-                client::query("BEGIN"),
-                client::query("SELECT x"),
-            ]),
-            s(&[
-                server::complete("SELECT 1"),
-                server::ready('I'),
-                server::complete("BEGIN"),
-                server::ready('T'),
-            ]),
-            s(&[
-                server::error("ERROR", "42703", "no column"),
-                server::ready('E'),
-            ]),
+            c(&[client::query("SELECT 1"), client::query("BEGIN"), client::query("SELECT x")]),
+            s(&[server::complete("SELECT 1"), server::ready('I'), server::complete("BEGIN"), server::ready('T')]),
+            s(&[server::error("ERROR", "42703", "no column"), server::ready('E')]),
         ],
         "simple 'SELECT 1' I>I 3-4 [SELECT 1 =1]
         simple 'BEGIN' I>O 3-4 [BEGIN]
@@ -97,22 +65,10 @@ fn pipelined_queries_are_answered_in_order() {
 fn what_comes_at_any_time() {
     check_session(
         &[
-            s(&[
-                server::notification("idle", "payload"),
-                server::status("TimeZone", "UTC"),
-            ]),
+            s(&[server::notification("idle", "payload"), server::status("TimeZone", "UTC")]),
             c(&[client::query("SELECT f()")]),
-            s(&[
-                server::notice("one"),
-                server::row_description(),
-                server::notice("two"),
-                server::row("1"),
-            ]),
-            s(&[
-                server::complete("SELECT 1"),
-                server::notification("busy", ""),
-                server::ready('I'),
-            ]),
+            s(&[server::notice("one"), server::row_description(), server::notice("two"), server::row("1")]),
+            s(&[server::complete("SELECT 1"), server::notification("busy", ""), server::ready('I')]),
             s(&[server::notice("nobody's")]),
         ],
         "notification idle
@@ -132,10 +88,7 @@ fn function_calls() {
             Piece::Skipped(Server, b'V', 13, 1),
             s(&[server::ready('T')]),
             c(&[client::function_call(954)]),
-            s(&[
-                server::error("ERROR", "42883", "no function"),
-                server::ready('E'),
-            ]),
+            s(&[server::error("ERROR", "42883", "no function"), server::ready('E')]),
         ],
         "function(952) ?None I>O 3-4 [returned]
         function(953) ?None O>O 5-6 [returned]
@@ -180,28 +133,15 @@ fn texts_longer_than_what_was_captured() {
 #[test]
 fn texts_longer_than_the_limit() {
     let text = "y".repeat((1 << 20) + 10);
-    let expect = format!(
-        "simple '{}'..{} I>I 3-4 [SELECT 0 =0]",
-        "y".repeat(1 << 20),
-        (1 << 20) + 10
-    );
-    check_session(
-        &[
-            c(&[client::query(&text)]),
-            s(&[server::complete("SELECT 0"), server::ready('I')]),
-        ],
-        &expect,
-    );
+    let expect = format!("simple '{}'..{} I>I 3-4 [SELECT 0 =0]", "y".repeat(1 << 20), (1 << 20) + 10);
+    check_session(&[c(&[client::query(&text)]), s(&[server::complete("SELECT 0"), server::ready('I')])], &expect);
 }
 
 #[test]
 fn text_that_is_not_utf8() {
     let query = crate::support::message(b'Q', b"SELECT '\xe9'\0");
     check_session(
-        &[
-            c(&[query]),
-            s(&[server::complete("SELECT 0"), server::ready('I')]),
-        ],
+        &[c(&[query]), s(&[server::complete("SELECT 0"), server::ready('I')])],
         "simple 'SELECT '\u{fffd}'' I>I 3-4 [SELECT 0 =0]",
     );
 }
@@ -210,30 +150,17 @@ fn text_that_is_not_utf8() {
 fn fatal_errors_end_the_statement_or_the_session() {
     check_session(
         &[
-            c(&[
-                client::query("SELECT pg_sleep(9)"),
-                client::query("SELECT 2"),
-            ]),
+            c(&[client::query("SELECT pg_sleep(9)"), client::query("SELECT 2")]),
             s(&[server::error("FATAL", "57P01", "terminating")]),
         ],
         "simple 'SELECT pg_sleep(9)' I>? 3-4 [FATAL 57P01 terminating]
         simple 'SELECT 2' I>? 3- [] Unanswered",
     );
-    check_session(
-        &[s(&[server::error("FATAL", "57P05", "idle")])],
-        "refused FATAL 57P05 idle",
-    );
+    check_session(&[s(&[server::error("FATAL", "57P05", "idle")])], "refused FATAL 57P05 idle");
     check_session(
         &[
-            c(&[
-                client::bind_text("", &[]),
-                client::execute("", 0),
-                client::sync(),
-            ]),
-            s(&[
-                server::bound(),
-                server::error("FATAL", "57P01", "terminating"),
-            ]),
+            c(&[client::bind_text("", &[]), client::execute("", 0), client::sync()]),
+            s(&[server::bound(), server::error("FATAL", "57P01", "terminating")]),
         ],
         "execute ?None s= p= I>? 3-4 [FATAL 57P01 terminating]",
     );
@@ -242,10 +169,7 @@ fn fatal_errors_end_the_statement_or_the_session() {
 #[test]
 fn a_query_without_an_answer() {
     check_session(
-        &[
-            c(&[client::query("SELECT 1"), client::terminate()]),
-            s(&[server::row_description(), server::row("1")]),
-        ],
+        &[c(&[client::query("SELECT 1"), client::terminate()]), s(&[server::row_description(), server::row("1")])],
         "terminated
         simple 'SELECT 1' rows=1 I>? 3- [] Unanswered",
     );

@@ -14,9 +14,7 @@ pub(crate) fn events(start: Start, pieces: &[(u64, Piece)]) -> Vec<WireEvent> {
     let mut connection = Connection::new(start, Limits::default());
     let mut events = Vec::new();
     for (at, piece) in pieces {
-        feed_at(&mut connection, BootTime(*at), piece, &mut |event| {
-            events.push(event)
-        });
+        feed_at(&mut connection, BootTime(*at), piece, &mut |event| events.push(event));
     }
     connection.close(BootTime(u64::MAX), &mut |event| events.push(event));
     events
@@ -27,11 +25,7 @@ pub(crate) fn timed(pieces: Vec<Piece>) -> Vec<(u64, Piece)> {
 }
 
 /// Cuts pieces at random; the parts keep the time of the whole.
-pub(crate) fn cut(
-    pieces: &[(u64, Piece)],
-    random: &mut Random,
-    bytes_max: u64,
-) -> Vec<(u64, Piece)> {
+pub(crate) fn cut(pieces: &[(u64, Piece)], random: &mut Random, bytes_max: u64) -> Vec<(u64, Piece)> {
     let mut parts = Vec::new();
     for (at, piece) in pieces {
         let Piece::Bytes(side, bytes) = piece else {

@@ -10,17 +10,7 @@ pub fn packet(code: u32, body: &[u8]) -> Vec<u8> {
 }
 
 pub fn startup(user: &str, database: &str) -> Vec<u8> {
-    packet(
-        0x0003_0000,
-        &[
-            cstr("user"),
-            cstr(user),
-            cstr("database"),
-            cstr(database),
-            vec![0],
-        ]
-        .concat(),
-    )
+    packet(0x0003_0000, &[cstr("user"), cstr(user), cstr("database"), cstr(database), vec![0]].concat())
 }
 
 pub fn ssl_request() -> Vec<u8> {
@@ -99,10 +89,7 @@ pub fn password(secret: &str) -> Vec<u8> {
 }
 
 pub fn function_call(function: u32) -> Vec<u8> {
-    message(
-        b'F',
-        &[&function.to_be_bytes()[..], &[0, 0, 0, 0, 0, 1]].concat(),
-    )
+    message(b'F', &[&function.to_be_bytes()[..], &[0, 0, 0, 0, 0, 1]].concat())
 }
 
 pub fn copy_data(bytes: &[u8]) -> Vec<u8> {

@@ -112,16 +112,9 @@ pub fn play_and_rest(script: &[Exchange], seed: u64) -> (Vec<Piece>, Vec<usize>)
         }
         left = 0;
         // The read may end inside this message, which is then answered after the next read.
-        let cut = if must_end || random.one_in(2) {
-            0
-        } else {
-            random.below(exchange.ask.len() as u64) as usize
-        };
+        let cut = if must_end || random.one_in(2) { 0 } else { random.below(exchange.ask.len() as u64) as usize };
         let kept = read.split_off(read.len() - cut);
-        pieces.push(Piece::Bytes(
-            Side::Client,
-            std::mem::replace(&mut read, kept),
-        ));
+        pieces.push(Piece::Bytes(Side::Client, std::mem::replace(&mut read, kept)));
         let complete = if cut == 0 { index + 1 } else { index };
         for exchange in &script[answered..complete] {
             unsent.extend(&exchange.answer);
@@ -130,9 +123,7 @@ pub fn play_and_rest(script: &[Exchange], seed: u64) -> (Vec<Piece>, Vec<usize>)
             }
         }
         answered = complete;
-        let synced = script[..complete]
-            .last()
-            .is_some_and(|exchange| is_ready(&exchange.answer));
+        let synced = script[..complete].last().is_some_and(|exchange| is_ready(&exchange.answer));
         if cut == 0 && unsent.is_empty() && synced {
             idle.push(pieces.len());
         }
@@ -152,22 +143,12 @@ const PORTALS: [&str; 2] = ["", "p1"];
 
 impl World {
     fn say(&mut self, ask: Vec<u8>, answer: Vec<u8>) {
-        self.script.push(Exchange {
-            ask,
-            answer,
-            flush: false,
-            wait: false,
-        });
+        self.script.push(Exchange { ask, answer, flush: false, wait: false });
     }
 
     fn end(&mut self, ask: Vec<u8>, answer: Vec<u8>) {
         let wait = self.random.one_in(2);
-        self.script.push(Exchange {
-            ask,
-            answer,
-            flush: true,
-            wait,
-        });
+        self.script.push(Exchange { ask, answer, flush: true, wait });
     }
 
     fn number(&mut self) -> u32 {
@@ -176,20 +157,9 @@ impl World {
     }
 
     fn login(&mut self) {
-        let answer = [
-            server::auth(0),
-            server::status("a", "b"),
-            server::key(1),
-            server::ready('I'),
-        ]
-        .concat();
+        let answer = [server::auth(0), server::status("a", "b"), server::key(1), server::ready('I')].concat();
         let wait = self.random.one_in(2);
-        self.script.push(Exchange {
-            ask: client::startup("u", "d"),
-            answer,
-            flush: true,
-            wait,
-        });
+        self.script.push(Exchange { ask: client::startup("u", "d"), answer, flush: true, wait });
     }
 
     fn step(&mut self) {
@@ -259,12 +229,7 @@ impl World {
                 break;
             }
             answer.extend(
-                [
-                    server::row_description(),
-                    self.rows(),
-                    server::complete(&format!("SELECT {number}{part}")),
-                ]
-                .concat(),
+                [server::row_description(), self.rows(), server::complete(&format!("SELECT {number}{part}"))].concat(),
             );
         }
         answer.extend(self.ready());
@@ -273,11 +238,7 @@ impl World {
 
     fn transaction(&mut self) {
         let number = self.number();
-        let (tag, status) = if self.status == 'I' {
-            ("BEGIN", 'T')
-        } else {
-            ("ROLLBACK", 'I')
-        };
+        let (tag, status) = if self.status == 'I' { ("BEGIN", 'T') } else { ("ROLLBACK", 'I') };
         let ask = client::query(&format!("{tag} -- {number}"));
         if self.skipping {
             return self.say(ask, Vec::new());
@@ -300,12 +261,7 @@ impl World {
             let answer = self.failure(sqlstate);
             self.skipping = true;
             let flush = self.random.one_in(2);
-            self.script.push(Exchange {
-                ask,
-                answer,
-                flush,
-                wait: false,
-            });
+            self.script.push(Exchange { ask, answer, flush, wait: false });
             return false;
         }
         self.say(ask, answer);
@@ -321,11 +277,7 @@ impl World {
             self.statements.remove("");
         }
         let ask = client::parse(name, &format!("P{number}"), &[]);
-        let refused = if exists {
-            Some("42P05")
-        } else {
-            aborted.then_some("42601")
-        };
+        let refused = if exists { Some("42P05") } else { aborted.then_some("42601") };
         if self.message(ask, refused, server::parsed()) {
             self.statements.insert(name, ());
         }
@@ -351,11 +303,7 @@ impl World {
         let (portal, statement) = (self.random.pick(&PORTALS), self.random.pick(&STATEMENTS));
         if self.random.one_in(2) {
             let refused = (!self.portals.contains_key(portal)).then_some("34000");
-            self.message(
-                client::describe('P', portal),
-                refused,
-                server::row_description(),
-            );
+            self.message(client::describe('P', portal), refused, server::row_description());
         } else {
             let refused = (!self.statements.contains_key(statement)).then_some("26000");
             let answer = [server::parameters(&[25, 23]), server::no_data()].concat();
@@ -410,23 +358,11 @@ impl World {
         self.statements.remove("");
         self.portals.remove("");
         if self.random.one_in(2) {
-            let data: Vec<u8> = (0..self.random.below(4))
-                .flat_map(|_| server::copy_data(b"row\n"))
-                .collect();
-            let end = [
-                server::copy_done(),
-                server::complete(&format!("COPY {number}")),
-                self.ready(),
-            ]
-            .concat();
+            let data: Vec<u8> = (0..self.random.below(4)).flat_map(|_| server::copy_data(b"row\n")).collect();
+            let end = [server::copy_done(), server::complete(&format!("COPY {number}")), self.ready()].concat();
             return self.end(ask, [server::copy_response(b'H'), data, end].concat());
         }
-        self.script.push(Exchange {
-            ask,
-            answer: server::copy_response(b'G'),
-            flush: true,
-            wait: true,
-        });
+        self.script.push(Exchange { ask, answer: server::copy_response(b'G'), flush: true, wait: true });
         for _ in 0..self.random.below(4) {
             self.say(client::copy_data(b"data\n"), Vec::new());
         }
@@ -444,12 +380,7 @@ impl World {
     fn rare(&mut self) {
         let number = self.number();
         match self.random.below(4) {
-            0 => self.script.push(Exchange {
-                ask: client::flush(),
-                answer: Vec::new(),
-                flush: true,
-                wait: false,
-            }),
+            0 => self.script.push(Exchange { ask: client::flush(), answer: Vec::new(), flush: true, wait: false }),
             1 if !self.skipping && self.status != 'E' => {
                 let answer = [server::function_result(), self.ready()].concat();
                 self.end(client::function_call(number), answer);

@@ -51,9 +51,7 @@ pub fn run(start: Start, pieces: &[Piece]) -> Vec<WireEvent> {
     let mut connection = Connection::new(start, Limits::default());
     let mut events = Vec::new();
     feed(&mut connection, pieces, &mut |event| events.push(event));
-    connection.close(BootTime(pieces.len() as u64 + 1), &mut |event| {
-        events.push(event)
-    });
+    connection.close(BootTime(pieces.len() as u64 + 1), &mut |event| events.push(event));
     events
 }
 
@@ -63,32 +61,15 @@ pub fn feed(connection: &mut Connection, pieces: &[Piece], sink: &mut dyn FnMut(
     }
 }
 
-pub fn feed_at(
-    connection: &mut Connection,
-    at: BootTime,
-    piece: &Piece,
-    sink: &mut dyn FnMut(WireEvent),
-) {
+pub fn feed_at(connection: &mut Connection, at: BootTime, piece: &Piece, sink: &mut dyn FnMut(WireEvent)) {
     match piece {
         Piece::Bytes(side, bytes) => connection.feed(*side, at, Input::Bytes(bytes), sink),
         Piece::Skipped(side, kind, bytes, messages) => {
-            let input = Input::Skipped {
-                kind: *kind,
-                bytes: *bytes,
-                messages: *messages,
-            };
+            let input = Input::Skipped { kind: *kind, bytes: *bytes, messages: *messages };
             connection.feed(*side, at, input, sink);
         }
         Piece::Lost(side, bytes, resume_in) => {
-            connection.feed(
-                *side,
-                at,
-                Input::Lost {
-                    bytes: *bytes,
-                    resume_in: *resume_in,
-                },
-                sink,
-            );
+            connection.feed(*side, at, Input::Lost { bytes: *bytes, resume_in: *resume_in }, sink);
         }
     }
 }
@@ -97,26 +78,14 @@ pub fn feed_at(
 #[track_caller]
 pub fn check(start: Start, pieces: &[Piece], expect: &str) {
     let lines: Vec<String> = run(start, pieces).iter().map(render::event).collect();
-    let expect: Vec<&str> = expect
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .collect();
-    assert!(
-        lines == expect,
-        "got:\n{}\nexpected:\n{}",
-        lines.join("\n"),
-        expect.join("\n")
-    );
+    let expect: Vec<&str> = expect.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    assert!(lines == expect, "got:\n{}\nexpected:\n{}", lines.join("\n"), expect.join("\n"));
 }
 
 /// After a login that is over.
 #[track_caller]
 pub fn check_session(pieces: &[Piece], expect: &str) {
-    let mut all = vec![
-        c(&[client::startup("u", "d")]),
-        s(&[server::auth(0), server::ready('I')]),
-    ];
+    let mut all = vec![c(&[client::startup("u", "d")]), s(&[server::auth(0), server::ready('I')])];
     all.extend_from_slice(pieces);
     let expect = format!(
         "encryption Plaintext\nstartup 3.0 user=u database=d\nauthenticated\n{}",

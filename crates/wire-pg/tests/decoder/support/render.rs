@@ -6,14 +6,8 @@ use model::wire::WireEvent;
 pub fn event(event: &WireEvent) -> String {
     match event {
         WireEvent::Encryption(encryption) => format!("encryption {encryption:?}"),
-        WireEvent::Startup {
-            protocol: (major, minor),
-            parameters,
-        } => {
-            let parameters: String = parameters
-                .iter()
-                .map(|(name, value)| format!(" {name}={value}"))
-                .collect();
+        WireEvent::Startup { protocol: (major, minor), parameters } => {
+            let parameters: String = parameters.iter().map(|(name, value)| format!(" {name}={value}")).collect();
             format!("startup {major}.{minor}{parameters}")
         }
         WireEvent::CancelRequested { pid } => format!("cancel {pid}"),
@@ -21,11 +15,7 @@ pub fn event(event: &WireEvent) -> String {
         WireEvent::Authenticated => "authenticated".to_owned(),
         WireEvent::BackendPid(pid) => format!("pid {pid}"),
         WireEvent::ParameterStatus { name, value } => format!("status {name}={value}"),
-        WireEvent::Refused {
-            severity,
-            sqlstate,
-            message,
-        } => format!("refused {severity} {sqlstate} {message}"),
+        WireEvent::Refused { severity, sqlstate, message } => format!("refused {severity} {sqlstate} {message}"),
         WireEvent::Statement(it) => statement(it),
         WireEvent::Notification { channel } => format!("notification {channel}"),
         WireEvent::Terminated => "terminated".to_owned(),
@@ -46,10 +36,7 @@ pub fn statement(it: &Statement) -> String {
     if let Some(parameters) = &it.parameters
         && !parameters.is_empty()
     {
-        let values: Vec<_> = parameters
-            .iter()
-            .map(|it| value(it.type_oid, &it.value))
-            .collect();
+        let values: Vec<_> = parameters.iter().map(|it| value(it.type_oid, &it.value)).collect();
         parts.push(format!("({})", values.join(", ")));
     }
     if it.parameters.is_none() && it.kind == StatementKind::Execute {
@@ -70,25 +57,12 @@ pub fn statement(it: &Statement) -> String {
         parts.push("resumed".to_owned());
     }
     let letter = |status: Option<model::statement::Transaction>| {
-        status.map_or('?', |status| {
-            format!("{status:?}").chars().next().unwrap_or('?')
-        })
+        status.map_or('?', |status| format!("{status:?}").chars().next().unwrap_or('?'))
     };
-    parts.push(format!(
-        "{}>{}",
-        letter(it.transaction_before),
-        letter(it.transaction_after)
-    ));
+    parts.push(format!("{}>{}", letter(it.transaction_before), letter(it.transaction_after)));
     let finished = it.finished.map_or(String::new(), |at| at.0.to_string());
     parts.push(format!("{}-{finished}", it.started.0));
-    parts.push(format!(
-        "[{}]",
-        it.outcomes
-            .iter()
-            .map(outcome)
-            .collect::<Vec<_>>()
-            .join("; ")
-    ));
+    parts.push(format!("[{}]", it.outcomes.iter().map(outcome).collect::<Vec<_>>().join("; ")));
     if it.ending != Ending::Answered {
         parts.push(format!("{:?}", it.ending));
     }
@@ -114,14 +88,8 @@ fn value(type_oid: Option<u32>, value: &Value) -> String {
     let value = match value {
         Value::Null => "NULL".to_owned(),
         Value::Readable(text) => format!("'{text}'"),
-        Value::Opaque {
-            format: Format::Text,
-            bytes,
-        } => format!("text[{bytes}]"),
-        Value::Opaque {
-            format: Format::Binary,
-            bytes,
-        } => format!("binary[{bytes}]"),
+        Value::Opaque { format: Format::Text, bytes } => format!("text[{bytes}]"),
+        Value::Opaque { format: Format::Binary, bytes } => format!("binary[{bytes}]"),
         Value::Redacted => "redacted".to_owned(),
     };
     type_oid.map_or(value.clone(), |oid| format!("{value}:{oid}"))
@@ -130,15 +98,8 @@ fn value(type_oid: Option<u32>, value: &Value) -> String {
 fn outcome(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Completed { tag, rows: None } => tag.clone(),
-        Outcome::Completed {
-            tag,
-            rows: Some(rows),
-        } => format!("{tag} ={rows}"),
-        Outcome::Failed {
-            severity,
-            sqlstate,
-            message,
-        } => format!("{severity} {sqlstate} {message}"),
+        Outcome::Completed { tag, rows: Some(rows) } => format!("{tag} ={rows}"),
+        Outcome::Failed { severity, sqlstate, message } => format!("{severity} {sqlstate} {message}"),
         Outcome::Empty => "empty".to_owned(),
         Outcome::Suspended { rows } => format!("suspended {rows}"),
         Outcome::Returned => "returned".to_owned(),

@@ -47,10 +47,7 @@ pub fn no_data() -> Vec<u8> {
 }
 
 pub fn row_description() -> Vec<u8> {
-    message(
-        b'T',
-        b"\0\x01id\0\0\0\0\0\0\0\0\0\0\x17\0\x04\xff\xff\xff\xff\0\0",
-    )
+    message(b'T', b"\0\x01id\0\0\0\0\0\0\0\0\0\0\x17\0\x04\xff\xff\xff\xff\0\0")
 }
 
 pub fn parameters(types: &[u32]) -> Vec<u8> {
@@ -60,15 +57,7 @@ pub fn parameters(types: &[u32]) -> Vec<u8> {
 }
 
 pub fn row(value: &str) -> Vec<u8> {
-    message(
-        b'D',
-        &[
-            &[0, 1][..],
-            &(value.len() as u32).to_be_bytes(),
-            value.as_bytes(),
-        ]
-        .concat(),
-    )
+    message(b'D', &[&[0, 1][..], &(value.len() as u32).to_be_bytes(), value.as_bytes()].concat())
 }
 
 pub fn error(severity: &str, sqlstate: &str, text: &str) -> Vec<u8> {
@@ -81,13 +70,7 @@ pub fn notice(text: &str) -> Vec<u8> {
 
 fn fields(kind: u8, severity: &str, sqlstate: &str, text: &str) -> Vec<u8> {
     let mut body = Vec::new();
-    for (code, value) in [
-        (b'S', "localised"),
-        (b'V', severity),
-        (b'C', sqlstate),
-        (b'M', text),
-        (b'R', "routine"),
-    ] {
+    for (code, value) in [(b'S', "localised"), (b'V', severity), (b'C', sqlstate), (b'M', text), (b'R', "routine")] {
         body.push(code);
         body.extend(cstr(value));
     }
@@ -96,10 +79,7 @@ fn fields(kind: u8, severity: &str, sqlstate: &str, text: &str) -> Vec<u8> {
 }
 
 pub fn notification(channel: &str, payload: &str) -> Vec<u8> {
-    message(
-        b'A',
-        &[7_u32.to_be_bytes().to_vec(), cstr(channel), cstr(payload)].concat(),
-    )
+    message(b'A', &[7_u32.to_be_bytes().to_vec(), cstr(channel), cstr(payload)].concat())
 }
 
 pub fn copy_response(kind: u8) -> Vec<u8> {
