@@ -1,0 +1,237 @@
+//! Every mistake in a configuration is one line that says where, what, and what to do.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::allow_attributes, reason = "helpers of tests")]
+
+use std::path::Path;
+use std::time::Duration;
+
+use agent::config::{Account, Argv, Config};
+
+/// Checks a text; `expected` are the whole lines of the error, after `warder.toml:`.
+fn check(text: &str, expected: &[&str]) {
+    let error = Config::parse(text, Path::new("warder.toml")).expect_err(text);
+    let lines: Vec<&str> = error.lines().iter().map(|line| line.strip_prefix("warder.toml:").expect(line)).collect();
+    assert_eq!(lines, expected, "{text}");
+}
+
+#[test]
+fn an_empty_file_is_the_default() {
+    let config = Config::parse("", Path::new("w.toml")).unwrap();
+    assert_eq!(config, Config { path: Some("w.toml".into()), ..Config::default() });
+}
+
+/// The defaults in the documentation are the defaults of the program.
+#[test]
+fn documented_defaults_are_the_defaults() {
+    let documentation = include_str!("../../docs/configuration.md");
+    let mut text = String::new();
+    let mut keys = 0;
+    for row in documentation.lines().filter_map(|line| line.strip_prefix("| `[")) {
+        let Some((section, rest)) = row.split_once("] ") else { continue };
+        let (key, rest) = rest.split_once('`').unwrap();
+        let default = rest.split('|').nth(1).unwrap().trim().trim_matches('`');
+        if !section.starts_with('[') {
+            text.push_str(&format!("{section}.{key} = {default}\n"));
+            keys += 1;
+        }
+    }
+    assert_eq!(keys, 12, "{text}");
+    let config = Config::parse(&text, Path::new("w.toml")).unwrap();
+    assert_eq!(config, Config { path: Some("w.toml".into()), ..Config::default() });
+}
+
+#[test]
+fn every_key_is_understood() {
+    let text = r#"
+        [agent]
+        user = 990
+        group = "staff"
+        control_socket = "/run/w.sock"
+        argv = "full"
+        [events]
+        directory = "/srv/events"
+        file_bytes_max = 65536
+        files_max = 2
+        [metrics]
+        listen = ""
+        [capture]
+        ring_bytes = 4096
+        sessions_max = 16
+        statement_bytes_max = 1024
+        scan_interval_seconds = 1
+        [[database]]
+        name = "shop"
+        engine = "postgresql"
+        port = 5432
+        socket = "/run/postgresql/.s.PGSQL.5432"
+        executable = "/opt/pg/bin/postgres"
+        [[database]]
+        name = "other_1-a"
+        port = 5433
+    "#;
+    let config = Config::parse(text, Path::new("w.toml")).unwrap();
+    assert_eq!(config.agent.user, Account::Number(990));
+    assert_eq!(config.agent.group, Account::Name("staff".into()));
+    assert_eq!((config.agent.control_socket.to_str(), config.agent.argv), (Some("/run/w.sock"), Argv::Full));
+    assert_eq!(config.events.directory.to_str(), Some("/srv/events"));
+    assert_eq!((config.events.limits.file_bytes_max, config.events.limits.files_max), (65_536, 2));
+    assert_eq!(config.metrics_listen, None);
+    let capture = config.capture;
+    assert_eq!((capture.ring_bytes, capture.sessions_max, capture.statement_bytes_max), (4096, 16, 1024));
+    assert_eq!(capture.scan_interval, Duration::from_secs(1));
+    let names: Vec<_> = config.databases.iter().map(|database| (&*database.name, database.port)).collect();
+    assert_eq!(names, [("shop", Some(5432)), ("other_1-a", Some(5433))]);
+    assert_eq!(config.databases[0].executable.as_deref(), Some(Path::new("/opt/pg/bin/postgres")));
+}
+
+#[test]
+fn names_types_and_syntax() {
+    for (text, line) in [
+        (
+            "[agent]\nusr = 1",
+            "2: agent.usr: unknown key `usr`; remove it, or use a known key (expected one of user, group, control_socket, argv)",
+        ),
+        (
+            "[agnt]\n",
+            "1: agnt: unknown key `agnt`; remove it, or use a known key (expected one of agent, events, metrics, capture, database)",
+        ),
+        (
+            "\n[[database]]\nname = \"a\"\nhost = \"x\"",
+            "4: database.host: unknown key `host`; remove it, or use a known key (expected one of name, engine, port, socket, executable)",
+        ),
+        (
+            "[events]\n\nfiles_max = \"x\"",
+            "3: events.files_max: invalid type: string \"x\", expected i64; write a value of that type",
+        ),
+        ("[agent]\nuser = [1]", "2: agent.user: expected an account name (text) or number; write a value of that type"),
+        ("[agent]\nuser = \"a\"\nuser = \"b\"", "3: agent.user: duplicate key; keep one of them"),
+        ("x", "1: syntax: key with no value, expected `=`; correct the TOML syntax"),
+        (
+            "[agent]\nargv = redacted",
+            "2: agent.argv: string values must be quoted, expected literal string; correct the TOML syntax",
+        ),
+    ] {
+        check(text, &[line]);
+    }
+}
+
+#[test]
+fn values() {
+    for (text, line) in [
+        (
+            "agent.user = \"root\"",
+            "1: agent.user: root would give full power to the process that reads what clients send; name an account of its own, for example \"warder\"",
+        ),
+        (
+            "agent.user = 0",
+            "1: agent.user: root would give full power to the process that reads what clients send; name an account of its own, for example \"warder\"",
+        ),
+        ("agent.user = -1", "1: agent.user: -1 is not an account; use a name or a number from 0 to 4294967294"),
+        ("agent.group = \"\"", "1: agent.group: \"\" is not an account; use a name or a number from 0 to 4294967294"),
+        (
+            "agent.control_socket = \"run/x\"",
+            "1: agent.control_socket: \"run/x\" is not an absolute path; begin it with /",
+        ),
+        (
+            "agent.argv = \"all\"",
+            "1: agent.argv: \"all\" is not a mode of recording command lines; use \"none\", \"redacted\" or \"full\"",
+        ),
+        ("events.directory = \"/a/../b\"", "1: events.directory: \"/a/../b\" contains ..; write the path without it"),
+        (
+            "events.file_bytes_max = 65535",
+            "1: events.file_bytes_max: 65535 is out of range; use 65536 to 1099511627776",
+        ),
+        ("events.files_max = 1", "1: events.files_max: 1 is out of range; use 2 to 10000"),
+        (
+            "metrics.listen = \"localhost:9464\"",
+            "1: metrics.listen: \"localhost:9464\" is not an address; use IP:PORT, for example \"127.0.0.1:9464\" or \"[::1]:9464\", or \"\" to turn it off",
+        ),
+        (
+            "metrics.listen = \"127.0.0.1:0\"",
+            "1: metrics.listen: port 0 is a different port after every start; use a port from 1 to 65535",
+        ),
+        ("capture.ring_bytes = 5000", "1: capture.ring_bytes: 5000 is not a power of two; use 8192"),
+        ("capture.ring_bytes = 2048", "1: capture.ring_bytes: 2048 is out of range; use 4096 to 1073741824"),
+        (
+            "capture.sessions_max = 9223372036854775807",
+            "1: capture.sessions_max: 9223372036854775807 is out of range; use 16 to 1048576",
+        ),
+        ("capture.scan_interval_seconds = 0", "1: capture.scan_interval_seconds: 0 is out of range; use 1 to 3600"),
+    ] {
+        check(text, &[line]);
+    }
+    let long = format!("agent.control_socket = \"/{}\"", "x".repeat(107));
+    check(&long, &["1: agent.control_socket: 108 bytes are too long for a socket; use a path of at most 107 bytes"]);
+}
+
+#[test]
+fn databases() {
+    let with = |lines: &str| format!("[[database]]\n{lines}");
+    for (text, line) in [
+        ("port = 1", "1: database.name: a [[database]] has no name; add name = \"...\""),
+        ("name = \"Shop\"\nport = 1", "2: database.name: \"Shop\" is not a name; use 1 to 32 of a-z, 0-9, _ and -"),
+        (
+            "name = \"other\"\nport = 1",
+            "2: database.name: \"other\" is what metrics call databases beyond their bound; choose another name",
+        ),
+        ("name = \"a\"", "1: database: database \"a\" has no listener; add at least one of port, socket, executable"),
+        ("name = \"a\"\nport = 70000", "3: database.port: 70000 is out of range; use 1 to 65535"),
+        ("name = \"a\"\nport = 0", "3: database.port: 0 is out of range; use 1 to 65535"),
+        (
+            "name = \"a\"\nsocket = \".s.PGSQL.5432\"",
+            "3: database.socket: \".s.PGSQL.5432\" is not an absolute path; begin it with /",
+        ),
+        (
+            "name = \"a\"\nexecutable = \"postgres\"",
+            "3: database.executable: \"postgres\" is not an absolute path; begin it with /",
+        ),
+        (
+            "name = \"a\"\nport = 1\nengine = \"mysql\"",
+            "4: database.engine: engine \"mysql\" is not supported; use \"postgresql\", or leave it out",
+        ),
+        (
+            "name = \"a\"\nport = 1\n[[database]]\nname = \"a\"\nport = 2",
+            "5: database.name: name \"a\" already belongs to database \"a\"; give every [[database]] its own",
+        ),
+        (
+            "name = \"a\"\nport = 1\n[[database]]\nname = \"b\"\nport = 1",
+            "6: database.port: port 1 already belongs to database \"a\"; give every [[database]] its own",
+        ),
+    ] {
+        check(&with(text), &[line]);
+    }
+}
+
+#[test]
+fn all_mistakes_are_told_in_the_order_of_the_file() {
+    check(
+        "[capture]\nsessions_max = 1\n[agent]\nargv = \"x\"\n",
+        &[
+            "2: capture.sessions_max: 1 is out of range; use 16 to 1048576",
+            "4: agent.argv: \"x\" is not a mode of recording command lines; use \"none\", \"redacted\" or \"full\"",
+        ],
+    );
+}
+
+#[test]
+fn a_message_is_one_line_whatever_the_value() {
+    check(
+        "agent.control_socket = \"a\\nb\\u001b[31m\"",
+        &["1: agent.control_socket: \"a\\nb\\u{1b}[31m\" is not an absolute path; begin it with /"],
+    );
+}
+
+#[test]
+fn a_named_file_must_exist() {
+    let error = Config::load(Some(Path::new("/nonexistent/w.toml"))).unwrap_err();
+    assert_eq!(
+        error.lines(),
+        ["/nonexistent/w.toml: cannot read the configuration (No such file or directory (os error 2)); \
+          create it, or leave out -c to use the defaults"]
+    );
+    let command = std::process::Command::new(env!("CARGO_BIN_EXE_warder"))
+        .args(["config", "check", "-c", "/nonexistent/w.toml"])
+        .output()
+        .unwrap();
+    assert_eq!(command.status.code(), Some(2));
+    assert!(command.stdout.is_empty());
+}
