@@ -13,7 +13,7 @@ use agent_common::settings::counter;
 use agent_common::{Header, kind};
 use aya_ebpf::helpers::generated::{bpf_ktime_get_boot_ns, bpf_loop, bpf_probe_read_user};
 
-use crate::maps::{EVENTS, content_has_room, count, count_loss, settings, wake_flags};
+use crate::maps::{EVENTS, content_flags, count, count_loss, settings};
 use crate::read::user;
 
 /// Steps of one call: one per header and one per body piece. A call with more messages loses its tail, counted.
@@ -104,7 +104,14 @@ unsafe extern "C" fn step(_index: u32, context: *mut Walk) -> i64 {
         tell(walk, 0);
     }
     match direction.phase {
-        PHASE_MESSAGES => message_header(walk, direction),
+        PHASE_MESSAGES => {
+            let stop = message_header(walk, direction);
+            if stop == 0 && direction.remaining > 0 && walk.position < walk.length {
+                // Most bodies follow their header in the same call: half of the steps.
+                body(walk, direction);
+            }
+            stop
+        }
         PHASE_STARTUP | PHASE_EITHER => startup_header(walk, direction),
         PHASE_TLS_ANSWER | PHASE_GSS_ANSWER => negotiation_answer(walk, direction),
         _ => resynchronise(walk, direction),
@@ -477,10 +484,10 @@ fn tell(walk: &mut Walk, desynchronised: u8) -> u32 {
 fn tell_in_class<const BYTES: usize>(walk: &mut Walk, bytes: u32, desynchronised: u8) {
     // SAFETY: the pointers come from the session map.
     let (direction, session) = unsafe { (&mut *walk.direction, &*walk.session) };
-    if !content_has_room() {
+    let Some(flags) = content_flags() else {
         count_loss(kind::CONTENT);
         return;
-    }
+    };
     let Some(mut entry) = EVENTS.reserve::<Record<BYTES>>(0) else {
         count_loss(kind::CONTENT);
         return;
@@ -510,5 +517,5 @@ fn tell_in_class<const BYTES: usize>(walk: &mut Walk, bytes: u32, desynchronised
         };
     }
     direction.counts.captured_bytes += u64::from(copied);
-    entry.submit(wake_flags());
+    entry.submit(flags);
 }

@@ -84,10 +84,13 @@ fn find(sk: *mut core::ffi::c_void, cookie: u64) -> Option<*mut Session> {
 /// Server and client each generate their own cookie before they look at the other's: whoever comes second sees both.
 #[inline(never)]
 fn unix_client(sk: u64, cookie: u64) -> u32 {
+    if CLIENTS.get_ptr(cookie).is_some() {
+        return 0;
+    }
     let at = offsets();
     let peer: u64 = kernel_or_zero(sk, at.unix_peer);
     let bound: u64 = kernel_or_zero(peer, at.unix_address);
-    if bound == 0 || UNIX_LISTENERS.get_ptr(bound).is_none() || CLIENTS.get_ptr(cookie).is_some() {
+    if bound == 0 || UNIX_LISTENERS.get_ptr(bound).is_none() {
         return 0;
     }
     let _ = CLIENTS.insert(cookie, current_pid(), 0);

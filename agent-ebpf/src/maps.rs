@@ -111,18 +111,25 @@ fn increment(map: &PerCpuArray<u64>, index: u32, by: u64) {
     }
 }
 
+/// `BPF_RB_AVAIL_DATA`: asks how much the reader has not taken yet.
+const AVAILABLE_DATA: u64 = 0;
+
 /// Flags for a submit: the reader is woken only when enough is waiting, otherwise its timer collects.
 pub(crate) fn wake_flags() -> u64 {
-    /// `BPF_RB_AVAIL_DATA`
-    const AVAILABLE_DATA: u64 = 0;
-    if EVENTS.query(AVAILABLE_DATA) >= u64::from(settings().wake_fill) {
-        u64::from(BPF_RB_FORCE_WAKEUP)
-    } else {
-        u64::from(BPF_RB_NO_WAKEUP)
-    }
+    flags_at(EVENTS.query(AVAILABLE_DATA))
 }
 
-pub(crate) fn content_has_room() -> bool {
-    const AVAILABLE_DATA: u64 = 0;
-    EVENTS.query(AVAILABLE_DATA) < u64::from(settings().content_fill_max)
+/// Flags for a content record; `None` when the rest of the ring is kept for records of other kinds.
+pub(crate) fn content_flags() -> Option<u64> {
+    let waiting = EVENTS.query(AVAILABLE_DATA);
+    if waiting >= u64::from(settings().content_fill_max) {
+        return None;
+    }
+    Some(flags_at(waiting))
+}
+
+#[inline(always)]
+fn flags_at(waiting: u64) -> u64 {
+    let flag = if waiting >= u64::from(settings().wake_fill) { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
+    u64::from(flag)
 }
