@@ -20,7 +20,7 @@ async function round() {
   await client.query('select 1');
   await client.query('select 1; select 2');
   await client.query('select $1::int as number, $2::text as text', [7, "it's ünïcödé ✓"]);
-  await client.query('select $1::text, $2::bool', [null, true]);
+  await client.query('select $1::text, $2::bool', [null, 't']);
   for (let number = 0; number < 5; number += 1) {
     await client.query({ name: 'named', text: 'select $1::int * 2', values: [number] });
   }

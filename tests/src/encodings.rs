@@ -2,20 +2,20 @@
 
 /// The secret itself, its hex digits in both cases, and what every Base64 text that contains it contains.
 #[must_use]
-pub fn all(secret: &str) -> Vec<(&'static str, Vec<u8>)> {
+pub fn all(secret: &str) -> Vec<(&'static str, String)> {
     let lower: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
     let mut forms = vec![
-        ("as it is", secret.as_bytes().to_vec()),
-        ("in upper-case hex", lower.to_uppercase().into_bytes()),
-        ("in hex", lower.into_bytes()),
+        ("as it is", secret.to_owned()),
+        ("in upper-case hex", lower.to_uppercase()),
+        ("in hex", lower),
     ];
     // Where the secret begins within a group of three bytes decides its digits; the outermost depend on neighbours.
     for before in 0..3_usize {
         let padded = [vec![0; before], secret.as_bytes().to_vec()].concat();
         let whole = padded.len() / 3 * 3;
-        let digits = base64(padded.get(..whole).unwrap_or_default());
+        let mut digits = base64(padded.get(..whole).unwrap_or_default());
         let own = if before == 0 { 0 } else { 4 };
-        forms.push(("in Base64", digits.into_bytes().split_off(own)));
+        forms.push(("in Base64", digits.split_off(own)));
     }
     forms
 }
@@ -32,9 +32,8 @@ fn base64(bytes: &[u8]) -> String {
 
 /// In which form `secret` occurs in `output`, if it does.
 #[must_use]
-pub fn found(secret: &str, output: &[u8]) -> Option<&'static str> {
-    let contains = |form: &[u8]| output.windows(form.len()).any(|window| window == form);
-    all(secret).into_iter().find(|(_, form)| contains(form)).map(|(name, _)| name)
+pub fn found(secret: &str, output: &str) -> Option<&'static str> {
+    all(secret).into_iter().find(|(_, form)| output.contains(form)).map(|(name, _)| name)
 }
 
 #[cfg(test)]
@@ -43,7 +42,7 @@ mod tests {
 
     #[test]
     fn a_secret_is_found_in_every_form() {
-        let check = |output: &str, form| assert_eq!(found("s3cret-word", output.as_bytes()), form, "{output}");
+        let check = |output: &str, form| assert_eq!(found("s3cret-word", output), form, "{output}");
         check("password s3cret-word!", Some("as it is"));
         check("7333637265742d776f7264", Some("in hex"));
         check("7333637265742D776F7264", Some("in upper-case hex"));

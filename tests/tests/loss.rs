@@ -67,7 +67,7 @@ fn every_kind_of_lost_event_is_counted_and_recorded() -> Result<()> {
     let cluster = Cluster::start(&ClusterOptions::default())?;
     let options = AgentOptions {
         databases: vec![DatabaseEntry::of("test", &cluster)],
-        capture: vec!["ring_bytes = 4096".into()],
+        capture: vec!["ring_bytes = 16384".into()],
         ..AgentOptions::default()
     };
     let mut agent = Agent::start(&tooling::agent_binary()?, &options)?;
