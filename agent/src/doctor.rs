@@ -7,6 +7,8 @@ pub mod host;
 mod kernel;
 mod privileges;
 mod servers;
+#[cfg(test)]
+mod tests;
 
 use serde::Serialize;
 

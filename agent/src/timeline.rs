@@ -2,6 +2,8 @@
 
 mod render;
 mod statement;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::io::{self, BufWriter, Write as _};

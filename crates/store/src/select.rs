@@ -5,7 +5,15 @@ use crate::form::identity::SessionText;
 /// A choice of sessions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionSelector {
-    text: String,
+    choice: Choice,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Choice {
+    /// What somebody typed, in lower case.
+    Typed(String),
+    /// This one and no other, even if its id is the beginning of another's.
+    Exactly(SessionText),
 }
 
 /// How well a session fits a selector.
@@ -21,21 +29,22 @@ impl SessionSelector {
     /// A selector from what was typed. Any text is allowed; it may fit nothing.
     #[must_use]
     pub fn new(text: &str) -> Self {
-        Self { text: text.to_ascii_lowercase() }
+        Self { choice: Choice::Typed(text.to_ascii_lowercase()) }
     }
 
-    /// The selector that fits exactly one session.
+    /// The selector that fits one session and no other.
     #[must_use]
     pub fn exactly(session: SessionText) -> Self {
-        Self { text: session.as_str().to_owned() }
+        Self { choice: Choice::Exactly(session) }
     }
 
     /// Whether, and how well, `session` is meant.
     #[must_use]
     pub fn fit(&self, session: &SessionText) -> Option<Fit> {
-        if session.as_str() == self.text || session.cookie() == self.text {
-            return Some(Fit::Exact);
+        match &self.choice {
+            Choice::Exactly(only) => (only == session).then_some(Fit::Exact),
+            Choice::Typed(text) if session.as_str() == text || session.cookie() == text => Some(Fit::Exact),
+            Choice::Typed(text) => session.as_str().starts_with(&**text).then_some(Fit::Prefix),
         }
-        session.as_str().starts_with(&*self.text).then_some(Fit::Prefix)
     }
 }

@@ -1,0 +1,206 @@
+//! Timelines as they are shown. The records come from lines, as in the file.
+
+use store::form::identity::SessionText;
+use store::line::{Entry, decode, decode_head};
+
+use super::render::Renderer;
+use crate::terminal::{Colour, Terminal};
+
+const CLIENT: &str = r#""client":{"pid":1234,"name":"psql","exe":"/usr/bin/psql","uid":1000,"login_uid":1001,"ancestors":[{"pid":9,"uid":1000,"name":"bash"},{"pid":8,"uid":0,"name":"sshd"}]}"#;
+
+fn entry(line: &str) -> Entry {
+    let head = decode_head(line.as_bytes()).expect(line);
+    decode(&head, line.as_bytes()).expect(line)
+}
+
+/// A line at a second after 09:30 with these fields.
+fn at(second: u32, fields: &str) -> Entry {
+    entry(&format!(r#"{{"v":1,"seq":1,"time":"2026-11-22T09:30:{second:02}.000250Z",{fields}}}"#))
+}
+
+fn session(word: &str, cookie: u32, fields: &str) -> String {
+    format!(
+        r#""type":"session.{word}","session":"aaaaaaaa-bbbbbbbb-{cookie}","database_entry":"main","transport":"tcp",
+        "client_address":"10.0.0.7:51000","server_address":"10.0.0.1:5432","origin":"opened",{fields}"#
+    )
+    .replace('\n', "")
+}
+
+fn statement(cookie: u32, number: u32, fields: &str) -> String {
+    format!(r#""type":"statement","session":"aaaaaaaa-bbbbbbbb-{cookie}","number":{number},"kind":"simple",{fields}"#)
+}
+
+#[track_caller]
+fn check(terminal: Terminal, entries: &[Entry], expected: &str) {
+    let mut renderer = Renderer::new(terminal);
+    let shown: String = entries.iter().map(|entry| renderer.entry(entry)).collect();
+    assert_eq!(shown, expected, "\n{shown}");
+}
+
+fn whole_story() -> Vec<Entry> {
+    vec![
+        at(0, r#""type":"agent.start","version":"0.1.0","level":"full","kernel":"6.18""#),
+        at(0, r#""type":"gap","from":"2026-11-22T09:28:00Z","to":"2026-11-22T09:30:00Z","reason":"agent was killed""#),
+        at(1, &session("open", 42, r#""client_unknown":"not_seen""#)),
+        at(
+            2,
+            &session(
+                "change",
+                42,
+                &format!(r#"{CLIENT},"encryption":"tls","user":"alice","database":"shop","application_name":"psql""#),
+            ),
+        ),
+        at(
+            3,
+            &statement(
+                42,
+                1,
+                r#""text":"select *\nfrom t","latency_us":1200,"outcomes":[{"tag":"SELECT 5","rows":5}]"#,
+            ),
+        ),
+        at(
+            4,
+            &statement(
+                42,
+                2,
+                r#""text":"select * from x","latency_us":90,"outcomes":[{"severity":"ERROR","sqlstate":"42P01","message":"relation \"x\" does not exist"}]"#,
+            ),
+        ),
+        at(5, &statement(7, 1, r#""text_unknown":"prepared_before_start","ending":"unanswered""#)),
+        at(6, r#""type":"loss","kind":"content","stage":"kernel","count":3"#),
+        at(
+            7,
+            r#""type":"session.gap","session":"aaaaaaaa-bbbbbbbb-42","side":"client","gap_bytes":100,"reason":"events lost""#,
+        ),
+        at(8, r#""type":"process","session":"aaaaaaaa-bbbbbbbb-42","change":"exit","pid":1234"#),
+        at(
+            9,
+            &session(
+                "close",
+                42,
+                &format!(
+                    r#"{CLIENT},"encryption":"tls","user":"alice","database":"shop","application_name":"psql","statements":2,"errors":1,"gaps":1,"received_bytes":2048,"sent_bytes":10,"coverage":0.951,"duration_us":8000000"#
+                ),
+            ),
+        ),
+    ]
+}
+
+#[test]
+fn a_whole_story_in_a_pipe() {
+    check(
+        Terminal::PIPE,
+        &whole_story(),
+        "\
+--- 2026-11-22 (UTC) ---
+09:30:00.000250  agent 0.1.0 started, capability level full, kernel 6.18
+09:30:00.000250  !! NOT OBSERVED from 2026-11-22 09:28:00 to 2026-11-22 09:30:00 (2 min 00 s): agent was killed
+session 42  ?@? (main)  client (not seen)  tcp 10.0.0.7:51000
+  09:30:01.000250  opened  to 10.0.0.1:5432
+session 42  alice@shop (main)  psql[1234] uid 1000 (login uid 1001) <- bash <- sshd  tls 10.0.0.7:51000  app \"psql\"
+  09:30:03.000250  #1        1.20 ms  SELECT 5  select *\\nfrom t
+  09:30:04.000250  #2          90 us  ERROR 42P01: relation \"x\" does not exist  select * from x
+session 7  (who it is was recorded earlier)
+  09:30:05.000250  #1              -  not answered (the session ended)  (text not known: prepared before start)
+09:30:06.000250  !! LOST 3 events of kind content at stage kernel
+session 42  alice@shop (main)  psql[1234] uid 1000 (login uid 1001) <- bash <- sshd  tls 10.0.0.7:51000  app \"psql\"
+  09:30:07.000250  !! GAP: 100 bytes from the client were not observed: events lost
+  09:30:08.000250  process 1234 ended
+  09:30:09.000250  closed after 8.000 s: 2 statements, 1 failed, 2.0K in, 10 out, coverage 95.10%, 1 gap
+",
+    );
+}
+
+#[test]
+fn a_terminal_gets_colours_and_lines_that_fit() {
+    let terminal = Terminal { width: Some(72), colour: Colour::On };
+    let long =
+        format!(r#""text":"select {}","latency_us":90,"outcomes":[{{"tag":"SELECT 1","rows":1}}]"#, "x, ".repeat(100));
+    check(
+        terminal,
+        &[at(1, &statement(7, 1, &long)), at(2, r#""type":"loss","kind":"content","stage":"kernel","count":1"#)],
+        "\x1b[2m--- 2026-11-22 (UTC) ---\x1b[0m
+\x1b[1msession 7  (who it is was recorded earlier)\x1b[0m
+\x1b[2m  09:30:01.000250  #1          90 us  \x1b[0m\x1b[32mSELECT 1\x1b[0m  select x, x, x, x, x,...
+\x1b[1;31m09:30:02.000250  !! LOST 1 event of kind content at stage kernel\x1b[0m
+",
+    );
+}
+
+/// Whatever a client chooses, no control character of its reaches the output.
+#[test]
+fn nothing_a_client_says_commands_the_terminal() {
+    let evil = r"\u001b]0;owned\u0007\u009b31m\u202e\r\n\u0000";
+    let e = |text: &str| text.replace("EVIL", evil);
+    let process = r#"{"pid":1,"name":"EVIL","exe":"/tmp/EVIL","uid":1,"ancestors":[{"pid":2,"uid":1,"name":"EVIL"}]}"#;
+    let entries = [
+        at(
+            1,
+            &e(&session(
+                "open",
+                1,
+                &format!(
+                    r#""client":{process},"server":{process},"user":"EVIL","database":"EVIL","application_name":"EVIL","replication":"EVIL","encryption":"EVIL""#
+                ),
+            )),
+        ),
+        at(
+            2,
+            &e(&statement(
+                1,
+                1,
+                r#""text":"EVIL","prepared":"EVIL","portal":"EVIL","parameters":[{"value":"EVIL"}],"outcomes":[{"tag":"EVIL"},{"severity":"EVIL","sqlstate":"EVIL","message":"EVIL"}],"ending":"EVIL""#,
+            )),
+        ),
+        at(
+            2,
+            &e(r#""type":"statement","session":"aaaaaaaa-bbbbbbbb-1","number":1,"kind":"EVIL","text_unknown":"EVIL""#),
+        ),
+        at(
+            3,
+            &e(
+                r#""type":"refused","session":"aaaaaaaa-bbbbbbbb-1","severity":"EVIL","sqlstate":"EVIL","message":"EVIL""#,
+            ),
+        ),
+        at(3, &e(r#""type":"session.gap","session":"aaaaaaaa-bbbbbbbb-1","side":"EVIL","reason":"EVIL""#)),
+        at(
+            3,
+            &e(&format!(
+                r#""type":"process","session":"aaaaaaaa-bbbbbbbb-1","change":"exec","pid":1,"process":{process}"#
+            )),
+        ),
+        at(
+            3,
+            &e(r#""type":"cancel","session":"aaaaaaaa-bbbbbbbb-1","pid":1,"target":"EVIL""#)
+                .replace(evil, "a-b-\\u001b"),
+        ),
+        at(4, &e(r#""type":"loss","kind":"EVIL","stage":"EVIL","count":1"#)),
+        at(4, &e(r#""type":"gap","from":"2026-11-22T09:28:00Z","to":"2026-11-22T09:30:00Z","reason":"EVIL""#)),
+        at(4, &e(r#""type":"agent.start","version":"EVIL","level":"EVIL","kernel":"EVIL""#)),
+        at(4, &e(r#""type":"operator","verb":"EVIL","uid":1"#)),
+        at(4, &e(r#""type":"EVIL""#)),
+        at(5, &e(&session("close", 1, &format!(r#""client":{process},"user":"EVIL""#)))),
+    ];
+    for terminal in [Terminal::PIPE, Terminal { width: Some(400), colour: Colour::Off }] {
+        let mut renderer = Renderer::new(terminal);
+        for entry in &entries {
+            let shown = renderer.entry(entry);
+            let lines = shown.trim_end_matches('\n');
+            let bad = lines.chars().find(|char| (char.is_control() && *char != '\n') || *char == '\u{202e}');
+            assert_eq!(bad, None, "{entry:?}");
+            assert!(lines.lines().count() <= 3, "a client cannot begin a line: {shown}");
+        }
+    }
+}
+
+#[test]
+fn one_session_is_shown_with_what_concerns_the_host_meanwhile() {
+    let wanted: SessionText = serde_json::from_str(r#""aaaaaaaa-bbbbbbbb-42""#).expect("an id");
+    let mut renderer = Renderer::new(Terminal::PIPE).only(wanted);
+    let loss = || at(6, r#""type":"loss","kind":"content","stage":"kernel","count":3"#);
+    assert_eq!(renderer.entry(&loss()), "", "before the session");
+    assert!(!renderer.entry(&at(7, &session("open", 42, CLIENT))).is_empty());
+    assert!(renderer.entry(&loss()).contains("LOST"));
+    assert!(!renderer.entry(&at(8, &session("close", 42, CLIENT))).is_empty());
+    assert_eq!(renderer.entry(&loss()), "", "after the session");
+}

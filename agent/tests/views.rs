@@ -1,0 +1,186 @@
+//! What people see of sessions and records: the table, and the timeline through the real binary.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::allow_attributes, reason = "helpers of tests")]
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use agent::control::SessionView;
+use agent::sessions_view::table;
+use agent::terminal::{Colour, Terminal};
+use model::id::{BootId, HostId, SessionId, SocketCookie};
+use model::record::{Record, What};
+use model::time::WallTime;
+use store::line::Machine;
+use store::writer::{Limits, Writer};
+
+fn sessions() -> Vec<SessionView<'static>> {
+    let json = r#"[
+      {"session":"aaaaaaaa-bbbbbbbb-42","database_entry":"main","transport":"tcp","client_address":"10.0.0.7:51000",
+       "encryption":"tls","user":"al\u001b[2Jice","database":"shop","client":{"pid":1234,"name":"psql","exe":"/usr/bin/psql","uid":1000},
+       "statements":12,"errors":1,"received_bytes":1500,"sent_bytes":3000000,"coverage":1.0,"since":"2026-11-22T09:30:00.5Z",
+       "current":"select *\nfrom a_rather_long_name_of_a_table where id = 17"},
+      {"session":"aaaaaaaa-bbbbbbbb-7","database_entry":"postgresql-5433","transport":"unix","socket_path":"/run/postgresql/.s.PGSQL.5433",
+       "client_unknown":"gone","since":"2026-11-22T09:31:00Z","coverage":0.25,"current":""}
+    ]"#;
+    serde_json::from_str(json).unwrap()
+}
+
+#[test]
+fn the_table_is_whole_in_a_pipe() {
+    assert_eq!(
+        table(&sessions(), Terminal::PIPE),
+        "\
+SESSION  DATABASE             USER            CLIENT PROCESS       TRANSPORT                           SINCE (UTC)          STATEMENTS     BYTES IN/OUT  COVERAGE  CURRENT
+42       shop (main)          al\\u{1b}[2Jice  psql[1234] uid 1000  tls 10.0.0.7:51000                  2026-11-22 09:30:00  12 (1 failed)  1.5K/2.9M     100%      select *\\nfrom a_rather_long_name_of_a_table where id = 17
+7        - (postgresql-5433)  -               (already gone)       unix /run/postgresql/.s.PGSQL.5433  2026-11-22 09:31:00  0              0/0           25.00%    (text not known)
+"
+    );
+    assert_eq!(table(&[], Terminal::PIPE), "no live sessions\n");
+}
+
+#[test]
+fn the_table_fits_a_terminal() {
+    let shown = table(&sessions(), Terminal { width: Some(200), colour: Colour::Off });
+    assert!(shown.lines().all(|line| line.chars().count() <= 200), "{shown}");
+    assert!(shown.contains("select *\\nfrom a_r"), "{shown}");
+    let coloured = table(&sessions(), Terminal { width: Some(200), colour: Colour::On });
+    assert!(coloured.starts_with("\x1b[1mSESSION"));
+    assert!(coloured.lines().nth(2).unwrap().starts_with("\x1b[33m7 "), "incomplete observation is conspicuous");
+}
+
+fn session(boot: u128, cookie: u64) -> SessionId {
+    SessionId { host: HostId(0xaaaa_aaaa << 96), boot: BootId(boot << 96), cookie: SocketCookie(cookie) }
+}
+
+fn writer(directory: &Path) -> Writer {
+    let machine = Machine { host: HostId(0), boot: BootId(0) };
+    Writer::open(directory, machine, Limits { file_bytes_max: 4096, files_max: 100 }).unwrap().0
+}
+
+fn append(writer: &mut Writer, session: SessionId, reason: &'static str) {
+    let what = What::SessionGap { session, side: "client", bytes: None, reason };
+    writer.append(&Record { time: WallTime(1_795_339_800_000_000_000), what }).unwrap();
+    writer.flush().unwrap();
+}
+
+fn timeline(directory: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_warder"));
+    command.args(["timeline", "--events"]).arg(directory).args(arguments).output().unwrap()
+}
+
+fn stdout(output: Output) -> String {
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn stderr(output: Output) -> String {
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn a_session_is_named_by_id_beginning_or_cookie() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut writer = writer(directory.path());
+    for (boot, cookie, reason) in [(1, 42, "first"), (1, 421, "second"), (2, 42, "third"), (0xc000_0000, 5, "fourth")] {
+        append(&mut writer, session(boot, cookie), reason);
+    }
+    let show = |text: &str| stdout(timeline(directory.path(), &[text]));
+    assert_eq!(
+        show("421"),
+        "--- 2026-11-22 (UTC) ---\nsession 421  (who it is was recorded earlier)\n  \
+         09:30:00.000000  !! GAP: an unknown number of bytes from the client were not observed: second\n"
+    );
+    assert!(show("aaaaaaaa-00000001-42").ends_with("first\n"));
+    assert!(show("AAAAAAAA-c").ends_with("fourth\n"));
+    assert_eq!(
+        stderr(timeline(directory.path(), &["42"])),
+        "warder: \"42\" means 2 sessions; name one of aaaaaaaa-00000001-42, aaaaaaaa-00000002-42\n"
+    );
+    let error = stderr(timeline(directory.path(), &["99"]));
+    assert!(error.contains("no session \"99\" is recorded") && error.contains("warder sessions"), "{error}");
+}
+
+#[test]
+fn json_is_the_records_as_they_are() {
+    let directory = tempfile::tempdir().unwrap();
+    append(&mut writer(directory.path()), session(1, 42), "lost");
+    let recorded = std::fs::read_to_string(directory.path().join("events.jsonl")).unwrap();
+    assert_eq!(stdout(timeline(directory.path(), &["--json"])), recorded);
+}
+
+#[test]
+fn a_line_that_is_no_record_does_not_end_the_timeline() {
+    let directory = tempfile::tempdir().unwrap();
+    append(&mut writer(directory.path()), session(1, 42), "before");
+    let path = directory.path().join("events.jsonl");
+    let line = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, format!("{line}garbage\n{line}{{\"v\":1,\"se")).unwrap();
+    let output = timeline(directory.path(), &[]);
+    let error = String::from_utf8(output.stderr.clone()).unwrap();
+    assert!(error.contains("this line is not a record"), "{error}");
+    assert_eq!(stdout(output).matches("GAP").count(), 2);
+}
+
+#[test]
+fn no_folder_is_said_with_what_to_do() {
+    let error = stderr(timeline(Path::new("/nonexistent"), &[]));
+    assert!(error.contains("there is no folder /nonexistent") && error.contains("--events"), "{error}");
+}
+
+#[test]
+fn following_shows_what_happens_over_rotations() {
+    const RECORDS: usize = 100;
+    let directory = tempfile::tempdir().unwrap();
+    let mut writer = writer(directory.path());
+    append(&mut writer, session(1, 42), "lost");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_warder"))
+        .args(["timeline", "--json", "--follow", "--events"])
+        .arg(directory.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.next().unwrap().unwrap().contains("\"seq\":1,"));
+    for _ in 1..RECORDS {
+        append(&mut writer, session(1, 42), "lost");
+    }
+    for seq in 2..=RECORDS {
+        assert!(lines.next().unwrap().unwrap().contains(&format!("\"seq\":{seq},")));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_closed_pipe_is_an_ordinary_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut writer = writer(directory.path());
+    for _ in 0..2000 {
+        append(&mut writer, session(1, 42), "lost");
+    }
+    let mut child = Command::new(env!("CARGO_BIN_EXE_warder"))
+        .args(["timeline", "--events"])
+        .arg(directory.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut some = [0; 10];
+    child.stdout.take().unwrap().read_exact(&mut some).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), &*output.stderr), (Some(0), &b""[..]));
+}
+
+#[test]
+fn every_command_has_help_with_its_exit_codes() {
+    for command in ["sessions", "timeline", "doctor"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_warder")).args([command, "--help"]).output().unwrap();
+        assert!(stdout(output).contains("Exit codes:"), "{command}");
+    }
+    let output = Command::new(env!("CARGO_BIN_EXE_warder")).arg("version").output().unwrap();
+    assert_eq!(stdout(output), format!("warder {}\n", env!("CARGO_PKG_VERSION")));
+    let output = Command::new(env!("CARGO_BIN_EXE_warder")).arg("nonsense").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+}
