@@ -23,6 +23,11 @@ pub(crate) struct Families {
     pub(crate) coverage: GaugeVec,
     pub(crate) session_gaps: IntCounterVec,
     pub(crate) lost_events: IntCounterVec,
+    pub(crate) own: OwnFamilies,
+}
+
+/// Families about the agent itself.
+pub(crate) struct OwnFamilies {
     pub(crate) probe_attached: IntGaugeVec,
     pub(crate) probe_hits: IntCounterVec,
     pub(crate) probe_duplicates: IntCounterVec,
@@ -87,6 +92,14 @@ impl Families {
                 &["database", "reason"],
             ),
             lost_events: r.counters("lost_events_total", "Events lost, by kind and stage.", &["kind", "stage"]),
+            own: OwnFamilies::new(&r),
+        }
+    }
+}
+
+impl OwnFamilies {
+    fn new(r: &Names<'_>) -> Self {
+        Self {
             probe_attached: r.gauges(
                 "probe_attached",
                 "Places where a probe is attached; 0 is not attached.",

@@ -74,7 +74,7 @@ impl Metrics {
     pub fn new(version: &str) -> Self {
         let registry = Registry::new();
         let families = Families::new(&registry);
-        families.build_info.with_label_values(&[version]).set(1);
+        families.own.build_info.with_label_values(&[version]).set(1);
         Self { registry, families, observed: Mutex::default() }
     }
 
@@ -125,44 +125,44 @@ impl Metrics {
 
     /// State of a probe.
     pub fn probe(&self, probe: &str, state: ProbeState) {
-        self.families.probe_attached.with_label_values(&[probe]).set(clamped(state.attached));
-        catch_up(&self.families.probe_hits.with_label_values(&[probe]), state.hits);
-        catch_up(&self.families.probe_duplicates.with_label_values(&[probe]), state.duplicates);
+        self.families.own.probe_attached.with_label_values(&[probe]).set(clamped(state.attached));
+        catch_up(&self.families.own.probe_hits.with_label_values(&[probe]), state.hits);
+        catch_up(&self.families.own.probe_duplicates.with_label_values(&[probe]), state.duplicates);
     }
 
     /// Filling of a kernel map.
     pub fn map(&self, map: &str, entries: u64, capacity: u64) {
-        self.families.map_entries.with_label_values(&[map]).set(clamped(entries));
-        self.families.map_capacity.with_label_values(&[map]).set(clamped(capacity));
+        self.families.own.map_entries.with_label_values(&[map]).set(clamped(entries));
+        self.families.own.map_capacity.with_label_values(&[map]).set(clamped(capacity));
     }
 
     /// Totals of a kernel program since it was loaded.
     pub fn program(&self, program: &str, run_time: Duration, runs: u64) {
-        catch_up_seconds(&self.families.bpf_run_seconds.with_label_values(&[program]), run_time.as_secs_f64());
-        catch_up(&self.families.bpf_runs.with_label_values(&[program]), runs);
+        catch_up_seconds(&self.families.own.bpf_run_seconds.with_label_values(&[program]), run_time.as_secs_f64());
+        catch_up(&self.families.own.bpf_runs.with_label_values(&[program]), runs);
     }
 
     /// Totals of the events file since the agent started.
     pub fn events(&self, totals: EventTotals) {
-        catch_up(&self.families.events_written, totals.written);
-        catch_up(&self.families.events_bytes, totals.written_bytes);
-        catch_up(&self.families.events_dropped, totals.dropped);
+        catch_up(&self.families.own.events_written, totals.written);
+        catch_up(&self.families.own.events_bytes, totals.written_bytes);
+        catch_up(&self.families.own.events_dropped, totals.dropped);
     }
 
     /// Size and filling of the ring buffer.
     pub fn ring(&self, bytes: u64, used_bytes: u64) {
-        self.families.ring_bytes.set(clamped(bytes));
-        self.families.ring_used_bytes.set(clamped(used_bytes));
+        self.families.own.ring_bytes.set(clamped(bytes));
+        self.families.own.ring_used_bytes.set(clamped(used_bytes));
     }
 
     /// A scan has ended.
     pub fn scanned(&self) {
-        self.families.scans.inc();
+        self.families.own.scans.inc();
     }
 
     /// How many databases are observed.
     pub fn observed_databases(&self, count: u64) {
-        self.families.observed_databases.set(clamped(count));
+        self.families.own.observed_databases.set(clamped(count));
     }
 
     /// The metrics in the Prometheus text format.
