@@ -12,6 +12,7 @@ use agent_common::session::{
 use agent_common::settings::counter;
 use agent_common::{Header, kind};
 use aya_ebpf::helpers::generated::{bpf_ktime_get_boot_ns, bpf_loop, bpf_probe_read_user};
+use aya_log_ebpf::debug;
 
 use crate::maps::{EVENTS, content_flags, count, count_loss, settings};
 use crate::read::user;
@@ -158,8 +159,12 @@ fn message_header(walk: &mut Walk, direction: &mut Direction) -> i64 {
         if !is_valid(walk.side as u8, header[0], length) {
             return lose_rest(walk);
         }
-        begin(walk, direction, header[0], 5);
-        expect_body(direction, walk.side as u8, header[0], length);
+        if is_left_out(walk.side as u8, header[0]) {
+            leave_out(walk, direction, header[0], length);
+        } else {
+            walk.position += 5;
+            expect_body(direction, walk.side as u8, header[0], length);
+        }
         return 0;
     }
     let first = direction.partial_length == 0;
@@ -168,9 +173,15 @@ fn message_header(walk: &mut Walk, direction: &mut Direction) -> i64 {
         if !is_known(walk.side as u8, byte) {
             return lose_rest(walk);
         }
-        walk.position -= 1;
-        begin(walk, direction, byte, 1);
         direction.message = byte;
+        if is_left_out(walk.side as u8, byte) {
+            walk.position -= 1;
+            if walk.position > walk.run {
+                tell(walk, 0);
+            }
+            walk.position += 1;
+            skip(walk, byte, 1, 1);
+        }
         return 0;
     }
     if is_left_out(walk.side as u8, direction.message) {
@@ -187,19 +198,19 @@ fn message_header(walk: &mut Walk, direction: &mut Direction) -> i64 {
     0
 }
 
-/// The first `header` bytes of a message of this type are at the position: copy or leave out.
+/// A whole header is at the position, of a message that is left out: so is as much of its body as this call holds.
 #[inline(always)]
-fn begin(walk: &mut Walk, direction: &mut Direction, message: u8, header: u32) {
-    if !is_left_out(walk.side as u8, message) {
-        walk.position += header;
-        return;
-    }
+fn leave_out(walk: &mut Walk, direction: &mut Direction, message: u8, length: u32) {
     if walk.position > walk.run {
         tell(walk, 0);
     }
-    walk.position += header;
+    let available = (walk.length - walk.position - 5).min(length - 4);
+    walk.position += 5 + available;
+    direction.partial = 0;
     direction.message = message;
-    skip(walk, message, header, 1);
+    direction.remaining = length - 4 - available;
+    direction.allowance = 0;
+    skip(walk, message, 5 + available, 1);
 }
 
 #[inline(always)]
@@ -397,12 +408,13 @@ fn lose(walk: &mut Walk) -> u32 {
     direction.partial_length = 0;
     walk.run = walk.position;
     tell(walk, 1);
+    debug!((), "socket {}: side {} is not understood from byte {}", walk.cookie, walk.side, direction.offset);
     0
 }
 
 /// Adds to what is left out since the last record.
-#[inline(never)]
-fn skip(walk: &mut Walk, message: u8, bytes: u32, messages: u32) -> u32 {
+#[inline(always)]
+fn skip(walk: &mut Walk, message: u8, bytes: u32, messages: u32) {
     // SAFETY: the pointer comes from the session map.
     let direction = unsafe { &mut *walk.direction };
     let [first, second] = &mut direction.skips;
@@ -419,7 +431,6 @@ fn skip(walk: &mut Walk, message: u8, bytes: u32, messages: u32) -> u32 {
         _ => new_skip(walk, message, bytes, messages),
     }
     walk.run = walk.position;
-    0
 }
 
 #[inline(always)]

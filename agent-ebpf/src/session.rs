@@ -10,6 +10,7 @@ use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_ktime_get_boot_ns, bpf_probe_read_kernel_str};
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
+use aya_log_ebpf::warn;
 
 use crate::maps::{
     CONNECTING, EVENTS, NEW_SESSION, PORTS, SESSIONS, TCP_LISTENERS, UNIX_LISTENERS, count, count_loss, offsets,
@@ -220,6 +221,7 @@ fn insert(cookie: u64, database: u32, family: u16) -> Option<()> {
     if SESSIONS.insert(cookie, unsafe { &*fresh }, u64::from(BPF_NOEXIST)).is_err() {
         if SESSIONS.get_ptr(cookie).is_none() {
             count(counter::SESSIONS_REFUSED, 1);
+            warn!((), "socket {} is not observed: the session map is full", cookie);
         }
         return None;
     }

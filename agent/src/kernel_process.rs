@@ -11,7 +11,7 @@ use std::process::Child;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use capture::object::LoadOptions;
+use capture::object::{Diagnostics, LoadOptions};
 use capture::witness::{DatabaseRule, Extent, ScanReport, Witness};
 use capture::{handout, selftest};
 use model::session::Origin;
@@ -59,6 +59,7 @@ fn load_options(config: &Config) -> LoadOptions {
         sessions_max: config.capture.sessions_max,
         message_bytes_max: config.capture.statement_bytes_max,
         capture_arguments: config.agent.argv != Argv::None,
+        diagnostics: if tracing::enabled!(tracing::Level::DEBUG) { Diagnostics::Debug } else { Diagnostics::Warnings },
     }
 }
 
@@ -161,6 +162,7 @@ impl KernelProcess<'_> {
         let interval = nanos(self.config.capture.scan_interval);
         let mut next_scan = BootTime(clock::boot().0.saturating_add(interval));
         loop {
+            self.witness.log_diagnostics();
             let now = clock::boot();
             if now >= next_scan {
                 next_scan = BootTime(now.0.saturating_add(interval));

@@ -35,6 +35,17 @@ pub struct LoadOptions {
     pub message_bytes_max: u32,
     /// Whether command lines are captured at all.
     pub capture_arguments: bool,
+    /// Which diagnostics the programs give.
+    pub diagnostics: Diagnostics,
+}
+
+/// Diagnostics of the eBPF programs, masked at load: what is masked costs nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Diagnostics {
+    /// What an operator should know.
+    Warnings,
+    /// Also every stream that is not understood.
+    Debug,
 }
 
 /// Why the programs could not be loaded.
@@ -81,11 +92,16 @@ pub fn load(options: &LoadOptions) -> Result<Ebpf, LoadError> {
         wake_fill: options.ring_bytes / 8,
         capture_arguments: u32::from(options.capture_arguments),
     };
+    let level = match options.diagnostics {
+        Diagnostics::Warnings => aya_log::Level::Warn,
+        Diagnostics::Debug => aya_log::Level::Debug,
+    } as u8;
     let btf = Btf::from_sys_fs()?;
     let mut ebpf = EbpfLoader::new()
         .btf(Some(&btf))
         .override_global("OFFSETS", bytes_of(&offsets), true)
         .override_global("SETTINGS", bytes_of(&settings), true)
+        .override_global(aya_log::LEVEL, &level, true)
         .map_max_entries("EVENTS", options.ring_bytes)
         .map_max_entries("SESSIONS", options.sessions_max)
         .load(OBJECT)?;

@@ -15,6 +15,7 @@ use aya::Ebpf;
 use aya::maps::{HashMap as KernelHashMap, MapData, MapError, PerCpuArray};
 use aya::programs::UProbe;
 use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLinkId, UProbeScope};
+use aya_log::EbpfLogger;
 use model::session::Origin;
 
 use crate::decode::address;
@@ -82,6 +83,9 @@ pub enum WitnessError {
     /// Loading or attaching.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// The programs' diagnostics.
+    #[error("the diagnostics of the eBPF programs cannot be read")]
+    Diagnostics(#[from] aya_log::Error),
     /// A kernel map.
     #[error("a kernel map of Warder could not be used")]
     Map(#[from] MapError),
@@ -104,6 +108,7 @@ pub struct Witness {
     attachments: Vec<Attachment>,
     executables: HashSet<(u64, u64)>,
     absent_before: HashSet<u64>,
+    diagnostics: EbpfLogger<&'static dyn log::Log>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -123,6 +128,7 @@ impl Witness {
     pub fn start(options: &LoadOptions, rules: Vec<DatabaseRule>) -> Result<Self, WitnessError> {
         let mut ebpf = load(options)?;
         prepare_new_session(&mut ebpf)?;
+        let diagnostics = EbpfLogger::init(&mut ebpf)?;
         attach_tracepoints(&mut ebpf)?;
         let mut witness = Self {
             ebpf,
@@ -132,6 +138,7 @@ impl Witness {
             attachments: Vec::new(),
             executables: HashSet::new(),
             absent_before: HashSet::new(),
+            diagnostics,
         };
         for rule in &rules {
             let id = witness.database(&rule.name).0;
@@ -141,6 +148,11 @@ impl Witness {
         }
         witness.rules = rules;
         Ok(witness)
+    }
+
+    /// Passes what the programs have to say on to the log.
+    pub fn log_diagnostics(&mut self) {
+        self.diagnostics.flush();
     }
 
     pub(crate) fn map<K: aya::Pod, V: aya::Pod>(
