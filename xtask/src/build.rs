@@ -3,16 +3,23 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
+use warder_tests::tooling;
 
-use crate::progress::step;
+use crate::progress::{note, step};
 use crate::shell::{cargo, foreground, target_directory, workspace};
 use crate::{ebpf, setup};
 
-/// Builds `target/release/warder` and returns its path.
+/// Builds `target/release/warder` and returns its path. Where `WARDER_BIN` names an agent, that one is used instead
+/// (to compare two builds, or to test a packaged one).
 ///
 /// # Errors
 /// When a toolchain is missing or something does not compile.
 pub(crate) fn release() -> Result<PathBuf> {
+    if std::env::var_os("WARDER_BIN").is_some() {
+        let binary = tooling::agent_binary()?;
+        note(&format!("WARDER_BIN: using {} as it is", binary.display()));
+        return Ok(binary);
+    }
     setup::for_build()?;
     let object = step("build: eBPF programs", || ebpf::build(&workspace()))?;
     step("build: agent", || {
