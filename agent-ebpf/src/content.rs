@@ -56,13 +56,11 @@ struct Walk {
 #[inline(never)]
 pub(crate) fn walk(session: *mut Session, cookie: u64, side: u8, buffer: u64, length: u32) -> u32 {
     // SAFETY: the pointer comes from the session map.
-    let direction = unsafe {
-        if side == SIDE_CLIENT { &raw mut (*session).client } else { &raw mut (*session).server }
-    };
+    let direction =
+        unsafe { if side == SIDE_CLIENT { &raw mut (*session).client } else { &raw mut (*session).server } };
     // SAFETY: no arguments.
     let at = unsafe { bpf_ktime_get_boot_ns() };
-    let mut walk =
-        Walk { session, direction, cookie, at, buffer, length, position: 0, run: 0, side: u32::from(side) };
+    let mut walk = Walk { session, direction, cookie, at, buffer, length, position: 0, run: 0, side: u32::from(side) };
     // SAFETY: `step` has the signature that bpf_loop calls; `walk` outlives the call.
     unsafe {
         bpf_loop(STEPS_MAX, step as *mut _, (&raw mut walk).cast(), 0);
@@ -367,7 +365,8 @@ fn negotiation_answer(walk: &mut Walk, direction: &mut Direction) -> i64 {
 /// A call that begins with a valid header ends the loss of synchronisation.
 #[inline(always)]
 fn resynchronise(walk: &mut Walk, direction: &mut Direction) -> i64 {
-    if walk.position == 0 && walk.length >= 5
+    if walk.position == 0
+        && walk.length >= 5
         && let Some(header) = user::<[u8; 5]>(walk.buffer)
         && is_valid(walk.side as u8, header[0], u32::from_be_bytes([header[1], header[2], header[3], header[4]]))
     {

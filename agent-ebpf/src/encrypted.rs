@@ -84,8 +84,7 @@ unsafe fn stack_pointer(ctx: &ProbeContext) -> u64 {
 #[inline(always)]
 fn leave(ctx: &RetProbeContext, calls: &LruHashMap<u64, InFlight>, side: u8) -> u32 {
     // SAFETY: helpers without preconditions.
-    let (thread, attachment) =
-        unsafe { (bpf_get_current_pid_tgid(), bpf_get_attach_cookie(ctx.as_ptr())) };
+    let (thread, attachment) = unsafe { (bpf_get_current_pid_tgid(), bpf_get_attach_cookie(ctx.as_ptr())) };
     let Some(call) = calls.get_ptr(thread) else { return 0 };
     // SAFETY: the pointer comes from the map; only this thread writes its entry.
     let buffer = unsafe { (*call).buffer };
@@ -109,8 +108,7 @@ fn leave(ctx: &RetProbeContext, calls: &LruHashMap<u64, InFlight>, side: u8) -> 
                 (*session).client.phase = PHASE_EITHER;
             }
         }
-        let direction =
-            if side == SIDE_CLIENT { &raw mut (*session).client } else { &raw mut (*session).server };
+        let direction = if side == SIDE_CLIENT { &raw mut (*session).client } else { &raw mut (*session).server };
         if (*direction).counts.content_calls == 0 && (*direction).counts.socket_bytes > result as u64 {
             (*direction).counts.handshake_bytes = (*direction).counts.socket_bytes - result as u64;
         }

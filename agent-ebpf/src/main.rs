@@ -8,7 +8,10 @@
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 #![cfg_attr(
     target_arch = "bpf",
-    expect(unsafe_code, reason = "every BPF helper and every kernel read is an unsafe call; SAFETY is stated per file")
+    expect(
+        unsafe_code,
+        reason = "every BPF helper and every kernel read is an unsafe call; SAFETY is stated per file"
+    )
 )]
 
 #[cfg(target_arch = "bpf")]

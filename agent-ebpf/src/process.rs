@@ -108,8 +108,7 @@ unsafe fn executable(record: *mut Identified, task: u64) {
         (*record).executable_inode = kernel_or_zero(inode, at.inode_number);
         (*record).executable_device = kernel_or_zero(superblock, at.super_device);
         (*record).executable_changed_seconds = kernel_or_zero(inode, at.inode_ctime_seconds);
-        (*record).executable_changed_nanos =
-            kernel_or_zero::<u32>(inode, at.inode_ctime_nanos) & !CTIME_QUERIED;
+        (*record).executable_changed_nanos = kernel_or_zero::<u32>(inode, at.inode_ctime_nanos) & !CTIME_QUERIED;
         (*record).flags = path(record, file);
     }
 }

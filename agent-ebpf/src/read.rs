@@ -12,11 +12,7 @@ pub(crate) fn kernel<T: Copy>(base: u64, offset: u32) -> Option<T> {
     let mut value = core::mem::MaybeUninit::<T>::uninit();
     // SAFETY: the helper writes size_of::<T>() bytes to a buffer of that size, or fails.
     let result = unsafe {
-        bpf_probe_read_kernel(
-            value.as_mut_ptr().cast(),
-            size_of::<T>() as u32,
-            (base + u64::from(offset)) as *const _,
-        )
+        bpf_probe_read_kernel(value.as_mut_ptr().cast(), size_of::<T>() as u32, (base + u64::from(offset)) as *const _)
     };
     // SAFETY: zero means that the whole value was written.
     (result == 0).then(|| unsafe { value.assume_init() })
@@ -33,8 +29,7 @@ pub(crate) fn kernel_or_zero<T: Copy + Default>(base: u64, offset: u32) -> T {
 pub(crate) fn user<T: Copy>(address: u64) -> Option<T> {
     let mut value = core::mem::MaybeUninit::<T>::uninit();
     // SAFETY: the helper writes size_of::<T>() bytes to a buffer of that size, or fails.
-    let result =
-        unsafe { bpf_probe_read_user(value.as_mut_ptr().cast(), size_of::<T>() as u32, address as *const _) };
+    let result = unsafe { bpf_probe_read_user(value.as_mut_ptr().cast(), size_of::<T>() as u32, address as *const _) };
     // SAFETY: zero means that the whole value was written.
     (result == 0).then(|| unsafe { value.assume_init() })
 }

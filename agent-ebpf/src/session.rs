@@ -64,11 +64,7 @@ fn network_namespace(sk: u64) -> u32 {
 
 #[inline(always)]
 fn own_listener(sk: u64) -> TcpListener {
-    TcpListener {
-        network_namespace: network_namespace(sk),
-        port: kernel_or_zero(sk, offsets().sock_port),
-        reserved: 0,
-    }
+    TcpListener { network_namespace: network_namespace(sk), port: kernel_or_zero(sk, offsets().sock_port), reserved: 0 }
 }
 
 /// Addresses of a TCP socket; IPv4 as mapped IPv6 so that both ends of a connection have one form.

@@ -271,8 +271,7 @@ enum Woken {
 }
 
 fn wait_for(link: &Link, signals: &SignalFd, patience: Duration) -> Result<Woken> {
-    let mut waiting =
-        [PollFd::new(signals.as_fd(), PollFlags::POLLIN), PollFd::new(link.as_fd(), PollFlags::POLLIN)];
+    let mut waiting = [PollFd::new(signals.as_fd(), PollFlags::POLLIN), PollFd::new(link.as_fd(), PollFlags::POLLIN)];
     // Rounded up: waking a moment early would only spin.
     let patience = PollTimeout::try_from(patience.as_millis() + 1).unwrap_or(PollTimeout::MAX);
     match poll(&mut waiting, patience) {

@@ -103,9 +103,8 @@ pub(crate) struct Packet<M> {
 impl Link {
     /// Both ends; the second is for the child.
     pub(crate) fn pair() -> Result<(Self, OwnedFd)> {
-        let (ours, theirs) =
-            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
-                .context("no socket pair for the core process")?;
+        let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+            .context("no socket pair for the core process")?;
         Ok((Self(ours), theirs))
     }
 

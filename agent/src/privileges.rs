@@ -78,10 +78,8 @@ pub(crate) fn renounce() -> Result<()> {
 
 /// Looks up the server's functions in a child without privileges: the executable is foreign.
 pub(crate) fn look_up_symbols(account: Identity, executable: &File) -> std::io::Result<Vec<Symbol>> {
-    let output = own_binary(account, "symbols")
-        .stdin(Stdio::from(executable.try_clone()?))
-        .stderr(Stdio::inherit())
-        .output()?;
+    let output =
+        own_binary(account, "symbols").stdin(Stdio::from(executable.try_clone()?)).stderr(Stdio::inherit()).output()?;
     if !output.status.success() {
         return Err(std::io::Error::other(format!("the lookup ended with {}", output.status)));
     }

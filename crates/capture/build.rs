@@ -9,8 +9,7 @@ fn main() {
     match std::env::var_os("WARDER_BPF_OBJECT") {
         Some(object) => {
             println!("cargo::rerun-if-changed={}", Path::new(&object).display());
-            std::fs::copy(&object, &target)
-                .unwrap_or_else(|error| panic!("WARDER_BPF_OBJECT={}: {error}", Path::new(&object).display()));
+            std::fs::copy(&object, &target).expect("WARDER_BPF_OBJECT names the object that was compiled before");
         }
         None => std::fs::write(&target, []).expect("OUT_DIR is writable"),
     }

@@ -98,7 +98,8 @@ impl Pipeline {
         let limits = Limits { file_bytes_max: hello.file_bytes_max, files_max: hello.files_max };
         let (writer, recovery) = Writer::open(&hello.events_directory, machine, limits)?;
         let alive = Alive::open(&hello.events_directory).context("the heartbeat file cannot be opened")?;
-        let session_limits = sessions::Limits { sessions_max: hello.sessions_max as usize, ..sessions::Limits::default() };
+        let session_limits =
+            sessions::Limits { sessions_max: hello.sessions_max as usize, ..sessions::Limits::default() };
         let mut pipeline = Self {
             sessions: Sessions::new(machine.host, machine.boot, session_limits),
             streams: Streams::new(hello.sessions_max as usize),

@@ -64,9 +64,7 @@ impl Counters {
     /// # Errors
     /// When the map cannot be read.
     pub fn losses(&self) -> Result<Vec<(&'static str, u64)>, MapError> {
-        (1..kind::COUNT)
-            .map(|index| Ok((kind::name(index), self.losses.get(&index, 0)?.iter().sum())))
-            .collect()
+        (1..kind::COUNT).map(|index| Ok((kind::name(index), self.losses.get(&index, 0)?.iter().sum()))).collect()
     }
 
     /// The other counters.

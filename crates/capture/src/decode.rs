@@ -162,19 +162,19 @@ impl Decoder {
     }
 
     /// A record that an iterator found: the same form, made in user space from `/proc`.
-    pub fn decode_found(&mut self, record: &[u8], origin: Origin, title: Option<(String, String)>) -> Option<KernelEvent> {
+    pub fn decode_found(
+        &mut self,
+        record: &[u8],
+        origin: Origin,
+        title: Option<(String, String)>,
+    ) -> Option<KernelEvent> {
         let header: Header = read(record)?;
         Some(match header.kind {
             kind::OPENED => opened(&read(record)?, origin)?,
             kind::OWNED => {
                 let identified: Identified = read(record)?;
                 let process = self.process(&identified, ProcessSource::Proc);
-                KernelEvent::Owned {
-                    cookie: SocketCookie(identified.cookie),
-                    at: BootTime(header.at),
-                    process,
-                    title,
-                }
+                KernelEvent::Owned { cookie: SocketCookie(identified.cookie), at: BootTime(header.at), process, title }
             }
             kind::CONNECTED => self.connected(&read(record)?, ProcessSource::Proc),
             _ => return None,
@@ -236,8 +236,18 @@ macro_rules! abi {
     )*};
 }
 abi!(
-    Header, Content, Opened, Identified, Forked, Exited, Closed, Listening, Endpoints,
-    agent_common::scan::ScannedSocket, agent_common::offsets::Offsets, agent_common::settings::Settings
+    Header,
+    Content,
+    Opened,
+    Identified,
+    Forked,
+    Exited,
+    Closed,
+    Listening,
+    Endpoints,
+    agent_common::scan::ScannedSocket,
+    agent_common::offsets::Offsets,
+    agent_common::settings::Settings
 );
 
 fn content(record: &[u8]) -> Option<ContentRecord<'_>> {

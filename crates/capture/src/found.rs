@@ -79,10 +79,13 @@ pub(crate) fn found_session(
         .collect()
 }
 
+/// Own address and port, peer address and port.
+type OwnAndPeer = ([u8; 16], u16, [u8; 16], u16);
+
 /// The other ends of connections within this host.
 struct Peers<'a> {
     by_address: HashMap<u64, &'a Socket>,
-    by_endpoints: HashMap<([u8; 16], u16, [u8; 16], u16), &'a Socket>,
+    by_endpoints: HashMap<OwnAndPeer, &'a Socket>,
 }
 
 impl<'a> Peers<'a> {

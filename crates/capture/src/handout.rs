@@ -18,13 +18,12 @@ pub fn descriptors(witness: &Witness) -> Result<Vec<OwnedFd>, WitnessError> {
     MAPS.into_iter()
         .enumerate()
         .map(|(index, name)| {
-            let map = data(witness.ebpf.map(name).ok_or(LoadError::Missing(name))?)
-                .ok_or(LoadError::Missing(name))?;
+            let map = data(witness.ebpf.map(name).ok_or(LoadError::Missing(name))?).ok_or(LoadError::Missing(name))?;
             let info = map.info()?;
             if index == 0 {
-                return Ok(map.fd().as_fd().try_clone_to_owned().map_err(|_| LoadError::Missing(name))?);
+                return map.fd().as_fd().try_clone_to_owned().map_err(WitnessError::Descriptor);
             }
-            read_only(info.id()).ok_or_else(|| LoadError::Missing(name).into())
+            read_only(info.id()).map_err(WitnessError::Descriptor)
         })
         .collect()
 }
@@ -37,7 +36,7 @@ fn data(map: &Map) -> Option<&MapData> {
 }
 
 /// `BPF_MAP_GET_FD_BY_ID` with `BPF_F_RDONLY` (since 4.13 and 4.15): the descriptor allows lookups only.
-fn read_only(id: u32) -> Option<OwnedFd> {
+fn read_only(id: u32) -> std::io::Result<OwnedFd> {
     const BPF_MAP_GET_FD_BY_ID: libc::c_long = 14;
     const BPF_F_RDONLY: u32 = 1 << 3;
     #[repr(C)]
@@ -48,10 +47,11 @@ fn read_only(id: u32) -> Option<OwnedFd> {
     }
     let attributes = Attributes { id, next_id: 0, open_flags: BPF_F_RDONLY };
     // SAFETY: bpf(2) reads `attributes` only, of the given size.
-    let descriptor = unsafe {
-        libc::syscall(libc::SYS_bpf, BPF_MAP_GET_FD_BY_ID, &raw const attributes, size_of::<Attributes>())
-    };
-    let descriptor = i32::try_from(descriptor).ok().filter(|descriptor| *descriptor >= 0)?;
-    // SAFETY: the kernel returned a new descriptor that nobody else owns.
-    Some(unsafe { OwnedFd::from_raw_fd(descriptor) })
+    let descriptor =
+        unsafe { libc::syscall(libc::SYS_bpf, BPF_MAP_GET_FD_BY_ID, &raw const attributes, size_of::<Attributes>()) };
+    match i32::try_from(descriptor) {
+        // SAFETY: the kernel returned a new descriptor that nobody else owns.
+        Ok(descriptor) if descriptor >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(descriptor) }),
+        _ => Err(std::io::Error::last_os_error()),
+    }
 }

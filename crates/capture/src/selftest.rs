@@ -245,6 +245,5 @@ fn names(record: &Identified) -> Vec<u8> {
 fn own_executable_is_on(magic: i64) -> bool {
     let Ok(file) = std::fs::File::open("/proc/self/exe") else { return false };
 
-
     nix::sys::statfs::fstatfs(&file).is_ok_and(|found| found.filesystem_type().0 == magic)
 }

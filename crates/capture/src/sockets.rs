@@ -44,9 +44,10 @@ pub(crate) fn scan(ebpf: &mut Ebpf, namespace_of: Option<u32>) -> Result<Vec<Soc
         let link = link(ebpf, program)?;
         // A thread of its own: its network namespace is changed, and it ends with the scan.
         let bytes = std::thread::scope(|scope| {
-            scope.spawn(move || read_in_namespace(link, namespace_of)).join().unwrap_or_else(|_| {
-                Err(std::io::Error::other("the scanning thread ended abnormally"))
-            })
+            scope
+                .spawn(move || read_in_namespace(link, namespace_of))
+                .join()
+                .unwrap_or_else(|_| Err(std::io::Error::other("the scanning thread ended abnormally")))
         })?;
         let record_bytes = size_of::<ScannedSocket>() + SCANNED_PATH_BYTES;
         sockets.extend(bytes.chunks_exact(record_bytes).filter_map(|record| {

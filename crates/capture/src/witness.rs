@@ -86,6 +86,9 @@ pub enum WitnessError {
     /// The programs' diagnostics.
     #[error("the diagnostics of the eBPF programs cannot be read")]
     Diagnostics(#[from] aya_log::Error),
+    /// A descriptor for the core.
+    #[error("a map cannot be shared with the core process")]
+    Descriptor(#[source] std::io::Error),
     /// A kernel map.
     #[error("a kernel map of Warder could not be used")]
     Map(#[from] MapError),
@@ -422,9 +425,11 @@ impl Witness {
         for symbol in symbols {
             match self.attach(&file, &symbol, &executable) {
                 Ok(state) => report.probes.push(state),
-                Err(error) => report
-                    .warnings
-                    .push(format!("{} of {executable} could not be probed: {}", symbol.name, chain(&error))),
+                Err(error) => report.warnings.push(format!(
+                    "{} of {executable} could not be probed: {}",
+                    symbol.name,
+                    chain(&error)
+                )),
             }
         }
     }
@@ -454,8 +459,7 @@ impl Witness {
                 .map_err(|source| LoadError::Program { program, source })?;
             links.push((program, id));
         }
-        let state =
-            ProbeState { attachment, function: symbol.name, executable: executable.to_owned(), attached: true };
+        let state = ProbeState { attachment, function: symbol.name, executable: executable.to_owned(), attached: true };
         self.attachments.push(Attachment { state: state.clone(), links });
         Ok(state)
     }

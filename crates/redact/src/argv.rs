@@ -15,18 +15,10 @@ pub(crate) fn split(raw: &[u8]) -> impl Iterator<Item = (String, End)> {
         None => (raw, true),
     };
     let count = whole.split(|&byte| byte == 0).count();
-    whole
-        .split(|&byte| byte == 0)
-        .enumerate()
-        .filter(move |_| !raw.is_empty())
-        .map(move |(index, argument)| {
-            let end = if is_cut && index + 1 == count {
-                End::Cut
-            } else {
-                End::Whole
-            };
-            (String::from_utf8_lossy(argument).into_owned(), end)
-        })
+    whole.split(|&byte| byte == 0).enumerate().filter(move |_| !raw.is_empty()).map(move |(index, argument)| {
+        let end = if is_cut && index + 1 == count { End::Cut } else { End::Whole };
+        (String::from_utf8_lossy(argument).into_owned(), end)
+    })
 }
 
 /// The arguments without secrets.
@@ -41,9 +33,7 @@ pub(crate) fn redact(raw: &[u8]) -> Vec<String> {
             } else {
                 match words.read(&argument) {
                     Word::Secret(kept) => return kept,
-                    Word::Plain if argument.contains(char::is_whitespace) => {
-                        redact_words(&argument)
-                    }
+                    Word::Plain if argument.contains(char::is_whitespace) => redact_words(&argument),
                     Word::Plain => argument,
                 }
             };
@@ -54,12 +44,9 @@ pub(crate) fn redact(raw: &[u8]) -> Vec<String> {
 
 /// `-c`, also with other letters before it (`sh -ec`), and its long forms.
 fn takes_script(argument: &str) -> bool {
-    let letters = argument
-        .strip_prefix('-')
-        .and_then(|rest| rest.strip_suffix('c'));
-    letters.is_some_and(|letters| {
-        letters.len() < 8 && letters.bytes().all(|byte| byte.is_ascii_alphabetic())
-    }) || argument == "--command"
+    let letters = argument.strip_prefix('-').and_then(|rest| rest.strip_suffix('c'));
+    letters.is_some_and(|letters| letters.len() < 8 && letters.bytes().all(|byte| byte.is_ascii_alphabetic()))
+        || argument == "--command"
 }
 
 fn redact_text(text: &str, end: End) -> String {
@@ -75,9 +62,7 @@ fn redact_sql(text: &str) -> String {
     if !looks_like_sql(text) || !taint::is_tainted(text) {
         return text.to_owned();
     }
-    let quotes = ["'", "--", "/*"]
-        .into_iter()
-        .filter_map(|sign| text.find(sign));
+    let quotes = ["'", "--", "/*"].into_iter().filter_map(|sign| text.find(sign));
     match quotes.chain(dollar_quote(text)).min() {
         Some(at) => format!("{}{REPLACEMENT}", &text[..at]),
         None => text.to_owned(),
@@ -87,16 +72,14 @@ fn redact_sql(text: &str) -> String {
 /// A `$` that is no parameter.
 fn dollar_quote(text: &str) -> Option<usize> {
     let bytes = text.as_bytes();
-    (0..bytes.len())
-        .find(|&at| bytes[at] == b'$' && !bytes.get(at + 1).is_some_and(u8::is_ascii_digit))
+    (0..bytes.len()).find(|&at| bytes[at] == b'$' && !bytes.get(at + 1).is_some_and(u8::is_ascii_digit))
 }
 
 /// Whether a verb of SQL occurs as a word.
 pub(crate) fn looks_like_sql(text: &str) -> bool {
     const VERBS: [&str; 22] = [
-        "alter", "begin", "call", "comment", "copy", "create", "delete", "do", "drop", "execute",
-        "explain", "from", "grant", "import", "insert", "merge", "prepare", "select", "set",
-        "update", "values", "with",
+        "alter", "begin", "call", "comment", "copy", "create", "delete", "do", "drop", "execute", "explain", "from",
+        "grant", "import", "insert", "merge", "prepare", "select", "set", "update", "values", "with",
     ];
     // psql takes `-cSELECT`.
     let text = text.strip_prefix("-c").unwrap_or(text);
@@ -113,11 +96,7 @@ fn redact_tokens(text: &str) -> String {
         let start = token_start(bytes, at);
         at = match start {
             Some(start) => {
-                let end = start
-                    + bytes[start..]
-                        .iter()
-                        .take_while(|byte| is_token(**byte))
-                        .count();
+                let end = start + bytes[start..].iter().take_while(|byte| is_token(**byte)).count();
                 if end > start {
                     ranges.push(start..end);
                 }
@@ -135,23 +114,12 @@ fn is_token(byte: u8) -> bool {
 
 /// Where the token begins that a scheme name at `at` announces, or a JSON web token itself.
 fn token_start(bytes: &[u8], at: usize) -> Option<usize> {
-    if bytes[at..].starts_with(b"eyJ")
-        && bytes[at..]
-            .iter()
-            .take_while(|byte| is_token(**byte))
-            .count()
-            > 16
-    {
+    if bytes[at..].starts_with(b"eyJ") && bytes[at..].iter().take_while(|byte| is_token(**byte)).count() > 16 {
         return Some(at);
     }
-    let name = ["bearer", "basic"]
-        .into_iter()
-        .find(|name| has(bytes, at, name))?;
+    let name = ["bearer", "basic"].into_iter().find(|name| has(bytes, at, name))?;
     let after = at + name.len();
-    let blanks = bytes[after..]
-        .iter()
-        .take_while(|byte| byte.is_ascii_whitespace())
-        .count();
+    let blanks = bytes[after..].iter().take_while(|byte| byte.is_ascii_whitespace()).count();
     (blanks > 0).then_some(after + blanks)
 }
 
@@ -194,9 +162,7 @@ impl Words {
             // `psql --password` takes no value.
             Expected::Secret if !(is_option && self.is_postgres == Some(true)) => replaced(""),
             Expected::Port if !is_option && !is_port(word) => replaced(""),
-            Expected::User if word.contains(':') => {
-                replaced(&word[..=word.find(':').unwrap_or_default()])
-            }
+            Expected::User if word.contains(':') => replaced(&word[..=word.find(':').unwrap_or_default()]),
             _ if is_option => self.option(word),
             _ => environment(word),
         }
@@ -209,12 +175,8 @@ impl Words {
             Some((name, value)) => (name, Some(value)),
             None => (word, None),
         };
-        let is_name = name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
-        let attached = word
-            .strip_prefix("-p")
-            .filter(|_| !LONG_NAMES.contains(&name));
+        let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
+        let attached = word.strip_prefix("-p").filter(|_| !LONG_NAMES.contains(&name));
         if is_name && assignment::names_secret(name) {
             match (attached, value) {
                 (None, Some(_)) => return replaced(&format!("{name}=")),
@@ -229,9 +191,7 @@ impl Words {
         }
         match (name, attached) {
             ("-p", _) if value.is_none() => self.expected = Expected::Port,
-            ("-u" | "--user" | "--proxy-user", _) if value.is_none() => {
-                self.expected = Expected::User
-            }
+            ("-u" | "--user" | "--proxy-user", _) if value.is_none() => self.expected = Expected::User,
             (_, Some(value)) if !is_port(value) => return replaced("-p"),
             _ => {}
         }
@@ -248,15 +208,8 @@ fn environment(word: &str) -> Word {
     let Some((name, _)) = word.split_once('=') else {
         return Word::Plain;
     };
-    let is_variable = !name.is_empty()
-        && name
-            .bytes()
-            .all(|byte| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'_'));
-    if is_variable && assignment::names_secret(name) {
-        replaced(&format!("{name}="))
-    } else {
-        Word::Plain
-    }
+    let is_variable = !name.is_empty() && name.bytes().all(|byte| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'_'));
+    if is_variable && assignment::names_secret(name) { replaced(&format!("{name}=")) } else { Word::Plain }
 }
 
 fn is_port(word: &str) -> bool {
@@ -265,27 +218,15 @@ fn is_port(word: &str) -> bool {
 
 /// Programs whose `--password` means "ask for it".
 fn is_postgres_client(program: &str) -> bool {
-    const NAMES: [&str; 9] = [
-        "psql",
-        "createdb",
-        "dropdb",
-        "createuser",
-        "dropuser",
-        "clusterdb",
-        "reindexdb",
-        "vacuumdb",
-        "pgbench",
-    ];
+    const NAMES: [&str; 9] =
+        ["psql", "createdb", "dropdb", "createuser", "dropuser", "clusterdb", "reindexdb", "vacuumdb", "pgbench"];
     let name = program.rsplit('/').next().unwrap_or(program);
     NAMES.contains(&name) || name.starts_with("pg_")
 }
 
 /// Reads the words inside of an argument that is a command line of its own.
 fn redact_words(script: &str) -> String {
-    let mut words = Words {
-        expected: Expected::Nothing,
-        is_postgres: Some(true),
-    };
+    let mut words = Words { expected: Expected::Nothing, is_postgres: Some(true) };
     let mut out = String::with_capacity(script.len());
     let mut rest = script;
     loop {
@@ -314,9 +255,7 @@ fn first_word(text: &str) -> (usize, String) {
             (None, _) if character.is_whitespace() => return (at, unquoted),
             (None, '\'' | '"') if text[at + 1..].contains(character) => open = Some(character),
             (Some(quote), _) if quote == character => open = None,
-            (Some('"') | None, '\\') => {
-                unquoted.extend(characters.next().map(|(_, escaped)| escaped))
-            }
+            (Some('"') | None, '\\') => unquoted.extend(characters.next().map(|(_, escaped)| escaped)),
             _ => unquoted.push(character),
         }
     }

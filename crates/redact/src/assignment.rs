@@ -35,9 +35,7 @@ pub(crate) fn names_secret(name: &str) -> bool {
         return false;
     }
     SECRET_NAMES.iter().any(|word| name.contains(word))
-        || name
-            .split(['_', '.'])
-            .any(|part| SECRET_PARTS.contains(&part))
+        || name.split(['_', '.']).any(|part| SECRET_PARTS.contains(&part))
 }
 
 /// Names in the query of a URI may be percent-encoded.
@@ -45,10 +43,7 @@ fn percent_decoded(name: &str) -> String {
     let mut bytes = Vec::with_capacity(name.len());
     let mut rest = name.as_bytes();
     while let [first, tail @ ..] = rest {
-        let digits = tail
-            .get(..2)
-            .filter(|_| *first == b'%')
-            .and_then(|digits| std::str::from_utf8(digits).ok());
+        let digits = tail.get(..2).filter(|_| *first == b'%').and_then(|digits| std::str::from_utf8(digits).ok());
         let decoded = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
         bytes.push(decoded.unwrap_or(*first));
         rest = if decoded.is_some() { &tail[2..] } else { tail };
@@ -74,10 +69,7 @@ impl<'a> Secrets<'a> {
         let sign = self.skip_spaces(end + quote);
         match bytes.get(sign)? {
             b'=' | b':' => {
-                let signs = bytes[sign..]
-                    .iter()
-                    .take_while(|&&byte| matches!(byte, b'=' | b':' | b'>'))
-                    .count();
+                let signs = bytes[sign..].iter().take_while(|&&byte| matches!(byte, b'=' | b':' | b'>')).count();
                 Some(self.skip_spaces(sign + signs))
             }
             b'\'' | b'"' if sign > end + quote => Some(sign),
@@ -87,10 +79,7 @@ impl<'a> Secrets<'a> {
 
     fn skip_spaces(&self, at: usize) -> usize {
         let rest = self.text.as_bytes().get(at..).unwrap_or_default();
-        at + rest
-            .iter()
-            .take_while(|byte| byte.is_ascii_whitespace())
-            .count()
+        at + rest.iter().take_while(|byte| byte.is_ascii_whitespace()).count()
     }
 }
 
@@ -100,16 +89,8 @@ impl Iterator for Secrets<'_> {
     fn next(&mut self) -> Option<Range<usize>> {
         let bytes = self.text.as_bytes();
         loop {
-            let start = self.at
-                + bytes
-                    .get(self.at..)?
-                    .iter()
-                    .position(|&byte| is_name(byte))?;
-            let end = start
-                + bytes[start..]
-                    .iter()
-                    .take_while(|&&byte| is_name(byte))
-                    .count();
+            let start = self.at + bytes.get(self.at..)?.iter().position(|&byte| is_name(byte))?;
+            let end = start + bytes[start..].iter().take_while(|&&byte| is_name(byte)).count();
             self.at = end;
             if !names_secret(&self.text[start..end]) {
                 continue;
@@ -117,15 +98,9 @@ impl Iterator for Secrets<'_> {
             let Some(value) = self.value_start(end) else {
                 continue;
             };
-            let in_query = start
-                .checked_sub(1)
-                .is_some_and(|before| matches!(bytes[before], b'?' | b'&'));
+            let in_query = start.checked_sub(1).is_some_and(|before| matches!(bytes[before], b'?' | b'&'));
             let is_header = mark::has(bytes, end.saturating_sub(13), "authorization");
-            let value_end = if is_header {
-                header_end(bytes, value)
-            } else {
-                value_end(bytes, value, in_query)
-            };
+            let value_end = if is_header { header_end(bytes, value) } else { value_end(bytes, value, in_query) };
             if value_end > value {
                 self.at = value_end;
                 return Some(value..value_end);
@@ -141,10 +116,7 @@ fn is_name(byte: u8) -> bool {
 /// An HTTP header goes to the end of its line, or of its quotes.
 fn header_end(bytes: &[u8], at: usize) -> usize {
     let ends = |byte: &u8| matches!(byte, b'\r' | b'\n' | b'"' | b'\'');
-    bytes[at..]
-        .iter()
-        .position(ends)
-        .map_or(bytes.len(), |length| at + length)
+    bytes[at..].iter().position(ends).map_or(bytes.len(), |length| at + length)
 }
 
 /// End of a value by the most generous of libpq's, a shell's and JSON's rules: quotes of both kinds hide white

@@ -22,10 +22,7 @@ pub(crate) fn starts_identifier(byte: u8) -> bool {
 pub(crate) fn comment_end(text: &[u8], at: usize) -> Option<Result<usize, Unterminated>> {
     let rest = text.get(at..)?;
     if rest.starts_with(b"--") {
-        let length = rest
-            .iter()
-            .position(|byte| matches!(byte, b'\n' | b'\r'))
-            .unwrap_or(rest.len());
+        let length = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r')).unwrap_or(rest.len());
         return Some(Ok(at + length));
     }
     rest.starts_with(b"/*").then(|| block_end(text, at + 2))

@@ -67,11 +67,7 @@ pub fn arguments(raw: &[u8], policy: ArgvPolicy) -> Vec<String> {
 /// Judges a statement's text. Costs one pass and no allocation for a text that is plain.
 #[must_use]
 pub fn sql(text: &str) -> Judgement {
-    if taint::is_tainted(text) {
-        Judgement::Tainted(literal::replace(text))
-    } else {
-        Judgement::Plain
-    }
+    if taint::is_tainted(text) { Judgement::Tainted(literal::replace(text)) } else { Judgement::Plain }
 }
 
 /// Takes out of a statement what may be a secret: literals and comments of its text, bound values, the error

@@ -30,11 +30,7 @@ pub(crate) fn replace(text: &str) -> String {
     lexer.copy_until(lexer.text.len());
     // A text that is no SQL (a connection string typed at the prompt) has its secrets outside of literals.
     let code = uri::replace(&lexer.out, End::Cut);
-    if argv::looks_like_sql(&code) {
-        code
-    } else {
-        assignment::replace(&code)
-    }
+    if argv::looks_like_sql(&code) { code } else { assignment::replace(&code) }
 }
 
 /// How a quoted thing ends.
@@ -96,17 +92,12 @@ impl Lexer<'_> {
     /// A key word, a name, or the prefix of a literal.
     fn word(&mut self) {
         let start = self.at;
-        let length = self.text[start..]
-            .iter()
-            .take_while(|&&byte| continues_identifier(byte))
-            .count();
+        let length = self.text[start..].iter().take_while(|&&byte| continues_identifier(byte)).count();
         let end = start + length;
         let word = &self.text[start..end];
         match (word, self.text.get(end), self.text.get(end + 1)) {
             (b"e" | b"E", Some(b'\''), _) => self.literal(end, Escapes::Backslash),
-            (b"b" | b"B" | b"x" | b"X" | b"n" | b"N", Some(b'\''), _) => {
-                self.literal(end, Escapes::Doubling)
-            }
+            (b"b" | b"B" | b"x" | b"X" | b"n" | b"N", Some(b'\''), _) => self.literal(end, Escapes::Doubling),
             (b"u" | b"U", Some(b'&'), Some(b'\'')) => self.literal(end + 1, Escapes::Doubling),
             (b"u" | b"U", Some(b'&'), Some(b'"')) => self.identifier(end + 1),
             _ => {
@@ -182,9 +173,7 @@ impl Lexer<'_> {
         };
         let body = tag.end;
         let closing = &self.source[tag];
-        let end = self.source[body..]
-            .find(closing)
-            .map(|at| body + at + closing.len());
+        let end = self.source[body..].find(closing).map(|at| body + at + closing.len());
         self.replace_literal(end);
     }
 
@@ -210,42 +199,20 @@ impl Lexer<'_> {
             value = after;
         }
         let rest = &self.text[value..];
-        let length = rest
-            .iter()
-            .position(|&byte| is_space(byte))
-            .unwrap_or(rest.len());
+        let length = rest.iter().position(|&byte| is_space(byte)).unwrap_or(rest.len());
         let word = rest[..length].trim_ascii_end();
         let stripped = word.strip_suffix(b";").unwrap_or(word);
-        if stripped.is_empty()
-            || stripped.eq_ignore_ascii_case(b"null")
-            || self.opens_literal(value)
-        {
+        if stripped.is_empty() || stripped.eq_ignore_ascii_case(b"null") || self.opens_literal(value) {
             return;
         }
         // Comments between the two words are left to the replacement as well.
         self.copy_until(self.at);
         self.out.push(' ');
-        let end = if rest[0] == b'"' {
-            self.identifier_end(value + 1).unwrap_or(self.text.len())
-        } else {
-            value
-        };
+        let end = if rest[0] == b'"' { self.identifier_end(value + 1).unwrap_or(self.text.len()) } else { value };
         let tail = &self.text[end..];
-        let tail_length = tail
-            .iter()
-            .position(|&byte| is_space(byte))
-            .unwrap_or(tail.len());
-        let has_quote = tail[..tail_length]
-            .iter()
-            .any(|byte| matches!(byte, b'\'' | b'"' | b'$' | b'\\'));
-        self.replace_until(
-            if has_quote {
-                self.text.len()
-            } else {
-                end + tail_length
-            },
-            LITERAL,
-        );
+        let tail_length = tail.iter().position(|&byte| is_space(byte)).unwrap_or(tail.len());
+        let has_quote = tail[..tail_length].iter().any(|byte| matches!(byte, b'\'' | b'"' | b'$' | b'\\'));
+        self.replace_until(if has_quote { self.text.len() } else { end + tail_length }, LITERAL);
     }
 
     fn opens_literal(&self, at: usize) -> bool {
@@ -256,14 +223,6 @@ impl Lexer<'_> {
             _ => 0,
         };
         let quoted = rest.get(prefix) == Some(&b'\'');
-        quoted
-            || rest.first() == Some(&b'$')
-                && Lexer {
-                    at,
-                    out: String::new(),
-                    ..*self
-                }
-                .dollar_tag()
-                .is_some()
+        quoted || rest.first() == Some(&b'$') && Lexer { at, out: String::new(), ..*self }.dollar_tag().is_some()
     }
 }

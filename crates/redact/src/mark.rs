@@ -113,6 +113,5 @@ pub(crate) fn any(text: &[u8], mut confirm: impl FnMut(Mark, usize) -> bool) -> 
 
 /// Whether the text continues at `at` with `word` (given in lower case), whatever its case.
 pub(crate) fn has(text: &[u8], at: usize, word: &str) -> bool {
-    text.get(at..at + word.len())
-        .is_some_and(|part| part.eq_ignore_ascii_case(word.as_bytes()))
+    text.get(at..at + word.len()).is_some_and(|part| part.eq_ignore_ascii_case(word.as_bytes()))
 }

@@ -34,10 +34,7 @@ pub(crate) fn redact(statement: &mut Statement) {
         // No such name: nothing ran, and the message can only quote the name.
         Text::Unknown(UnknownText::NoSuchName) => Values::Judge,
         Text::Unknown(
-            UnknownText::PreparedBeforeStart
-            | UnknownText::Lost
-            | UnknownText::TooManyNames
-            | UnknownText::None,
+            UnknownText::PreparedBeforeStart | UnknownText::Lost | UnknownText::TooManyNames | UnknownText::None,
         ) => {
             withhold_messages(&mut statement.outcomes, &mut statement.redacted);
             Values::Withhold

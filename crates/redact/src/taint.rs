@@ -15,11 +15,7 @@ const SECRET_HOLDERS: [&str; 5] = ["role", "user", "group", "subscription", "ser
 pub(crate) fn is_tainted(text: &str) -> bool {
     let mut judge = Judge::new(text.as_bytes());
     mark::any(text.as_bytes(), |mark, at| {
-        if mark == Mark::Uri {
-            judge.first_uri() && has_password(text)
-        } else {
-            judge.confirms(mark, at)
-        }
+        if mark == Mark::Uri { judge.first_uri() && has_password(text) } else { judge.confirms(mark, at) }
     })
 }
 
@@ -27,9 +23,7 @@ pub(crate) fn is_tainted(text: &str) -> bool {
 /// word without quotes behind PASSWORD is a password whose quotes were forgotten.
 pub(crate) fn defines_secret(text: &str) -> bool {
     let mut judge = Judge::new(text.as_bytes());
-    mark::any(text.as_bytes(), |mark, at| {
-        matches!(mark, Mark::Cre | Mark::Alt | Mark::Opt) && judge.confirms(mark, at)
-    })
+    mark::any(text.as_bytes(), |mark, at| matches!(mark, Mark::Cre | Mark::Alt | Mark::Opt) && judge.confirms(mark, at))
 }
 
 /// Whether a bound value is a secret by its own form, whatever the statement.
@@ -66,13 +60,7 @@ struct Judge<'a> {
 impl<'a> Judge<'a> {
     fn new(text: &'a [u8]) -> Self {
         let blanks_left = text.len().saturating_mul(4);
-        Self {
-            text,
-            defines: false,
-            escapes: false,
-            uri_seen: false,
-            blanks_left,
-        }
+        Self { text, defines: false, escapes: false, uri_seen: false, blanks_left }
     }
 
     /// True for the first URI only: its check covers the whole text.
@@ -84,15 +72,11 @@ impl<'a> Judge<'a> {
     fn confirms(&mut self, mark: Mark, at: usize) -> bool {
         let text = self.text;
         match mark {
-            Mark::Pas => ["password", "passwd", "passphrase"]
-                .iter()
-                .any(|word| has(text, at, word)),
+            Mark::Pas => ["password", "passwd", "passphrase"].iter().any(|word| has(text, at, word)),
             Mark::Pwd => !self.is_letter(at.checked_sub(1)) && !self.is_letter(Some(at + 3)),
             Mark::Sec => has(text, at, "secret"),
             Mark::Bea => has(text, at, "bearer") && self.is_end_or(at + 6, is_space),
-            Mark::Api => ["api_key", "apikey", "api-key"]
-                .iter()
-                .any(|word| has(text, at, word)),
+            Mark::Api => ["api_key", "apikey", "api-key"].iter().any(|word| has(text, at, word)),
             Mark::Dbl => has(text, at, "dblink"),
             Mark::Cre if has(text, at, "credential") => true,
             Mark::Cre => has(text, at, "create") && self.defines_holder(at + 6),
@@ -109,20 +93,14 @@ impl<'a> Judge<'a> {
             Mark::Cry => has(text, at, "crypt") && self.is_call(at + 5),
             Mark::Hma => has(text, at, "hmac") && self.is_call(at + 4),
             // Every JSON object that begins with a name begins so in base64: `{"`.
-            Mark::Eyj => {
-                text[at..].starts_with(b"eyJ") && self.is_followed_by(at + 3, 16, is_base64)
-            }
-            Mark::Tok => {
-                has(text, at, "_token")
-                    && self.is_end_or(at + 6, |byte| !continues_identifier(byte))
-            }
+            Mark::Eyj => text[at..].starts_with(b"eyJ") && self.is_followed_by(at + 3, 16, is_base64),
+            Mark::Tok => has(text, at, "_token") && self.is_end_or(at + 6, |byte| !continues_identifier(byte)),
             Mark::Key => has(text, at, "_key") && self.is_key_of_secret(at),
         }
     }
 
     fn is_letter(&self, at: Option<usize>) -> bool {
-        at.and_then(|at| self.text.get(at))
-            .is_some_and(u8::is_ascii_alphabetic)
+        at.and_then(|at| self.text.get(at)).is_some_and(u8::is_ascii_alphabetic)
     }
 
     fn is_end_or(&self, at: usize, accepts: impl Fn(u8) -> bool) -> bool {
@@ -132,9 +110,7 @@ impl<'a> Judge<'a> {
     /// `count` accepted bytes follow, or fewer where the text ends (it may have been cut).
     fn is_followed_by(&self, at: usize, count: usize, accepts: impl Fn(&u8) -> bool) -> bool {
         let end = self.text.len().min(at + count);
-        self.text
-            .get(at..end)
-            .is_some_and(|bytes| !bytes.is_empty() && bytes.iter().all(accepts))
+        self.text.get(at..end).is_some_and(|bytes| !bytes.is_empty() && bytes.iter().all(accepts))
     }
 
     /// Where the next word begins; `None`: beyond what is sensible to skip.
@@ -155,42 +131,30 @@ impl<'a> Judge<'a> {
         self.escapes
             || SECRET_HOLDERS.iter().any(|word| {
                 let end = object + word.len();
-                has(self.text, object, word)
-                    && self.is_end_or(end, |byte| !continues_identifier(byte))
+                has(self.text, object, word) && self.is_end_or(end, |byte| !continues_identifier(byte))
             })
     }
 
     fn is_options_clause(&mut self, at: usize) -> bool {
-        let starts = at
-            .checked_sub(1)
-            .is_none_or(|before| !continues_identifier(self.text[before]));
+        let starts = at.checked_sub(1).is_none_or(|before| !continues_identifier(self.text[before]));
         if !starts || !has(self.text, at, "options") {
             return false;
         }
-        self.skip_blanks(at + 7)
-            .is_none_or(|next| self.text.get(next) == Some(&b'('))
+        self.skip_blanks(at + 7).is_none_or(|next| self.text.get(next) == Some(&b'('))
     }
 
     /// The name that goes on at `at` is called: `crypt(`, `encrypt_iv (`.
     fn is_call(&mut self, at: usize) -> bool {
         let rest = &self.text[at..];
         // PostgreSQL cuts names at 63 bytes; a longer one is no function of pgcrypto.
-        let name = rest
-            .iter()
-            .take(64)
-            .take_while(|&&byte| continues_identifier(byte))
-            .count();
-        self.skip_blanks(at + name)
-            .is_none_or(|next| self.text.get(next) == Some(&b'('))
+        let name = rest.iter().take(64).take_while(|&&byte| continues_identifier(byte)).count();
+        self.skip_blanks(at + name).is_none_or(|next| self.text.get(next) == Some(&b'('))
     }
 
     fn is_key_of_secret(&self, at: usize) -> bool {
         ["access", "private", "encryption", "signing"]
             .iter()
-            .any(|kind| {
-                at.checked_sub(kind.len())
-                    .is_some_and(|start| has(self.text, start, kind))
-            })
+            .any(|kind| at.checked_sub(kind.len()).is_some_and(|start| has(self.text, start, kind)))
     }
 }
 

@@ -27,21 +27,13 @@ pub(crate) struct Passwords<'a> {
 
 impl<'a> Passwords<'a> {
     pub(crate) fn new(text: &'a str, end: End) -> Self {
-        Self {
-            text: text.as_bytes(),
-            end,
-            next: 0,
-            barren_until: 0,
-        }
+        Self { text: text.as_bytes(), end, next: 0, barren_until: 0 }
     }
 
     /// The last `@` that may end the userinfo which starts at `start`.
     fn last_at(&mut self, start: usize) -> Option<usize> {
         let rest = &self.text[start..];
-        let authority = &rest[..rest
-            .iter()
-            .position(|&byte| byte == b'/')
-            .unwrap_or(rest.len())];
+        let authority = &rest[..rest.iter().position(|&byte| byte == b'/').unwrap_or(rest.len())];
         let in_authority = authority.iter().rposition(|&byte| byte == b'@');
         let mut in_word = None;
         if start >= self.barren_until {
@@ -58,35 +50,27 @@ impl<'a> Passwords<'a> {
     fn unfinished(&self, start: usize) -> Option<Range<usize>> {
         let rest = &self.text[start..];
         let colon = rest.iter().position(|&byte| byte == b':')?;
-        let authority_ends = rest
-            .iter()
-            .any(|&byte| byte == b'/' || byte.is_ascii_whitespace() || byte == b'\'');
-        let is_address =
-            self.end == End::Whole && rest.split(|&byte| byte == b',').all(ends_with_port);
+        let authority_ends = rest.iter().any(|&byte| byte == b'/' || byte.is_ascii_whitespace() || byte == b'\'');
+        let is_address = self.end == End::Whole && rest.split(|&byte| byte == b',').all(ends_with_port);
         (!authority_ends && !is_address).then(|| start + colon + 1..self.text.len())
     }
 
     fn is_web(&self, scheme_end: usize) -> bool {
         let scheme = &self.text[..scheme_end];
-        [b"http".as_slice(), b"https"].iter().any(|name| {
-            scheme.len() >= name.len()
-                && scheme[scheme.len() - name.len()..].eq_ignore_ascii_case(name)
-        })
+        [b"http".as_slice(), b"https"]
+            .iter()
+            .any(|name| scheme.len() >= name.len() && scheme[scheme.len() - name.len()..].eq_ignore_ascii_case(name))
     }
 }
 
 fn word_length(rest: &[u8]) -> usize {
-    rest.iter()
-        .position(u8::is_ascii_whitespace)
-        .unwrap_or(rest.len())
+    rest.iter().position(u8::is_ascii_whitespace).unwrap_or(rest.len())
 }
 
 /// `host:5432`, `[::1]:5432`, or no port at all.
 fn ends_with_port(host: &[u8]) -> bool {
     host.rsplit(|&byte| byte == b':').next().is_none_or(|port| {
-        port.len() == host.len()
-            || port.ends_with(b"]")
-            || port.len() <= 5 && port.iter().all(u8::is_ascii_digit)
+        port.len() == host.len() || port.ends_with(b"]") || port.len() <= 5 && port.iter().all(u8::is_ascii_digit)
     })
 }
 
@@ -95,11 +79,7 @@ impl Iterator for Passwords<'_> {
 
     fn next(&mut self) -> Option<Range<usize>> {
         loop {
-            let found = self
-                .text
-                .get(self.next..)?
-                .windows(3)
-                .position(|bytes| bytes == b"://")?;
+            let found = self.text.get(self.next..)?.windows(3).position(|bytes| bytes == b"://")?;
             let scheme_end = self.next + found;
             let start = scheme_end + 3;
             self.next = start;

@@ -51,9 +51,8 @@ fn blank() -> impl Strategy<Value = String> {
 }
 
 fn content() -> impl Strategy<Value = String> {
-    let noise = prop::sample::select(vec![
-        "", "a", " ", "''", "é", "--", "/*", "\"", "$", "$$ ", ";", "x y", "\u{fffd}",
-    ]);
+    let noise =
+        prop::sample::select(vec!["", "a", " ", "''", "é", "--", "/*", "\"", "$", "$$ ", ";", "x y", "\u{fffd}"]);
     (noise.clone(), noise).prop_map(|(before, after)| format!("{before}{SENTINEL}{after}"))
 }
 
@@ -104,31 +103,24 @@ fn statement() -> impl Strategy<Value = String> {
         0..5_usize,
         blank(),
     );
-    fillings.prop_map(
-        |(template, upper, blanks, content, form, connection_form, leading)| {
-            let mut blank = blanks.iter().cycle();
-            let mut out = if upper[0] { leading } else { String::new() };
-            for character in changed_case(template, &upper).chars() {
-                match character {
-                    '\u{1}' => out.push_str(blank.next().expect("a cycle does not end")),
-                    '\u{2}' => out.push_str(if form % 2 == 0 {
-                        blank.next().expect("a cycle does not end")
-                    } else {
-                        ""
-                    }),
-                    '\u{3}' => out.push_str(&quoted(&content, form)),
-                    '\u{4}' => out.push_str(&quoted(&connection(connection_form), form)),
-                    other => out.push(other),
-                }
+    fillings.prop_map(|(template, upper, blanks, content, form, connection_form, leading)| {
+        let mut blank = blanks.iter().cycle();
+        let mut out = if upper[0] { leading } else { String::new() };
+        for character in changed_case(template, &upper).chars() {
+            match character {
+                '\u{1}' => out.push_str(blank.next().expect("a cycle does not end")),
+                '\u{2}' => out.push_str(if form % 2 == 0 { blank.next().expect("a cycle does not end") } else { "" }),
+                '\u{3}' => out.push_str(&quoted(&content, form)),
+                '\u{4}' => out.push_str(&quoted(&connection(connection_form), form)),
+                other => out.push(other),
             }
-            out
-        },
-    )
+        }
+        out
+    })
 }
 
 fn survives(text: &str) -> bool {
-    text.to_ascii_lowercase()
-        .contains(&SENTINEL.to_ascii_lowercase())
+    text.to_ascii_lowercase().contains(&SENTINEL.to_ascii_lowercase())
 }
 
 proptest! {
@@ -189,10 +181,7 @@ mod common {
             text,
             prepared: None,
             portal: None,
-            parameters: Some(vec![Parameter {
-                type_oid: None,
-                value: Value::Readable(value.to_owned()),
-            }]),
+            parameters: Some(vec![Parameter { type_oid: None, value: Value::Readable(value.to_owned()) }]),
             row_limit: 0,
             resumed: false,
             transaction_before: None,

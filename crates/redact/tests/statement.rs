@@ -2,17 +2,12 @@
 
 use std::sync::Arc;
 
-use model::statement::{
-    Ending, Format, Outcome, Parameter, Statement, StatementKind, Text, UnknownText, Value,
-};
+use model::statement::{Ending, Format, Outcome, Parameter, Statement, StatementKind, Text, UnknownText, Value};
 use model::time::BootTime;
 use redact::WITHHELD_MESSAGE;
 
 fn statement(text: Text, values: &[&str]) -> Statement {
-    let parameter = |value: &&str| Parameter {
-        type_oid: Some(25),
-        value: Value::Readable((*value).to_owned()),
-    };
+    let parameter = |value: &&str| Parameter { type_oid: Some(25), value: Value::Readable((*value).to_owned()) };
     Statement {
         kind: StatementKind::Execute,
         text,
@@ -44,12 +39,7 @@ fn whole(text: &str) -> Text {
 }
 
 fn message(statement: &Statement) -> &str {
-    let Some(Outcome::Failed {
-        message,
-        sqlstate,
-        severity,
-    }) = statement.outcomes.first()
-    else {
+    let Some(Outcome::Failed { message, sqlstate, severity }) = statement.outcomes.first() else {
         return "";
     };
     assert_eq!((sqlstate.as_str(), severity.as_str()), ("42601", "ERROR"));
@@ -57,20 +47,12 @@ fn message(statement: &Statement) -> &str {
 }
 
 fn values(statement: &Statement) -> Vec<&Value> {
-    statement
-        .parameters
-        .iter()
-        .flatten()
-        .map(|parameter| &parameter.value)
-        .collect()
+    statement.parameters.iter().flatten().map(|parameter| &parameter.value).collect()
 }
 
 #[test]
 fn a_plain_statement_is_left_alone() {
-    let given = statement(
-        whole("SELECT 'x' WHERE id = $1"),
-        &["how to reset your password", "a:b@c", "md5 of x"],
-    );
+    let given = statement(whole("SELECT 'x' WHERE id = $1"), &["how to reset your password", "a:b@c", "md5 of x"]);
     let mut kept = given.clone();
     redact::statement(&mut kept);
     assert_eq!(kept, given);
@@ -78,19 +60,10 @@ fn a_plain_statement_is_left_alone() {
 
 #[test]
 fn a_tainted_statement_loses_text_values_and_message() {
-    let mut given = statement(
-        whole("UPDATE u SET password = $1 WHERE n = 'S'"),
-        &["S", "x"],
-    );
-    given.parameters.as_mut().unwrap()[1].value = Value::Opaque {
-        format: Format::Binary,
-        bytes: 5,
-    };
+    let mut given = statement(whole("UPDATE u SET password = $1 WHERE n = 'S'"), &["S", "x"]);
+    given.parameters.as_mut().unwrap()[1].value = Value::Opaque { format: Format::Binary, bytes: 5 };
     redact::statement(&mut given);
-    assert_eq!(
-        given.text,
-        whole("UPDATE u SET password = $1 WHERE n = '***'")
-    );
+    assert_eq!(given.text, whole("UPDATE u SET password = $1 WHERE n = '***'"));
     assert_eq!(values(&given), [&Value::Redacted, &Value::Redacted]);
     assert_eq!(message(&given), WITHHELD_MESSAGE);
     assert!(given.redacted);
@@ -110,11 +83,7 @@ fn a_value_can_be_a_secret_by_itself() {
     ] {
         let mut given = statement(whole("SELECT f($1, $2)"), &["harmless", secret]);
         redact::statement(&mut given);
-        assert_eq!(
-            values(&given),
-            [&Value::Readable("harmless".to_owned()), &Value::Redacted],
-            "{secret}"
-        );
+        assert_eq!(values(&given), [&Value::Readable("harmless".to_owned()), &Value::Redacted], "{secret}");
         assert_eq!(message(&given), WITHHELD_MESSAGE);
         assert!(given.redacted);
     }
@@ -122,11 +91,7 @@ fn a_value_can_be_a_secret_by_itself() {
 
 #[test]
 fn values_of_an_unknown_text_cannot_be_judged() {
-    for reason in [
-        UnknownText::PreparedBeforeStart,
-        UnknownText::Lost,
-        UnknownText::TooManyNames,
-    ] {
+    for reason in [UnknownText::PreparedBeforeStart, UnknownText::Lost, UnknownText::TooManyNames] {
         let mut given = statement(Text::Unknown(reason), &["S"]);
         redact::statement(&mut given);
         assert_eq!(values(&given), [&Value::Redacted]);
@@ -141,10 +106,7 @@ fn values_of_an_unknown_text_cannot_be_judged() {
 
 #[test]
 fn a_cut_text_is_judged_by_its_beginning_and_its_values_not_at_all() {
-    let text = |beginning: &str| Text::Truncated {
-        beginning: Arc::from(beginning),
-        bytes: 1 << 20,
-    };
+    let text = |beginning: &str| Text::Truncated { beginning: Arc::from(beginning), bytes: 1 << 20 };
     let mut given = statement(text("INSERT INTO t VALUES ('a', $1, "), &["S"]);
     redact::statement(&mut given);
     assert_eq!(given.text, text("INSERT INTO t VALUES ('a', $1, "));

@@ -48,37 +48,19 @@ pub(crate) struct Early {
 impl Early {
     /// Lets a socket wait from `at`. If it is new and `max` wait already, the one whose last event is oldest
     /// has to go.
-    pub(crate) fn wait(
-        &mut self,
-        cookie: SocketCookie,
-        at: BootTime,
-        max: usize,
-    ) -> Option<(SocketCookie, Waiting)> {
+    pub(crate) fn wait(&mut self, cookie: SocketCookie, at: BootTime, max: usize) -> Option<(SocketCookie, Waiting)> {
         let is_full = self.sockets.len() >= max && !self.sockets.contains_key(&cookie);
-        let oldest = is_full
-            .then(|| self.sockets.iter().min_by_key(|(_, waiting)| waiting.last))
-            .flatten();
+        let oldest = is_full.then(|| self.sockets.iter().min_by_key(|(_, waiting)| waiting.last)).flatten();
         let oldest = oldest.map(|(&cookie, _)| cookie);
         let evicted = oldest.and_then(|cookie| Some((cookie, self.take(cookie)?)));
-        let new = Waiting {
-            first: at,
-            last: at,
-            events: Vec::new(),
-            bytes: 0,
-            recorded: Recorded::default(),
-        };
+        let new = Waiting { first: at, last: at, events: Vec::new(), bytes: 0, recorded: Recorded::default() };
         let waiting = self.sockets.entry(cookie).or_insert(new);
         waiting.last = waiting.last.max(at);
         evicted
     }
 
     /// Keeps an event, unless that would exceed `bytes_max`.
-    pub(crate) fn keep(
-        &mut self,
-        cookie: SocketCookie,
-        event: Event,
-        bytes_max: usize,
-    ) -> Result<(), Event> {
+    pub(crate) fn keep(&mut self, cookie: SocketCookie, event: Event, bytes_max: usize) -> Result<(), Event> {
         let bytes = cost(&event);
         match self.sockets.get_mut(&cookie) {
             Some(waiting) if self.bytes + bytes <= bytes_max => {
@@ -103,13 +85,8 @@ impl Early {
 
     /// The sockets that began to wait before `before` and hold statements.
     pub(crate) fn overdue(&self, before: BootTime) -> Vec<SocketCookie> {
-        let is_overdue =
-            |waiting: &Waiting| waiting.first < before && waiting.events.iter().any(is_statement);
-        self.sockets
-            .iter()
-            .filter(|(_, waiting)| is_overdue(waiting))
-            .map(|(&cookie, _)| cookie)
-            .collect()
+        let is_overdue = |waiting: &Waiting| waiting.first < before && waiting.events.iter().any(is_statement);
+        self.sockets.iter().filter(|(_, waiting)| is_overdue(waiting)).map(|(&cookie, _)| cookie).collect()
     }
 
     /// Takes the statements of one socket, in order.
@@ -117,10 +94,7 @@ impl Early {
         let Some(waiting) = self.sockets.get_mut(&cookie) else {
             return Vec::new();
         };
-        let statements: Vec<_> = waiting
-            .events
-            .extract_if(.., |event| is_statement(event))
-            .collect();
+        let statements: Vec<_> = waiting.events.extract_if(.., |event| is_statement(event)).collect();
         let bytes: usize = statements.iter().map(cost).sum();
         waiting.bytes -= bytes;
         self.bytes -= bytes;
@@ -129,24 +103,14 @@ impl Early {
 
     /// Forgets the sockets without an event since `before`.
     pub(crate) fn expire(&mut self, before: BootTime) -> Vec<(SocketCookie, Waiting)> {
-        let expired: Vec<_> = self
-            .sockets
-            .extract_if(|_, waiting| waiting.last < before)
-            .collect();
-        self.bytes -= expired
-            .iter()
-            .map(|(_, waiting)| waiting.bytes)
-            .sum::<usize>();
+        let expired: Vec<_> = self.sockets.extract_if(|_, waiting| waiting.last < before).collect();
+        self.bytes -= expired.iter().map(|(_, waiting)| waiting.bytes).sum::<usize>();
         expired
     }
 
     /// A client process executed another program while its session waits.
     pub(crate) fn update(&mut self, executed: &Arc<Process>) {
-        for event in self
-            .sockets
-            .values_mut()
-            .flat_map(|waiting| &mut waiting.events)
-        {
+        for event in self.sockets.values_mut().flat_map(|waiting| &mut waiting.events) {
             if let Event::Kernel(KernelEvent::Connected { process, .. }) = event
                 && process.key == executed.key
             {
@@ -167,13 +131,10 @@ fn is_statement(event: &Event) -> bool {
 /// Memory that an event holds, estimated from above for what a client can make large.
 fn cost(event: &Event) -> usize {
     let content = match event {
-        Event::Wire(_, WireEvent::Statement(statement)) => {
-            size_of::<Statement>() + statement_bytes(statement)
+        Event::Wire(_, WireEvent::Statement(statement)) => size_of::<Statement>() + statement_bytes(statement),
+        Event::Wire(_, WireEvent::Startup { parameters, .. }) => {
+            parameters.iter().map(|(name, value)| 48 + name.len() + value.len()).sum()
         }
-        Event::Wire(_, WireEvent::Startup { parameters, .. }) => parameters
-            .iter()
-            .map(|(name, value)| 48 + name.len() + value.len())
-            .sum(),
         Event::Wire(_, WireEvent::ParameterStatus { name, value }) => name.len() + value.len(),
         // A process is bounded by its capture.
         Event::Kernel(_) => 1_024,
@@ -184,19 +145,12 @@ fn cost(event: &Event) -> usize {
 
 fn statement_bytes(statement: &Statement) -> usize {
     let text = match &statement.text {
-        Text::Whole(text)
-        | Text::Truncated {
-            beginning: text, ..
-        } => text.len(),
+        Text::Whole(text) | Text::Truncated { beginning: text, .. } => text.len(),
         Text::Unknown(_) => 0,
     };
-    let values = statement
-        .parameters
-        .iter()
-        .flatten()
-        .map(|parameter| match &parameter.value {
-            Value::Readable(value) => value.len() + 40,
-            Value::Null | Value::Opaque { .. } | Value::Redacted => 40,
-        });
+    let values = statement.parameters.iter().flatten().map(|parameter| match &parameter.value {
+        Value::Readable(value) => value.len() + 40,
+        Value::Null | Value::Opaque { .. } | Value::Redacted => 40,
+    });
     text + values.sum::<usize>() + statement.outcomes.len() * 128
 }

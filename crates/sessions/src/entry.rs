@@ -93,19 +93,12 @@ impl Entry {
             Recorded::Current => return None,
         };
         self.recorded = Recorded::Current;
-        Some(Record {
-            time: clock.wall(time),
-            what,
-        })
+        Some(Record { time: clock.wall(time), what })
     }
 
     /// Before the end: only the announcement is still owed, the final state carries every change.
     pub(crate) fn announcement(&mut self, clock: ClockOffset) -> Option<Record> {
-        if self.recorded == Recorded::Nothing {
-            self.record(Due::Now, clock)
-        } else {
-            None
-        }
+        if self.recorded == Recorded::Nothing { self.record(Due::Now, clock) } else { None }
     }
 
     /// Everything that the beginning of a session tells is known.
@@ -122,9 +115,7 @@ impl Entry {
 
     /// The part of a process that is known to hold the session.
     pub(crate) fn part(&self, process: ProcessKey) -> Part {
-        let is = |end: &Known<Arc<Process>, UnknownProcess>| {
-            end.known().is_some_and(|known| known.key == process)
-        };
+        let is = |end: &Known<Arc<Process>, UnknownProcess>| end.known().is_some_and(|known| known.key == process);
         if is(&self.session.client) {
             Part::Client
         } else if is(&self.session.server) {
@@ -158,17 +149,9 @@ impl Entry {
     }
 
     /// The StartupMessage.
-    pub(crate) fn startup(
-        &mut self,
-        protocol: (u16, u16),
-        parameters: Vec<(String, String)>,
-        at: BootTime,
-    ) {
-        let mut login = Login {
-            protocol: Some(protocol),
-            authenticated: self.session.login.authenticated,
-            ..Login::default()
-        };
+    pub(crate) fn startup(&mut self, protocol: (u16, u16), parameters: Vec<(String, String)>, at: BootTime) {
+        let mut login =
+            Login { protocol: Some(protocol), authenticated: self.session.login.authenticated, ..Login::default() };
         for (name, mut value) in parameters {
             value.shrink_to_fit();
             match name.as_str() {

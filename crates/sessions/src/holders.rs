@@ -25,24 +25,12 @@ impl Holders {
     /// The sessions that this process holds.
     pub(crate) fn of(&self, process: ProcessKey) -> impl Iterator<Item = SocketCookie> {
         let cookie = |at: &u64| (process, SocketCookie(*at));
-        self.0
-            .range(cookie(COOKIES.start())..=cookie(COOKIES.end()))
-            .map(|&(_, cookie)| cookie)
+        self.0.range(cookie(COOKIES.start())..=cookie(COOKIES.end())).map(|&(_, cookie)| cookie)
     }
 
     /// The sessions that any process of this pid holds.
     pub(crate) fn of_pid(&self, pid: u32) -> impl Iterator<Item = (ProcessKey, SocketCookie)> {
-        let bound = |at: &u64| {
-            (
-                ProcessKey {
-                    pid,
-                    start: BootTime(*at),
-                },
-                SocketCookie(*at),
-            )
-        };
-        self.0
-            .range(bound(COOKIES.start())..=bound(COOKIES.end()))
-            .copied()
+        let bound = |at: &u64| (ProcessKey { pid, start: BootTime(*at) }, SocketCookie(*at));
+        self.0.range(bound(COOKIES.start())..=bound(COOKIES.end())).copied()
     }
 }

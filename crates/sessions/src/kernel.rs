@@ -30,32 +30,12 @@ struct Opening {
 impl Sessions {
     pub(crate) fn kernel_event(&mut self, event: KernelEvent, out: &mut Vec<Record>) {
         match event {
-            KernelEvent::Opened {
-                cookie,
-                at,
-                database,
-                transport,
-                client_cookie,
-                peer_credentials,
-                origin,
-            } => {
+            KernelEvent::Opened { cookie, at, database, transport, client_cookie, peer_credentials, origin } => {
                 self.see(at);
-                let opening = Opening {
-                    at,
-                    database,
-                    transport,
-                    client_cookie,
-                    peer_credentials,
-                    origin,
-                };
+                let opening = Opening { at, database, transport, client_cookie, peer_credentials, origin };
                 self.opened(cookie, opening, out);
             }
-            KernelEvent::Connected {
-                client_cookie,
-                cookie: None,
-                at,
-                process,
-            } => {
+            KernelEvent::Connected { client_cookie, cookie: None, at, process } => {
                 self.see(at);
                 self.connected(client_cookie, at, process, out);
             }
@@ -71,24 +51,13 @@ impl Sessions {
                 self.see(at);
                 self.exited(at, process, out);
             }
-            KernelEvent::Lost {
-                at,
-                kind,
-                stage,
-                count,
-            } => {
+            KernelEvent::Lost { at, kind, stage, count } => {
                 self.see(at);
                 *self.totals.lost.entry((kind, stage)).or_default() += count;
-                out.push(Record {
-                    time: self.clock.wall(at),
-                    what: What::Lost { kind, stage, count },
-                });
+                out.push(Record { time: self.clock.wall(at), what: What::Lost { kind, stage, count } });
             }
             KernelEvent::Owned { cookie, .. }
-            | KernelEvent::Connected {
-                cookie: Some(cookie),
-                ..
-            }
+            | KernelEvent::Connected { cookie: Some(cookie), .. }
             | KernelEvent::ClientGone { cookie }
             | KernelEvent::Encrypted { cookie, .. }
             | KernelEvent::Counted { cookie, .. }
@@ -102,9 +71,8 @@ impl Sessions {
 
     /// An event of one session. Those that carry no time are taken to happen now.
     fn session_event(&mut self, cookie: SocketCookie, event: KernelEvent, out: &mut Vec<Record>) {
-        if let KernelEvent::Owned { at, .. }
-        | KernelEvent::Connected { at, .. }
-        | KernelEvent::Closed { at, .. } = event
+        if let KernelEvent::Owned { at, .. } | KernelEvent::Connected { at, .. } | KernelEvent::Closed { at, .. } =
+            event
         {
             self.see(at);
         }
@@ -112,23 +80,14 @@ impl Sessions {
             return self.without_session(cookie, Event::Kernel(event), out);
         }
         match event {
-            KernelEvent::Owned {
-                at, process, title, ..
-            } => self.owned(cookie, at, process, title),
-            KernelEvent::Connected {
-                client_cookie,
-                at,
-                process,
-                ..
-            } => {
+            KernelEvent::Owned { at, process, title, .. } => self.owned(cookie, at, process, title),
+            KernelEvent::Connected { client_cookie, at, process, .. } => {
                 self.attach_client(cookie, Some(client_cookie), at, process);
             }
             KernelEvent::ClientGone { .. } => self.client_gone(cookie),
             KernelEvent::Encrypted { encryption, .. } => self.encrypted(cookie, encryption),
             KernelEvent::Counted { ledger, .. } => self.counted(cookie, &ledger),
-            KernelEvent::Closed {
-                at, ledger, missed, ..
-            } => return self.closed(cookie, at, &ledger, missed, out),
+            KernelEvent::Closed { at, ledger, missed, .. } => return self.closed(cookie, at, &ledger, missed, out),
             KernelEvent::Opened { .. }
             | KernelEvent::Executed { .. }
             | KernelEvent::Forked { .. }
@@ -166,8 +125,7 @@ impl Sessions {
         if self.past.get_mut(cookie).is_none() {
             self.sessions_lost += 1;
             self.totals.sessions_beyond_limit += 1;
-            self.past
-                .insert(cookie, Past::Refused, self.limits.past_sessions_max);
+            self.past.insert(cookie, Past::Refused, self.limits.past_sessions_max);
         }
         if let Some(waiting) = self.early.take(cookie) {
             self.abandon(cookie, waiting, out);
@@ -175,20 +133,14 @@ impl Sessions {
     }
 
     fn insert(&mut self, cookie: SocketCookie, opening: Opening) {
-        let counts = self
-            .totals
-            .database(opening.database)
-            .sessions_mut(&opening.transport);
+        let counts = self.totals.database(opening.database).sessions_mut(&opening.transport);
         counts.opened += 1;
         match opening.origin {
             Origin::Opened => {}
             Origin::FoundAtStart => counts.found_at_start += 1,
             Origin::MissedOpen => counts.missed_open += 1,
         }
-        let name = self
-            .database_names
-            .get(&opening.database)
-            .map_or_else(|| Arc::from("unnamed"), Arc::clone);
+        let name = self.database_names.get(&opening.database).map_or_else(|| Arc::from("unnamed"), Arc::clone);
         let absent = absent_client(&self.local, &opening.transport, opening.client_cookie);
         let session = Session {
             id: self.id(cookie),
@@ -248,13 +200,7 @@ impl Sessions {
     }
 
     /// A client process of which only its own socket is known.
-    fn connected(
-        &mut self,
-        client: SocketCookie,
-        at: BootTime,
-        process: Arc<Process>,
-        out: &mut Vec<Record>,
-    ) {
+    fn connected(&mut self, client: SocketCookie, at: BootTime, process: Arc<Process>, out: &mut Vec<Record>) {
         if let Some(&cookie) = self.by_client.get(&client) {
             self.attach_client(cookie, None, at, process);
             return self.settle(cookie, out);
@@ -287,27 +233,13 @@ impl Sessions {
 
     /// The same process is held once, however often it is told.
     fn shared(&self, process: Arc<Process>) -> Arc<Process> {
-        let holds = self
-            .holders
-            .of(process.key)
-            .next()
-            .and_then(|cookie| self.live.get(&cookie));
-        let ends = holds
-            .into_iter()
-            .flat_map(|entry| [&entry.session.client, &entry.session.server]);
-        let same = ends
-            .filter_map(Known::known)
-            .find(|known| **known == process);
+        let holds = self.holders.of(process.key).next().and_then(|cookie| self.live.get(&cookie));
+        let ends = holds.into_iter().flat_map(|entry| [&entry.session.client, &entry.session.server]);
+        let same = ends.filter_map(Known::known).find(|known| **known == process);
         same.map_or(process, Arc::clone)
     }
 
-    fn owned(
-        &mut self,
-        cookie: SocketCookie,
-        at: BootTime,
-        process: Arc<Process>,
-        title: Option<(String, String)>,
-    ) {
+    fn owned(&mut self, cookie: SocketCookie, at: BootTime, process: Arc<Process>, title: Option<(String, String)>) {
         let process = self.shared(process);
         let Some(entry) = self.live.get_mut(&cookie) else {
             return;
@@ -350,14 +282,7 @@ impl Sessions {
         session.ledger = now;
     }
 
-    fn closed(
-        &mut self,
-        cookie: SocketCookie,
-        at: BootTime,
-        ledger: &Ledger,
-        missed: bool,
-        out: &mut Vec<Record>,
-    ) {
+    fn closed(&mut self, cookie: SocketCookie, at: BootTime, ledger: &Ledger, missed: bool, out: &mut Vec<Record>) {
         self.counted(cookie, ledger);
         let Some(mut entry) = self.live.remove(&cookie) else {
             return;
@@ -365,33 +290,16 @@ impl Sessions {
         out.extend(entry.announcement(self.clock));
         self.forget(cookie, &entry);
         let session = entry.session;
-        let counts = self
-            .totals
-            .database(session.database)
-            .sessions_mut(&session.transport);
+        let counts = self.totals.database(session.database).sessions_mut(&session.transport);
         counts.closed += 1;
         counts.missed_close += u64::from(missed);
-        let is_unattributed = matches!(
-            session.client,
-            Known::Unknown(UnknownProcess::NotSeen | UnknownProcess::Gone)
-        );
+        let is_unattributed = matches!(session.client, Known::Unknown(UnknownProcess::NotSeen | UnknownProcess::Gone));
         counts.unattributed += u64::from(is_unattributed);
-        let past = Past::Closed {
-            database: session.database,
-            statements: session.statements,
-        };
-        self.past
-            .insert(cookie, past, self.limits.past_sessions_max);
+        let past = Past::Closed { database: session.database, statements: session.statements };
+        self.past.insert(cookie, past, self.limits.past_sessions_max);
         let duration = at.nanos_since(session.opened);
-        let what = What::SessionClosed {
-            session: Arc::new(session),
-            duration,
-            missed,
-        };
-        out.push(Record {
-            time: self.clock.wall(at),
-            what,
-        });
+        let what = What::SessionClosed { session: Arc::new(session), duration, missed };
+        out.push(Record { time: self.clock.wall(at), what });
     }
 
     /// Takes an ended session out of every index.
@@ -405,10 +313,7 @@ impl Sessions {
         {
             self.by_backend.remove(&(session.database, pid));
         }
-        let ends = [&session.client, &session.server]
-            .into_iter()
-            .filter_map(Known::known)
-            .map(|process| process.key);
+        let ends = [&session.client, &session.server].into_iter().filter_map(Known::known).map(|process| process.key);
         for process in ends.chain(entry.heirs.iter().copied()) {
             self.holders.remove(process, cookie);
         }

@@ -12,30 +12,18 @@ use crate::totals::ResultLabel;
 
 impl Sessions {
     /// An event of a socket that is no live session.
-    pub(crate) fn without_session(
-        &mut self,
-        cookie: SocketCookie,
-        event: Event,
-        out: &mut Vec<Record>,
-    ) {
+    pub(crate) fn without_session(&mut self, cookie: SocketCookie, event: Event, out: &mut Vec<Record>) {
         if self.past.get_mut(cookie).is_some() {
             return self.late(cookie, event, out);
         }
-        if let Some((evicted, waiting)) =
-            self.early
-                .wait(cookie, self.latest, self.limits.early_sessions_max)
-        {
+        if let Some((evicted, waiting)) = self.early.wait(cookie, self.latest, self.limits.early_sessions_max) {
             self.abandon(evicted, waiting, out);
         }
         match self.early.keep(cookie, event, self.limits.early_bytes_max) {
             Ok(()) => {}
             Err(Event::Wire(_, WireEvent::Statement(statement))) => {
                 self.release_statements(cookie, out);
-                let mut recorded = self
-                    .early
-                    .get_mut(cookie)
-                    .map(|waiting| waiting.recorded)
-                    .unwrap_or_default();
+                let mut recorded = self.early.get_mut(cookie).map(|waiting| waiting.recorded).unwrap_or_default();
                 self.record_without_session(cookie, statement, &mut recorded, out);
                 self.remember_recorded(cookie, recorded);
             }
@@ -45,11 +33,7 @@ impl Sessions {
 
     /// The statements of a socket whose opening does not come leave without it.
     pub(crate) fn release_statements(&mut self, cookie: SocketCookie, out: &mut Vec<Record>) {
-        let mut recorded = self
-            .early
-            .get_mut(cookie)
-            .map(|waiting| waiting.recorded)
-            .unwrap_or_default();
+        let mut recorded = self.early.get_mut(cookie).map(|waiting| waiting.recorded).unwrap_or_default();
         for event in self.early.take_statements(cookie) {
             if let Event::Wire(_, WireEvent::Statement(statement)) = event {
                 self.record_without_session(cookie, statement, &mut recorded, out);
@@ -59,12 +43,7 @@ impl Sessions {
     }
 
     /// The opening of a socket never came.
-    pub(crate) fn abandon(
-        &mut self,
-        cookie: SocketCookie,
-        waiting: Waiting,
-        out: &mut Vec<Record>,
-    ) {
+    pub(crate) fn abandon(&mut self, cookie: SocketCookie, waiting: Waiting, out: &mut Vec<Record>) {
         let mut recorded = waiting.recorded;
         for event in waiting.events {
             match event {
@@ -79,26 +58,14 @@ impl Sessions {
     /// The session has ended, or was beyond the limit. Of an ended session, statements still count.
     fn late(&mut self, cookie: SocketCookie, event: Event, out: &mut Vec<Record>) {
         self.totals.late_events += 1;
-        if let (
-            Some(Past::Closed {
-                database,
-                statements,
-            }),
-            Event::Wire(_, WireEvent::Statement(statement)),
-        ) = (self.past.get_mut(cookie), event)
+        if let (Some(Past::Closed { database, statements }), Event::Wire(_, WireEvent::Statement(statement))) =
+            (self.past.get_mut(cookie), event)
         {
             *statements += 1;
             let (database, number) = (*database, *statements);
             self.totals.database(database).statements.add(&statement);
             let time = self.clock.wall(statement.started);
-            out.push(Record {
-                time,
-                what: What::Statement {
-                    session: self.id(cookie),
-                    number,
-                    statement,
-                },
-            });
+            out.push(Record { time, what: What::Statement { session: self.id(cookie), number, statement } });
         }
     }
 
@@ -114,14 +81,7 @@ impl Sessions {
             recorded.errors += 1;
         }
         let (time, number) = (self.clock.wall(statement.started), recorded.statements);
-        out.push(Record {
-            time,
-            what: What::Statement {
-                session: self.id(cookie),
-                number,
-                statement,
-            },
-        });
+        out.push(Record { time, what: What::Statement { session: self.id(cookie), number, statement } });
     }
 
     fn remember_recorded(&mut self, cookie: SocketCookie, recorded: Recorded) {

@@ -19,35 +19,17 @@ impl Sessions {
         for (cookie, part) in self.parts(process.key) {
             match part {
                 Part::Client => {
-                    self.changed(
-                        "exec",
-                        cookie,
-                        at,
-                        (process.key, Some(Arc::clone(process))),
-                        out,
-                    );
+                    self.changed("exec", cookie, at, (process.key, Some(Arc::clone(process))), out);
                     self.set_client(cookie, process);
                 }
-                Part::Heir => self.changed(
-                    "exec",
-                    cookie,
-                    at,
-                    (process.key, Some(Arc::clone(process))),
-                    out,
-                ),
+                Part::Heir => self.changed("exec", cookie, at, (process.key, Some(Arc::clone(process))), out),
                 Part::Server => self.set_server(cookie, process),
             }
         }
     }
 
     /// A process forked. Children of a server do not serve its session; children of a client may use it.
-    pub(crate) fn forked(
-        &mut self,
-        at: BootTime,
-        parent: ProcessKey,
-        child: ProcessKey,
-        out: &mut Vec<Record>,
-    ) {
+    pub(crate) fn forked(&mut self, at: BootTime, parent: ProcessKey, child: ProcessKey, out: &mut Vec<Record>) {
         for (cookie, part) in self.parts(parent) {
             if part == Part::Server {
                 continue;
@@ -78,12 +60,8 @@ impl Sessions {
 
     /// The sessions that a process holds, and its part in each.
     fn parts(&self, process: ProcessKey) -> Vec<(SocketCookie, Part)> {
-        let live = self
-            .holders
-            .of(process)
-            .filter_map(|cookie| Some((cookie, self.live.get(&cookie)?)));
-        live.map(|(cookie, entry)| (cookie, entry.part(process)))
-            .collect()
+        let live = self.holders.of(process).filter_map(|cookie| Some((cookie, self.live.get(&cookie)?)));
+        live.map(|(cookie, entry)| (cookie, entry.part(process))).collect()
     }
 
     fn set_client(&mut self, cookie: SocketCookie, process: &Arc<Process>) {
@@ -106,16 +84,6 @@ impl Sessions {
         (key, process): (ProcessKey, Option<Arc<Process>>),
         out: &mut Vec<Record>,
     ) {
-        self.record(
-            cookie,
-            at,
-            |session| What::ProcessChanged {
-                session,
-                change,
-                process,
-                pid: key.pid,
-            },
-            out,
-        );
+        self.record(cookie, at, |session| What::ProcessChanged { session, change, process, pid: key.pid }, out);
     }
 }

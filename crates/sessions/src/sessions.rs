@@ -83,11 +83,7 @@ impl Sessions {
 
     /// Name of a configured or discovered database, also for its sessions that are open.
     pub fn name_database(&mut self, id: DatabaseId, name: Arc<str>) {
-        for entry in self
-            .live
-            .values_mut()
-            .filter(|entry| entry.session.database == id)
-        {
+        for entry in self.live.values_mut().filter(|entry| entry.session.database == id) {
             entry.session.database_name = Arc::clone(&name);
         }
         self.database_names.insert(id, name);
@@ -96,23 +92,15 @@ impl Sessions {
     /// The host's own addresses, in all its network namespaces. Loopback is always local, and so is a client
     /// with the server's own address. A local client's process is awaited; any other client is remote.
     pub fn set_local_addresses(&mut self, addresses: HashSet<IpAddr>) {
-        self.local = addresses
-            .into_iter()
-            .map(|address| address.to_canonical())
-            .collect();
+        self.local = addresses.into_iter().map(|address| address.to_canonical()).collect();
         let at = self.latest;
         let mut changed = Vec::new();
         for (&cookie, entry) in &mut self.live {
-            let Known::Unknown(reason @ (UnknownProcess::Remote | UnknownProcess::NotSeen)) =
-                entry.session.client
+            let Known::Unknown(reason @ (UnknownProcess::Remote | UnknownProcess::NotSeen)) = entry.session.client
             else {
                 continue;
             };
-            let now = absent_client(
-                &self.local,
-                &entry.session.transport,
-                entry.session.client_cookie,
-            );
+            let now = absent_client(&self.local, &entry.session.transport, entry.session.client_cookie);
             if now != reason {
                 entry.session.client = Known::Unknown(now);
                 entry.changed(at);
@@ -130,13 +118,7 @@ impl Sessions {
     }
 
     /// What the decoder says about the connection behind the server's socket `cookie`.
-    pub fn on_wire(
-        &mut self,
-        cookie: SocketCookie,
-        at: BootTime,
-        event: WireEvent,
-        out: &mut Vec<Record>,
-    ) {
+    pub fn on_wire(&mut self, cookie: SocketCookie, at: BootTime, event: WireEvent, out: &mut Vec<Record>) {
         self.latest = self.latest.max(at);
         if let Err(event) = self.wire_event(cookie, at, event, out) {
             self.without_session(cookie, Event::Wire(at, event), out);
@@ -155,9 +137,7 @@ impl Sessions {
         for (cookie, waiting) in self.early.expire(ago(self.limits.early_session_nanos)) {
             self.abandon(cookie, waiting, out);
         }
-        self.totals.clients_unmatched += self
-            .unmatched
-            .expire(ago(self.limits.unmatched_client_nanos));
+        self.totals.clients_unmatched += self.unmatched.expire(ago(self.limits.unmatched_client_nanos));
         self.record_losses(now, out);
     }
 
@@ -191,11 +171,7 @@ impl Sessions {
     }
 
     pub(crate) fn id(&self, cookie: SocketCookie) -> SessionId {
-        SessionId {
-            host: self.host,
-            boot: self.boot,
-            cookie,
-        }
+        SessionId { host: self.host, boot: self.boot, cookie }
     }
 
     /// Records a session's state if it is due, and otherwise sees to it that a tick does.
@@ -216,8 +192,7 @@ impl Sessions {
     }
 
     fn settle_overdue(&mut self, now: BootTime, out: &mut Vec<Record>) {
-        let (live, clock, announce_nanos) =
-            (&mut self.live, self.clock, self.limits.announce_nanos);
+        let (live, clock, announce_nanos) = (&mut self.live, self.clock, self.limits.announce_nanos);
         self.unsettled.retain(|cookie| {
             let Some(entry) = live.get_mut(cookie) else {
                 return false;
@@ -233,21 +208,11 @@ impl Sessions {
 
     fn record_losses(&mut self, now: BootTime, out: &mut Vec<Record>) {
         let time = self.clock.wall(now);
-        let losses = [
-            ("session", &mut self.sessions_lost),
-            ("early_event", &mut self.events_lost),
-        ];
+        let losses = [("session", &mut self.sessions_lost), ("early_event", &mut self.events_lost)];
         for (kind, count) in losses {
             let count = std::mem::take(count);
             if count > 0 {
-                out.push(Record {
-                    time,
-                    what: What::Lost {
-                        kind,
-                        stage: "core",
-                        count,
-                    },
-                });
+                out.push(Record { time, what: What::Lost { kind, stage: "core", count } });
             }
         }
     }
@@ -267,9 +232,5 @@ pub(crate) fn absent_client(
         || address.is_loopback()
         || address == server.ip().to_canonical()
         || local.contains(&address);
-    if is_local {
-        UnknownProcess::NotSeen
-    } else {
-        UnknownProcess::Remote
-    }
+    if is_local { UnknownProcess::NotSeen } else { UnknownProcess::Remote }
 }

@@ -48,14 +48,8 @@ pub enum KindLabel {
 
 impl KindLabel {
     /// All of them, in the order of their values.
-    pub const ALL: [Self; 6] = [
-        Self::Simple,
-        Self::Execute,
-        Self::Parse,
-        Self::Bind,
-        Self::Describe,
-        Self::FunctionCall,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Simple, Self::Execute, Self::Parse, Self::Bind, Self::Describe, Self::FunctionCall];
 }
 
 impl From<StatementKind> for KindLabel {
@@ -88,22 +82,12 @@ pub enum ResultLabel {
 
 impl ResultLabel {
     /// All of them, in the order of their values.
-    pub const ALL: [Self; 5] = [
-        Self::Completed,
-        Self::Failed,
-        Self::Discarded,
-        Self::Unanswered,
-        Self::Lost,
-    ];
+    pub const ALL: [Self; 5] = [Self::Completed, Self::Failed, Self::Discarded, Self::Unanswered, Self::Lost];
 }
 
 impl From<&Statement> for ResultLabel {
     fn from(statement: &Statement) -> Self {
-        if statement
-            .outcomes
-            .iter()
-            .any(|outcome| matches!(outcome, Outcome::Failed { .. }))
-        {
+        if statement.outcomes.iter().any(|outcome| matches!(outcome, Outcome::Failed { .. })) {
             return Self::Failed;
         }
         match statement.ending {

@@ -17,13 +17,7 @@ pub(crate) struct Unmatched {
 
 impl Unmatched {
     /// Keeps a client. Returns how many old ones had to go.
-    pub(crate) fn insert(
-        &mut self,
-        socket: SocketCookie,
-        client: Arc<Process>,
-        at: BootTime,
-        max: usize,
-    ) -> u64 {
+    pub(crate) fn insert(&mut self, socket: SocketCookie, client: Arc<Process>, at: BootTime, max: usize) -> u64 {
         self.clients.insert(socket, (client, at));
         self.order.push_back((at, socket));
         self.evict(|clients, order, _| clients > max || order > max.saturating_mul(2))
@@ -40,11 +34,7 @@ impl Unmatched {
 
     /// The process executed another program while it waits.
     pub(crate) fn update(&mut self, process: &Arc<Process>) {
-        for (client, _) in self
-            .clients
-            .values_mut()
-            .filter(|(client, _)| client.key == process.key)
-        {
+        for (client, _) in self.clients.values_mut().filter(|(client, _)| client.key == process.key) {
             *client = Arc::clone(process);
         }
     }
@@ -60,11 +50,7 @@ impl Unmatched {
                 break;
             }
             self.order.pop_front();
-            if self
-                .clients
-                .get(&socket)
-                .is_some_and(|(_, inserted)| *inserted == at)
-            {
+            if self.clients.get(&socket).is_some_and(|(_, inserted)| *inserted == at) {
                 self.clients.remove(&socket);
                 evicted += 1;
             }

@@ -26,17 +26,8 @@ impl Sessions {
         match event {
             WireEvent::Statement(statement) => self.statement(cookie, statement, out),
             WireEvent::CancelRequested { pid } => self.cancel_requested(cookie, at, pid, out),
-            WireEvent::Refused {
-                severity,
-                sqlstate,
-                message,
-            } => {
-                let what = |session| What::Refused {
-                    session,
-                    severity,
-                    sqlstate,
-                    message,
-                };
+            WireEvent::Refused { severity, sqlstate, message } => {
+                let what = |session| What::Refused { session, severity, sqlstate, message };
                 self.totals.database(entry.session.database).refused += 1;
                 self.record(cookie, at, what, out);
             }
@@ -60,78 +51,38 @@ impl Sessions {
     }
 
     /// The hot path: tens of thousands a second.
-    fn statement(
-        &mut self,
-        cookie: SocketCookie,
-        statement: Box<Statement>,
-        out: &mut Vec<Record>,
-    ) {
+    fn statement(&mut self, cookie: SocketCookie, statement: Box<Statement>, out: &mut Vec<Record>) {
         let Some(entry) = self.live.get_mut(&cookie) else {
             return;
         };
         out.extend(entry.record(Due::Now, self.clock));
         let session = &mut entry.session;
         session.statements += 1;
-        let result = self
-            .totals
-            .database(session.database)
-            .statements
-            .add(&statement);
+        let result = self.totals.database(session.database).statements.add(&statement);
         session.errors += u64::from(result == ResultLabel::Failed);
         let time = self.clock.wall(statement.started);
-        out.push(Record {
-            time,
-            what: What::Statement {
-                session: session.id,
-                number: session.statements,
-                statement,
-            },
-        });
+        out.push(Record { time, what: What::Statement { session: session.id, number: session.statements, statement } });
     }
 
-    fn cancel_requested(
-        &mut self,
-        cookie: SocketCookie,
-        at: BootTime,
-        pid: u32,
-        out: &mut Vec<Record>,
-    ) {
+    fn cancel_requested(&mut self, cookie: SocketCookie, at: BootTime, pid: u32, out: &mut Vec<Record>) {
         let Some(entry) = self.live.get(&cookie) else {
             return;
         };
         let database = entry.session.database;
         self.totals.database(database).cancels += 1;
-        let target = self
-            .session_of_backend(database, pid)
-            .map(|cookie| self.id(cookie));
-        self.record(
-            cookie,
-            at,
-            |session| What::CancelRequested {
-                session,
-                pid,
-                target,
-            },
-            out,
-        );
+        let target = self.session_of_backend(database, pid).map(|cookie| self.id(cookie));
+        self.record(cookie, at, |session| What::CancelRequested { session, pid, target }, out);
     }
 
     /// The pid that the server told its client; else that of a server process outside of containers.
     fn session_of_backend(&self, database: DatabaseId, pid: u32) -> Option<SocketCookie> {
         let serves = |&(process, cookie): &(ProcessKey, SocketCookie)| {
             self.live.get(&cookie).is_some_and(|entry| {
-                entry.session.database == database
-                    && entry.backend_pid.is_none()
-                    && entry.part(process) == Part::Server
+                entry.session.database == database && entry.backend_pid.is_none() && entry.part(process) == Part::Server
             })
         };
         let told = self.by_backend.get(&(database, pid)).copied();
-        told.or_else(|| {
-            self.holders
-                .of_pid(pid)
-                .find(serves)
-                .map(|(_, cookie)| cookie)
-        })
+        told.or_else(|| self.holders.of_pid(pid).find(serves).map(|(_, cookie)| cookie))
     }
 
     fn gap(
@@ -146,17 +97,7 @@ impl Sessions {
             Side::Client => "client",
             Side::Server => "server",
         };
-        self.record(
-            cookie,
-            at,
-            |session| What::SessionGap {
-                session,
-                side,
-                bytes,
-                reason,
-            },
-            out,
-        );
+        self.record(cookie, at, |session| What::SessionGap { session, side, bytes, reason }, out);
         if let Some(entry) = self.live.get_mut(&cookie) {
             entry.session.gaps += 1;
         }
@@ -174,10 +115,7 @@ impl Sessions {
         if let Some(entry) = self.live.get_mut(&cookie) {
             out.extend(entry.record(Due::Now, self.clock));
         }
-        out.push(Record {
-            time: self.clock.wall(at),
-            what: what(id),
-        });
+        out.push(Record { time: self.clock.wall(at), what: what(id) });
     }
 }
 
@@ -185,10 +123,7 @@ impl Sessions {
 fn login(entry: &mut Entry, at: BootTime, event: WireEvent) -> Option<u32> {
     match event {
         WireEvent::Encryption(encryption) => entry.encryption_by_wire(encryption, at),
-        WireEvent::Startup {
-            protocol,
-            parameters,
-        } => entry.startup(protocol, parameters, at),
+        WireEvent::Startup { protocol, parameters } => entry.startup(protocol, parameters, at),
         WireEvent::Authenticated => entry.authenticated(at),
         WireEvent::BackendPid(pid) => {
             entry.backend_pid = Some(pid);

@@ -15,12 +15,7 @@ use sessions::Limits;
 
 fn resident_bytes() -> usize {
     let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux");
-    statm
-        .split(' ')
-        .nth(1)
-        .and_then(|pages| pages.parse::<usize>().ok())
-        .expect("a number")
-        * 4096
+    statm.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).expect("a number") * 4096
 }
 
 /// A process as it is on a real host: a path, four arguments, three parents.
@@ -28,40 +23,18 @@ fn realistic(step: Step) -> Step {
     let grown = |mut process: Arc<Process>| {
         let inner = Arc::make_mut(&mut process);
         Arc::make_mut(&mut inner.executable).path = "/usr/lib/postgresql/15/bin/postgres".to_owned();
-        Arc::make_mut(&mut inner.arguments).values = ["psql", "-h", "db.example.org", "-c"]
-            .map(str::to_owned)
-            .to_vec();
-        let ancestor = |pid| Ancestor {
-            key: key(pid),
-            uid: 0,
-            name: "bash".to_owned(),
-        };
+        Arc::make_mut(&mut inner.arguments).values = ["psql", "-h", "db.example.org", "-c"].map(str::to_owned).to_vec();
+        let ancestor = |pid| Ancestor { key: key(pid), uid: 0, name: "bash".to_owned() };
         inner.ancestors = (1..4).map(ancestor).collect();
         process
     };
     match step {
-        Step::Kernel(KernelEvent::Owned {
-            cookie,
-            at,
-            process,
-            title,
-        }) => Step::Kernel(KernelEvent::Owned {
-            cookie,
-            at,
-            process: grown(process),
-            title,
-        }),
-        Step::Kernel(KernelEvent::Connected {
-            client_cookie,
-            cookie,
-            at,
-            process,
-        }) => Step::Kernel(KernelEvent::Connected {
-            client_cookie,
-            cookie,
-            at,
-            process: grown(process),
-        }),
+        Step::Kernel(KernelEvent::Owned { cookie, at, process, title }) => {
+            Step::Kernel(KernelEvent::Owned { cookie, at, process: grown(process), title })
+        }
+        Step::Kernel(KernelEvent::Connected { client_cookie, cookie, at, process }) => {
+            Step::Kernel(KernelEvent::Connected { client_cookie, cookie, at, process: grown(process) })
+        }
         other => other,
     }
 }
@@ -72,34 +45,19 @@ fn an_idle_session_costs_little() {
     const COUNT: u32 = 50_000;
     // Both are kept, so that the second cannot live in what the first has freed.
     let mut kept = Vec::new();
-    for (label, client_of) in [
-        ("one client process for all", None),
-        ("a client process each", Some(1_000_000)),
-    ] {
+    for (label, client_of) in [("one client process for all", None), ("a client process each", Some(1_000_000))] {
         let before = resident_bytes();
-        let mut sessions = subject(Limits {
-            sessions_max: 100_000,
-            ..Limits::default()
-        });
+        let mut sessions = subject(Limits { sessions_max: 100_000, ..Limits::default() });
         for index in 0..COUNT {
             let client = client_of.map_or(9, |first| first + index);
             let steps = whole(u64::from(index), 10, client, 2_000_000 + index);
             run(&mut sessions, steps.into_iter().map(realistic));
         }
-        println!(
-            "{label}: {} bytes a session",
-            (resident_bytes() - before) / COUNT as usize
-        );
+        println!("{label}: {} bytes a session", (resident_bytes() - before) / COUNT as usize);
         kept.push(sessions);
     }
-    println!(
-        "a process alone: {} bytes and its strings",
-        size_of::<Process>()
-    );
-    println!(
-        "a session alone: {} bytes and its strings",
-        size_of::<Session>()
-    );
+    println!("a process alone: {} bytes and its strings", size_of::<Process>());
+    println!("a session alone: {} bytes and its strings", size_of::<Session>());
 }
 
 #[test]
@@ -115,9 +73,7 @@ fn a_statement_costs_little() {
         let mut spent = Duration::ZERO;
         for round in 0..1000_u64 {
             let cookie = |index: u64| SocketCookie((index * 97 + round) % count);
-            let statements: Vec<_> = (0..1000)
-                .map(|index| (cookie(index), statement(20, "select 1")))
-                .collect();
+            let statements: Vec<_> = (0..1000).map(|index| (cookie(index), statement(20, "select 1"))).collect();
             #[expect(clippy::disallowed_methods, reason = "a measurement needs a clock")]
             let start = Instant::now();
             for (cookie, statement) in statements {
@@ -127,9 +83,6 @@ fn a_statement_costs_little() {
             assert_eq!(out.len(), 1000);
             out.clear();
         }
-        println!(
-            "a statement of one of {count} sessions: {:?}",
-            spent / 1_000_000
-        );
+        println!("a statement of one of {count} sessions: {:?}", spent / 1_000_000);
     }
 }

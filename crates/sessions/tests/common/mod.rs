@@ -30,10 +30,7 @@ pub(crate) fn ms(at: u64) -> BootTime {
 }
 
 pub(crate) fn key(pid: u32) -> ProcessKey {
-    ProcessKey {
-        pid,
-        start: BootTime(u64::from(pid)),
-    }
+    ProcessKey { pid, start: BootTime(u64::from(pid)) }
 }
 
 pub(crate) fn process(pid: u32, path: &str) -> Arc<Process> {
@@ -49,10 +46,7 @@ pub(crate) fn process(pid: u32, path: &str) -> Arc<Process> {
             deleted: false,
             memory: false,
         }),
-        arguments: Arc::new(Arguments {
-            values: vec![path.to_owned()],
-            truncated: false,
-        }),
+        arguments: Arc::new(Arguments { values: vec![path.to_owned()], truncated: false }),
         uid: 1000,
         gid: 1000,
         login_uid: None,
@@ -66,26 +60,14 @@ pub(crate) fn process(pid: u32, path: &str) -> Arc<Process> {
 
 pub(crate) fn tcp(client: &str) -> Transport {
     let address = |ip: &str, port| SocketAddr::new(ip.parse::<IpAddr>().expect("an address"), port);
-    Transport::Tcp {
-        client: address(client, 40_000),
-        server: address("10.0.0.1", 5432),
-        network_namespace: 1,
-    }
+    Transport::Tcp { client: address(client, 40_000), server: address("10.0.0.1", 5432), network_namespace: 1 }
 }
 
 pub(crate) fn unix() -> Transport {
-    Transport::Unix {
-        path: "/run/.s.PGSQL.5432".to_owned(),
-    }
+    Transport::Unix { path: "/run/.s.PGSQL.5432".to_owned() }
 }
 
-pub(crate) fn opened_as(
-    cookie: u64,
-    at: u64,
-    transport: Transport,
-    client: Option<u64>,
-    origin: Origin,
-) -> Step {
+pub(crate) fn opened_as(cookie: u64, at: u64, transport: Transport, client: Option<u64>, origin: Origin) -> Step {
     Step::Kernel(KernelEvent::Opened {
         cookie: SocketCookie(cookie),
         at: ms(at),
@@ -120,34 +102,17 @@ pub(crate) fn connected(cookie: Option<u64>, client: u64, at: u64, pid: u32) -> 
 }
 
 pub(crate) fn closed(cookie: u64, at: u64, received: u64) -> Step {
-    let ledger = Ledger {
-        socket_received: received,
-        ..Ledger::default()
-    };
-    Step::Kernel(KernelEvent::Closed {
-        cookie: SocketCookie(cookie),
-        at: ms(at),
-        ledger,
-        missed: false,
-    })
+    let ledger = Ledger { socket_received: received, ..Ledger::default() };
+    Step::Kernel(KernelEvent::Closed { cookie: SocketCookie(cookie), at: ms(at), ledger, missed: false })
 }
 
 pub(crate) fn counted(cookie: u64, received: u64) -> Step {
-    let ledger = Ledger {
-        socket_received: received,
-        ..Ledger::default()
-    };
-    Step::Kernel(KernelEvent::Counted {
-        cookie: SocketCookie(cookie),
-        ledger,
-    })
+    let ledger = Ledger { socket_received: received, ..Ledger::default() };
+    Step::Kernel(KernelEvent::Counted { cookie: SocketCookie(cookie), ledger })
 }
 
 pub(crate) fn encrypted(cookie: u64, encryption: Encryption) -> Step {
-    Step::Kernel(KernelEvent::Encrypted {
-        cookie: SocketCookie(cookie),
-        encryption,
-    })
+    Step::Kernel(KernelEvent::Encrypted { cookie: SocketCookie(cookie), encryption })
 }
 
 pub(crate) fn wire(cookie: u64, at: u64, event: WireEvent) -> Step {
@@ -155,18 +120,8 @@ pub(crate) fn wire(cookie: u64, at: u64, event: WireEvent) -> Step {
 }
 
 pub(crate) fn startup(cookie: u64, at: u64, parameters: &[(&str, &str)]) -> Step {
-    let parameters = parameters
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect();
-    wire(
-        cookie,
-        at,
-        WireEvent::Startup {
-            protocol: (3, 0),
-            parameters,
-        },
-    )
+    let parameters = parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    wire(cookie, at, WireEvent::Startup { protocol: (3, 0), parameters })
 }
 
 /// Plaintext, start-up as `alice` on `app`, accepted.
@@ -174,37 +129,23 @@ pub(crate) fn login(cookie: u64, at: u64) -> Vec<Step> {
     vec![
         wire(cookie, at, WireEvent::Encryption(Encryption::Plaintext)),
         startup(cookie, at, &[("user", "alice"), ("database", "app")]),
-        wire(
-            cookie,
-            at,
-            WireEvent::AuthenticationRequested("scram-sha-256"),
-        ),
+        wire(cookie, at, WireEvent::AuthenticationRequested("scram-sha-256")),
         wire(cookie, at, WireEvent::Authenticated),
     ]
 }
 
 /// A session that is fully known from the first record on.
 pub(crate) fn whole(cookie: u64, at: u64, client: u32, server: u32) -> Vec<Step> {
-    let mut steps = vec![
-        opened(cookie, at),
-        connected(Some(cookie), cookie + 1000, at, client),
-        owned(cookie, at, server),
-    ];
+    let mut steps =
+        vec![opened(cookie, at), connected(Some(cookie), cookie + 1000, at, client), owned(cookie, at, server)];
     steps.extend(login(cookie, at));
     steps
 }
 
 pub(crate) fn statement(at: u64, text: &str) -> Box<Statement> {
     let failed = text.starts_with("bad");
-    let failure = Outcome::Failed {
-        severity: "ERROR".into(),
-        sqlstate: "42601".into(),
-        message: "m".into(),
-    };
-    let done = Outcome::Completed {
-        tag: "SELECT 1".into(),
-        rows: Some(1),
-    };
+    let failure = Outcome::Failed { severity: "ERROR".into(), sqlstate: "42601".into(), message: "m".into() };
+    let done = Outcome::Completed { tag: "SELECT 1".into(), rows: Some(1) };
     Box::new(Statement {
         kind: StatementKind::Simple,
         text: Text::Whole(Arc::from(text)),
@@ -243,9 +184,7 @@ pub(crate) fn run(sessions: &mut Sessions, steps: impl IntoIterator<Item = Step>
     for step in steps {
         match step {
             Step::Kernel(event) => sessions.on_kernel(event, &mut out),
-            Step::Wire(cookie, at, event) => {
-                sessions.on_wire(SocketCookie(cookie), ms(at), event, &mut out)
-            }
+            Step::Wire(cookie, at, event) => sessions.on_wire(SocketCookie(cookie), ms(at), event, &mut out),
             Step::Tick(at) => sessions.on_tick(ms(at), &mut out),
         }
     }
@@ -262,61 +201,25 @@ fn line(record: &Record) -> String {
     let rest = match &record.what {
         What::SessionOpened(session) => format!("open {}", shown(session)),
         What::SessionChanged(session) => format!("change {}", shown(session)),
-        What::SessionClosed {
-            session,
-            duration,
-            missed,
-        } => {
+        What::SessionClosed { session, duration, missed } => {
             let missed = if *missed { " missed" } else { "" };
             let bytes = session.ledger.socket_received;
-            format!(
-                "close {} after {} bytes {bytes}{missed}",
-                shown(session),
-                duration / 1_000_000
-            )
+            format!("close {} after {} bytes {bytes}{missed}", shown(session), duration / 1_000_000)
         }
-        What::Statement {
-            session,
-            number,
-            statement,
-        } => match &statement.text {
+        What::Statement { session, number, statement } => match &statement.text {
             Text::Whole(text) => format!("statement {} #{number} {text}", cookie(session)),
             other => format!("statement {} #{number} {other:?}", cookie(session)),
         },
-        What::CancelRequested {
-            session,
-            pid,
-            target,
-        } => {
-            format!(
-                "cancel {} pid {pid} target {:?}",
-                cookie(session),
-                target.as_ref().map(cookie)
-            )
+        What::CancelRequested { session, pid, target } => {
+            format!("cancel {} pid {pid} target {:?}", cookie(session), target.as_ref().map(cookie))
         }
-        What::Refused {
-            session, sqlstate, ..
-        } => format!("refused {} {sqlstate}", cookie(session)),
-        What::SessionGap {
-            session,
-            side,
-            bytes,
-            reason,
-        } => {
+        What::Refused { session, sqlstate, .. } => format!("refused {} {sqlstate}", cookie(session)),
+        What::SessionGap { session, side, bytes, reason } => {
             format!("gap {} {side} {bytes:?} {reason}", cookie(session))
         }
-        What::ProcessChanged {
-            session,
-            change,
-            process,
-            pid,
-        } => {
-            let path = process
-                .as_ref()
-                .map_or("", |process| process.executable.path.as_str());
-            format!("{change} {} pid {pid} {path}", cookie(session))
-                .trim_end()
-                .to_owned()
+        What::ProcessChanged { session, change, process, pid } => {
+            let path = process.as_ref().map_or("", |process| process.executable.path.as_str());
+            format!("{change} {} pid {pid} {path}", cookie(session)).trim_end().to_owned()
         }
         What::Lost { kind, stage, count } => format!("lost {kind} {stage} {count}"),
         other => format!("{other:?}"),
@@ -330,12 +233,7 @@ pub(crate) fn shown(session: &Session) -> String {
         Known::Known(process) => format!("{}{}", process.key.pid, process.executable.path),
         Known::Unknown(reason) => format!("{reason:?}"),
     };
-    let _ = write!(
-        out,
-        " client={} server={}",
-        end(&session.client),
-        end(&session.server)
-    );
+    let _ = write!(out, " client={} server={}", end(&session.client), end(&session.server));
     let login = &session.login;
     let _ = write!(
         out,
@@ -347,11 +245,7 @@ pub(crate) fn shown(session: &Session) -> String {
         session.encryption
     );
     if session.statements + session.gaps > 0 {
-        let _ = write!(
-            out,
-            " n={}/{}/{}",
-            session.statements, session.errors, session.gaps
-        );
+        let _ = write!(out, " n={}/{}/{}", session.statements, session.errors, session.gaps);
     }
     out
 }
