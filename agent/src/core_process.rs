@@ -23,7 +23,7 @@ use tracing::{info, warn};
 
 use crate::core_process::answers::Answers;
 use crate::core_process::pipeline::Pipeline;
-use crate::link::{ArgvMode, Hello, Link, ToCore, VERSION};
+use crate::link::{ArgvMode, Hello, Link, ToCore, ToKernel, VERSION};
 use crate::{control, privileges, run};
 
 /// Pause between drains while records arrive. The kernel wakes the core earlier when an eighth of the ring is full.
@@ -166,7 +166,13 @@ async fn follow(link: &AsyncFd<Link>, pipeline: &RefCell<Pipeline>, answers: &An
                 return Ok(());
             }
             ToCore::Scanned { requested, micros, error } => answers.scanned(requested, micros, error),
-            message => pipeline.borrow_mut().hear(message, &packet.record),
+            message => {
+                let named = matches!(message, ToCore::Database { .. });
+                pipeline.borrow_mut().hear(message, &packet.record);
+                if named {
+                    link.get_ref().send(&ToKernel::Named, &[], &[])?;
+                }
+            }
         }
     }
 }

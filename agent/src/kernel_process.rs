@@ -2,6 +2,7 @@
 //!
 //! It parses nothing that a client sent. What it finds goes to the core as records.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::fs::PermissionsExt as _;
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use capture::object::{Diagnostics, LoadOptions};
-use capture::witness::{DatabaseRule, Extent, ScanReport, Witness};
+use capture::witness::{Callbacks, DatabaseRule, Extent, ScanReport, Witness};
 use capture::{handout, selftest};
 use model::session::Origin;
 use model::time::BootTime;
@@ -31,6 +32,8 @@ use crate::privileges::{self, Identity};
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 /// A core that ends sooner than this after its start was not worth starting: the agent gives up.
 const CORE_LIFE_MIN: Duration = Duration::from_secs(2);
+/// How long a core may take to learn a database's name.
+const NAMING_PATIENCE_MILLIS: u16 = 2000;
 /// Program run times are sampled: this long ...
 const STATISTICS_WINDOW: Duration = Duration::from_millis(500);
 /// ... out of each such period. Measuring always would cost every database call two clock reads.
@@ -47,7 +50,7 @@ pub(crate) fn run(config: &Config) -> Result<()> {
     info!("the eBPF programs are loaded and read this kernel correctly");
     prepare_directory(&config.events.directory, identity)?;
     let control = control_socket(&config.agent.control_socket, identity)?;
-    let mut process = KernelProcess { config, identity, witness, control, statistics: Statistics::default() };
+    let mut process = KernelProcess { config, identity, witness, control, statistics: Statistics::default(), deferred: VecDeque::new() };
     let outcome = process.supervise(&signals);
     let _ = fs::remove_file(&config.agent.control_socket);
     outcome
@@ -124,6 +127,7 @@ struct KernelProcess<'a> {
     witness: Witness,
     control: UnixListener,
     statistics: Statistics,
+    deferred: VecDeque<ToKernel>,
 }
 
 /// Why the loop with one core ended.
@@ -137,6 +141,7 @@ impl KernelProcess<'_> {
     fn supervise(&mut self, signals: &SignalFd) -> Result<()> {
         loop {
             let started = clock::boot();
+            self.deferred.clear();
             let (link, theirs) = Link::pair()?;
             let mut core = privileges::start_core(self.identity, theirs)?;
             let end = self.serve(&link, signals);
@@ -171,20 +176,31 @@ impl KernelProcess<'_> {
                 }
             }
             let due = self.statistics.advance(now, &self.witness, link)?.min(next_scan.0);
+            if let Some(message) = self.deferred.pop_front() {
+                if self.carry_out(link, &message).is_err() {
+                    return Ok(End::CoreEnded);
+                }
+                continue;
+            }
             match wait_for(link, signals, Duration::from_nanos(due.saturating_sub(now.0)))? {
                 Woken::Signal => return Ok(End::Stopped),
                 Woken::Time => {}
                 Woken::Link => match link.receive::<ToKernel>() {
-                    Ok(Some(packet)) => {
-                        let ToKernel::Scan { everything, requested } = packet.message;
-                        let extent = if everything { Extent::Everything } else { Extent::News };
-                        if self.scan(link, Origin::MissedOpen, extent, requested).is_err() {
-                            return Ok(End::CoreEnded);
-                        }
-                    }
+                    Ok(Some(packet)) => self.deferred.push_back(packet.message),
                     Ok(None) | Err(_) => return Ok(End::CoreEnded),
                 },
             }
+        }
+    }
+
+    fn carry_out(&mut self, link: &Link, message: &ToKernel) -> Result<()> {
+        match message {
+            ToKernel::Scan { everything, requested } => {
+                let extent = if *everything { Extent::Everything } else { Extent::News };
+                self.scan(link, Origin::MissedOpen, extent, *requested)
+            }
+            // It came after the patience of `announce`.
+            ToKernel::Named => Ok(()),
         }
     }
 
@@ -196,6 +212,7 @@ impl KernelProcess<'_> {
             kernel: kernel_release(),
             host: hexadecimal("/etc/machine-id"),
             boot: hexadecimal("/proc/sys/kernel/random/boot_id"),
+            databases: self.witness.databases(),
             events_directory: config.events.directory.clone(),
             file_bytes_max: config.events.limits.file_bytes_max,
             files_max: config.events.limits.files_max,
@@ -219,8 +236,11 @@ impl KernelProcess<'_> {
     fn scan(&mut self, link: &Link, origin: Origin, extent: Extent, requested: bool) -> Result<()> {
         let started = clock::boot();
         let identity = self.identity;
-        let lookup = move |executable: &fs::File| privileges::look_up_symbols(identity, executable);
-        let outcome = self.witness.scan(origin, extent, started.0, &lookup);
+        let look_up = |executable: &fs::File| privileges::look_up_symbols(identity, executable);
+        let deferred = &mut self.deferred;
+        let mut announce = |id: u16, name: &str| announce(link, id, name, deferred);
+        let mut callbacks = Callbacks { look_up: &look_up, announce: &mut announce };
+        let outcome = self.witness.scan(origin, extent, started.0, &mut callbacks);
         let error = match outcome {
             Ok(report) => {
                 tell(link, &report)?;
@@ -240,10 +260,6 @@ fn tell(link: &Link, report: &ScanReport) -> Result<()> {
     for warning in &report.warnings {
         warn!("{warning}");
     }
-    for (id, name) in &report.databases {
-        info!(database = %name, "observed");
-        link.send(&ToCore::Database { id: *id, name: name.clone() }, &[], &[])?;
-    }
     for probe in &report.probes {
         let (attachment, attached) = (probe.attachment, probe.attached);
         info!(function = probe.function, executable = %probe.executable, attached, "probe");
@@ -262,6 +278,24 @@ fn tell(link: &Link, report: &ScanReport) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Tells the core a name and waits until it knows it; what the core asks meanwhile is answered later.
+fn announce(link: &Link, id: u16, name: &str, deferred: &mut VecDeque<ToKernel>) {
+    info!(database = %name, "observed");
+    if link.send(&ToCore::Database { id, name: name.to_owned() }, &[], &[]).is_err() {
+        return;
+    }
+    let mut waiting = [PollFd::new(link.as_fd(), PollFlags::POLLIN)];
+    while poll(&mut waiting, NAMING_PATIENCE_MILLIS).is_ok_and(|ready| ready > 0) {
+        match link.receive::<ToKernel>() {
+            Ok(Some(packet)) if matches!(packet.message, ToKernel::Named) => return,
+            Ok(Some(packet)) => deferred.push_back(packet.message),
+            // The loop of this core notices that it has ended.
+            Ok(None) | Err(_) => return,
+        }
+    }
+    warn!(database = %name, "the core does not answer; sessions may be recorded without the database's name");
 }
 
 enum Woken {

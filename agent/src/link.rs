@@ -24,7 +24,7 @@ const DESCRIPTORS_MAX: usize = 8;
 pub(crate) enum ToCore {
     /// First message; carries the descriptors.
     Hello(Box<Hello>),
-    /// A database is observed.
+    /// A database is going to be observed; answered with [`ToKernel::Named`].
     Database { id: u16, name: String },
     /// A record about a session that an iterator found; its bytes follow.
     Found { origin: FoundOrigin, title: Option<(String, String)> },
@@ -43,6 +43,8 @@ pub(crate) enum ToCore {
 /// What the core says.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum ToKernel {
+    /// The name of a database is known: its sessions may come.
+    Named,
     /// Look for listeners and sessions now.
     Scan {
         /// Also describe sessions that the kernel programs know: the core lost events.
@@ -69,6 +71,7 @@ pub(crate) struct Hello {
     pub(crate) kernel: String,
     pub(crate) host: u128,
     pub(crate) boot: u128,
+    pub(crate) databases: Vec<(u16, String)>,
     pub(crate) events_directory: PathBuf,
     pub(crate) file_bytes_max: u64,
     pub(crate) files_max: u32,

@@ -126,6 +126,9 @@ impl Pipeline {
             tally: Tally::default(),
         };
         pipeline.sessions.set_clock(clock::offset());
+        for (id, name) in &hello.databases {
+            pipeline.name_database(*id, name.clone());
+        }
         let now = clock::wall();
         if recovery.torn_bytes > 0 {
             warn!(bytes = recovery.torn_bytes, "a half-written record at the end of the events file was removed");
@@ -199,13 +202,7 @@ impl Pipeline {
     /// A message of the kernel process.
     pub(super) fn hear(&mut self, message: ToCore, record: &[u8]) {
         match message {
-            ToCore::Database { id, name } => {
-                self.sessions.name_database(DatabaseId(id), Arc::from(name.as_str()));
-                if !self.databases.contains(&name) {
-                    self.databases.push(name);
-                }
-                self.metrics.observed_databases(self.databases.len() as u64);
-            }
+            ToCore::Database { id, name } => self.name_database(id, name),
             ToCore::Found { origin, title } => {
                 let origin = match origin {
                     FoundOrigin::Start => Origin::FoundAtStart,
@@ -226,6 +223,14 @@ impl Pipeline {
             ToCore::LocalAddresses(addresses) => self.sessions.set_local_addresses(addresses.into_iter().collect()),
             ToCore::Hello(_) | ToCore::Scanned { .. } | ToCore::Stop => {}
         }
+    }
+
+    fn name_database(&mut self, id: u16, name: String) {
+        self.sessions.name_database(DatabaseId(id), Arc::from(name.as_str()));
+        if !self.databases.contains(&name) {
+            self.databases.push(name);
+        }
+        self.metrics.observed_databases(self.databases.len() as u64);
     }
 
     /// A scan has ended.

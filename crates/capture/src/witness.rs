@@ -63,8 +63,6 @@ pub enum Extent {
 /// What one scan brought to light.
 #[derive(Debug, Default)]
 pub struct ScanReport {
-    /// Databases that are new: id and name.
-    pub databases: Vec<(u16, String)>,
     /// Sessions that the live hooks do not know.
     pub found: Vec<Found>,
     /// Sessions whose socket is gone although no close was seen.
@@ -120,8 +118,13 @@ enum ListenerKey {
     Unix { bound_address: u64 },
 }
 
-/// Finds functions in a foreign executable; given by the agent, which does it in an unprivileged child.
-pub type SymbolLookup<'a> = &'a dyn Fn(&File) -> std::io::Result<Vec<Symbol>>;
+/// What a scan needs from the agent around it.
+pub struct Callbacks<'a> {
+    /// Finds functions in a foreign executable: the agent does it in an unprivileged child.
+    pub look_up: &'a dyn Fn(&File) -> std::io::Result<Vec<Symbol>>,
+    /// A database has been found; called before the first of its sessions can be seen.
+    pub announce: &'a mut dyn FnMut(u16, &str),
+}
 
 impl Witness {
     /// Loads the programs and attaches the tracepoints. Nothing is observed before the first [`Self::scan`].
@@ -151,6 +154,12 @@ impl Witness {
         }
         witness.rules = rules;
         Ok(witness)
+    }
+
+    /// The databases that are known so far: id and name.
+    #[must_use]
+    pub fn databases(&self) -> Vec<(u16, String)> {
+        (0..).zip(self.names.iter().map(ToString::to_string)).collect()
     }
 
     /// Passes what the programs have to say on to the log.
@@ -188,17 +197,16 @@ impl Witness {
         origin: Origin,
         extent: Extent,
         at: u64,
-        lookup: SymbolLookup<'_>,
+        callbacks: &mut Callbacks<'_>,
     ) -> Result<ScanReport, WitnessError> {
         let mut report = ScanReport::default();
         if extent == Extent::Everything {
-            report.databases = (0..).zip(self.names.iter().map(ToString::to_string)).collect();
             report.probes = self.attachments.iter().map(|attachment| attachment.state.clone()).collect();
         }
         let known_before: HashSet<u64> = self.map::<u64, Session>("SESSIONS")?.keys().flatten().collect();
         let processes = processes::all();
         let sockets = self.all_sockets(&processes, &mut report.warnings);
-        self.update_listeners(&processes, &sockets, &mut report, lookup)?;
+        self.update_listeners(&processes, &sockets, &mut report, callbacks)?;
         report.local_addresses = local_addresses(&sockets);
         let unknown = self.sessions_to_describe(&sockets, extent)?;
         for found in found_session(&unknown, &sockets, &processes, origin, at) {
@@ -247,7 +255,7 @@ impl Witness {
         processes: &[ProcessEntry],
         sockets: &[Socket],
         report: &mut ScanReport,
-        lookup: SymbolLookup<'_>,
+        callbacks: &mut Callbacks<'_>,
     ) -> Result<(), WitnessError> {
         let listening: Vec<&Socket> = sockets.iter().filter(|socket| socket.scanned.state == LISTEN).collect();
         self.forget_listeners(&listening)?;
@@ -273,11 +281,11 @@ impl Witness {
             let Some(name) = self.classify(socket, holder, processes, &ports) else { continue };
             let (id, new) = self.database(&name);
             if new {
-                report.databases.push((id, name));
+                (callbacks.announce)(id, &name);
             }
             self.register(socket, id)?;
             if let Some(pid) = holder {
-                self.attach_probes(pid, lookup, report);
+                self.attach_probes(pid, callbacks, report);
             }
         }
         Ok(())
@@ -404,7 +412,7 @@ impl Witness {
     }
 
     /// Attaches to the encrypted reads and writes of the executable of `pid`, once per inode.
-    fn attach_probes(&mut self, pid: u32, lookup: SymbolLookup<'_>, report: &mut ScanReport) {
+    fn attach_probes(&mut self, pid: u32, callbacks: &mut Callbacks<'_>, report: &mut ScanReport) {
         let path = format!("/proc/{pid}/exe");
         let Ok(file) = File::open(&path) else { return };
         let Ok(metadata) = file.metadata() else { return };
@@ -412,7 +420,7 @@ impl Witness {
             return;
         }
         let executable = std::fs::read_link(&path).map(|path| path.display().to_string()).unwrap_or(path);
-        let symbols = lookup(&file).unwrap_or_else(|error| {
+        let symbols = (callbacks.look_up)(&file).unwrap_or_else(|error| {
             report.warnings.push(format!("{executable} could not be searched for its TLS functions: {error}"));
             Vec::new()
         });
