@@ -52,13 +52,7 @@ pub struct ClusterOptions {
 
 impl Default for ClusterOptions {
     fn default() -> Self {
-        Self {
-            settings: Vec::new(),
-            access: Vec::new(),
-            listen: "127.0.0.1".into(),
-            server: None,
-            wrapper: Vec::new(),
-        }
+        Self { settings: Vec::new(), access: Vec::new(), listen: "127.0.0.1".into(), server: None, wrapper: Vec::new() }
     }
 }
 

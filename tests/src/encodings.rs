@@ -4,11 +4,8 @@
 #[must_use]
 pub fn all(secret: &str) -> Vec<(&'static str, String)> {
     let lower: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
-    let mut forms = vec![
-        ("as it is", secret.to_owned()),
-        ("in upper-case hex", lower.to_uppercase()),
-        ("in hex", lower),
-    ];
+    let mut forms =
+        vec![("as it is", secret.to_owned()), ("in upper-case hex", lower.to_uppercase()), ("in hex", lower)];
     // Where the secret begins within a group of three bytes decides its digits; the outermost depend on neighbours.
     for before in 0..3_usize {
         let padded = [vec![0; before], secret.as_bytes().to_vec()].concat();

@@ -267,7 +267,12 @@ impl Events {
     ///
     /// # Errors
     /// When that takes longer than `limit`, with the last records as help.
-    pub fn wait_for<T>(&self, what: &str, limit: Duration, mut predicate: impl FnMut(&[Event]) -> Option<T>) -> Result<T> {
+    pub fn wait_for<T>(
+        &self,
+        what: &str,
+        limit: Duration,
+        mut predicate: impl FnMut(&[Event]) -> Option<T>,
+    ) -> Result<T> {
         wait::until(what, limit, || Ok(predicate(&self.all()?))).with_context(|| self.tail())
     }
 

@@ -11,7 +11,8 @@ use anyhow::{Context, Result, ensure};
 /// # Errors
 /// When nobody answers with 200.
 pub fn get(port: u16, path: &str) -> Result<String> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).with_context(|| format!("nobody listens on port {port}"))?;
+    let mut stream =
+        TcpStream::connect(("127.0.0.1", port)).with_context(|| format!("nobody listens on port {port}"))?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();
@@ -39,7 +40,8 @@ mod tests {
 
     #[test]
     fn a_metric_is_the_sum_of_its_matching_series() {
-        let text = "# TYPE a counter\na{kind=\"x\",stage=\"k\"} 2\na{kind=\"x\",stage=\"c\"} 3\na{kind=\"y\"} 5\nab 7\n";
+        let text =
+            "# TYPE a counter\na{kind=\"x\",stage=\"k\"} 2\na{kind=\"x\",stage=\"c\"} 3\na{kind=\"y\"} 5\nab 7\n";
         assert_eq!(metric(text, "a", &["kind=\"x\""]), Some(5.0));
         assert_eq!(metric(text, "ab", &[]), Some(7.0));
         assert_eq!(metric(text, "b", &[]), None);

@@ -30,12 +30,8 @@ impl Difference {
     /// A readable account.
     #[must_use]
     pub fn report(&self) -> String {
-        let mut text = format!(
-            "{} agreed, {} missing, {} invented\n",
-            self.agreed,
-            self.missing.len(),
-            self.invented.len()
-        );
+        let mut text =
+            format!("{} agreed, {} missing, {} invented\n", self.agreed, self.missing.len(), self.invented.len());
         for (title, side) in [("missing", &self.missing), ("invented", &self.invented)] {
             for message in side.iter().take(REPORT_LINES_MAX) {
                 // A String takes every write.
@@ -156,7 +152,11 @@ mod tests {
     fn equal_multisets_agree_and_repetition_counts() {
         check(&[logged(LoggedKind::Simple, "select 1", &[])], &[SELECT], (1, 0, 0));
         check(&[logged(LoggedKind::Simple, "select 1", &[])], &[SELECT, SELECT], (1, 0, 1));
-        check(&[logged(LoggedKind::Simple, "select 1", &[]), logged(LoggedKind::Simple, "select 2", &[])], &[SELECT], (1, 1, 0));
+        check(
+            &[logged(LoggedKind::Simple, "select 1", &[]), logged(LoggedKind::Simple, "select 2", &[])],
+            &[SELECT],
+            (1, 1, 0),
+        );
     }
 
     #[test]

@@ -179,7 +179,8 @@ fn logged(entry: &Entry) -> Option<LoggedMessage> {
     if entry.severity != "LOG" {
         return None;
     }
-    let message = |kind, text: &str, parameters| LoggedMessage { pid: entry.pid, kind, text: text.to_owned(), parameters };
+    let message =
+        |kind, text: &str, parameters| LoggedMessage { pid: entry.pid, kind, text: text.to_owned(), parameters };
     if let Some(text) = entry.message.strip_prefix("statement: ") {
         return Some(message(LoggedKind::Simple, text, Vec::new()));
     }
@@ -250,7 +251,8 @@ mod tests {
     }
 
     fn line(severity: &str, message: &str, detail: &str, context: &str, query: &str) -> String {
-        let quote = |text: &str| if text.is_empty() { String::new() } else { format!("\"{}\"", text.replace('"', "\"\"")) };
+        let quote =
+            |text: &str| if text.is_empty() { String::new() } else { format!("\"{}\"", text.replace('"', "\"\"")) };
         format!(
             "2026-11-22 01:47:05.646 UTC,\"postgres\",\"postgres\",7001,\"[local]\",6921f0a9.1b59,3,\"idle\",2026-11-22 01:47:05 UTC,3/8,0,{severity},00000,{},{},,,,{},{},,,\"psql\",\"client backend\",,0\n",
             quote(message),
@@ -272,8 +274,13 @@ mod tests {
 
     #[test]
     fn an_execute_has_names_and_parameters() {
-        let log = line("LOG", "execute s1/c1: select $1, $2, $3", "parameters: $1 = 'it''s, $9 = ''x''', $2 = NULL, $3 = ''", "", "")
-            + &line("LOG", "execute fetch from <unnamed>/c1: select $1", "Parameters: $1 = '1'", "", "");
+        let log = line(
+            "LOG",
+            "execute s1/c1: select $1, $2, $3",
+            "parameters: $1 = 'it''s, $9 = ''x''', $2 = NULL, $3 = ''",
+            "",
+            "",
+        ) + &line("LOG", "execute fetch from <unnamed>/c1: select $1", "Parameters: $1 = '1'", "", "");
         check(
             &log,
             &[
@@ -294,8 +301,17 @@ mod tests {
     #[test]
     fn a_bind_that_fails_after_a_good_execute_of_the_same_text_is_a_message_of_its_own() {
         let log = line("LOG", "execute s1: select $1::int", "parameters: $1 = '1'", "", "")
-            + &line("ERROR", "invalid input syntax for type integer", "", "unnamed portal parameter $1 = '...'", "select $1::int");
-        check(&log, &[(execute("s1", "", false), "select $1::int", &[Some("1")]), (LoggedKind::Refused, "select $1::int", &[])]);
+            + &line(
+                "ERROR",
+                "invalid input syntax for type integer",
+                "",
+                "unnamed portal parameter $1 = '...'",
+                "select $1::int",
+            );
+        check(
+            &log,
+            &[(execute("s1", "", false), "select $1::int", &[Some("1")]), (LoggedKind::Refused, "select $1::int", &[])],
+        );
     }
 
     #[test]

@@ -59,7 +59,8 @@ pub fn postgres_programs() -> Result<PathBuf> {
 /// # Errors
 /// When the server does not say it.
 pub fn postgres_major() -> Result<u32> {
-    let output = crate::process::run(std::process::Command::new(postgres_programs()?.join("postgres")).arg("--version"))?;
+    let output =
+        crate::process::run(std::process::Command::new(postgres_programs()?.join("postgres")).arg("--version"))?;
     let text = String::from_utf8(output.stdout)?;
     let version = text.split_whitespace().nth(2).with_context(|| format!("unexpected version: {text}"))?;
     Ok(version.split('.').next().unwrap_or(version).trim_end_matches(|c: char| !c.is_ascii_digit()).parse()?)

@@ -98,7 +98,12 @@ fn every_short_lived_client_is_known() -> Result<()> {
             None => Some(format!("no client process of {statement}")),
         });
         let wrong: Vec<String> = wrong.collect();
-        ensure!(wrong.is_empty(), "{} of {count} over {route} are wrong:\n{}", wrong.len(), wrong[..wrong.len().min(5)].join("\n"));
+        ensure!(
+            wrong.is_empty(),
+            "{} of {count} over {route} are wrong:\n{}",
+            wrong.len(),
+            wrong[..wrong.len().min(5)].join("\n")
+        );
     }
     Ok(())
 }
@@ -115,7 +120,10 @@ fn a_script_of_another_user_is_known_by_user_and_script() -> Result<()> {
     for route in [Route::Tcp, Route::Unix] {
         let statement = format!("select 'script over {route}'");
         let mut command = process::command_as(&nobody, tooling::SYSTEM_PYTHON);
-        command.arg(&script).args([&host_of(&cluster, route), &cluster.port().to_string(), &statement]).current_dir("/");
+        command
+            .arg(&script)
+            .args([&host_of(&cluster, route), &cluster.port().to_string(), &statement])
+            .current_dir("/");
         process::run(&mut command)?;
         agent.events().wait_for_text(&statement)?;
         let events = agent.events().all()?;

@@ -67,7 +67,8 @@ fn check(witnesses: &mut Witnesses<'_>, driver: &Driver, route: Route, amount: A
     let (entries, events) = witnesses.next()?;
     let difference = oracle::compare(&server_log::messages(&entries), &events);
     eprintln!("{} over {route}: {} messages agreed", driver.name, difference.agreed);
-    let mut wrong: Vec<String> = events::closed(&events).filter_map(|session| wrong_session(session, driver, route)).collect();
+    let mut wrong: Vec<String> =
+        events::closed(&events).filter_map(|session| wrong_session(session, driver, route)).collect();
     if !difference.is_empty() || difference.agreed == 0 {
         wrong.push(difference.report());
     }

@@ -49,7 +49,9 @@ impl Stage {
     }
 
     fn wait_closed(&self, count: usize) -> Result<()> {
-        self.wait_for(&format!("the end of {count} sessions"), |all| (events::closed(all).count() >= count).then_some(()))
+        self.wait_for(&format!("the end of {count} sessions"), |all| {
+            (events::closed(all).count() >= count).then_some(())
+        })
     }
 }
 
@@ -131,7 +133,9 @@ fn invalid_text() -> Result<()> {
         client.until_ready().ok();
     }
     stage.wait_for("records of the texts", |all| {
-        events::statements(all).find(|statement| statement.text.as_deref().is_some_and(|text| text.contains('\u{fffd}'))).map(drop)
+        events::statements(all)
+            .find(|statement| statement.text.as_deref().is_some_and(|text| text.contains('\u{fffd}')))
+            .map(drop)
     })?;
     stage.check_health()
 }
@@ -139,7 +143,12 @@ fn invalid_text() -> Result<()> {
 #[test]
 fn messages_of_unknown_types_and_wrong_order() -> Result<()> {
     let mut stage = Stage::new()?;
-    for bytes in [message(b'!', b"?"), message(b'd', b"copy data of no copy"), message(b'p', b"a password"), vec![b'Q', 0, 0, 0, 1]] {
+    for bytes in [
+        message(b'!', b"?"),
+        message(b'd', b"copy data of no copy"),
+        message(b'p', b"a password"),
+        vec![b'Q', 0, 0, 0, 1],
+    ] {
         let mut client = stage.client()?;
         client.login()?;
         client.send(&bytes)?;

@@ -26,7 +26,10 @@ fn killed_under_load_and_restarted() -> Result<()> {
     let before = agent.events().wait_for_text("select 'before the crash';")?;
 
     let mut command = cluster.client("pgbench", Route::Tcp);
-    command.args(["-S", "-n", "-c", "4", "-R", "400", "-T", LOAD_SECONDS]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .args(["-S", "-n", "-c", "4", "-R", "400", "-T", LOAD_SECONDS])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut load = Running::start("pgbench", Signal::SIGTERM, &mut command)?;
     agent.events().wait_for("statements of the load", wait::PATIENCE, |all| {
         (events::statements(all).count() > 200).then_some(())

@@ -152,7 +152,9 @@ fn secrets_are_in_no_output_after_a_loss_during_authentication() -> Result<()> {
     let agent = Agent::start(&tooling::agent_binary()?, &options)?;
     // The load fills the small ring again and again, so that anything of a login may be lost.
     let mut load = cluster.client("pgbench", Route::Unix);
-    load.args(["-S", "-n", "-c", "4", "-T", "8"]).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+    load.args(["-S", "-n", "-c", "4", "-T", "8"])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null());
     let mut load = process::Running::start("pgbench", nix::sys::signal::Signal::SIGTERM, &mut load)?;
     while load.alive()? {
         play_logins(&cluster)?;

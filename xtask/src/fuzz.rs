@@ -75,7 +75,8 @@ fn folder(parts: &[&str]) -> Result<PathBuf> {
 /// Names of the programs of the package.
 fn targets(manifest: &Path) -> Result<Vec<String>> {
     let mut command = cargo();
-    let output = process::run(command.args(["metadata", "--format-version=1", "--no-deps", "--manifest-path"]).arg(manifest))?;
+    let output =
+        process::run(command.args(["metadata", "--format-version=1", "--no-deps", "--manifest-path"]).arg(manifest))?;
     let metadata: Value = serde_json::from_slice(&output.stdout)?;
     let list = |value: &Value, key: &str| value.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
     let targets = list(&metadata, "packages").into_iter().flat_map(|package| list(&package, "targets"));

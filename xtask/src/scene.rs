@@ -23,8 +23,7 @@ pub(crate) const ROLE: &str = "app";
 pub(crate) const LAST_STATEMENT: &str = "select count(*) as orders_tonight from orders;";
 
 /// Roles and the database, as the superuser.
-const ROLES: &[&str] =
-    &["create role app login", "create role reporting login", "create database shop owner app"];
+const ROLES: &[&str] = &["create role app login", "create role reporting login", "create database shop owner app"];
 
 /// Customer data.
 const CUSTOMERS: &str = "

@@ -12,9 +12,9 @@ use nix::unistd::Uid;
 use warder_tests::account::Account;
 use warder_tests::tooling;
 
+use crate::ebpf;
 use crate::progress::{note, step};
 use crate::shell::{foreground, has_program};
-use crate::ebpf;
 
 /// Where `postgresql-common` is told not to make a cluster when a server is installed.
 const CREATE_CLUSTER: &str = "/etc/postgresql-common/createcluster.conf";
@@ -47,7 +47,10 @@ pub(crate) fn for_build() -> Result<()> {
 
 /// What `demo` needs: PostgreSQL, small tools, the BPF toolchain.
 pub(crate) fn for_demo() -> Result<()> {
-    ensure!(Uid::effective().is_root(), "this task needs root: it loads eBPF programs and starts servers as other users");
+    ensure!(
+        Uid::effective().is_root(),
+        "this task needs root: it loads eBPF programs and starts servers as other users"
+    );
     step("tools: system packages", || {
         install_programs(PROGRAMS)?;
         install_programs(&[(tooling::SYSTEM_PYTHON, "python3")])?;

@@ -120,7 +120,10 @@ fn end_to_end_tests(options: &Options, binary: &Path) -> Command {
     // The machine is small and the tests load it: one after the other.
     command.args(["--bins", "--test", "*"]).args(&options.filter).args(["--", "--test-threads=1"]);
     // Errors of these tests say what happened; a backtrace of the test harness does not add to it.
-    command.env("RUST_LIB_BACKTRACE", "0").env("WARDER_BIN", binary).env("WARDER_LONG", if options.long { "1" } else { "0" });
+    command
+        .env("RUST_LIB_BACKTRACE", "0")
+        .env("WARDER_BIN", binary)
+        .env("WARDER_LONG", if options.long { "1" } else { "0" });
     command
 }
 

@@ -51,7 +51,9 @@ async fn values(client: &Client) -> Result<()> {
     client.simple_query("select 1; select 2").await?;
     client.query("select $1::int4 + $2::int8", &[&1_i32, &(1_i64 << 40)]).await?;
     client.query("select $1::text, $2::bool, $3::float8", &[&"it's ünïcödé ✓", &true, &1.5_f64]).await?;
-    client.query("select $1::text, $2::int4, $3::bytea", &[&None::<&str>, &None::<i32>, &[0_u8, 255].as_slice()]).await?;
+    client
+        .query("select $1::text, $2::int4, $3::bytea", &[&None::<&str>, &None::<i32>, &[0_u8, 255].as_slice()])
+        .await?;
     let statement = client.prepare("select $1::int4 * 2").await?;
     for number in 0..5 {
         client.query(&statement, &[&number]).await?;

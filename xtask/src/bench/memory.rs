@@ -62,7 +62,8 @@ impl Footprint {
 }
 
 /// Header of the table of footprints.
-pub(super) const HEADER: &[&str] = &["idle sessions", "processes, MiB", "BPF maps, MiB", "together, MiB", "limit, MiB (kept)"];
+pub(super) const HEADER: &[&str] =
+    &["idle sessions", "processes, MiB", "BPF maps, MiB", "together, MiB", "limit, MiB (kept)"];
 
 /// Measures without sessions and with [`SESSIONS`] of them.
 pub(super) fn measure(binary: &Path) -> Result<Vec<Footprint>> {

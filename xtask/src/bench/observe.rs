@@ -213,9 +213,19 @@ fn report(options: &Options, samples: &[Sample], footprints: &[Footprint]) -> Re
         }
     }
     let mut text = String::from("# Benchmarks\n\n");
-    writeln!(text, "What `cargo xtask bench observe` measured: `pgbench -S`, {CLIENTS} clients, {} rounds of {} s each;", options.rounds, options.seconds)?;
-    writeln!(text, "every round runs every variant once, in turning order. Ratios are against the unobserved run of the same")?;
-    writeln!(text, "round and route. Figures are the median (minimum to maximum). CPU is the busy time of the whole machine.\n")?;
+    writeln!(
+        text,
+        "What `cargo xtask bench observe` measured: `pgbench -S`, {CLIENTS} clients, {} rounds of {} s each;",
+        options.rounds, options.seconds
+    )?;
+    writeln!(
+        text,
+        "every round runs every variant once, in turning order. Ratios are against the unobserved run of the same"
+    )?;
+    writeln!(
+        text,
+        "round and route. Figures are the median (minimum to maximum). CPU is the busy time of the whole machine.\n"
+    )?;
     writeln!(text, "{}.\n", machine_description())?;
     text.push_str("## Throughput and CPU time\n\n");
     text.push_str(&markdown(&header, &rows));
@@ -251,5 +261,7 @@ fn machine_description() -> String {
     let release = kernel.trim().split('-').next().unwrap_or_default().to_owned();
     let processors = std::thread::available_parallelism().map_or(0, usize::from);
     let major = warder_tests::tooling::postgres_major().unwrap_or_default();
-    format!("Linux {release}, {processors} processors shared with the clients, PostgreSQL {major}, both ends on this machine")
+    format!(
+        "Linux {release}, {processors} processors shared with the clients, PostgreSQL {major}, both ends on this machine"
+    )
 }
