@@ -10,6 +10,7 @@ use serde_json::Value;
 use warder_tests::process;
 
 use crate::progress::note;
+use crate::setup;
 use crate::shell::{cargo, foreground, target_directory, workspace};
 
 /// Coverage counters for libFuzzer, and checks that a release build leaves out.
@@ -35,6 +36,7 @@ const MEMORY_MAX_MIB: u32 = 1024;
 pub(crate) fn run(seconds: u32) -> Result<()> {
     let manifest = workspace().join("fuzz").join("Cargo.toml");
     ensure!(manifest.is_file(), "there are no fuzz targets: {} is missing", manifest.display());
+    setup::for_fuzz()?;
     let host = host()?;
     let output = target_directory().join("fuzz");
     let mut build = cargo();

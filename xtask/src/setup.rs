@@ -59,6 +59,11 @@ pub(crate) fn for_demo() -> Result<()> {
     for_build()
 }
 
+/// What `fuzz` needs: libFuzzer is written in C++.
+pub(crate) fn for_fuzz() -> Result<()> {
+    install_programs(&[("c++", "build-essential")])
+}
+
 /// What `test` and `bench` need beyond [`for_demo`].
 pub(crate) fn for_tests() -> Result<()> {
     step("tools: drivers", || {

@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode, Stdio};
 use anyhow::{Context, Result, ensure};
 
 use crate::progress::step;
-use crate::shell::{cargo, foreground};
+use crate::shell::{cargo, foreground, workspace};
 use crate::{build, fuzz, layering, setup};
 
 /// How the tests are run.
@@ -18,7 +18,7 @@ pub(crate) struct Options {
     /// The long form: more repetitions, more clients
     #[arg(long)]
     long: bool,
-    /// Only checks and tests whose name contains this
+    /// Only checks and tests whose name contains this, or the end-to-end tests of the file of that name
     filter: Option<String>,
 }
 
@@ -116,15 +116,22 @@ fn prepare_end_to_end() -> Result<PathBuf> {
 
 fn end_to_end_tests(options: &Options, binary: &Path) -> Command {
     let mut command = cargo();
-    command.args(["test", "--no-fail-fast", "--package", "warder-tests", "--features", "end-to-end"]);
+    command.args(["test", "--no-fail-fast", "--package", "warder-tests", "--features", "end-to-end", "--bins"]);
+    match &options.filter {
+        // The name of a file means all tests in it.
+        Some(file) if has_test_file(file) => command.args(["--test", file]),
+        filter => command.args(["--test", "*"]).args(filter),
+    };
     // The machine is small and the tests load it: one after the other.
-    command.args(["--bins", "--test", "*"]).args(&options.filter).args(["--", "--test-threads=1"]);
+    command.args(["--", "--test-threads=1"]);
     // Errors of these tests say what happened; a backtrace of the test harness does not add to it.
+    command.env("RUST_LIB_BACKTRACE", "0").env("WARDER_BIN", binary);
+    command.env("WARDER_LONG", if options.long { "1" } else { "0" });
     command
-        .env("RUST_LIB_BACKTRACE", "0")
-        .env("WARDER_BIN", binary)
-        .env("WARDER_LONG", if options.long { "1" } else { "0" });
-    command
+}
+
+fn has_test_file(name: &str) -> bool {
+    workspace().join("tests").join("tests").join(format!("{name}.rs")).is_file()
 }
 
 /// Runs test programs, passes on what they print, and counts.
