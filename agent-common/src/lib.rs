@@ -18,7 +18,7 @@ pub mod settings;
 #[cfg(feature = "user")]
 mod user;
 
-/// Version of everything in this crate. The object carries it in the global `ABI_VERSION`.
+/// Version of everything in this crate. Every record carries it; the self-test after the load compares it.
 pub const ABI_VERSION: u32 = 1;
 
 /// Kind of a ring-buffer record; the first field of each ([`Header::kind`]).
@@ -68,8 +68,8 @@ pub mod kind {
 pub struct Header {
     /// See [`kind`].
     pub kind: u32,
-    /// Zero; keeps the clock aligned.
-    pub reserved: u32,
+    /// [`ABI_VERSION`] of the object that wrote it.
+    pub abi: u32,
     /// `bpf_ktime_get_boot_ns`.
     pub at: u64,
 }

@@ -68,8 +68,12 @@ pub struct Closed {
     pub cookie: u64,
     /// Final counts.
     pub ledger: Ledger,
+    /// How far the client's plaintext was told, in bytes: a reader that is behind has lost the difference.
+    pub told_client: u64,
+    /// The same of the server's plaintext.
+    pub told_server: u64,
 }
-const _: () = assert!(size_of::<Closed>() == 24 + size_of::<Ledger>());
+const _: () = assert!(size_of::<Closed>() == 40 + size_of::<Ledger>());
 
 /// Byte counts of one direction.
 #[repr(C)]

@@ -27,8 +27,8 @@ pub mod counter {
     pub const SESSIONS_REFUSED: u32 = 0;
     /// Content whose user memory could not be read, in calls.
     pub const CONTENT_FAULTS: u32 = 1;
-    /// Bytes of a desynchronised stream that were not captured.
-    pub const DESYNCHRONISED_BYTES: u32 = 2;
+    /// Calls whose bytes were not understood as the protocol.
+    pub const DESYNCHRONISED: u32 = 2;
     /// A socket call of an observed session that is neither send nor receive with one buffer, in calls.
     pub const UNREAD_CALLS: u32 = 3;
     /// Length of the map.

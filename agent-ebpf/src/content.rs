@@ -10,7 +10,7 @@ use agent_common::session::{
     PHASE_MESSAGES, PHASE_STARTUP, PHASE_TLS_ANSWER, RESUME_UNKNOWN, Session,
 };
 use agent_common::settings::counter;
-use agent_common::{Header, kind};
+use agent_common::{ABI_VERSION, Header, kind};
 use aya_ebpf::helpers::generated::{bpf_ktime_get_boot_ns, bpf_loop, bpf_probe_read_user};
 use aya_log_ebpf::debug;
 
@@ -70,13 +70,12 @@ pub(crate) fn walk(session: *mut Session, cookie: u64, side: u8, buffer: u64, le
         }
         if walk.position < walk.length {
             // Either the channel changed in mid-call (what follows is ciphertext) or there were too many steps.
-            let rest = walk.length - walk.position;
             if (*walk.session).channel == CHANNEL_TLS || (*walk.session).channel == CHANNEL_GSS {
                 direction.counts.content_bytes += u64::from(walk.position);
                 direction.offset += u64::from(walk.position);
                 return 0;
             }
-            count(counter::DESYNCHRONISED_BYTES, u64::from(rest));
+            count(counter::DESYNCHRONISED, 1);
             walk.position = walk.length;
             lose(&mut walk);
         }
@@ -84,6 +83,21 @@ pub(crate) fn walk(session: *mut Session, cookie: u64, side: u8, buffer: u64, le
         direction.offset += u64::from(length);
     }
     0
+}
+
+/// The session ends: what was left out since the last record is told, although no bytes follow it.
+#[inline(never)]
+pub(crate) fn tell_rest(session: *mut Session, cookie: u64, side: u8) -> u32 {
+    // SAFETY: the pointer comes from the session map.
+    let direction = unsafe { if side == SIDE_CLIENT { &raw mut (*session).client } else { &raw mut (*session).server } };
+    // SAFETY: as above; the helper has no arguments.
+    let (skips, at) = unsafe { ((*direction).skips_used, bpf_ktime_get_boot_ns()) };
+    if skips == 0 {
+        return 0;
+    }
+    let mut walk =
+        Walk { session, direction, cookie, at, buffer: 0, length: 0, position: 0, run: 0, side: u32::from(side) };
+    tell(&mut walk, 0)
 }
 
 /// One step of the walk; returns 1 to stop.
@@ -373,7 +387,7 @@ fn resynchronise(walk: &mut Walk, direction: &mut Direction) -> i64 {
         direction.phase = PHASE_MESSAGES;
         return 0;
     }
-    count(counter::DESYNCHRONISED_BYTES, u64::from(walk.length - walk.position));
+    count(counter::DESYNCHRONISED, 1);
     walk.position = walk.length;
     walk.run = walk.length;
     direction.told = direction.offset + u64::from(walk.length);
@@ -392,7 +406,7 @@ fn lose_rest(walk: &mut Walk) -> i64 {
     if walk.run < walk.position {
         tell(walk, 0);
     }
-    count(counter::DESYNCHRONISED_BYTES, u64::from(walk.length - walk.position));
+    count(counter::DESYNCHRONISED, 1);
     walk.position = walk.length;
     lose(walk);
     1
@@ -469,7 +483,10 @@ struct Record<const BYTES: usize> {
 #[inline(never)]
 fn tell(walk: &mut Walk, desynchronised: u8) -> u32 {
     let bytes = walk.position.wrapping_sub(walk.run);
-    if bytes < 256 {
+    if bytes < 64 {
+        // Most answers: a tag and the transaction status.
+        tell_in_class::<64>(walk, bytes, desynchronised);
+    } else if bytes < 256 {
         tell_in_class::<256>(walk, bytes, desynchronised);
     } else if bytes < 1024 {
         tell_in_class::<1024>(walk, bytes, desynchronised);
@@ -514,7 +531,7 @@ fn tell_in_class<const BYTES: usize>(walk: &mut Walk, bytes: u32, desynchronised
             return;
         }
         (*record).content = Content {
-            header: Header { kind: kind::CONTENT, reserved: 0, at: walk.at },
+            header: Header { kind: kind::CONTENT, abi: ABI_VERSION, at: walk.at },
             cookie: walk.cookie,
             offset: direction.told,
             skips: direction.skips,

@@ -4,14 +4,10 @@ use agent_common::listener::TcpListener;
 use agent_common::offsets::Offsets;
 use agent_common::session::{Endpoints, Session};
 use agent_common::settings::{ProbeCounts, Settings, counter};
-use agent_common::{ABI_VERSION as VERSION, kind};
+use agent_common::kind;
 use aya_ebpf::bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
-
-/// Compared by user space with its own version before anything is attached.
-#[unsafe(no_mangle)]
-static ABI_VERSION: u32 = VERSION;
 
 #[unsafe(no_mangle)]
 static OFFSETS: Offsets = Offsets::POISONED;

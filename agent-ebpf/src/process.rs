@@ -7,7 +7,7 @@ use agent_common::process::{
     EXECUTABLE_DELETED, EXECUTABLE_TRUNCATED, EXECUTABLE_UNREADABLE, Exited, Forked, Identified, PATH_BYTES_MAX,
     PATH_COMPONENTS_MAX,
 };
-use agent_common::{Header, kind};
+use agent_common::{ABI_VERSION, Header, kind};
 use aya_ebpf::helpers::generated::{
     bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_get_current_task, bpf_ktime_get_boot_ns, bpf_loop,
     bpf_probe_read_kernel_str, bpf_probe_read_user,
@@ -32,7 +32,7 @@ pub(crate) fn report_current(record_kind: u32, cookie: u64, other_cookie: u64) -
     let record = entry.as_mut_ptr();
     // SAFETY: `record` points to a reserved, writable record; every field that user space reads is written.
     unsafe {
-        (*record).header = Header { kind: record_kind, reserved: 0, at: bpf_ktime_get_boot_ns() };
+        (*record).header = Header { kind: record_kind, abi: ABI_VERSION, at: bpf_ktime_get_boot_ns() };
         (*record).cookie = cookie;
         (*record).other_cookie = other_cookie;
         (*record).cgroup = bpf_get_current_cgroup_id();
@@ -298,7 +298,7 @@ fn forked(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: no arguments.
     let at = unsafe { bpf_ktime_get_boot_ns() };
     entry.write(Forked {
-        header: Header { kind: kind::FORKED, reserved: 0, at },
+        header: Header { kind: kind::FORKED, abi: ABI_VERSION, at },
         parent_start,
         child_start,
         parent,
@@ -332,7 +332,7 @@ fn exited(_ctx: BtfTracePointContext) -> i32 {
     };
     // SAFETY: no arguments.
     let at = unsafe { bpf_ktime_get_boot_ns() };
-    entry.write(Exited { header: Header { kind: kind::EXITED, reserved: 0, at }, start, pid, reserved: 0 });
+    entry.write(Exited { header: Header { kind: kind::EXITED, abi: ABI_VERSION, at }, start, pid, reserved: 0 });
     entry.submit(wake_flags());
     0
 }

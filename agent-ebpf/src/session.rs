@@ -1,17 +1,19 @@
 //! Sessions begin and end: TCP by the socket's state, Unix by the first touch of the server and the end of its process.
 
+use agent_common::content::{SIDE_CLIENT, SIDE_SERVER};
 use agent_common::listener::{Listening, TcpListener};
 use agent_common::session::{
     Closed, Endpoints, FAMILY_INET, FAMILY_INET6, FAMILY_UNIX, Ledger, Opened, Session, UNIX_PATH_MAX,
 };
 use agent_common::settings::counter;
-use agent_common::{Header, kind};
+use agent_common::{ABI_VERSION, Header, kind};
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_ktime_get_boot_ns, bpf_probe_read_kernel_str};
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use aya_log_ebpf::warn;
 
+use crate::content::tell_rest;
 use crate::maps::{
     CONNECTING, EVENTS, NEW_SESSION, PORTS, SESSIONS, TCP_LISTENERS, UNIX_LISTENERS, count, count_loss, offsets,
     wake_flags,
@@ -110,7 +112,7 @@ fn listening(sk: u64) {
     // SAFETY: no arguments.
     let at = unsafe { bpf_ktime_get_boot_ns() };
     entry.write(Listening {
-        header: Header { kind: kind::LISTENING, reserved: 0, at },
+        header: Header { kind: kind::LISTENING, abi: ABI_VERSION, at },
         listener,
         pid: current_pid(),
         reserved: 0,
@@ -239,7 +241,7 @@ fn report_opened(cookie: u64, client_cookie: u64, database: u32, family: u16, sk
     let record = entry.as_mut_ptr();
     // SAFETY: `record` points to a reserved record; every field is written.
     unsafe {
-        (*record).header = Header { kind: kind::OPENED, reserved: 0, at: bpf_ktime_get_boot_ns() };
+        (*record).header = Header { kind: kind::OPENED, abi: ABI_VERSION, at: bpf_ktime_get_boot_ns() };
         (*record).cookie = cookie;
         (*record).client_cookie = client_cookie;
         (*record).database = database;
@@ -300,15 +302,19 @@ pub(crate) fn owner_exited(cookie: u64) {
 
 #[inline(never)]
 pub(crate) fn close(cookie: u64) -> u32 {
-    let Some(session) = SESSIONS.get_ptr(cookie) else { return 0 };
+    let Some(session) = SESSIONS.get_ptr_mut(cookie) else { return 0 };
+    tell_rest(session, cookie, SIDE_CLIENT);
+    tell_rest(session, cookie, SIDE_SERVER);
     match EVENTS.reserve::<Closed>(0) {
         Some(mut entry) => {
             let record = entry.as_mut_ptr();
             // SAFETY: `record` points to a reserved record; `session` comes from the map.
             unsafe {
-                (*record).header = Header { kind: kind::CLOSED, reserved: 0, at: bpf_ktime_get_boot_ns() };
+                (*record).header = Header { kind: kind::CLOSED, abi: ABI_VERSION, at: bpf_ktime_get_boot_ns() };
                 (*record).cookie = cookie;
                 write_ledger(&raw mut (*record).ledger, session);
+                (*record).told_client = (*session).client.told;
+                (*record).told_server = (*session).server.told;
             }
             entry.submit(wake_flags());
         }

@@ -79,11 +79,7 @@ async fn serve(hello: Hello, descriptors: Vec<OwnedFd>, link: Link) -> Result<()
 
     let listener = std::os::unix::net::UnixListener::from(descriptors.control);
     let listener = UnixListener::from_std(listener).context("the control socket cannot be served")?;
-    let viewers = nix::unistd::Gid::from_raw(hello.viewers);
-    tokio::task::spawn_local(control::server::serve(listener, viewers, Rc::clone(&answers)));
-    if let Some(address) = hello.metrics_listen {
-        serve_metrics(address, Rc::clone(&pipeline)).await;
-    }
+    tokio::task::spawn_local(serve_people(hello, listener, Rc::clone(&pipeline), Rc::clone(&answers)));
     let end = tokio::select! {
         end = follow(&link, &pipeline, &answers) => end,
         never = drain(ring, &pipeline, &answers) => never,
@@ -91,6 +87,16 @@ async fn serve(hello: Hello, descriptors: Vec<OwnedFd>, link: Link) -> Result<()
     };
     pipeline.borrow_mut().flush();
     end
+}
+
+/// Answers people once the first scan has ended: whoever gets an answer can rely on being observed.
+async fn serve_people(hello: Hello, listener: UnixListener, pipeline: Rc<RefCell<Pipeline>>, answers: Rc<Answers>) {
+    answers.observing().await;
+    if let Some(address) = hello.metrics_listen {
+        serve_metrics(address, pipeline).await;
+    }
+    let viewers = nix::unistd::Gid::from_raw(hello.viewers);
+    control::server::serve(listener, viewers, answers).await;
 }
 
 /// Registers something that owns its descriptor with the runtime.

@@ -78,7 +78,7 @@ impl Checker {
 
     fn capture(&mut self, capture: &file::Capture, config: &mut Config) {
         let checked = &mut config.capture;
-        self.number("capture.ring_bytes", &capture.ring_bytes, 4096..=1 << 30, &mut checked.ring_bytes);
+        self.number("capture.ring_bytes", &capture.ring_bytes, 16_384..=1 << 30, &mut checked.ring_bytes);
         if let Some(ring) = &capture.ring_bytes
             && !checked.ring_bytes.is_power_of_two()
         {

@@ -11,7 +11,7 @@ use model::time::WallTime;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use redact::Judgement;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use super::pipeline::{Pipeline, Tally};
 use crate::clock;
@@ -31,11 +31,12 @@ pub(super) struct Answers {
     level: String,
     since: WallTime,
     waiting: RefCell<VecDeque<(oneshot::Sender<ScanOutcome>, Tally)>>,
+    first_scan: Notify,
 }
 
 impl Answers {
     pub(super) fn new(pipeline: Rc<RefCell<Pipeline>>, link: Rc<AsyncFd<Link>>, hello: &Hello) -> Self {
-        Self { pipeline, link, level: hello.level.clone(), since: clock::wall(), waiting: RefCell::default() }
+        Self { pipeline, link, level: hello.level.clone(), since: clock::wall(), waiting: RefCell::default(), first_scan: Notify::new() }
     }
 
     /// Passes on what the pipeline wishes for.
@@ -50,6 +51,7 @@ impl Answers {
     /// A scan has ended; the operator who waited longest gets its outcome.
     pub(super) fn scanned(&self, requested: bool, micros: u64, error: Option<String>) {
         self.pipeline.borrow_mut().scanned();
+        self.first_scan.notify_one();
         if !requested {
             return;
         }
@@ -66,6 +68,11 @@ impl Answers {
         };
         // An operator who went away is not waited for.
         let _ = waiting.send(outcome);
+    }
+
+    /// Returns when the listeners, probes and sessions of the host have been looked at for the first time.
+    pub(super) async fn observing(&self) {
+        self.first_scan.notified().await;
     }
 
     /// Whether another packet is in the link already.

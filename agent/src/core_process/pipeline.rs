@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use capture::counters::{Counters, Faults};
-use capture::decode::{Decoder, Item};
+use capture::decode::{Decoder, Item, Told};
 use export::metrics::{EventTotals, Metrics, ProbeState};
 use model::id::{BootId, DatabaseId, HostId, SocketCookie};
 use model::kernel::KernelEvent;
@@ -149,6 +149,12 @@ impl Pipeline {
     pub(super) fn take(&mut self, item: Item<'_>) {
         match item {
             Item::Event(event) => self.kernel_event(event),
+            Item::Closed { event, told } => {
+                if let KernelEvent::Closed { cookie, at, .. } = &event {
+                    self.end_stream(*cookie, *at, Some(told));
+                }
+                self.kernel_event(event);
+            }
             Item::Content(content) => {
                 let Self { streams, sessions, records, .. } = self;
                 streams.feed(&content, &mut |event| wire_event(sessions, content.cookie, content.at, event, records));
@@ -161,17 +167,19 @@ impl Pipeline {
     fn kernel_event(&mut self, event: KernelEvent) {
         match &event {
             KernelEvent::Opened { cookie, origin, .. } => self.streams.open(*cookie, *origin),
-            KernelEvent::Closed { cookie, at, .. } => {
-                let (cookie, at) = (*cookie, *at);
-                let Self { streams, sessions, records, .. } = self;
-                streams.close(cookie, at, &mut |event| wire_event(sessions, cookie, at, event, records));
-                self.vanished.remove(&cookie);
-            }
+            KernelEvent::Closed { cookie, at, .. } => self.end_stream(*cookie, *at, None),
             KernelEvent::Executed { process, .. } if process.name == "postgres" => self.wish_for_listeners(),
             _ => {}
         }
         self.sessions.on_kernel(event, &mut self.records);
         self.write_records();
+    }
+
+    /// Lets the decoder of a session say its last; without effect the second time.
+    fn end_stream(&mut self, cookie: SocketCookie, at: BootTime, told: Option<Told>) {
+        let Self { streams, sessions, records, .. } = self;
+        streams.close(cookie, at, told, &mut |event| wire_event(sessions, cookie, at, event, records));
+        self.vanished.remove(&cookie);
     }
 
     /// How much was waiting in the ring when it was drained.
@@ -269,6 +277,7 @@ impl Pipeline {
             let before = std::mem::replace(&mut self.faults, faults);
             self.lose(now, "session", "kernel", faults.sessions_refused - before.sessions_refused);
             self.lose(now, "content_fault", "kernel", faults.content_faults - before.content_faults);
+            self.lose(now, "not_protocol", "kernel", faults.desynchronised - before.desynchronised);
             self.lose(now, "unread_call", "kernel", faults.unread_calls - before.unread_calls);
         }
         let refused = self.streams.refused;
@@ -281,7 +290,9 @@ impl Pipeline {
             return;
         }
         self.kernel_event(KernelEvent::Lost { at, kind, stage, count });
-        if kind != "content" {
+        // Sessions and processes can be found again; what a client said can not.
+        let lifecycle = ["open", "owner", "client", "close", "exec", "fork", "exit", "listen"];
+        if lifecycle.contains(&kind) {
             self.wishes[0] = Wish { at: Some(at.0), everything: true };
         }
     }

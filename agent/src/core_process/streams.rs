@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
-use capture::decode::{ContentRecord, Position};
+use capture::decode::{ContentRecord, Position, Told};
 use model::id::SocketCookie;
 use model::session::Origin;
 use model::time::BootTime;
-use model::wire::{Side, WireEvent};
+use model::wire::{Input, Side, WireEvent};
 use wire_pg::{Connection, InProgress, Limits, Start};
 
 /// Reason that a kernel program gives up on a stream; the decoder never saw the bytes.
@@ -62,11 +62,23 @@ impl Streams {
         }
     }
 
-    /// The session ended: what was not answered is said now.
-    pub(super) fn close(&mut self, cookie: SocketCookie, at: BootTime, sink: &mut dyn FnMut(WireEvent)) {
-        if let Some(mut stream) = self.streams.remove(&cookie) {
-            stream.connection.close(at, sink);
+    /// The session ended: what was lost at its end, and what was not answered, is said now.
+    pub(super) fn close(
+        &mut self,
+        cookie: SocketCookie,
+        at: BootTime,
+        told: Option<Told>,
+        sink: &mut dyn FnMut(WireEvent),
+    ) {
+        let Some(mut stream) = self.streams.remove(&cookie) else { return };
+        for (side, position) in [(Side::Client, stream.client), (Side::Server, stream.server)] {
+            let missing = told.map_or(0, |told| told.missing(side, position));
+            if missing > 0 {
+                let lost = Input::Lost { bytes: Some(missing), resume_in: Some(0) };
+                stream.connection.feed(side, at, lost, sink);
+            }
         }
+        stream.connection.close(at, sink);
     }
 
     /// The statement that a session is executing.

@@ -38,8 +38,8 @@ pub struct Faults {
     pub sessions_refused: u64,
     /// Calls whose user memory could not be read.
     pub content_faults: u64,
-    /// Bytes of streams that are not the protocol.
-    pub desynchronised_bytes: u64,
+    /// Calls whose bytes were not understood as the protocol.
+    pub desynchronised: u64,
     /// Calls with several buffers, or none, that the content reader does not understand.
     pub unread_calls: u64,
 }
@@ -76,7 +76,7 @@ impl Counters {
         Ok(Faults {
             sessions_refused: sum(counter::SESSIONS_REFUSED)?,
             content_faults: sum(counter::CONTENT_FAULTS)?,
-            desynchronised_bytes: sum(counter::DESYNCHRONISED_BYTES)?,
+            desynchronised: sum(counter::DESYNCHRONISED)?,
             unread_calls: sum(counter::UNREAD_CALLS)?,
         })
     }

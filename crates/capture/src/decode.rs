@@ -13,7 +13,7 @@ use agent_common::process::{
 use agent_common::session::{
     CHANNEL_GSS, CHANNEL_TLS, Closed, DirectionCounts, Endpoints, FAMILY_UNIX, Ledger, Opened, RESUME_UNKNOWN,
 };
-use agent_common::{Header, kind};
+use agent_common::{ABI_VERSION, Header, kind};
 use model::id::{DatabaseId, SocketCookie};
 use model::kernel::KernelEvent;
 use model::process::{Ancestor, Arguments, Executable, Process, ProcessKey, ProcessSource};
@@ -29,6 +29,13 @@ pub enum Item<'a> {
     Event(KernelEvent),
     /// Plaintext of a session.
     Content(ContentRecord<'a>),
+    /// The end of a session: the event, and how far its streams were told.
+    Closed {
+        /// [`KernelEvent::Closed`]
+        event: KernelEvent,
+        /// Ends of the streams.
+        told: Told,
+    },
     /// A process listens on a TCP port: it may be a database.
     Listening {
         /// The process.
@@ -53,6 +60,22 @@ pub struct ContentRecord<'a> {
     resume_in: Option<u64>,
     skips: [Skip; 2],
     bytes: &'a [u8],
+}
+
+/// How far the two plaintext streams of a session were told when it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told {
+    client: u64,
+    server: u64,
+}
+
+impl Told {
+    /// Bytes of a direction that never arrived, if `position` is how far they did.
+    #[must_use]
+    pub fn missing(self, side: Side, position: Position) -> u64 {
+        let told = if side == Side::Client { self.client } else { self.server };
+        told.saturating_sub(position.0)
+    }
 }
 
 /// Where in its plaintext stream a direction is expected to continue.
@@ -133,6 +156,9 @@ impl Decoder {
     /// Decodes one record; `None` for a kind or size that this version does not know.
     pub fn decode<'a>(&mut self, record: &'a [u8]) -> Option<Item<'a>> {
         let header: Header = read(record)?;
+        if header.abi != ABI_VERSION {
+            return None;
+        }
         let at = BootTime(header.at);
         Some(match header.kind {
             kind::CONTENT => Item::Content(content(record)?),
@@ -151,7 +177,8 @@ impl Decoder {
             kind::CLOSED => {
                 let closed: Closed = read(record)?;
                 let cookie = SocketCookie(closed.cookie);
-                Item::Event(KernelEvent::Closed { cookie, at, ledger: ledger(&closed.ledger), missed: false })
+                let event = KernelEvent::Closed { cookie, at, ledger: ledger(&closed.ledger), missed: false };
+                Item::Closed { event, told: Told { client: closed.told_client, server: closed.told_server } }
             }
             kind::LISTENING => {
                 let listening: Listening = read(record)?;

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use agent_common::process::Identified;
 use agent_common::session::{FAMILY_UNIX, Opened, UNIX_PATH_MAX};
-use agent_common::{Header, kind};
+use agent_common::{ABI_VERSION, Header, kind};
 use model::session::Origin;
 
 use crate::decode::bytes_of;
@@ -118,7 +118,7 @@ fn opened(socket: &Socket, peer: Option<&Socket>, database: u16, at: u64) -> Ope
         *target = source;
     }
     Opened {
-        header: Header { kind: kind::OPENED, reserved: 0, at },
+        header: Header { kind: kind::OPENED, abi: ABI_VERSION, at },
         cookie: socket.scanned.cookie,
         client_cookie: peer.map_or(0, |peer| peer.scanned.cookie),
         database: u32::from(database),

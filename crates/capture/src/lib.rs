@@ -4,6 +4,7 @@
 //! unprivileged core: [`ring`], [`decode`], [`counters`]. Nothing here parses what a client sent.
 #![expect(unsafe_code, reason = "plain-data records and bpf(2); SAFETY at each place")]
 
+mod btf;
 pub mod counters;
 pub mod decode;
 pub mod found;

@@ -24,6 +24,9 @@ const TRACEPOINTS: [(&str, &str); 6] = [
 const ITERATORS: [(&str, &str); 2] = [("scan_tcp", "tcp"), ("scan_unix", "unix")];
 const PROBES: [&str; 4] = ["encrypted_read", "encrypted_read_return", "encrypted_write", "encrypted_write_return"];
 
+/// Maps with one entry for each session at most.
+const SIZED_BY_SESSIONS: [&str; 6] = ["SESSIONS", "OWNERS", "CLIENTS", "CLIENT_PROCESSES", "READS", "WRITES"];
+
 /// Size and limits of one load.
 #[derive(Clone, Copy, Debug)]
 pub struct LoadOptions {
@@ -97,13 +100,16 @@ pub fn load(options: &LoadOptions) -> Result<Ebpf, LoadError> {
         Diagnostics::Debug => aya_log::Level::Debug,
     } as u8;
     let btf = Btf::from_sys_fs()?;
-    let mut ebpf = EbpfLoader::new()
+    let mut loader = EbpfLoader::new();
+    for map in SIZED_BY_SESSIONS {
+        loader.map_max_entries(map, options.sessions_max);
+    }
+    let mut ebpf = loader
         .btf(Some(&btf))
         .override_global("OFFSETS", bytes_of(&offsets), true)
         .override_global("SETTINGS", bytes_of(&settings), true)
         .override_global(aya_log::LEVEL, &level, true)
         .map_max_entries("EVENTS", options.ring_bytes)
-        .map_max_entries("SESSIONS", options.sessions_max)
         .load(OBJECT)?;
     for (program, tracepoint) in TRACEPOINTS {
         let loaded: &mut BtfTracePoint = named(&mut ebpf, program)?;

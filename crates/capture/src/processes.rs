@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use agent_common::Header;
+use agent_common::{ABI_VERSION, Header};
 use agent_common::process::{
     ANCESTORS_MAX, ARGUMENTS_BYTES_MAX, ARGUMENTS_TRUNCATED, Ancestor, EXECUTABLE_DELETED, EXECUTABLE_TRUNCATED,
     Identified, PATH_BYTES_MAX,
@@ -77,7 +77,7 @@ pub fn identify(pid: u32, record_kind: u32, cookie: u64, other_cookie: u64, at: 
     let status = Status::read(pid)?;
     let executable = fs::metadata(format!("/proc/{pid}/exe")).ok()?;
     let mut record = Box::new(Identified {
-        header: Header { kind: record_kind, reserved: 0, at },
+        header: Header { kind: record_kind, abi: ABI_VERSION, at },
         cookie,
         other_cookie,
         start: stat.start,

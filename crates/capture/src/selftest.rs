@@ -10,7 +10,7 @@ use agent_common::content::Content;
 use agent_common::listener::TcpListener;
 use agent_common::process::{ARGUMENTS_TRUNCATED, Identified};
 use agent_common::session::Opened;
-use agent_common::{Header, kind};
+use agent_common::{ABI_VERSION, Header, kind};
 use aya::maps::RingBuf;
 
 use crate::decode::{address, read, text_until_nul};
@@ -96,6 +96,7 @@ fn over_tcp(
         differences.0.push("a TCP connection was not seen".into());
         return Ok(());
     };
+    differences.compare("version of the records", opened.header.abi, ABI_VERSION);
     let ends = opened.endpoints;
     differences.compare("server address", address(ends.own, ends.own_port), server_address);
     differences.compare("client address", address(ends.peer, ends.peer_port), client_address);
