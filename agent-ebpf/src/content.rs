@@ -89,7 +89,8 @@ pub(crate) fn walk(session: *mut Session, cookie: u64, side: u8, buffer: u64, le
 #[inline(never)]
 pub(crate) fn tell_rest(session: *mut Session, cookie: u64, side: u8) -> u32 {
     // SAFETY: the pointer comes from the session map.
-    let direction = unsafe { if side == SIDE_CLIENT { &raw mut (*session).client } else { &raw mut (*session).server } };
+    let direction =
+        unsafe { if side == SIDE_CLIENT { &raw mut (*session).client } else { &raw mut (*session).server } };
     // SAFETY: as above; the helper has no arguments.
     let (skips, at) = unsafe { ((*direction).skips_used, bpf_ktime_get_boot_ns()) };
     if skips == 0 {
@@ -525,7 +526,8 @@ fn tell_in_class<const BYTES: usize>(walk: &mut Walk, bytes: u32, desynchronised
     // SAFETY: `record` is reserved; the helper writes less than BYTES bytes into `bytes`.
     unsafe {
         let source = walk.buffer + u64::from(walk.run);
-        if bpf_probe_read_user((&raw mut (*record).bytes).cast(), copied, source as *const _) != 0 {
+        // At the end of a session there are no bytes, and perhaps no user memory to ask for none of them.
+        if copied > 0 && bpf_probe_read_user((&raw mut (*record).bytes).cast(), copied, source as *const _) != 0 {
             count(counter::CONTENT_FAULTS, 1);
             entry.discard(0);
             return;

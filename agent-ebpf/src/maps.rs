@@ -1,10 +1,10 @@
 //! Maps and load-time constants. Every map has a bound; what does not fit is counted.
 
+use agent_common::kind;
 use agent_common::listener::TcpListener;
 use agent_common::offsets::Offsets;
 use agent_common::session::{Endpoints, Session};
 use agent_common::settings::{ProbeCounts, Settings, counter};
-use agent_common::kind;
 use aya_ebpf::bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};

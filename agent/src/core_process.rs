@@ -39,8 +39,8 @@ const TICK: Duration = Duration::from_millis(200);
 
 /// Runs the core on its inherited socket.
 pub fn run() -> Result<()> {
+    privileges::renounce(c"warder-core")?;
     run::start_log();
-    privileges::renounce()?;
     let link = Link::inherited()?;
     let packet = link.receive::<ToCore>()?.context("the kernel process ended before it said anything")?;
     let ToCore::Hello(hello) = packet.message else { anyhow::bail!("the kernel process began with another message") };

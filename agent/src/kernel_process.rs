@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::fs;
 use std::os::fd::{AsFd as _, BorrowedFd};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::Child;
@@ -41,7 +41,10 @@ const STATISTICS_PERIOD: Duration = Duration::from_secs(10);
 
 /// Runs until SIGTERM or SIGINT.
 pub(crate) fn run(config: &Config) -> Result<()> {
-    ensure!(Uid::effective().is_root(), "warder run needs root: it loads eBPF programs (then it drops what it can)");
+    ensure!(
+        Uid::effective().is_root(),
+        "warder run needs root: it loads eBPF programs; what clients send is decoded by a process without privileges"
+    );
     let signals = block_signals()?;
     let identity = privileges::account(&config.agent)?;
     let options = load_options(config);
@@ -50,7 +53,14 @@ pub(crate) fn run(config: &Config) -> Result<()> {
     info!("the eBPF programs are loaded and read this kernel correctly");
     prepare_directory(&config.events.directory, identity)?;
     let control = control_socket(&config.agent.control_socket, identity)?;
-    let mut process = KernelProcess { config, identity, witness, control, statistics: Statistics::default(), deferred: VecDeque::new() };
+    let mut process = KernelProcess {
+        config,
+        identity,
+        witness,
+        control,
+        statistics: Statistics::default(),
+        deferred: VecDeque::new(),
+    };
     let outcome = process.supervise(&signals);
     let _ = fs::remove_file(&config.agent.control_socket);
     outcome
@@ -76,7 +86,8 @@ fn rules(config: &Config) -> Vec<DatabaseRule> {
     config.databases.iter().map(rule).collect()
 }
 
-/// SIGTERM and SIGINT as a descriptor, so that the loop has one place to wait.
+/// SIGTERM and SIGINT as a descriptor, so that the loop has one place to wait. SIGHUP (the terminal is gone, or a
+/// habit of asking for a reload) is taken too, and changes nothing.
 fn block_signals() -> Result<SignalFd> {
     let mut set = SigSet::empty();
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
@@ -95,9 +106,20 @@ fn prepare_directory(directory: &Path, identity: Identity) -> Result<()> {
     fs::set_permissions(directory, fs::Permissions::from_mode(0o750)).with_context(text)?;
     chown(directory, Some(identity.user), Some(identity.group)).with_context(text)?;
     for entry in fs::read_dir(directory).with_context(text)?.flatten() {
-        // Files of an earlier agent may belong to another account.
-        std::os::unix::fs::lchown(entry.path(), Some(identity.user.as_raw()), Some(identity.group.as_raw()))
-            .with_context(text)?;
+        if store::files::is_own_name(&entry.file_name()) {
+            take_over(&entry.path(), identity).with_context(text)?;
+        }
+    }
+    Ok(())
+}
+
+/// Files of an earlier agent may belong to another account. The folder belongs to an unprivileged process: a link
+/// in it, hard or symbolic, must not give it a foreign file.
+fn take_over(path: &Path, identity: Identity) -> std::io::Result<()> {
+    let file = fs::OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(path)?;
+    let metadata = file.metadata()?;
+    if metadata.is_file() && metadata.nlink() == 1 {
+        std::os::unix::fs::fchown(&file, Some(identity.user.as_raw()), Some(identity.group.as_raw()))?;
     }
     Ok(())
 }
@@ -313,8 +335,12 @@ fn wait_for(link: &Link, signals: &SignalFd, patience: Duration) -> Result<Woken
         Err(error) => return Err(error).context("the kernel process cannot wait"),
     }
     if waiting[0].any() == Some(true) {
-        while signals.read_signal().is_ok_and(|signal| signal.is_some()) {}
-        return Ok(Woken::Signal);
+        let hangup = u32::try_from(Signal::SIGHUP as i32).unwrap_or_default();
+        let mut stop = false;
+        while let Ok(Some(signal)) = signals.read_signal() {
+            stop |= signal.ssi_signo != hangup;
+        }
+        return Ok(if stop { Woken::Signal } else { Woken::Time });
     }
     Ok(if waiting[1].any() == Some(true) { Woken::Link } else { Woken::Time })
 }

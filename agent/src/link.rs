@@ -8,14 +8,18 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg, socketpair,
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg, setsockopt,
+    socketpair, sockopt,
 };
+use nix::sys::time::TimeVal;
 use serde::{Deserialize, Serialize};
 
 /// Version of the messages: both ends are the same binary, and check it.
 pub(crate) const VERSION: u32 = 1;
 /// Largest packet: a record of 2 KiB, or the statistics of all programs, and room to spare.
 const PACKET_BYTES_MAX: usize = 64 * 1024;
+/// How long a message may wait for a core that does not read.
+const SEND_PATIENCE: TimeVal = TimeVal::new(5, 0);
 /// Descriptors of the first message: ring, four maps, control socket.
 const DESCRIPTORS_MAX: usize = 8;
 
@@ -108,13 +112,15 @@ impl Link {
     pub(crate) fn pair() -> Result<(Self, OwnedFd)> {
         let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
             .context("no socket pair for the core process")?;
+        // A core that hangs must not hang the kernel process with it.
+        setsockopt(&ours, sockopt::SendTimeout, &SEND_PATIENCE).context("no time limit for the core process")?;
         Ok((Self(ours), theirs))
     }
 
     /// The child's end: its standard input.
     pub(crate) fn inherited() -> Result<Self> {
         let descriptor = std::io::stdin().as_fd().try_clone_to_owned().context("no inherited socket")?;
-        let kind = nix::sys::socket::getsockopt(&descriptor, nix::sys::socket::sockopt::SockType);
+        let kind = nix::sys::socket::getsockopt(&descriptor, sockopt::SockType);
         ensure!(kind == Ok(SockType::SeqPacket), "this command is started by `warder run`, not by hand");
         Ok(Self(descriptor))
     }

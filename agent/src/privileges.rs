@@ -2,7 +2,7 @@
 //!
 //! | process | user | has |
 //! |---|---|---|
-//! | kernel process (`warder run`) | root | eBPF programs, links and maps; iterators; `/proc`; creates the folders and the control socket. Reads nothing that a client sent |
+//! | kernel process (`warder run`) | root | eBPF programs, links and maps; iterators; `/proc`; creates the folders and the control socket. Decodes nothing that a client sent; of clients it reads what `/proc` shows (command lines, process titles) |
 //! | core (`warder core`) | `[agent] user` | ring buffer (read, consumer position), four maps (read only), control socket, events folder; no capability, no new privileges |
 //! | symbol lookup (`warder symbols`) | `[agent] user` | one open executable; 5 s of CPU, 512 MiB of address space; ends when it has answered |
 
@@ -23,6 +23,11 @@ use crate::config::{Account, Agent};
 pub(crate) struct Identity {
     pub(crate) user: Uid,
     pub(crate) group: Gid,
+}
+
+impl Identity {
+    /// The account that owns nothing (`nobody` of every distribution's base system).
+    pub(crate) const NOBODY: Self = Self { user: Uid::from_raw(65_534), group: Gid::from_raw(65_534) };
 }
 
 /// Resolves the configured account.
@@ -69,10 +74,21 @@ fn own_binary(account: Identity, verb: &str) -> Command {
 }
 
 /// First act of an unprivileged process: no way back.
-pub(crate) fn renounce() -> Result<()> {
+pub(crate) fn renounce(name: &std::ffi::CStr) -> Result<()> {
+    nix::sys::prctl::set_name(name).context("the process could not be named")?;
+    close_leaked_descriptors()?;
     nix::sys::prctl::set_no_new_privs().context("new privileges could not be renounced")?;
     nix::sys::prctl::set_dumpable(false).context("memory could not be protected from other processes")?;
     ensure!(!Uid::effective().is_root(), "this command is started by `warder run` without privileges");
+    Ok(())
+}
+
+/// Whatever was open in the process that started the agent stays out of here; 0 to 2 are ours.
+#[expect(unsafe_code, reason = "close_range(2) has no safe wrapper")]
+fn close_leaked_descriptors() -> Result<()> {
+    // SAFETY: called first in a process that has opened nothing itself yet; no descriptor above 2 is owned here.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
+    ensure!(result == 0, "leaked descriptors could not be closed: {}", std::io::Error::last_os_error());
     Ok(())
 }
 
@@ -99,7 +115,7 @@ pub(crate) fn symbols() -> Result<()> {
     use std::os::fd::AsFd as _;
     const ADDRESS_SPACE_MAX: u64 = 512 << 20;
     const CPU_SECONDS_MAX: u64 = 5;
-    renounce()?;
+    renounce(c"warder-symbols")?;
     setrlimit(Resource::RLIMIT_AS, ADDRESS_SPACE_MAX, ADDRESS_SPACE_MAX).context("no limit for memory")?;
     setrlimit(Resource::RLIMIT_CPU, CPU_SECONDS_MAX, CPU_SECONDS_MAX).context("no limit for time")?;
     let executable = File::from(std::io::stdin().as_fd().try_clone_to_owned().context("no executable")?);

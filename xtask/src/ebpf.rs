@@ -59,7 +59,7 @@ fn rustup_cargo(toolchain: &str) -> Command {
 ///
 /// # Errors
 /// Names the three toolchains that were tried when none works.
-pub fn install_toolchain() -> Result<()> {
+pub(crate) fn install_toolchain() -> Result<()> {
     find_toolchain()?;
     if !linker_is_current() {
         eprintln!("  installing bpf-linker {BPF_LINKER_VERSION} (about a minute)");
@@ -77,7 +77,7 @@ pub fn install_toolchain() -> Result<()> {
 ///
 /// # Errors
 /// When no toolchain is found or the compilation fails.
-pub fn build(workspace: &Path) -> Result<PathBuf> {
+pub(crate) fn build(workspace: &Path) -> Result<PathBuf> {
     let toolchain = find_toolchain()?;
     eprintln!("  BPF toolchain: {}", toolchain.describe());
     let target_directory = workspace.join("target").join("bpf");

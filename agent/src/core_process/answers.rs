@@ -36,7 +36,14 @@ pub(super) struct Answers {
 
 impl Answers {
     pub(super) fn new(pipeline: Rc<RefCell<Pipeline>>, link: Rc<AsyncFd<Link>>, hello: &Hello) -> Self {
-        Self { pipeline, link, level: hello.level.clone(), since: clock::wall(), waiting: RefCell::default(), first_scan: Notify::new() }
+        Self {
+            pipeline,
+            link,
+            level: hello.level.clone(),
+            since: clock::wall(),
+            waiting: RefCell::default(),
+            first_scan: Notify::new(),
+        }
     }
 
     /// Passes on what the pipeline wishes for.

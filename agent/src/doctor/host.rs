@@ -5,9 +5,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use aya::maps::MapType;
+use capture::symbols::Symbol;
 use nix::unistd::{Group, User};
 
 use crate::config::Account;
+use crate::privileges;
 
 /// What the host says about bpf(2).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +29,8 @@ pub struct Host {
     pub root: PathBuf,
     /// Asks the kernel for a ring buffer map.
     pub bpf: fn() -> Bpf,
+    /// Finds the functions of encrypted sessions in a server's executable.
+    pub functions: fn(&fs::File) -> io::Result<Vec<Symbol>>,
     /// Number of a user account.
     pub user: fn(&Account) -> Option<u32>,
     /// Number of a group.
@@ -37,7 +41,7 @@ impl Host {
     /// The host that this process runs on.
     #[must_use]
     pub fn this() -> Self {
-        Self { root: "/".into(), bpf: probe_bpf, user: user_number, group: group_number }
+        Self { root: "/".into(), bpf: probe_bpf, functions: functions_in_child, user: user_number, group: group_number }
     }
 
     /// An absolute path on this host.
@@ -68,6 +72,14 @@ impl Host {
         let below = path.strip_prefix(&self.root).unwrap_or(path);
         Path::new("/").join(below).display().to_string()
     }
+}
+
+/// The executable is foreign: a child without privileges parses it. Without root there are none to drop.
+fn functions_in_child(executable: &fs::File) -> io::Result<Vec<Symbol>> {
+    if !nix::unistd::Uid::effective().is_root() {
+        return Ok(capture::symbols::find(executable));
+    }
+    privileges::look_up_symbols(privileges::Identity::NOBODY, executable)
 }
 
 fn probe_bpf() -> Bpf {

@@ -54,10 +54,10 @@ pub(super) fn check_byte_ledger(host: &Host) -> Finding {
     if has("btf_trace_sock_send_length") && has("btf_trace_sock_recv_length") {
         return Finding::ok(CHECK, "full: every byte on a socket is counted, so what was not observed is known");
     }
-    Finding::warn(
+    Finding::fail(
         CHECK,
-        "lower level: this kernel has no sock_send_length and sock_recv_length; coverage is not proved for every system call",
-        "use Linux 6.3 or later for the full level",
+        "this kernel has no sock_send_length and sock_recv_length: sessions cannot be observed",
+        "use Linux 6.3 or later",
     )
 }
 

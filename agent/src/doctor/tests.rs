@@ -25,8 +25,13 @@ struct Tree {
 impl Tree {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let host =
-            Host { root: folder.path().to_owned(), bpf: || Bpf::Usable, user: |_| Some(990), group: |_| Some(991) };
+        let host = Host {
+            root: folder.path().to_owned(),
+            bpf: || Bpf::Usable,
+            functions: |file| Ok(capture::symbols::find(file)),
+            user: |_| Some(990),
+            group: |_| Some(991),
+        };
         let socket = folder.path().join("no-agent.sock");
         let mut config = Config::default();
         config.agent.control_socket = socket;
@@ -141,12 +146,12 @@ fn type_information() {
     let tree = Tree::new();
     tree.remove("/sys/kernel/btf/vmlinux");
     tree.check("btf", Status::Fail, "CONFIG_DEBUG_INFO_BTF");
-    tree.check("byte-ledger", Status::Warn, "lower level");
+    tree.check("byte-ledger", Status::Fail, "cannot be observed");
     tree.write("/sys/kernel/btf/vmlinux", "something else");
     tree.check("btf", Status::Fail, "not type information");
     tree.write("/sys/kernel/btf/vmlinux", b"\x9f\xeb\x01\0btf_trace_sock_send_length_x\0btf_trace_sock_recv_length\0");
     tree.check("btf", Status::Ok, "vmlinux");
-    tree.check("byte-ledger", Status::Warn, "Linux 6.3");
+    tree.check("byte-ledger", Status::Fail, "Linux 6.3");
     Tree::new().check("byte-ledger", Status::Ok, "full");
 }
 
@@ -222,7 +227,7 @@ fn servers_are_found_by_their_own_listeners() {
     tree.server(77);
     tree.write("/proc/78/net/tcp", TCP_HEADER);
     tree.check("servers", Status::Ok, "(pid 77) listens on port 5432, /run/postgresql/.s.PGSQL.5432");
-    tree.check("server-functions", Status::Warn, "does not export secure_read, secure_write");
+    tree.check("server-functions", Status::Warn, "does not export be_tls_read, be_tls_write");
     let database = |name: &str, port| Database { name: name.into(), port: Some(port), socket: None, executable: None };
     tree.config.databases = vec![database("there", 5432), database("absent", 5433)];
     let findings = examine(&tree.host, &tree.config);

@@ -54,8 +54,7 @@ impl<'a> Btf<'a> {
             let start = header_bytes.checked_add(word(bytes, at)? as usize)?;
             bytes.get(start..start.checked_add(word(bytes, at + 4)? as usize)?)
         };
-        let mut btf =
-            Self { types: section(8)?, strings: section(16)?, positions: vec![0], structs: HashMap::new() };
+        let mut btf = Self { types: section(8)?, strings: section(16)?, positions: vec![0], structs: HashMap::new() };
         let mut position = 0;
         while position < btf.types.len() {
             let found = btf.type_at(position)?;

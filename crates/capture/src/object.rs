@@ -123,7 +123,15 @@ pub fn load(options: &LoadOptions) -> Result<Ebpf, LoadError> {
         let loaded: &mut UProbe = named(&mut ebpf, program)?;
         loaded.load().map_err(|source| LoadError::Program { program, source })?;
     }
+    drop(btf);
+    return_memory();
     Ok(ebpf)
+}
+
+/// The kernel's types were parsed into many small pieces; without this their memory stays with the process.
+fn return_memory() {
+    // SAFETY: malloc_trim(3) may be called at any time; it only gives free memory back.
+    unsafe { libc::malloc_trim(0) };
 }
 
 /// Attaches the tracepoints: from here on the kernel reports.

@@ -5,11 +5,11 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use agent_common::{ABI_VERSION, Header};
 use agent_common::process::{
     ANCESTORS_MAX, ARGUMENTS_BYTES_MAX, ARGUMENTS_TRUNCATED, Ancestor, EXECUTABLE_DELETED, EXECUTABLE_TRUNCATED,
     Identified, PATH_BYTES_MAX,
 };
+use agent_common::{ABI_VERSION, Header};
 
 /// A process with what decides whether it is a database server.
 #[derive(Clone, Debug)]

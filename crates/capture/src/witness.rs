@@ -95,6 +95,11 @@ pub enum WitnessError {
     Scan(#[from] ScanError),
 }
 
+/// Probe attachments of one agent, dropped ones included: the length of the map `PROBES`.
+const ATTACHMENTS_MAX: usize = 256;
+/// Database ids: the last one is the self-test's.
+const DATABASES_MAX: usize = 65_535;
+
 struct Attachment {
     state: ProbeState,
     links: Vec<(&'static str, UProbeLinkId)>,
@@ -109,7 +114,17 @@ pub struct Witness {
     attachments: Vec<Attachment>,
     executables: HashSet<(u64, u64)>,
     absent_before: HashSet<u64>,
+    unprobed: HashSet<u32>,
     diagnostics: EbpfLogger<&'static dyn log::Log>,
+}
+
+/// A listening socket that belongs to a database.
+struct NewListener<'a> {
+    socket: &'a Socket,
+    /// A process that holds it; not known if it ended meanwhile.
+    holder: Option<u32>,
+    /// Name of the database.
+    name: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -144,6 +159,7 @@ impl Witness {
             attachments: Vec::new(),
             executables: HashSet::new(),
             absent_before: HashSet::new(),
+            unprobed: HashSet::new(),
             diagnostics,
         };
         for rule in &rules {
@@ -179,10 +195,12 @@ impl Witness {
     fn database(&mut self, name: &str) -> (u16, bool) {
         let position = self.names.iter().position(|known| &**known == name);
         let index = position.unwrap_or_else(|| {
-            self.names.push(name.into());
+            if self.names.len() + 1 < DATABASES_MAX {
+                self.names.push(name.into());
+            }
             self.names.len() - 1
         });
-        (u16::try_from(index).unwrap_or(u16::MAX), position.is_none())
+        (u16::try_from(index).unwrap_or(u16::MAX - 1), position.is_none())
     }
 
     /// Looks at every listener and every session of every network namespace that has processes.
@@ -257,12 +275,32 @@ impl Witness {
         report: &mut ScanReport,
         callbacks: &mut Callbacks<'_>,
     ) -> Result<(), WitnessError> {
-        let listening: Vec<&Socket> = sockets.iter().filter(|socket| socket.scanned.state == LISTEN).collect();
+        let accepted = self.new_listeners(processes, sockets)?;
+        self.unprobed.extend(accepted.iter().filter_map(|listener| listener.holder));
+        // Probes first: the first session of a listener is observed whole.
+        self.attach_probes(callbacks, report);
+        for listener in accepted {
+            let (id, new) = self.database(&listener.name);
+            if new {
+                (callbacks.announce)(id, &listener.name);
+            }
+            self.register(listener.socket, id)?;
+        }
+        Ok(())
+    }
+
+    /// Listeners of databases that are not registered yet.
+    fn new_listeners<'a>(
+        &mut self,
+        processes: &[ProcessEntry],
+        sockets: &'a [Socket],
+    ) -> Result<Vec<NewListener<'a>>, WitnessError> {
+        let listening: Vec<&'a Socket> = sockets.iter().filter(|socket| socket.scanned.state == LISTEN).collect();
         self.forget_listeners(&listening)?;
-        let fresh: Vec<&Socket> =
+        let fresh: Vec<&'a Socket> =
             listening.into_iter().filter(|socket| !self.listeners.contains_key(&key_of(socket))).collect();
         if fresh.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let inodes: HashSet<u64> = fresh.iter().map(|socket| socket.scanned.inode).collect();
         let servers = processes.iter().filter(|process| self.may_be_server(process)).map(|process| process.pid);
@@ -276,19 +314,12 @@ impl Witness {
             holders.extend(processes::holders(processes.iter().map(|process| process.pid), &named));
         }
         let ports = tcp_port_by_holder(&fresh, &holders);
-        for socket in fresh {
+        let accept = |socket: &'a Socket| {
             let holder = holders.get(&socket.scanned.inode).copied();
-            let Some(name) = self.classify(socket, holder, processes, &ports) else { continue };
-            let (id, new) = self.database(&name);
-            if new {
-                (callbacks.announce)(id, &name);
-            }
-            self.register(socket, id)?;
-            if let Some(pid) = holder {
-                self.attach_probes(pid, callbacks, report);
-            }
-        }
-        Ok(())
+            let name = self.classify(socket, holder, processes, &ports)?;
+            Some(NewListener { socket, holder, name })
+        };
+        Ok(fresh.into_iter().filter_map(accept).collect())
     }
 
     /// Listeners that are gone are taken out, so that a re-used address or port is judged anew.
@@ -411,19 +442,42 @@ impl Witness {
         Ok(())
     }
 
-    /// Attaches to the encrypted reads and writes of the executable of `pid`, once per inode.
-    fn attach_probes(&mut self, pid: u32, callbacks: &mut Callbacks<'_>, report: &mut ScanReport) {
-        let path = format!("/proc/{pid}/exe");
-        let Ok(file) = File::open(&path) else { return };
-        let Ok(metadata) = file.metadata() else { return };
-        if !self.executables.insert((metadata.dev(), metadata.ino())) {
-            return;
+    /// Attaches to the encrypted reads and writes of every new server's executable, once per inode. What fails is
+    /// tried again at the next scan, as long as the server runs.
+    fn attach_probes(&mut self, callbacks: &mut Callbacks<'_>, report: &mut ScanReport) {
+        for pid in std::mem::take(&mut self.unprobed) {
+            let path = format!("/proc/{pid}/exe");
+            // A server that has ended needs no probe.
+            let Ok(file) = File::open(&path) else { continue };
+            let Ok(metadata) = file.metadata() else { continue };
+            let inode = (metadata.dev(), metadata.ino());
+            if self.executables.contains(&inode) {
+                continue;
+            }
+            let executable = std::fs::read_link(&path).map(|path| path.display().to_string()).unwrap_or(path);
+            match self.probe_executable(&file, &executable, callbacks, report) {
+                Ok(()) => {
+                    self.executables.insert(inode);
+                }
+                Err(why) => {
+                    report.warnings.push(format!("encrypted sessions of {executable} are not understood yet: {why}"));
+                    self.unprobed.insert(pid);
+                }
+            }
         }
-        let executable = std::fs::read_link(&path).map(|path| path.display().to_string()).unwrap_or(path);
-        let symbols = (callbacks.look_up)(&file).unwrap_or_else(|error| {
-            report.warnings.push(format!("{executable} could not be searched for its TLS functions: {error}"));
-            Vec::new()
-        });
+    }
+
+    fn probe_executable(
+        &mut self,
+        file: &File,
+        executable: &str,
+        callbacks: &mut Callbacks<'_>,
+        report: &mut ScanReport,
+    ) -> Result<(), String> {
+        let symbols = (callbacks.look_up)(file).map_err(|error| error.to_string())?;
+        if self.attachments.len() + symbols.len() > ATTACHMENTS_MAX {
+            return Err(format!("all {ATTACHMENTS_MAX} probe slots are used; restart the agent to free old ones"));
+        }
         if symbols.is_empty() {
             report.warnings.push(format!(
                 "{executable} exports none of the functions that carry decrypted traffic: \
@@ -431,15 +485,10 @@ impl Witness {
             ));
         }
         for symbol in symbols {
-            match self.attach(&file, &symbol, &executable) {
-                Ok(state) => report.probes.push(state),
-                Err(error) => report.warnings.push(format!(
-                    "{} of {executable} could not be probed: {}",
-                    symbol.name,
-                    chain(&error)
-                )),
-            }
+            let state = self.attach(file, &symbol, executable).map_err(|error| chain(&error))?;
+            report.probes.push(state);
         }
+        Ok(())
     }
 
     fn attach(&mut self, file: &File, symbol: &Symbol, executable: &str) -> Result<ProbeState, LoadError> {

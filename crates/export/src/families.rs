@@ -114,12 +114,12 @@ impl OwnFamilies {
             map_entries: r.gauges("map_entries", "Entries in a kernel map.", &["map"]),
             map_capacity: r.gauges("map_capacity", "Largest number of entries of a kernel map.", &["map"]),
             bpf_run_seconds: r.register(CounterVec::new(
-                r.options("bpf_run_seconds_total", "Time spent in a kernel program; needs kernel.bpf_stats_enabled."),
+                r.options("bpf_run_seconds_total", "Time spent in a kernel program within the sampled windows."),
                 &["program"],
             )),
             bpf_runs: r.counters(
                 "bpf_runs_total",
-                "Runs of a kernel program; needs kernel.bpf_stats_enabled.",
+                "Runs of a kernel program within the sampled windows.",
                 &["program"],
             ),
             events_written: r.counter("events_written_total", "Records written to the events file."),

@@ -155,7 +155,7 @@ fn a_session_from_open_to_close() {
 fn totals_of_others_never_go_back() {
     let metrics = Metrics::new("0.1.0");
     for hits in [5, 9, 3] {
-        metrics.probe("secure_read", ProbeState { attached: 2, hits, duplicates: 1 });
+        metrics.probe("be_tls_read", ProbeState { attached: 2, hits, duplicates: 1 });
         metrics.program("send_length", Duration::from_millis(hits * 100), hits);
     }
     metrics.events(EventTotals { written: 10, written_bytes: 4000, dropped: 0 });
@@ -168,9 +168,9 @@ fn totals_of_others_never_go_back() {
     check(
         &metrics,
         &[
-            ("warder_probe_attached{probe=\"secure_read\"}", 2.0),
-            ("warder_probe_hits_total{probe=\"secure_read\"}", 9.0),
-            ("warder_probe_duplicates_total{probe=\"secure_read\"}", 1.0),
+            ("warder_probe_attached{probe=\"be_tls_read\"}", 2.0),
+            ("warder_probe_hits_total{probe=\"be_tls_read\"}", 9.0),
+            ("warder_probe_duplicates_total{probe=\"be_tls_read\"}", 1.0),
             ("warder_bpf_runs_total{program=\"send_length\"}", 9.0),
             ("warder_bpf_run_seconds_total{program=\"send_length\"}", 0.9),
             ("warder_events_written_total", 12.0),

@@ -27,6 +27,12 @@ fn rotated_seq(name: &str) -> Option<u64> {
     (digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit())).then(|| digits.parse().ok())?
 }
 
+/// Whether the agent gives files such names.
+#[must_use]
+pub fn is_own_name(name: &std::ffi::OsStr) -> bool {
+    name.to_str().is_some_and(|name| name == CURRENT || name == ALIVE || rotated_seq(name).is_some())
+}
+
 /// Rotated files in order, oldest first.
 pub fn rotated(directory: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     let mut files = Vec::new();
