@@ -50,7 +50,17 @@ struct Walk {
     /// First byte of the run that is to be copied.
     run: u32,
     side: u32,
+    /// How much of `window` is filled.
+    window_length: u32,
+    reserved: u32,
+    /// The first bytes of the call: most answers fit, and their headers need no further read of user memory.
+    window: [u8; WINDOW_BYTES],
 }
+
+/// Size of [`Walk::window`]: an answer of one short row with its description.
+const WINDOW_BYTES: usize = 128;
+/// Headers that begin before this are taken from the window.
+const WINDOW_HEADERS: u32 = 64 + 32;
 
 /// Walks `length` bytes of plaintext at `buffer` in the current task's memory.
 #[inline(never)]
@@ -60,7 +70,21 @@ pub(crate) fn walk(session: *mut Session, cookie: u64, side: u8, buffer: u64, le
         unsafe { if side == SIDE_CLIENT { &raw mut (*session).client } else { &raw mut (*session).server } };
     // SAFETY: no arguments.
     let at = unsafe { bpf_ktime_get_boot_ns() };
-    let mut walk = Walk { session, direction, cookie, at, buffer, length, position: 0, run: 0, side: u32::from(side) };
+    let mut walk = Walk {
+        session,
+        direction,
+        cookie,
+        at,
+        buffer,
+        length,
+        position: 0,
+        run: 0,
+        side: u32::from(side),
+        window_length: 0,
+        reserved: 0,
+        window: [0; WINDOW_BYTES],
+    };
+    fill_window(&mut walk);
     // SAFETY: `step` has the signature that bpf_loop calls; `walk` outlives the call.
     unsafe {
         bpf_loop(STEPS_MAX, step as *mut _, (&raw mut walk).cast(), 0);
@@ -96,8 +120,20 @@ pub(crate) fn tell_rest(session: *mut Session, cookie: u64, side: u8) -> u32 {
     if skips == 0 {
         return 0;
     }
-    let mut walk =
-        Walk { session, direction, cookie, at, buffer: 0, length: 0, position: 0, run: 0, side: u32::from(side) };
+    let mut walk = Walk {
+        session,
+        direction,
+        cookie,
+        at,
+        buffer: 0,
+        length: 0,
+        position: 0,
+        run: 0,
+        side: u32::from(side),
+        window_length: 0,
+        reserved: 0,
+        window: [0; WINDOW_BYTES],
+    };
     tell(&mut walk, 0)
 }
 
@@ -112,7 +148,7 @@ unsafe extern "C" fn step(_index: u32, context: *mut Walk) -> i64 {
     let direction = unsafe { &mut *walk.direction };
     if direction.remaining > 0 {
         body(walk, direction);
-        return 0;
+        return i64::from(walk.position >= walk.length);
     }
     if walk.position - walk.run > RUN_BYTES_MAX - 8 {
         tell(walk, 0);
@@ -124,7 +160,7 @@ unsafe extern "C" fn step(_index: u32, context: *mut Walk) -> i64 {
                 // Most bodies follow their header in the same call: half of the steps.
                 body(walk, direction);
             }
-            stop
+            stop | i64::from(walk.position >= walk.length)
         }
         PHASE_STARTUP | PHASE_EITHER => startup_header(walk, direction),
         PHASE_TLS_ANSWER | PHASE_GSS_ANSWER => negotiation_answer(walk, direction),
@@ -154,6 +190,36 @@ fn body(walk: &mut Walk, direction: &mut Direction) {
     skip(walk, direction.message, available, 0);
 }
 
+#[inline(always)]
+fn fill_window(walk: &mut Walk) {
+    let length = walk.length.min(WINDOW_BYTES as u32);
+    // SAFETY: `length` is at most the size of the window.
+    let result =
+        unsafe { bpf_probe_read_user(walk.window.as_mut_ptr().cast(), length, walk.buffer as *const _) };
+    walk.window_length = if result == 0 { length } else { 0 };
+}
+
+/// The five bytes of a whole message header at the position.
+#[inline(always)]
+fn whole_header(walk: &Walk) -> Option<[u8; 5]> {
+    if walk.position >= WINDOW_HEADERS || walk.position + 5 > walk.window_length {
+        return user(walk.buffer + u64::from(walk.position));
+    }
+    // The compiler knows the bound and would drop the mask; the verifier needs to see it.
+    let at = (core::hint::black_box(walk.position) & (WINDOW_BYTES as u32 - 1)).min(WINDOW_HEADERS) as usize;
+    let window = walk.window.as_ptr();
+    // SAFETY: `at` + 4 is below WINDOW_HEADERS + 5, which is within the window.
+    unsafe {
+        Some([
+            *window.add(at),
+            *window.add(at + 1),
+            *window.add(at + 2),
+            *window.add(at + 3),
+            *window.add(at + 4),
+        ])
+    }
+}
+
 /// Reads one byte of a header that may be split; returns it.
 #[inline(always)]
 fn next_byte(walk: &mut Walk, direction: &mut Direction) -> Option<u8> {
@@ -167,7 +233,7 @@ fn next_byte(walk: &mut Walk, direction: &mut Direction) -> Option<u8> {
 #[inline(always)]
 fn message_header(walk: &mut Walk, direction: &mut Direction) -> i64 {
     if direction.partial_length == 0 && walk.length - walk.position >= 5 {
-        let Some(header) = user::<[u8; 5]>(walk.buffer + u64::from(walk.position)) else { return fault(walk) };
+        let Some(header) = whole_header(walk) else { return fault(walk) };
         let length = u32::from_be_bytes([header[1], header[2], header[3], header[4]]);
         if !is_valid(walk.side as u8, header[0], length) {
             return lose_rest(walk);
