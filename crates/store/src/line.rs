@@ -14,7 +14,7 @@ use crate::form::event::{
 use crate::form::identity::SessionText;
 use crate::form::process::ProcessForm;
 use crate::form::session::SessionForm;
-use crate::form::statement::StatementForm;
+use crate::form::statement_line::{write_number, write_statement};
 use crate::time::Timestamp;
 
 /// Version of the line format (`v`). Fields are only ever added, so it has never changed.
@@ -50,7 +50,7 @@ pub fn encode(out: &mut Vec<u8>, seq: u64, machine: Machine, record: &Record) {
             write_fields(out, &SessionCloseForm { session, duration_us: duration / 1000, missed: *missed });
         }
         What::Statement { session, number, statement } => {
-            write_fields(out, &StatementForm::new(*session, *number, statement));
+            write_statement(out, *session, *number, statement);
         }
         What::CancelRequested { session, pid, target } => {
             let target = target.map(SessionText::from);
@@ -97,7 +97,7 @@ const fn type_word(what: &What) -> &'static str {
 /// Everything up to and including the type, without the closing brace.
 fn write_head(out: &mut Vec<u8>, seq: u64, time: WallTime, type_word: &str) {
     out.extend_from_slice(br#"{"v":1,"seq":"#);
-    serde_json::to_writer(&mut *out, &seq).expect("a number into memory");
+    write_number(out, seq);
     out.extend_from_slice(br#","time":""#);
     out.extend_from_slice(&Timestamp(time).ascii());
     out.extend_from_slice(br#"","type":""#);

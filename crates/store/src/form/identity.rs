@@ -43,29 +43,18 @@ impl SessionText {
 impl From<SessionId> for SessionText {
     fn from(id: SessionId) -> Self {
         let mut ascii = [b'-'; SESSION_TEXT_BYTES];
-        hex(&mut ascii[0..8], id.host.0 >> 96);
-        hex(&mut ascii[9..17], id.boot.0 >> 96);
-        let mut reversed = [0u8; 20];
-        let mut count = 0;
-        let mut rest = id.cookie.0;
-        loop {
-            reversed[count] = b"0123456789"[(rest % 10) as usize];
-            count += 1;
-            rest /= 10;
-            if rest == 0 {
-                break;
-            }
-        }
-        for (to, from) in ascii[18..].iter_mut().zip(reversed[..count].iter().rev()) {
-            *to = *from;
-        }
-        let length = u8::try_from(18 + count).expect("at most 38");
-        ascii[usize::from(length)..].fill(0);
-        Self { ascii, length }
+        hex(&mut ascii[0..8], (id.host.0 >> 96) as u32);
+        hex(&mut ascii[9..17], (id.boot.0 >> 96) as u32);
+        let mut digits = itoa::Buffer::new();
+        let cookie = digits.format(id.cookie.0).as_bytes();
+        let length = 18 + cookie.len();
+        ascii[18..length].copy_from_slice(cookie);
+        ascii[length..].fill(0);
+        Self { ascii, length: u8::try_from(length).expect("at most 38") }
     }
 }
 
-fn hex(out: &mut [u8], mut value: u128) {
+fn hex(out: &mut [u8], mut value: u32) {
     for byte in out.iter_mut().rev() {
         *byte = b"0123456789abcdef"[(value & 15) as usize];
         value >>= 4;
