@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
@@ -19,22 +19,28 @@ use crate::{directory, http, wait};
 /// Account of the agent's core process in tests: one without any right.
 const CORE_ACCOUNT: &str = "nobody";
 
+/// What the core process is called in `/proc`.
+const CORE_NAME: &str = "warder-core";
+
 /// A `[[database]]` of the configuration.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct DatabaseEntry {
     /// Name in records.
     pub name: String,
     /// TCP port.
-    pub port: u16,
+    pub port: Option<u16>,
     /// Unix socket.
-    pub socket: PathBuf,
+    pub socket: Option<PathBuf>,
+    /// The server's executable.
+    pub executable: Option<PathBuf>,
 }
 
 impl DatabaseEntry {
     /// The entry that observes both listeners of a cluster.
     #[must_use]
     pub fn of(name: &str, cluster: &Cluster) -> Self {
-        Self { name: name.to_owned(), port: cluster.port(), socket: cluster.socket() }
+        let (port, socket) = (Some(cluster.port()), Some(cluster.socket()));
+        Self { name: name.to_owned(), port, socket, executable: None }
     }
 }
 
@@ -56,6 +62,7 @@ pub struct Agent {
     binary: PathBuf,
     directory: TempDir,
     metrics_port: u16,
+    ready: Option<Instant>,
 }
 
 impl Agent {
@@ -70,7 +77,7 @@ impl Agent {
             Some(port) => port,
             None => directory::free_port()?,
         };
-        let mut agent = Self { running: None, binary: binary.to_owned(), directory, metrics_port };
+        let mut agent = Self { running: None, binary: binary.to_owned(), directory, metrics_port, ready: None };
         std::fs::write(agent.configuration(), agent.configuration_text(options, &core)?)?;
         agent.run()?;
         Ok(agent)
@@ -103,8 +110,9 @@ impl Agent {
         for database in &options.databases {
             lines.push("[[database]]".to_owned());
             lines.push(format!("name = {:?}", database.name));
-            lines.push(format!("port = {}", database.port));
-            lines.push(format!("socket = {}", quoted(&database.socket)));
+            lines.extend(database.port.map(|port| format!("port = {port}")));
+            lines.extend(database.socket.as_ref().map(|socket| format!("socket = {}", quoted(socket))));
+            lines.extend(database.executable.as_ref().map(|executable| format!("executable = {}", quoted(executable))));
         }
         Ok(lines.join("\n") + "\n")
     }
@@ -120,7 +128,15 @@ impl Agent {
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         self.running = Some(Running::start("the agent", Signal::SIGTERM, &mut command)?);
-        self.wait_ready().with_context(|| format!("the agent said:\n{}", self.log_tail()))
+        self.wait_ready().with_context(|| format!("the agent said:\n{}", self.log_tail()))?;
+        self.ready = Some(Instant::now());
+        Ok(())
+    }
+
+    /// How long ago it became ready.
+    #[must_use]
+    pub fn ready_for(&self) -> Duration {
+        self.ready.map(|since| since.elapsed()).unwrap_or_default()
     }
 
     fn wait_ready(&mut self) -> Result<()> {
@@ -155,6 +171,16 @@ impl Agent {
     /// When the agent is not running.
     pub fn processes(&self) -> Result<Vec<u32>> {
         process::family(self.pid()?)
+    }
+
+    /// Process id of its core process.
+    ///
+    /// # Errors
+    /// When it has none now.
+    pub fn core(&self) -> Result<u32> {
+        let mut children = process::children(self.pid()?)?.into_iter();
+        let core = children.find(|&pid| process::name(pid).is_ok_and(|name| name == CORE_NAME));
+        core.context("the agent has no core process")
     }
 
     /// Kills all processes of the agent with SIGKILL, as a crash would.

@@ -82,6 +82,7 @@ impl ClusterOptions {
 #[derive(Debug)]
 pub struct Cluster {
     server: Running,
+    options: ClusterOptions,
     directory: TempDir,
     programs: PathBuf,
     port: u16,
@@ -108,7 +109,7 @@ impl Cluster {
         write_access(&data, &owner, options)?;
         write_settings(&data, &owner, options, &certificate, &directory.path().join("s"), port)?;
         let server = start_server(&programs, &data, &owner, options)?;
-        let mut cluster = Self { server, directory, programs, port, certificate };
+        let mut cluster = Self { server, options: options.clone(), directory, programs, port, certificate };
         cluster.wait_ready()?;
         Ok(cluster)
     }
@@ -251,6 +252,16 @@ impl Cluster {
     /// When it did not stop.
     pub fn stop(&mut self) -> Result<()> {
         self.server.stop()
+    }
+
+    /// Starts the server again, after [`Cluster::stop`]: same data, same listeners.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start_again(&mut self) -> Result<()> {
+        let data = self.directory.path().join("data");
+        self.server = start_server(&self.programs, &data, &Account::postgres()?, &self.options)?;
+        self.wait_ready()
     }
 }
 

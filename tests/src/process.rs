@@ -198,6 +198,21 @@ pub fn children(pid: u32) -> Result<Vec<u32>> {
     Ok(found)
 }
 
+/// What a process is called.
+///
+/// # Errors
+/// When the process has gone.
+pub fn name(pid: u32) -> Result<String> {
+    Ok(std::fs::read_to_string(format!("/proc/{pid}/comm"))?.trim_end().to_owned())
+}
+
+/// Whether a process has ended: it is gone, or waits for somebody to ask for its status.
+#[must_use]
+pub fn ended(pid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    status.lines().find_map(|line| line.strip_prefix("State:")).is_none_or(|state| state.trim().starts_with(['Z', 'X']))
+}
+
 /// A process and everything that it started, as far as it is still related.
 ///
 /// # Errors

@@ -1,5 +1,6 @@
 //! Whatever is lost between kernel and agent is counted and recorded, for every kind of event.
 
+use std::net::{Ipv4Addr, TcpListener};
 use std::process::Command;
 use std::time::Duration;
 
@@ -13,16 +14,10 @@ use warder_tests::wire::{RawClient, terminate};
 use warder_tests::{events, http, process, tooling};
 
 /// Every kind of event that the kernel programs emit.
-const KINDS: &[&str] = &["open", "owner", "client", "content", "exec", "fork", "exit", "close"];
+const KINDS: &[&str] = &["open", "owner", "client", "content", "exec", "fork", "exit", "close", "listen"];
 
 /// Sessions of each sort while nobody empties the ring: far more than fit into it.
 const SESSIONS: usize = 60;
-
-/// The process that empties the ring: the agent's child.
-fn core_of(agent: &Agent) -> Result<u32> {
-    let family = agent.processes()?;
-    family.get(1).copied().context("the agent has no second process")
-}
 
 /// Stops a process; lets it go on when the value is dropped.
 struct Stopped(u32);
@@ -56,6 +51,7 @@ fn generate_every_kind(cluster: &Cluster) -> Result<()> {
     for _ in 0..SESSIONS {
         one_session(cluster, Route::Tcp)?;
         one_session(cluster, Route::Unix)?;
+        drop(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?);
         let mut becoming = Command::new(tooling::SYSTEM_PYTHON);
         process::run(becoming.arg(scripts().join("becoming_client.py")).arg(cluster.port().to_string()))?;
     }
@@ -71,7 +67,7 @@ fn every_kind_of_lost_event_is_counted_and_recorded() -> Result<()> {
         ..AgentOptions::default()
     };
     let mut agent = Agent::start(&tooling::agent_binary()?, &options)?;
-    let stopped = Stopped::stop(core_of(&agent)?)?;
+    let stopped = Stopped::stop(agent.core()?)?;
     generate_every_kind(&cluster)?;
     drop(stopped);
     let recorded = agent.events().wait_for("a loss record of every kind", Duration::from_secs(60), |all| {
