@@ -194,8 +194,7 @@ fn body(walk: &mut Walk, direction: &mut Direction) {
 fn fill_window(walk: &mut Walk) {
     let length = walk.length.min(WINDOW_BYTES as u32);
     // SAFETY: `length` is at most the size of the window.
-    let result =
-        unsafe { bpf_probe_read_user(walk.window.as_mut_ptr().cast(), length, walk.buffer as *const _) };
+    let result = unsafe { bpf_probe_read_user(walk.window.as_mut_ptr().cast(), length, walk.buffer as *const _) };
     walk.window_length = if result == 0 { length } else { 0 };
 }
 
@@ -210,13 +209,7 @@ fn whole_header(walk: &Walk) -> Option<[u8; 5]> {
     let window = walk.window.as_ptr();
     // SAFETY: `at` + 4 is below WINDOW_HEADERS + 5, which is within the window.
     unsafe {
-        Some([
-            *window.add(at),
-            *window.add(at + 1),
-            *window.add(at + 2),
-            *window.add(at + 3),
-            *window.add(at + 4),
-        ])
+        Some([*window.add(at), *window.add(at + 1), *window.add(at + 2), *window.add(at + 3), *window.add(at + 4)])
     }
 }
 

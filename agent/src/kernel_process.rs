@@ -60,6 +60,7 @@ pub(crate) fn run(config: &Config) -> Result<()> {
         control,
         statistics: Statistics::default(),
         deferred: VecDeque::new(),
+        cores_started: 0,
     };
     let outcome = process.supervise(&signals);
     let _ = fs::remove_file(&config.agent.control_socket);
@@ -150,6 +151,7 @@ struct KernelProcess<'a> {
     control: UnixListener,
     statistics: Statistics,
     deferred: VecDeque<ToKernel>,
+    cores_started: u32,
 }
 
 /// Why the loop with one core ended.
@@ -164,6 +166,7 @@ impl KernelProcess<'_> {
         loop {
             let started = clock::boot();
             self.deferred.clear();
+            self.cores_started += 1;
             let (link, theirs) = Link::pair()?;
             let mut core = privileges::start_core(self.identity, theirs)?;
             let end = self.serve(&link, signals);
@@ -230,6 +233,7 @@ impl KernelProcess<'_> {
         let config = self.config;
         let hello = Hello {
             version: VERSION,
+            replaces: self.cores_started > 1,
             level: capability_level().to_owned(),
             kernel: kernel_release(),
             host: hexadecimal("/etc/machine-id"),

@@ -71,6 +71,8 @@ pub(crate) enum FoundOrigin {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Hello {
     pub(crate) version: u32,
+    /// Another core has read from the ring before.
+    pub(crate) replaces: bool,
     pub(crate) level: String,
     pub(crate) kernel: String,
     pub(crate) host: u128,

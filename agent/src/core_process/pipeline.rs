@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use capture::counters::{Counters, Faults};
-use capture::decode::{Decoder, Item, Told};
+use capture::decode::{Decoder, Item, Position, Told};
 use export::metrics::{EventTotals, Metrics, ProbeState};
 use model::id::{BootId, DatabaseId, HostId, SocketCookie};
 use model::kernel::KernelEvent;
@@ -102,7 +102,10 @@ impl Pipeline {
             sessions::Limits { sessions_max: hello.sessions_max as usize, ..sessions::Limits::default() };
         let mut pipeline = Self {
             sessions: Sessions::new(machine.host, machine.boot, session_limits),
-            streams: Streams::new(hello.sessions_max as usize),
+            streams: Streams::new(
+                hello.sessions_max as usize,
+                if hello.replaces { Position::UNKNOWN } else { Position::START },
+            ),
             faults: counters.faults().context("the kernel's counters cannot be read")?,
             losses: counters.losses().context("the kernel's counters cannot be read")?.into_iter().collect(),
             counters,
@@ -134,7 +137,11 @@ impl Pipeline {
             warn!(bytes = recovery.torn_bytes, "a half-written record at the end of the events file was removed");
         }
         if let Some(from) = recovery.unobserved_since() {
-            let reason = if recovery.stopped { "the agent was stopped" } else { "the agent ended without a stop" };
+            let reason = match (hello.replaces, recovery.stopped) {
+                (true, _) => "the core process was replaced",
+                (false, true) => "the agent was stopped",
+                (false, false) => "the agent ended without a stop",
+            };
             pipeline.record(Record { time: now, what: What::NotObserved { from, to: now, reason } });
         }
         let (level, kernel) = (hello.level.clone(), hello.kernel.clone());

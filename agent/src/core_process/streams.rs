@@ -19,8 +19,8 @@ struct Stream {
 }
 
 impl Stream {
-    fn new(start: Start) -> Self {
-        Self { connection: Connection::new(start, Limits::default()), client: Position::START, server: Position::START }
+    fn new(start: Start, position: Position) -> Self {
+        Self { connection: Connection::new(start, Limits::default()), client: position, server: position }
     }
 }
 
@@ -28,20 +28,26 @@ impl Stream {
 pub(super) struct Streams {
     streams: HashMap<SocketCookie, Stream>,
     streams_max: usize,
+    /// Where sessions older than this core continue: at their start, unless another core has read them before.
+    older: Position,
     /// Content that found no room for a decoder.
     pub(super) refused: u64,
 }
 
 impl Streams {
-    pub(super) fn new(streams_max: usize) -> Self {
-        Self { streams: HashMap::new(), streams_max, refused: 0 }
+    pub(super) fn new(streams_max: usize, older: Position) -> Self {
+        Self { streams: HashMap::new(), streams_max, older, refused: 0 }
     }
 
     /// A session is known: how it came to be decides how its decoder begins.
     pub(super) fn open(&mut self, cookie: SocketCookie, origin: Origin) {
-        let start = if origin == Origin::Opened { Start::FirstByte } else { Start::MidStream };
+        let (start, position) = match origin {
+            Origin::Opened => (Start::FirstByte, Position::START),
+            Origin::FoundAtStart => (Start::MidStream, self.older),
+            Origin::MissedOpen => (Start::MidStream, Position::START),
+        };
         if self.streams.len() < self.streams_max {
-            self.streams.entry(cookie).or_insert_with(|| Stream::new(start));
+            self.streams.entry(cookie).or_insert_with(|| Stream::new(start, position));
         }
     }
 
@@ -52,8 +58,9 @@ impl Streams {
             return;
         }
         let first = content.is_first() && content.side == Side::Client;
-        let start = if first { Start::FirstByte } else { Start::MidStream };
-        let stream = self.streams.entry(content.cookie).or_insert_with(|| Stream::new(start));
+        let (start, position) =
+            if first { (Start::FirstByte, Position::START) } else { (Start::MidStream, self.older) };
+        let stream = self.streams.entry(content.cookie).or_insert_with(|| Stream::new(start, position));
         let Stream { connection, client, server } = stream;
         let position = if content.side == Side::Client { client } else { server };
         content.inputs(position, &mut |input| connection.feed(content.side, content.at, input, sink));

@@ -70,28 +70,35 @@ pub struct Told {
 }
 
 impl Told {
-    /// Bytes of a direction that never arrived, if `position` is how far they did.
+    /// Bytes of a direction that never arrived, if `position` is how far they did; 0 where that is unknown.
     #[must_use]
     pub fn missing(self, side: Side, position: Position) -> u64 {
         let told = if side == Side::Client { self.client } else { self.server };
-        told.saturating_sub(position.0)
+        position.0.map_or(0, |position| told.saturating_sub(position))
     }
 }
 
 /// Where in its plaintext stream a direction is expected to continue.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Position(u64);
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position(Option<u64>);
 
 impl Position {
     /// Nothing has been seen, and nothing has been missed.
-    pub const START: Self = Self(0);
+    pub const START: Self = Self(Some(0));
+    /// The stream was read by another core before: where it continues is seen with the first record.
+    pub const UNKNOWN: Self = Self(None);
 }
 
 impl ContentRecord<'_> {
     /// Gives the record's pieces in stream order; first a [`Input::Lost`] where `position` shows a jump.
     pub fn inputs(&self, position: &mut Position, sink: &mut dyn FnMut(Input<'_>)) {
-        if self.offset != position.0 {
-            sink(Input::Lost { bytes: self.offset.checked_sub(position.0), resume_in: self.resume_in });
+        match position.0 {
+            Some(expected) if expected == self.offset => {}
+            Some(expected) => {
+                sink(Input::Lost { bytes: self.offset.checked_sub(expected), resume_in: self.resume_in });
+            }
+            None if self.resume_in == Some(0) => {}
+            None => sink(Input::Lost { bytes: None, resume_in: self.resume_in }),
         }
         let mut next = self.offset;
         for skip in self.skips.iter().filter(|skip| skip.bytes > 0) {
@@ -102,7 +109,7 @@ impl ContentRecord<'_> {
             sink(Input::Bytes(self.bytes));
             next += self.bytes.len() as u64;
         }
-        position.0 = next;
+        position.0 = Some(next);
     }
 
     /// Whether this is the first content of its direction.
