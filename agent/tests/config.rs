@@ -54,7 +54,7 @@ fn every_key_is_understood() {
         [metrics]
         listen = ""
         [capture]
-        ring_bytes = 4096
+        ring_bytes = 16384
         sessions_max = 16
         statement_bytes_max = 1024
         scan_interval_seconds = 1
@@ -76,7 +76,7 @@ fn every_key_is_understood() {
     assert_eq!((config.events.limits.file_bytes_max, config.events.limits.files_max), (65_536, 2));
     assert_eq!(config.metrics_listen, None);
     let capture = config.capture;
-    assert_eq!((capture.ring_bytes, capture.sessions_max, capture.statement_bytes_max), (4096, 16, 1024));
+    assert_eq!((capture.ring_bytes, capture.sessions_max, capture.statement_bytes_max), (16384, 16, 1024));
     assert_eq!(capture.scan_interval, Duration::from_secs(1));
     let names: Vec<_> = config.databases.iter().map(|database| (&*database.name, database.port)).collect();
     assert_eq!(names, [("shop", Some(5432)), ("other_1-a", Some(5433))]);
@@ -149,8 +149,8 @@ fn values() {
             "metrics.listen = \"127.0.0.1:0\"",
             "1: metrics.listen: port 0 is a different port after every start; use a port from 1 to 65535",
         ),
-        ("capture.ring_bytes = 5000", "1: capture.ring_bytes: 5000 is not a power of two; use 8192"),
-        ("capture.ring_bytes = 2048", "1: capture.ring_bytes: 2048 is out of range; use 4096 to 1073741824"),
+        ("capture.ring_bytes = 20000", "1: capture.ring_bytes: 20000 is not a power of two; use 32768"),
+        ("capture.ring_bytes = 2048", "1: capture.ring_bytes: 2048 is out of range; use 16384 to 1073741824"),
         (
             "capture.sessions_max = 9223372036854775807",
             "1: capture.sessions_max: 9223372036854775807 is out of range; use 16 to 1048576",

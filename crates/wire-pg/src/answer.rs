@@ -83,8 +83,8 @@ impl Session {
             match named.target {
                 Some((Target::Statement, name)) => self.names.drop_statement(&name),
                 Some((Target::Portal, name)) => self.names.drop_portal(&name),
-                // A name that stays is harmless: it gets its next meaning from a Parse.
-                None => {}
+                // The name fell into a hole of the stream: it may have been any of them.
+                None => self.names.forget(UnknownText::Lost),
             }
         }
         self.settle(sink);

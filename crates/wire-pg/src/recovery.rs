@@ -118,7 +118,7 @@ impl Session {
             Request::Close(named) => match &named.target {
                 Some((Target::Statement, name)) => self.names.drop_statement(name),
                 Some((Target::Portal, name)) => self.names.drop_portal(name),
-                None => {}
+                None => self.names.forget(UnknownText::Lost),
             },
             _ => {}
         }
