@@ -6,7 +6,7 @@ use crate::Header;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TcpListener {
-    /// Inode number of the network namespace; 0 in the map `PORTS` wildcard entries.
+    /// Inode number of the network namespace.
     pub network_namespace: u32,
     /// Port, host byte order.
     pub port: u16,

@@ -62,6 +62,27 @@ const WINDOW_BYTES: usize = 128;
 /// Headers that begin before this are taken from the window.
 const WINDOW_HEADERS: u32 = 64 + 32;
 
+impl Walk {
+    /// A walk over no bytes yet.
+    #[inline(always)]
+    const fn new(session: *mut Session, direction: *mut Direction, cookie: u64, side: u8, at: u64) -> Self {
+        Self {
+            session,
+            direction,
+            cookie,
+            at,
+            buffer: 0,
+            length: 0,
+            position: 0,
+            run: 0,
+            side: side as u32,
+            window_length: 0,
+            reserved: 0,
+            window: [0; WINDOW_BYTES],
+        }
+    }
+}
+
 /// Walks `length` bytes of plaintext at `buffer` in the current task's memory.
 #[inline(never)]
 pub(crate) fn walk(session: *mut Session, cookie: u64, side: u8, buffer: u64, length: u32) -> u32 {
@@ -70,20 +91,9 @@ pub(crate) fn walk(session: *mut Session, cookie: u64, side: u8, buffer: u64, le
         unsafe { if side == SIDE_CLIENT { &raw mut (*session).client } else { &raw mut (*session).server } };
     // SAFETY: no arguments.
     let at = unsafe { bpf_ktime_get_boot_ns() };
-    let mut walk = Walk {
-        session,
-        direction,
-        cookie,
-        at,
-        buffer,
-        length,
-        position: 0,
-        run: 0,
-        side: u32::from(side),
-        window_length: 0,
-        reserved: 0,
-        window: [0; WINDOW_BYTES],
-    };
+    let mut walk = Walk::new(session, direction, cookie, side, at);
+    walk.buffer = buffer;
+    walk.length = length;
     fill_window(&mut walk);
     // SAFETY: `step` has the signature that bpf_loop calls; `walk` outlives the call.
     unsafe {
@@ -120,21 +130,7 @@ pub(crate) fn tell_rest(session: *mut Session, cookie: u64, side: u8) -> u32 {
     if skips == 0 {
         return 0;
     }
-    let mut walk = Walk {
-        session,
-        direction,
-        cookie,
-        at,
-        buffer: 0,
-        length: 0,
-        position: 0,
-        run: 0,
-        side: u32::from(side),
-        window_length: 0,
-        reserved: 0,
-        window: [0; WINDOW_BYTES],
-    };
-    tell(&mut walk, 0)
+    tell(&mut Walk::new(session, direction, cookie, side, at), 0)
 }
 
 /// One step of the walk; returns 1 to stop.
