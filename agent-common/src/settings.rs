@@ -10,16 +10,27 @@ pub struct Settings {
     pub content_fill_max: u32,
     /// Ring fill (bytes) from which a record wakes the reader; below it, the reader's timer does.
     pub wake_fill: u32,
+    /// Content bytes that one processor writes between two looks at the ring's fill. All processors together stay
+    /// within what is left above `content_fill_max`.
+    pub fill_check_bytes: u32,
     /// 1: command lines are captured; 0: they are left out already in the kernel.
     pub capture_arguments: u32,
 }
-const _: () = assert!(size_of::<Settings>() == 16);
+const _: () = assert!(size_of::<Settings>() == 20);
 
 impl Settings {
     /// What the object contains before user space writes it.
-    pub const DEFAULT: Self =
-        Self { message_bytes_max: 1 << 20, content_fill_max: 7 << 20, wake_fill: 1 << 20, capture_arguments: 1 };
+    pub const DEFAULT: Self = Self {
+        message_bytes_max: 1 << 20,
+        content_fill_max: 7 << 20,
+        wake_fill: 1 << 20,
+        fill_check_bytes: 0,
+        capture_arguments: 1,
+    };
 }
+
+/// Entries of the map `PORT_SET`: one bit for every TCP port.
+pub const PORT_SET_WORDS: u32 = 65536 / 64;
 
 /// Index of per-CPU counters that are neither loss nor probe hits (map `COUNTERS`).
 pub mod counter {

@@ -4,6 +4,8 @@
 //! the bodies of rows, row descriptions, COPY data and function results are left out, secrets are cut.
 //! PostgreSQL manual, chapter 55.7 (message formats).
 
+use core::mem::MaybeUninit;
+
 use agent_common::content::{CONTENT_BYTES_MAX, Content, SIDE_CLIENT, Skip};
 use agent_common::session::{
     CHANNEL_GSS, CHANNEL_PLAIN, CHANNEL_TLS, CHANNEL_UNDECIDED, Direction, PHASE_EITHER, PHASE_GSS_ANSWER, PHASE_LOST,
@@ -54,7 +56,8 @@ struct Walk {
     window_length: u32,
     reserved: u32,
     /// The first bytes of the call: most answers fit, and their headers need no further read of user memory.
-    window: [u8; WINDOW_BYTES],
+    /// Only `window_length` of them are ever written; to clear the rest would cost more than to read it.
+    window: MaybeUninit<[u8; WINDOW_BYTES]>,
 }
 
 /// Size of [`Walk::window`]: an answer of one short row with its description.
@@ -78,7 +81,7 @@ impl Walk {
             side: side as u32,
             window_length: 0,
             reserved: 0,
-            window: [0; WINDOW_BYTES],
+            window: MaybeUninit::uninit(),
         }
     }
 }
@@ -202,8 +205,8 @@ fn whole_header(walk: &Walk) -> Option<[u8; 5]> {
     }
     // The compiler knows the bound and would drop the mask; the verifier needs to see it.
     let at = (core::hint::black_box(walk.position) & (WINDOW_BYTES as u32 - 1)).min(WINDOW_HEADERS) as usize;
-    let window = walk.window.as_ptr();
-    // SAFETY: `at` + 4 is below WINDOW_HEADERS + 5, which is within the window.
+    let window = walk.window.as_ptr().cast::<u8>();
+    // SAFETY: `at` + 4 is below `window_length`, and that much was written.
     unsafe {
         Some([*window.add(at), *window.add(at + 1), *window.add(at + 2), *window.add(at + 3), *window.add(at + 4)])
     }
@@ -567,7 +570,7 @@ fn tell(walk: &mut Walk, desynchronised: u8) -> u32 {
 fn tell_in_class<const BYTES: usize>(walk: &mut Walk, bytes: u32, desynchronised: u8) {
     // SAFETY: the pointers come from the session map.
     let (direction, session) = unsafe { (&mut *walk.direction, &*walk.session) };
-    let Some(flags) = content_flags() else {
+    let Some(flags) = content_flags(size_of::<Record<BYTES>>() as u64) else {
         count_loss(kind::CONTENT);
         return;
     };

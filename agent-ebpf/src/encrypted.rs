@@ -8,13 +8,14 @@
 use agent_common::content::{SIDE_CLIENT, SIDE_SERVER};
 use agent_common::session::{CHANNEL_GSS, CHANNEL_TLS, PHASE_EITHER, PHASE_LOST, PHASE_MESSAGES};
 use aya_ebpf::EbpfContext;
-use aya_ebpf::helpers::generated::{bpf_get_attach_cookie, bpf_get_current_pid_tgid};
+use aya_ebpf::helpers::generated::bpf_get_attach_cookie;
 use aya_ebpf::macros::{uprobe, uretprobe};
-use aya_ebpf::maps::LruHashMap;
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 
 use crate::content::walk;
-use crate::maps::{InFlight, OWNERS, PROBES, READS, SESSIONS, WRITES};
+use crate::maps::{OWNERS, PROBES, SESSIONS};
+use crate::process::current_pid;
+use crate::storage::{Calls, InFlight, calls};
 
 /// Bit of the attach cookie: the attachment is one of the GSS functions.
 const COOKIE_GSS: u64 = 1 << 31;
@@ -22,40 +23,37 @@ const COOKIE_GSS: u64 = 1 << 31;
 /// `be_tls_read`, `be_gssapi_read`: entry.
 #[uprobe]
 fn encrypted_read(ctx: ProbeContext) -> u32 {
-    enter(&ctx, &READS)
+    enter(&ctx, SIDE_CLIENT)
 }
 
 /// `be_tls_read`, `be_gssapi_read`: return value is the number of plaintext bytes.
 #[uretprobe]
 fn encrypted_read_return(ctx: RetProbeContext) -> u32 {
-    leave(&ctx, &READS, SIDE_CLIENT)
+    leave(&ctx, SIDE_CLIENT)
 }
 
 /// `be_tls_write`, `be_gssapi_write`: entry.
 #[uprobe]
 fn encrypted_write(ctx: ProbeContext) -> u32 {
-    enter(&ctx, &WRITES)
+    enter(&ctx, SIDE_SERVER)
 }
 
 /// `be_tls_write`, `be_gssapi_write`: return value is the number of plaintext bytes.
 #[uretprobe]
 fn encrypted_write_return(ctx: RetProbeContext) -> u32 {
-    leave(&ctx, &WRITES, SIDE_SERVER)
+    leave(&ctx, SIDE_SERVER)
 }
 
 /// Remembers the buffer. The same call reported by a second attachment (one inode seen through two mounts)
 /// has the same stack pointer: it is counted as a duplicate, and only one return will find the entry.
 #[inline(always)]
-fn enter(ctx: &ProbeContext, calls: &LruHashMap<u64, InFlight>) -> u32 {
+fn enter(ctx: &ProbeContext, side: u8) -> u32 {
     // SAFETY: helpers without preconditions; the registers are those of the probed call.
-    let (thread, cookie, stack_pointer) =
-        unsafe { (bpf_get_current_pid_tgid(), bpf_get_attach_cookie(ctx.as_ptr()), stack_pointer(ctx)) };
+    let (cookie, stack_pointer) = unsafe { (bpf_get_attach_cookie(ctx.as_ptr()), stack_pointer(ctx)) };
     let Some(buffer) = ctx.arg::<u64>(1) else { return 0 };
-    let duplicate = match calls.get_ptr(thread) {
-        // SAFETY: the pointer comes from the map; only this thread writes its entry.
-        Some(call) => unsafe { (*call).stack_pointer == stack_pointer && (*call).buffer == buffer },
-        None => false,
-    };
+    let Some(calls) = calls() else { return 0 };
+    let call = slot(calls, side);
+    let duplicate = call.stack_pointer == stack_pointer && call.buffer == buffer;
     if let Some(counts) = PROBES.get_ptr_mut((cookie & 0xff) as u32) {
         // SAFETY: a per-CPU slot.
         unsafe {
@@ -63,8 +61,13 @@ fn enter(ctx: &ProbeContext, calls: &LruHashMap<u64, InFlight>) -> u32 {
             (*counts).duplicates += u64::from(duplicate);
         }
     }
-    let _ = calls.insert(thread, InFlight { stack_pointer, buffer }, 0);
+    *call = InFlight { stack_pointer, buffer };
     0
+}
+
+#[inline(always)]
+fn slot(calls: &mut Calls, side: u8) -> &mut InFlight {
+    if side == SIDE_CLIENT { &mut calls.read } else { &mut calls.write }
 }
 
 #[cfg(bpf_target_arch = "x86_64")]
@@ -82,20 +85,22 @@ unsafe fn stack_pointer(ctx: &ProbeContext) -> u64 {
 }
 
 #[inline(always)]
-fn leave(ctx: &RetProbeContext, calls: &LruHashMap<u64, InFlight>, side: u8) -> u32 {
-    // SAFETY: helpers without preconditions.
-    let (thread, attachment) = unsafe { (bpf_get_current_pid_tgid(), bpf_get_attach_cookie(ctx.as_ptr())) };
-    let Some(call) = calls.get_ptr(thread) else { return 0 };
-    // SAFETY: the pointer comes from the map; only this thread writes its entry.
-    let buffer = unsafe { (*call).buffer };
-    let _ = calls.remove(thread);
+fn leave(ctx: &RetProbeContext, side: u8) -> u32 {
+    // SAFETY: a helper without preconditions.
+    let attachment = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) };
+    let Some(calls) = calls() else { return 0 };
+    let buffer = core::mem::take(&mut slot(calls, side).buffer);
     let result: i64 = ctx.ret();
-    if result <= 0 || result > i64::from(i32::MAX) {
+    if buffer == 0 || result <= 0 || result > i64::from(i32::MAX) {
         return 0;
     }
-    let Some(cookie) = OWNERS.get_ptr((thread >> 32) as u32) else { return 0 };
-    // SAFETY: the pointer comes from the map.
-    let cookie = unsafe { *cookie };
+    if calls.session == 0 {
+        // The session is older than the agent, and this plaintext was in the server's memory before it.
+        let Some(cookie) = OWNERS.get_ptr(current_pid()) else { return 0 };
+        // SAFETY: the pointer comes from the map.
+        calls.session = unsafe { *cookie };
+    }
+    let cookie = calls.session;
     let Some(session) = SESSIONS.get_ptr_mut(cookie) else { return 0 };
     let channel = if attachment & COOKIE_GSS == 0 { CHANNEL_TLS } else { CHANNEL_GSS };
     // SAFETY: the pointer comes from the map; only the serving thread changes a session's content state.

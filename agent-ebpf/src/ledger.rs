@@ -3,20 +3,25 @@
 //! `sock_send_length` and `sock_recv_length` fire exactly once for every send and receive path. Where the socket
 //! carries plaintext, the content is read here too: the buffer is the argument of the system call.
 
+use core::ffi::c_void;
+
 use agent_common::content::{SIDE_CLIENT, SIDE_SERVER};
 use agent_common::kind;
 use agent_common::session::{CHANNEL_PLAIN, CHANNEL_UNDECIDED, FAMILY_UNIX, Session};
 use agent_common::settings::counter;
 use aya_ebpf::bindings::pt_regs;
-use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_get_socket_cookie, bpf_task_pt_regs};
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_task_btf, bpf_get_socket_cookie, bpf_skc_to_unix_sock, bpf_task_pt_regs,
+};
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 
 use crate::content::walk;
-use crate::maps::{CLIENTS, OWNERS, SESSIONS, UNIX_LISTENERS, count, offsets};
+use crate::maps::{OWNERS, PORT_SET, SESSIONS, UNIX_LISTENERS, count, offsets};
 use crate::process::{current_pid, report_current, track_current};
-use crate::read::{kernel_or_zero, user};
-use crate::session::{family, first_touch_unix};
+use crate::read::{kernel_or_zero, member, user};
+use crate::session::{first_touch_unix, is_internet};
+use crate::storage::{calls, is_identified, set_identified};
 
 /// `MSG_PEEK`: the bytes stay in the socket and will be counted when they are really read.
 const MSG_PEEK: i32 = 2;
@@ -24,18 +29,14 @@ const MSG_PEEK: i32 = 2;
 /// `sock_recv_length(struct sock *sk, int ret, int flags)`, since 6.3. Fires also for a failed call.
 #[btf_tracepoint(function = "sock_recv_length")]
 fn received(ctx: BtfTracePointContext) -> i32 {
-    let sk: *mut core::ffi::c_void = ctx.arg(0);
+    let sk: *mut c_void = ctx.arg(0);
     let result: i32 = ctx.arg(1);
     let flags: i32 = ctx.arg(2);
-    // SAFETY: `sk` is the trusted socket argument of the tracepoint.
-    let cookie = unsafe { bpf_get_socket_cookie(sk) };
-    let Some(session) = find(sk, cookie) else { return 0 };
+    let Some((session, cookie)) = find(sk) else { return 0 };
     // SAFETY: the pointer comes from the map; one thread at a time receives on a session's socket.
     unsafe {
         if (*session).owner == 0 {
-            (*session).owner = current_pid();
-            let _ = OWNERS.insert(current_pid(), cookie, 0);
-            report_current(kind::OWNED, cookie, 0);
+            own(session, cookie);
         }
         if result <= 0 || flags & MSG_PEEK != 0 {
             return 0;
@@ -49,14 +50,10 @@ fn received(ctx: BtfTracePointContext) -> i32 {
 /// `sock_send_length(struct sock *sk, int ret, int flags)`, since 6.3.
 #[btf_tracepoint(function = "sock_send_length")]
 fn sent(ctx: BtfTracePointContext) -> i32 {
-    let sk: *mut core::ffi::c_void = ctx.arg(0);
+    let sk: *mut c_void = ctx.arg(0);
     let result: i32 = ctx.arg(1);
-    // SAFETY: `sk` is the trusted socket argument of the tracepoint.
-    let cookie = unsafe { bpf_get_socket_cookie(sk) };
-    let Some(session) = find(sk, cookie) else {
-        if family(sk as u64) == FAMILY_UNIX {
-            unix_client(sk as u64, cookie);
-        }
+    let Some((session, cookie)) = find(sk) else {
+        unix_client(sk);
         return 0;
     };
     if result <= 0 {
@@ -68,33 +65,89 @@ fn sent(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
+/// The session of a socket. Sockets that cannot be a database server's cost a few loads: this runs for every receive
+/// and every send on the host.
 #[inline(always)]
-fn find(sk: *mut core::ffi::c_void, cookie: u64) -> Option<*mut Session> {
-    if let Some(session) = SESSIONS.get_ptr_mut(cookie) {
-        return Some(session);
-    }
-    if family(sk as u64) != FAMILY_UNIX || first_touch_unix(sk, cookie) == 0 {
+fn find(sk: *mut c_void) -> Option<(*mut Session, u64)> {
+    // SAFETY: `sk` is the trusted socket argument of a tracepoint.
+    let family: u16 = unsafe { member(sk, offsets().sock_family) };
+    if is_internet(family) {
+        // SAFETY: as above.
+        let port: u16 = unsafe { member(sk, offsets().sock_port) };
+        let word = PORT_SET.get(u32::from(port / 64))?;
+        if word >> (port % 64) & 1 == 0 {
+            return None;
+        }
+    } else if family != FAMILY_UNIX || bound_address(sk) == 0 {
+        // A Unix client's socket has no address, unless the client gave it one: then the lookup tells.
         return None;
     }
-    SESSIONS.get_ptr_mut(cookie)
+    let cookie = cookie(sk);
+    if let Some(session) = SESSIONS.get_ptr_mut(cookie) {
+        return Some((session, cookie));
+    }
+    if family != FAMILY_UNIX || first_touch_unix(sk, cookie) == 0 {
+        return None;
+    }
+    SESSIONS.get_ptr_mut(cookie).map(|session| (session, cookie))
+}
+
+/// `unix_sk(sk)->addr`; 0 without one, and for every other family. `bpf_skc_to_unix_sock`: since 5.16.
+#[inline(always)]
+fn bound_address(sk: *mut c_void) -> u64 {
+    // SAFETY: `sk` is the trusted socket argument of a tracepoint; the helper checks the family.
+    unsafe {
+        let unix = bpf_skc_to_unix_sock(sk);
+        if unix.is_null() { 0 } else { member(unix.cast(), offsets().unix_address) }
+    }
+}
+
+/// The socket's cookie; it is generated when somebody asks for it first.
+#[inline(always)]
+fn cookie(sk: *mut c_void) -> u64 {
+    // SAFETY: `sk` is the trusted socket argument of a tracepoint.
+    unsafe {
+        let cookie: u64 = member(sk, offsets().sock_cookie);
+        if cookie == 0 { bpf_get_socket_cookie(sk) } else { cookie }
+    }
+}
+
+/// The current process is the first to receive on this session's socket: it serves it.
+#[inline(never)]
+fn own(session: *mut Session, cookie: u64) -> u32 {
+    // SAFETY: the pointer comes from the session map; see `received`.
+    unsafe { (*session).owner = current_pid() };
+    let _ = OWNERS.insert(current_pid(), cookie, 0);
+    if let Some(calls) = calls() {
+        calls.session = cookie;
+    }
+    report_current(kind::OWNED, cookie, 0)
 }
 
 /// The client's end of a Unix session is recognised at its first send, in the context of the sending process.
 ///
 /// Server and client each generate their own cookie before they look at the other's: whoever comes second sees both.
-#[inline(never)]
-fn unix_client(sk: u64, cookie: u64) -> u32 {
-    if CLIENTS.get_ptr(cookie).is_some() {
-        return 0;
+#[inline(always)]
+fn unix_client(sk: *mut c_void) {
+    // SAFETY: `sk` is the trusted socket argument of a tracepoint; the helper checks the family.
+    let peer: u64 = unsafe {
+        let unix = bpf_skc_to_unix_sock(sk);
+        if unix.is_null() { 0 } else { member(unix.cast(), offsets().unix_peer) }
+    };
+    if peer != 0 && !is_identified(sk) {
+        identify_unix_client(sk, peer);
     }
-    let at = offsets();
-    let peer: u64 = kernel_or_zero(sk, at.unix_peer);
-    let bound: u64 = kernel_or_zero(peer, at.unix_address);
+}
+
+#[inline(never)]
+fn identify_unix_client(sk: *mut c_void, peer: u64) -> u32 {
+    let bound: u64 = kernel_or_zero(peer, offsets().unix_address);
     if bound == 0 || UNIX_LISTENERS.get_ptr(bound).is_none() {
         return 0;
     }
-    let _ = CLIENTS.insert(cookie, current_pid(), 0);
-    let server: u64 = kernel_or_zero(peer, at.sock_cookie);
+    set_identified(sk);
+    let cookie = cookie(sk);
+    let server: u64 = kernel_or_zero(peer, offsets().sock_cookie);
     track_current();
     report_current(kind::CONNECTED, cookie, server)
 }

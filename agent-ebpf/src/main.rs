@@ -30,6 +30,8 @@ mod read;
 mod scan;
 #[cfg(target_arch = "bpf")]
 mod session;
+#[cfg(target_arch = "bpf")]
+mod storage;
 
 #[cfg(not(target_arch = "bpf"))]
 fn main() {}

@@ -4,7 +4,7 @@ use agent_common::kind;
 use agent_common::listener::TcpListener;
 use agent_common::offsets::Offsets;
 use agent_common::session::{Endpoints, Session};
-use agent_common::settings::{ProbeCounts, Settings, counter};
+use agent_common::settings::{PORT_SET_WORDS, ProbeCounts, Settings, counter};
 use aya_ebpf::bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
@@ -27,10 +27,6 @@ pub(crate) static SESSIONS: HashMap<u64, Session> = HashMap::with_max_entries(16
 #[map]
 pub(crate) static OWNERS: LruHashMap<u32, u64> = LruHashMap::with_max_entries(16384, 0);
 
-/// Client sockets (Unix) that are already identified.
-#[map]
-pub(crate) static CLIENTS: LruHashMap<u64, u32> = LruHashMap::with_max_entries(16384, 0);
-
 /// Client processes of sessions: their exec, fork and exit is reported.
 #[map]
 pub(crate) static CLIENT_PROCESSES: LruHashMap<u32, u64> = LruHashMap::with_max_entries(16384, 0);
@@ -44,6 +40,11 @@ pub(crate) static TCP_LISTENERS: HashMap<TcpListener, u32> = HashMap::with_max_e
 #[map]
 pub(crate) static PORTS: HashMap<u16, u32> = HashMap::with_max_entries(1024, 0);
 
+/// The same ports as a set of bits, 64 in each entry: what every receive and send on the host is asked first. A bit is
+/// never taken back, because sessions outlive their listener.
+#[map]
+pub(crate) static PORT_SET: Array<u64> = Array::with_max_entries(PORT_SET_WORDS, 0);
+
 /// Database listeners on Unix sockets, by the kernel address of the bound address, which accepted sockets share.
 #[map]
 pub(crate) static UNIX_LISTENERS: HashMap<u64, u32> = HashMap::with_max_entries(1024, 0);
@@ -51,12 +52,6 @@ pub(crate) static UNIX_LISTENERS: HashMap<u64, u32> = HashMap::with_max_entries(
 /// Local TCP clients from their handshake until the server's socket appears: endpoints to cookie.
 #[map]
 pub(crate) static CONNECTING: LruHashMap<Endpoints, u64> = LruHashMap::with_max_entries(8192, 0);
-
-/// Calls in flight of the encrypted read and write functions: (tid) to buffer.
-#[map]
-pub(crate) static READS: LruHashMap<u64, InFlight> = LruHashMap::with_max_entries(16384, 0);
-#[map]
-pub(crate) static WRITES: LruHashMap<u64, InFlight> = LruHashMap::with_max_entries(16384, 0);
 
 /// Records lost per kind because the ring was full.
 #[map]
@@ -74,13 +69,9 @@ pub(crate) static PROBES: PerCpuArray<ProbeCounts> = PerCpuArray::with_max_entri
 #[map]
 pub(crate) static NEW_SESSION: Array<Session> = Array::with_max_entries(1, 0);
 
-/// A call whose return is awaited.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub(crate) struct InFlight {
-    pub(crate) stack_pointer: u64,
-    pub(crate) buffer: u64,
-}
+/// Bytes that this processor has put into the ring since it last looked how full it is.
+#[map]
+static UNCHECKED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
 pub(crate) fn offsets() -> &'static Offsets {
     // SAFETY: a volatile reference keeps the compiler from folding the values of the object file.
@@ -115,12 +106,26 @@ pub(crate) fn wake_flags() -> u64 {
     flags_at(EVENTS.query(AVAILABLE_DATA))
 }
 
-/// Flags for a content record; `None` when the rest of the ring is kept for records of other kinds.
-pub(crate) fn content_flags() -> Option<u64> {
+/// Flags for a content record of this size; `None` when the rest of the ring is kept for records of other kinds.
+///
+/// To ask for the ring's fill costs as much as to write a small record, so each processor asks once for every
+/// `fill_check_bytes` that it writes.
+pub(crate) fn content_flags(size: u64) -> Option<u64> {
+    let unchecked = UNCHECKED.get_ptr_mut(0)?;
+    // SAFETY: a per-CPU slot; a lost update under preemption only makes the next look earlier or later by one record.
+    let written = unsafe { *unchecked } + size;
+    let settings = settings();
+    if written < u64::from(settings.fill_check_bytes) {
+        // SAFETY: as above.
+        unsafe { *unchecked = written };
+        return Some(u64::from(BPF_RB_NO_WAKEUP));
+    }
     let waiting = EVENTS.query(AVAILABLE_DATA);
-    if waiting >= u64::from(settings().content_fill_max) {
+    if waiting >= u64::from(settings.content_fill_max) {
         return None;
     }
+    // SAFETY: as above.
+    unsafe { *unchecked = 0 };
     Some(flags_at(waiting))
 }
 

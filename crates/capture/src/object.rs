@@ -25,7 +25,7 @@ const ITERATORS: [(&str, &str); 2] = [("scan_tcp", "tcp"), ("scan_unix", "unix")
 const PROBES: [&str; 4] = ["encrypted_read", "encrypted_read_return", "encrypted_write", "encrypted_write_return"];
 
 /// Maps with one entry for each session at most.
-const SIZED_BY_SESSIONS: [&str; 6] = ["SESSIONS", "OWNERS", "CLIENTS", "CLIENT_PROCESSES", "READS", "WRITES"];
+const SIZED_BY_SESSIONS: [&str; 3] = ["SESSIONS", "OWNERS", "CLIENT_PROCESSES"];
 
 /// Size and limits of one load.
 #[derive(Clone, Copy, Debug)]
@@ -89,10 +89,13 @@ pub fn load(options: &LoadOptions) -> Result<Ebpf, LoadError> {
         return Err(LoadError::NoObject);
     }
     let offsets = from_btf(Path::new("/sys/kernel/btf/vmlinux"))?;
+    let processors = aya::util::nr_cpus().map_or(1, |count| u32::try_from(count).unwrap_or(u32::MAX)).max(1);
     let settings = Settings {
         message_bytes_max: options.message_bytes_max,
         content_fill_max: options.ring_bytes / 8 * 7,
         wake_fill: options.ring_bytes / 8,
+        // Half of what is kept for other records, shared by all processors.
+        fill_check_bytes: options.ring_bytes / 16 / processors,
         capture_arguments: u32::from(options.capture_arguments),
     };
     let level = match options.diagnostics {
@@ -105,6 +108,8 @@ pub fn load(options: &LoadOptions) -> Result<Ebpf, LoadError> {
         loader.map_max_entries(map, options.sessions_max);
     }
     let mut ebpf = loader
+        // Task storage: the library creates it, and has no type to read it with. Nobody reads it.
+        .allow_unsupported_maps()
         .btf(Some(&btf))
         .override_global("OFFSETS", bytes_of(&offsets), true)
         .override_global("SETTINGS", bytes_of(&settings), true)

@@ -79,7 +79,7 @@ fn over_tcp(
     let port = listener.local_addr()?.port();
     let network_namespace = processes::namespace(std::process::id(), "net").unwrap_or_default();
     let key = TcpListener { network_namespace, port, reserved: 0 };
-    witness.map::<u16, u32>("PORTS")?.insert(port, u32::MAX, 0).map_err(WitnessError::from)?;
+    witness.watch_port(port, u32::MAX)?;
     witness.map::<TcpListener, u32>("TCP_LISTENERS")?.insert(key, DATABASE, 0).map_err(WitnessError::from)?;
     let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     let (mut server, client_address) = listener.accept()?;

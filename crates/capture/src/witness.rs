@@ -12,7 +12,7 @@ use agent_common::listener::TcpListener;
 use agent_common::session::{FAMILY_UNIX, PHASE_EITHER, PHASE_MESSAGES, PHASE_STARTUP, Session};
 use agent_common::settings::ProbeCounts;
 use aya::Ebpf;
-use aya::maps::{HashMap as KernelHashMap, MapData, MapError, PerCpuArray};
+use aya::maps::{Array, HashMap as KernelHashMap, MapData, MapError, PerCpuArray};
 use aya::programs::UProbe;
 use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLinkId, UProbeScope};
 use aya_log::EbpfLogger;
@@ -165,7 +165,7 @@ impl Witness {
         for rule in &rules {
             let id = witness.database(&rule.name).0;
             if let Some(port) = rule.port {
-                witness.map::<u16, u32>("PORTS")?.insert(port, u32::from(id), 0)?;
+                witness.watch_port(port, u32::from(id))?;
             }
         }
         witness.rules = rules;
@@ -189,6 +189,18 @@ impl Witness {
     ) -> Result<KernelHashMap<&mut MapData, K, V>, WitnessError> {
         let map = self.ebpf.map_mut(name).ok_or(LoadError::Missing(name))?;
         Ok(KernelHashMap::try_from(map)?)
+    }
+
+    /// From now on the programs look at sockets with this port. `database`: a listener that appears on it belongs to
+    /// this one; `u32::MAX`: a scan decides.
+    pub(crate) fn watch_port(&mut self, port: u16, database: u32) -> Result<(), WitnessError> {
+        let set = self.ebpf.map_mut("PORT_SET").ok_or(LoadError::Missing("PORT_SET"))?;
+        let mut set: Array<&mut MapData, u64> = Array::try_from(set)?;
+        let word = u32::from(port / 64);
+        let bits = set.get(&word, 0)? | 1 << (port % 64);
+        set.set(word, bits, 0)?;
+        self.map::<u16, u32>("PORTS")?.insert(port, database, 0)?;
+        Ok(())
     }
 
     /// Id of a database by name, and whether it is new.
@@ -392,9 +404,8 @@ impl Witness {
             ListenerKey::Tcp { network_namespace, port } => {
                 let listener = TcpListener { network_namespace, port, reserved: 0 };
                 self.map::<TcpListener, u32>("TCP_LISTENERS")?.insert(listener, u32::from(id), 0)?;
-                let mut ports = self.map::<u16, u32>("PORTS")?;
-                if ports.get(&port, 0).is_err() {
-                    ports.insert(port, u32::MAX, 0)?;
+                if self.map::<u16, u32>("PORTS")?.get(&port, 0).is_err() {
+                    self.watch_port(port, u32::MAX)?;
                 }
             }
             ListenerKey::Unix { bound_address } => {
@@ -566,7 +577,7 @@ impl Witness {
 
 fn prepare_new_session(ebpf: &mut Ebpf) -> Result<(), WitnessError> {
     let map = ebpf.map_mut("NEW_SESSION").ok_or(LoadError::Missing("NEW_SESSION"))?;
-    let mut array: aya::maps::Array<&mut MapData, Session> = aya::maps::Array::try_from(map)?;
+    let mut array: Array<&mut MapData, Session> = Array::try_from(map)?;
     let mut session = Session::default();
     session.client.phase = PHASE_STARTUP;
     session.server.phase = PHASE_MESSAGES;
