@@ -6,7 +6,8 @@
 //!
 //! What is not here: secrets in result rows (they are never captured) and in the authentication phase (it is
 //! dropped in the kernel). A secret that nothing marks as one, as in `INSERT INTO notes VALUES ('hunter2')`,
-//! cannot be recognised by anybody.
+//! cannot be recognised by anybody. Who has such values configures that all of them are replaced by fingerprints
+//! (`docs/redaction.md`).
 //!
 //! Every pass is linear in its input, which may be hostile.
 
@@ -16,16 +17,28 @@
 mod argv;
 mod assignment;
 mod blank;
+pub mod fingerprint;
 mod literal;
 mod mark;
+mod number;
+pub mod policy;
+mod pseudonym;
+mod quoted;
 mod statement;
 mod taint;
+mod text;
 mod uri;
 
-use model::statement::Statement;
+use fingerprint::Key;
+use model::statement::{Statement, Text};
+use policy::Mode;
+use pseudonym::Judged;
 
 /// What stands in the place of a secret.
 pub const REPLACEMENT: &str = "***";
+
+/// What stands in the place of a comment.
+const COMMENT: &str = "/*…*/";
 
 /// What stands in the place of an error message that may quote a secret. The SQLSTATE beside it is kept.
 pub const WITHHELD_MESSAGE: &str = "message withheld: the statement may contain a secret";
@@ -74,4 +87,24 @@ pub fn sql(text: &str) -> Judgement {
 /// messages that may quote them. Sets `redacted` where something was, or had to be taken as, withheld.
 pub fn statement(statement: &mut Statement) {
     statement::redact(statement);
+}
+
+/// Takes secrets out of a statement as [`statement()`] does, and then replaces its values by fingerprints, as far as the
+/// mode says. Error messages may quote any value: in every mode but [`Mode::None`] they are withheld.
+///
+/// A second time in the same mode changes nothing more than [`statement()`] itself would.
+pub fn statement_in_mode(statement: &mut Statement, mode: Mode, key: &Key) {
+    let taint = statement::redact(statement);
+    pseudonym::replace(statement, mode, taint, key);
+}
+
+/// The text alone of a statement whose outcome is not known yet, as [`statement_in_mode`] leaves it.
+#[must_use]
+pub fn text_in_mode(text: &Text, mode: Mode, key: &Key) -> Text {
+    let mut text = text.clone();
+    let taint = statement::redact_text(&mut text);
+    if mode.covers_literals() {
+        pseudonym::replace_text(&mut text, Judged::NotRefused, taint, key);
+    }
+    text
 }

@@ -8,11 +8,10 @@ use std::ops::Range;
 
 use crate::blank::{comment_end, continues_identifier, is_space, skip, starts_identifier};
 use crate::uri::{self, End, Passwords};
-use crate::{argv, assignment, taint};
+use crate::{COMMENT, argv, assignment, taint};
 
 const LITERAL: &str = "'***'";
 const IDENTIFIER: &str = "\"***\"";
-const COMMENT: &str = "/*…*/";
 
 /// The text without literals and comments.
 pub(crate) fn replace(text: &str) -> String {

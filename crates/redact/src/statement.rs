@@ -14,23 +14,23 @@ enum Values {
     Withhold,
 }
 
-/// See [`crate::statement`].
-pub(crate) fn redact(statement: &mut Statement) {
-    let values = match &mut statement.text {
-        Text::Whole(text) => {
-            if let Judgement::Tainted(kept) = sql(text) {
-                *text = Arc::from(kept);
-                return withhold_rest(statement);
-            }
-            Values::Judge
-        }
-        Text::Truncated { beginning, .. } => {
-            if let Judgement::Tainted(kept) = sql(beginning) {
-                *beginning = Arc::from(kept);
-                return withhold_rest(statement);
-            }
-            Values::Withhold
-        }
+/// Whether a text speaks of a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taint {
+    /// It does not, or there is none.
+    Plain,
+    /// It does.
+    Tainted,
+}
+
+/// See [`crate::statement()`].
+pub(crate) fn redact(statement: &mut Statement) -> Taint {
+    if redact_text(&mut statement.text) == Taint::Tainted {
+        return withhold_rest(statement);
+    }
+    let values = match &statement.text {
+        Text::Whole(_) => Values::Judge,
+        Text::Truncated { .. } => Values::Withhold,
         // No such name: nothing ran, and the message can only quote the name.
         Text::Unknown(UnknownText::NoSuchName) => Values::Judge,
         Text::Unknown(
@@ -46,13 +46,27 @@ pub(crate) fn redact(statement: &mut Statement) {
         // PostgreSQL quotes values: `invalid input syntax for type integer: "..."`.
         withhold_messages(&mut statement.outcomes, &mut statement.redacted);
     }
+    Taint::Plain
+}
+
+/// Replaces the literals of a text that speaks of a secret.
+pub(crate) fn redact_text(text: &mut Text) -> Taint {
+    let (Text::Whole(text) | Text::Truncated { beginning: text, .. }) = text else {
+        return Taint::Plain;
+    };
+    let Judgement::Tainted(kept) = sql(text) else {
+        return Taint::Plain;
+    };
+    *text = Arc::from(kept);
+    Taint::Tainted
 }
 
 /// A tainted statement: its text is replaced already.
-fn withhold_rest(statement: &mut Statement) {
+fn withhold_rest(statement: &mut Statement) -> Taint {
     withhold_values(&mut statement.parameters, &Values::Withhold);
     withhold_messages(&mut statement.outcomes, &mut statement.redacted);
     statement.redacted = true;
+    Taint::Tainted
 }
 
 /// Whether a value was withheld.
