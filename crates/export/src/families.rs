@@ -6,6 +6,8 @@ use prometheus::{
     Registry,
 };
 
+use crate::series::SeriesFamilies;
+
 /// Upper bounds of statement durations in seconds: from a cached point select to a report.
 const DURATION_BUCKETS: [f64; 16] =
     [0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0];
@@ -24,6 +26,7 @@ pub(crate) struct Families {
     pub(crate) session_gaps: IntCounterVec,
     pub(crate) lost_events: IntCounterVec,
     pub(crate) own: OwnFamilies,
+    pub(crate) exports: SeriesFamilies,
 }
 
 /// Families about the agent itself.
@@ -93,6 +96,7 @@ impl Families {
             ),
             lost_events: r.counters("lost_events_total", "Events lost, by kind and stage.", &["kind", "stage"]),
             own: OwnFamilies::new(&r),
+            exports: SeriesFamilies::new(&r),
         }
     }
 }
@@ -131,6 +135,33 @@ impl OwnFamilies {
             scans: r.counter("scans_total", "Scans by the healing iterators."),
             observed_databases: r.gauge("observed_databases", "Databases that are observed now."),
             build_info: r.gauges("build_info", "Version of the agent; always 1.", &["version"]),
+        }
+    }
+}
+
+impl SeriesFamilies {
+    fn new(r: &Names<'_>) -> Self {
+        Self {
+            delivered: r.counters("export_delivered_total", "Records that a receiver took.", &["export"]),
+            failed: r.counters(
+                "export_failed_attempts_total",
+                "Attempts to deliver that failed, by reason.",
+                &["export", "reason"],
+            ),
+            lost: r.counters(
+                "export_lost_total",
+                "Records that a receiver does not get, by reason.",
+                &["export", "reason"],
+            ),
+            lag_records: r.gauges(
+                "export_lag_records",
+                "Records in the journal that are not delivered yet.",
+                &["export"],
+            ),
+            lag_seconds: r.register(GaugeVec::new(
+                r.options("export_lag_seconds", "Age of the oldest record that waits for its receiver."),
+                &["export"],
+            )),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! [`DATABASES_MAX`] of them, everything else comes from fixed sets of words.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use model::Known;
@@ -12,10 +12,12 @@ use model::id::SocketCookie;
 use model::process::UnknownProcess;
 use model::record::{Record, What};
 use model::session::{Ledger, Origin, Session, Transport};
-use prometheus::{Registry, TextEncoder};
+use prometheus::TextEncoder;
 
 use crate::database::Database;
 use crate::families::{Families, catch_up, catch_up_seconds};
+use crate::gather::Gather;
+use crate::series::Series;
 
 /// Databases with series of their own; the others share the name [`OTHER`]. A database has about a hundred series.
 pub const DATABASES_MAX: usize = 64;
@@ -50,7 +52,7 @@ pub struct EventTotals {
 
 /// All metrics of the agent.
 pub struct Metrics {
-    registry: Registry,
+    gather: Arc<Gather>,
     families: Families,
     observed: Mutex<Observed>,
 }
@@ -72,10 +74,10 @@ impl Metrics {
     /// Metrics at zero. `version` is the agent's.
     #[must_use]
     pub fn new(version: &str) -> Self {
-        let registry = Registry::new();
-        let families = Families::new(&registry);
+        let gather = Gather::new();
+        let families = Families::new(&gather.registry);
         families.own.build_info.with_label_values(&[version]).set(1);
-        Self { registry, families, observed: Mutex::default() }
+        Self { gather: Arc::new(gather), families, observed: Mutex::default() }
     }
 
     /// Counts a record. To be called once for every record, in order.
@@ -165,11 +167,24 @@ impl Metrics {
         self.families.own.observed_databases.set(clamped(count));
     }
 
+    /// Number of the newest record in the journal; what exports lag behind.
+    pub fn newest_record(&self, seq: u64) {
+        self.gather.newest(seq);
+    }
+
+    pub(crate) fn export(&self, name: &str) -> Series {
+        self.gather.export(name, || self.families.exports.series(name))
+    }
+
+    pub(crate) fn gatherer(&self) -> Arc<Gather> {
+        Arc::clone(&self.gather)
+    }
+
     /// The metrics in the Prometheus text format.
     #[must_use]
     pub fn render(&self) -> String {
         let mut text = String::with_capacity(16 * 1024);
-        TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text).expect("families have names and values");
+        TextEncoder::new().encode_utf8(&self.gather.gather(), &mut text).expect("families have names and values");
         text
     }
 

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use export::config::{ExportConfig, Identity, Kind};
+use export::export::Export;
 use export::metrics::{DATABASES_MAX, EventTotals, Metrics, ProbeState};
+use export::plan::Plan;
 use model::Known;
 use model::id::{BootId, DatabaseId, HostId, SessionId, SocketCookie};
 use model::process::UnknownProcess;
@@ -219,6 +222,11 @@ fn the_documentation_names_every_family() {
     metrics.probe("p", ProbeState::default());
     metrics.map("m", 0, 1);
     metrics.program("p", Duration::ZERO, 0);
+    let journal = tempfile::tempdir().unwrap();
+    let config = ExportConfig { file: Some(journal.path().join("out")), ..ExportConfig::new("file", Kind::Jsonl) };
+    let identity = Identity { version: "1".into(), host: "00".into(), host_name: None };
+    let plan = Plan::check(&config).unwrap();
+    Export::start(&plan, journal.path(), &identity, &metrics).unwrap().stop();
     let text = metrics.render();
     let rendered: BTreeMap<_, _> =
         text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();

@@ -1,0 +1,193 @@
+//! OpenTelemetry log records (OTLP 1.x, protobuf over HTTP), with the semantic conventions' attribute names.
+//!
+//! The body is the record as it stands in the journal, so nothing is lost that has no attribute. What is not known has
+//! no attribute.
+
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, InstrumentationScope, KeyValue};
+use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use store::form::event::Event;
+use store::form::statement::StatementForm;
+use store::line::Entry;
+
+use super::outcome::{Status, operation};
+use super::split_address;
+use crate::config::Identity;
+use crate::context::{Facts, ProcessFacts};
+use crate::item::{Content, Item};
+use crate::severity::Severity;
+
+/// Path of logs below the configured URL.
+pub(crate) const LOGS_PATH: &str = "/v1/logs";
+/// Text of a statement in its attribute; the body has more.
+const QUERY_TEXT_BYTES_MAX: usize = 64 * 1024;
+
+/// Attributes of a record, without those that are not known.
+#[derive(Default)]
+pub(crate) struct Attributes(Vec<KeyValue>);
+
+impl Attributes {
+    pub(crate) fn text(&mut self, key: &str, value: Option<&str>) {
+        self.push(key, value.map(|value| Value::StringValue(value.to_owned())));
+    }
+
+    fn number(&mut self, key: &str, value: Option<u64>) {
+        self.push(key, value.map(|value| Value::IntValue(i64::try_from(value).unwrap_or(i64::MAX))));
+    }
+
+    fn push(&mut self, key: &str, value: Option<Value>) {
+        if let Some(value) = value {
+            let value = Some(AnyValue { value: Some(value) });
+            self.0.push(KeyValue { key: key.to_owned(), value, ..KeyValue::default() });
+        }
+    }
+
+    pub(crate) fn into_list(self) -> Vec<KeyValue> {
+        self.0
+    }
+}
+
+/// Who speaks.
+pub(crate) fn resource(identity: &Identity) -> Resource {
+    let mut attributes = Attributes::default();
+    attributes.text("service.name", Some("warder"));
+    attributes.text("service.version", Some(&identity.version));
+    attributes.text("host.id", Some(&identity.host));
+    attributes.text("host.name", identity.host_name.as_deref());
+    Resource { attributes: attributes.into_list(), ..Resource::default() }
+}
+
+/// What of the agent speaks.
+pub(crate) fn scope(identity: &Identity) -> InstrumentationScope {
+    InstrumentationScope { name: "warder".into(), version: identity.version.clone(), ..InstrumentationScope::default() }
+}
+
+/// The request for a batch.
+pub(crate) fn logs_request(items: &[Item], identity: &Identity) -> ExportLogsServiceRequest {
+    let records = items.iter().filter_map(|item| match &item.content {
+        Content::Log(log) => Some((**log).clone()),
+        Content::Json(_) => None,
+    });
+    let scope_logs =
+        ScopeLogs { scope: Some(scope(identity)), log_records: records.collect(), schema_url: String::new() };
+    let resource_logs =
+        ResourceLogs { resource: Some(resource(identity)), scope_logs: vec![scope_logs], schema_url: String::new() };
+    ExportLogsServiceRequest { resource_logs: vec![resource_logs] }
+}
+
+/// The log record of a record.
+pub(crate) fn log_record(
+    entry: &Entry,
+    type_word: &str,
+    severity: Severity,
+    facts: Option<&Facts>,
+    line: Vec<u8>,
+) -> LogRecord {
+    let mut attributes = Attributes::default();
+    attributes.number("warder.seq", (entry.seq > 0).then_some(entry.seq));
+    attributes.text("session.id", entry.session.as_ref().map(|session| session.as_str()));
+    facts.inspect(|facts| session(&mut attributes, facts));
+    match &entry.event {
+        Event::Statement(form) => statement(&mut attributes, form),
+        Event::Refused(form) => {
+            attributes.text("db.response.status_code", Some(&form.sqlstate));
+            attributes.text("error.type", Some(&form.sqlstate));
+        }
+        Event::Process(form) => {
+            attributes.text("warder.process.change", Some(&form.change));
+            if let Some(form) = &form.process {
+                attributes.0.retain(|attribute| !attribute.key.starts_with("process."));
+                process(&mut attributes, &ProcessFacts::from(form));
+            }
+        }
+        Event::Loss(form) => attributes.number("warder.loss.count", Some(form.count)),
+        _ => {}
+    }
+    let body = String::from_utf8(line).unwrap_or_default();
+    LogRecord {
+        time_unix_nano: entry.time.0.0,
+        observed_time_unix_nano: entry.time.0.0,
+        severity_number: severity_number(severity),
+        severity_text: severity_text(severity).to_owned(),
+        event_name: format!("warder.{type_word}"),
+        body: Some(AnyValue { value: Some(Value::StringValue(body)) }),
+        attributes: attributes.into_list(),
+        ..LogRecord::default()
+    }
+}
+
+fn statement(attributes: &mut Attributes, form: &StatementForm<'_>) {
+    let text = form.text.as_deref().map(|text| &text[..text.floor_char_boundary(QUERY_TEXT_BYTES_MAX)]);
+    attributes.text("db.query.text", text);
+    attributes.text("db.operation.name", operation(form));
+    attributes.number("db.response.returned_rows", Some(form.rows_sent));
+    if let Status::Failed { sqlstate, .. } = Status::of(form) {
+        attributes.text("db.response.status_code", Some(sqlstate));
+        attributes.text("error.type", Some(sqlstate));
+    }
+    attributes.number("warder.statement.number", Some(form.number));
+    attributes.text("warder.statement.kind", Some(&form.kind));
+    attributes.text("warder.statement.ending", Some(&form.ending));
+    attributes.number("warder.statement.latency_us", form.latency_us);
+}
+
+fn session(attributes: &mut Attributes, facts: &Facts) {
+    attributes.text("db.system.name", Some("postgresql"));
+    attributes.text("db.namespace", facts.database.as_deref());
+    attributes.text("warder.database_entry", Some(&*facts.entry).filter(|entry| !entry.is_empty()));
+    attributes.text("user.name", facts.user.as_deref());
+    attributes.text("warder.application_name", facts.application.as_deref());
+    attributes.text("network.transport", Some(&*facts.transport).filter(|transport| !transport.is_empty()));
+    attributes.text("network.protocol.name", Some("postgresql"));
+    attributes.text("network.protocol.version", facts.protocol.as_deref());
+    attributes.push("tls.established", facts.encryption.as_deref().map(|word| Value::BoolValue(word == "tls")));
+    address(attributes, ["client.address", "client.port"], facts.client_address.as_deref());
+    match &facts.socket_path {
+        Some(path) => attributes.text("server.address", Some(path)),
+        None => address(attributes, ["server.address", "server.port"], facts.server_address.as_deref()),
+    }
+    if let Some((ip, _)) = facts.client_address.as_deref().and_then(split_address) {
+        attributes.text("network.type", Some(if ip.contains(':') { "ipv6" } else { "ipv4" }));
+    }
+    facts.client.as_ref().inspect(|client| process(attributes, client));
+}
+
+fn address(attributes: &mut Attributes, [host_key, port_key]: [&str; 2], address: Option<&str>) {
+    if let Some((host, port)) = address.and_then(split_address) {
+        attributes.text(host_key, Some(host));
+        attributes.number(port_key, Some(port.into()));
+    }
+}
+
+fn process(attributes: &mut Attributes, facts: &ProcessFacts) {
+    attributes.number("process.pid", Some(facts.pid.into()));
+    attributes.number("process.parent_pid", facts.parent.map(u64::from));
+    attributes.text("process.executable.path", facts.executable.as_deref());
+    attributes.text("process.executable.name", Some(&*facts.name).filter(|name| !name.is_empty()));
+    attributes.number("process.real_user.id", Some(facts.uid.into()));
+    attributes.number("warder.process.login_uid", facts.login_uid.map(u64::from));
+    if !facts.arguments.is_empty() {
+        let values =
+            facts.arguments.iter().map(|argument| AnyValue { value: Some(Value::StringValue(argument.clone())) });
+        attributes.push("process.command_args", Some(Value::ArrayValue(ArrayValue { values: values.collect() })));
+    }
+}
+
+/// The logs data model's SeverityNumber: INFO, WARN, ERROR.
+const fn severity_number(severity: Severity) -> i32 {
+    match severity {
+        Severity::Information => 9,
+        Severity::Warning => 13,
+        Severity::Error => 17,
+    }
+}
+
+const fn severity_text(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Information => "INFO",
+        Severity::Warning => "WARN",
+        Severity::Error => "ERROR",
+    }
+}

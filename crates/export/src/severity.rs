@@ -1,0 +1,47 @@
+//! How much a record matters, in one scale for all formats.
+
+use store::form::event::Event;
+
+/// From ordinary to alarming.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Severity {
+    Information,
+    /// A statement failed, a session was refused.
+    Warning,
+    /// Something was not observed, or evidence is missing.
+    Error,
+}
+
+impl Severity {
+    /// The severity of a record. `type_word` counts where this version does not know the type.
+    pub(crate) fn of(event: &Event, type_word: &str) -> Self {
+        match event {
+            Event::Statement(statement) => {
+                let failed = statement.outcomes.iter().any(|outcome| outcome.sqlstate.is_some());
+                if failed { Self::Warning } else { Self::Information }
+            }
+            Event::Refused(_) => Self::Warning,
+            Event::Gap(_) | Event::Loss(_) | Event::SessionGap(_) => Self::Error,
+            _ if type_word == "journal.recovered" => Self::Warning,
+            _ => Self::Information,
+        }
+    }
+
+    /// RFC 5424, table 2.
+    pub(crate) const fn syslog(self) -> u8 {
+        match self {
+            Self::Information => 6,
+            Self::Warning => 4,
+            Self::Error => 3,
+        }
+    }
+
+    /// OCSF `severity_id`.
+    pub(crate) const fn ocsf(self) -> u8 {
+        match self {
+            Self::Information => 1,
+            Self::Warning => 2,
+            Self::Error => 4,
+        }
+    }
+}
