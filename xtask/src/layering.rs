@@ -12,12 +12,14 @@ use crate::shell::cargo;
 const LAYERS: &[(&str, u8)] = &[
     ("model", 0),
     ("agent-common", 0),
+    ("journal", 1),
     ("wire-pg", 1),
     ("redact", 1),
     ("sessions", 1),
     ("capture", 2),
     ("store", 2),
     ("export", 3),
+    ("search", 3),
     ("agent", 4),
 ];
 

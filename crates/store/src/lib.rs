@@ -15,5 +15,7 @@ pub mod line;
 pub mod reader;
 pub mod recovery;
 pub mod select;
-pub mod time;
 pub mod writer;
+
+/// The written form of times.
+pub use journal::time;

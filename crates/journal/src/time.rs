@@ -1,5 +1,11 @@
 //! RFC 3339 in UTC with microseconds, the only form of time in files: `2026-11-22T09:30:00.000250Z`.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "constant places in arrays of constant length, and numbers that are bounded by the range of the input"
+)]
+
 use std::fmt;
 
 use model::time::WallTime;

@@ -1,0 +1,47 @@
+//! Where blocks begin: a function of the lines alone, so that whoever reads a segment before it is sealed finds the
+//! same blocks as whoever seals it.
+
+use crate::head::{Head, TimeText};
+
+/// Most bytes of lines in a block, newlines included. A longer line is a block of its own.
+pub const BLOCK_BYTES_MAX: usize = 256 * 1024;
+
+/// What is known about the lines of a block. An empty one has no first record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Number of the first record.
+    pub first_seq: u64,
+    /// Number of records.
+    pub records: u32,
+    /// Bytes, newlines included.
+    pub bytes: usize,
+    /// Earliest time of a record.
+    pub earliest: TimeText,
+    /// Latest time of a record.
+    pub latest: TimeText,
+}
+
+impl Summary {
+    /// Whether a line of this many bytes (newline included) belongs to the next block.
+    #[must_use]
+    pub fn is_full_for(&self, line_bytes: usize) -> bool {
+        self.records > 0 && self.bytes.saturating_add(line_bytes) > BLOCK_BYTES_MAX
+    }
+
+    /// Takes a line of this many bytes, newline included, into the block.
+    pub fn add(&mut self, head: &Head<'_>, line_bytes: usize) {
+        if self.records == 0 {
+            (self.first_seq, self.earliest, self.latest) = (head.seq, *head.time, *head.time);
+        } else {
+            self.earliest = self.earliest.min(*head.time);
+            self.latest = self.latest.max(*head.time);
+        }
+        self.records = self.records.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(line_bytes);
+    }
+}
+
+/// The whole lines of `bytes`, without their newlines.
+pub fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    bytes.split_inclusive(|&byte| byte == b'\n').filter_map(|line| line.strip_suffix(b"\n"))
+}
