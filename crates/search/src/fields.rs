@@ -1,0 +1,186 @@
+//! The few fields of a line that searching looks at, borrowed from the line. Everything else is skipped unread.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use journal::time::Timestamp;
+use model::time::WallTime;
+use serde::de::{self, Deserialize, Deserializer, Visitor};
+
+/// A text that is borrowed unless the line has escapes in it. (An `Option<Cow>` is always copied.)
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Str<'a>(pub(crate) Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Str<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Borrow;
+        impl<'de> Visitor<'de> for Borrow {
+            type Value = Str<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text")
+            }
+
+            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Str(text.into()))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Str(text.to_owned().into()))
+            }
+        }
+        deserializer.deserialize_str(Borrow)
+    }
+}
+
+/// A time in a line.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Time(pub(crate) WallTime);
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Str(text) = Str::deserialize(deserializer)?;
+        let time = Timestamp::parse(&text).ok_or_else(|| de::Error::custom("not a UTC time in RFC 3339 form"))?;
+        Ok(Self(time.0))
+    }
+}
+
+/// What every line has. A line without it is damaged.
+#[derive(Clone, Debug, serde::Deserialize)]
+pub(crate) struct Head<'a> {
+    pub(crate) seq: u64,
+    pub(crate) time: Time,
+    #[serde(rename = "type", borrow)]
+    pub(crate) type_word: Str<'a>,
+    #[serde(borrow, default)]
+    pub(crate) session: Option<Str<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) target: Option<Str<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) sqlstate: Option<Str<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) outcomes: Vec<OutcomeFields<'a>>,
+}
+
+/// What a record of a newer version has at least.
+#[derive(serde::Deserialize)]
+struct BareHead<'a> {
+    seq: u64,
+    time: Time,
+    #[serde(rename = "type", borrow)]
+    type_word: Str<'a>,
+}
+
+impl<'a> Head<'a> {
+    /// Reads the head of a line; `None` if it is not a record. Fields that a newer version uses in another way are
+    /// taken as absent.
+    pub(crate) fn parse(line: &'a [u8]) -> Option<Self> {
+        serde_json::from_slice(line).ok().or_else(|| {
+            let BareHead { seq, time, type_word } = serde_json::from_slice(line).ok()?;
+            Some(Self { seq, time, type_word, session: None, target: None, sqlstate: None, outcomes: Vec::new() })
+        })
+    }
+
+    /// The session, if the record has one.
+    pub(crate) fn session(&self) -> Option<&str> {
+        self.session.as_ref().map(|Str(text)| &**text)
+    }
+
+    /// SQLSTATE codes that the record states.
+    pub(crate) fn sqlstates(&self) -> impl Iterator<Item = &str> {
+        self.sqlstate.iter().chain(self.outcomes.iter().filter_map(|outcome| outcome.sqlstate.as_ref())).map(|s| &*s.0)
+    }
+}
+
+/// An outcome, as far as it is an error.
+#[derive(Clone, Debug, serde::Deserialize)]
+pub(crate) struct OutcomeFields<'a> {
+    #[serde(borrow, default)]
+    pub(crate) sqlstate: Option<Str<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) message: Option<Str<'a>>,
+}
+
+/// What conditions on the record itself ask for, beside its head.
+#[derive(Clone, Debug, Default, serde::Deserialize)]
+pub(crate) struct RecordFields<'a> {
+    #[serde(borrow, default)]
+    pub(crate) kind: Option<Str<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) text: Option<Str<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) message: Option<Str<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) parameters: Option<Vec<ParameterFields<'a>>>,
+    #[serde(default)]
+    pub(crate) latency_us: Option<u64>,
+    #[serde(default)]
+    pub(crate) duration_us: Option<u64>,
+    #[serde(default)]
+    pub(crate) rows_sent: Option<u64>,
+    #[serde(default)]
+    pub(crate) uid: Option<u32>,
+}
+
+/// A bound value.
+#[derive(Clone, Debug, serde::Deserialize)]
+pub(crate) struct ParameterFields<'a> {
+    #[serde(borrow, default)]
+    pub(crate) value: Option<Str<'a>>,
+}
+
+/// What a session record states about its session.
+#[derive(Clone, Debug, Default, serde::Deserialize)]
+pub(crate) struct SessionFields<'a> {
+    #[serde(borrow, default)]
+    pub(crate) database_entry: Option<Str<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) transport: Option<Str<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) client_address: Option<Str<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) origin: Option<Str<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) encryption: Option<Str<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) client: Option<ProcessFields<'a>>,
+    #[serde(default)]
+    pub(crate) server: Option<ServerFields>,
+    #[serde(default)]
+    pub(crate) peer_pid: Option<u32>,
+    #[serde(default)]
+    pub(crate) peer_uid: Option<u32>,
+    #[serde(borrow, default)]
+    pub(crate) user: Option<Str<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) database: Option<Str<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) application_name: Option<Str<'a>>,
+}
+
+/// A client process.
+#[derive(Clone, Debug, serde::Deserialize)]
+pub(crate) struct ProcessFields<'a> {
+    pub(crate) pid: u32,
+    #[serde(borrow, default)]
+    pub(crate) name: Option<Str<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) exe: Option<Str<'a>>,
+    #[serde(default)]
+    pub(crate) uid: Option<u32>,
+    #[serde(default)]
+    pub(crate) login_uid: Option<u32>,
+}
+
+/// The backend.
+#[derive(Clone, Copy, Debug, serde::Deserialize)]
+pub(crate) struct ServerFields {
+    pub(crate) pid: u32,
+}
+
+/// What a `process` record states about its session.
+#[derive(Clone, Debug, serde::Deserialize)]
+pub(crate) struct ProcessChangeFields<'a> {
+    #[serde(borrow, default)]
+    pub(crate) process: Option<ProcessFields<'a>>,
+}

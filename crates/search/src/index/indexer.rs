@@ -1,0 +1,318 @@
+//! Keeps the index up with the journal, a bounded step at a time.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use super::builder::Builder;
+use super::history::{Bodies, History, HistoryError};
+use super::part::Extent;
+use super::stored::{self, StoredPart};
+use crate::source::{Block, Blocks, SourceError};
+
+/// Blocks of one step: 8 MiB of lines.
+pub const STEP_BLOCKS: usize = 32;
+
+const LOCK: &str = "lock";
+const DIRECTORY_MODE: u32 = 0o750;
+const FILE_MODE: u32 = 0o640;
+
+/// Why an index cannot be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum IndexError {
+    /// The folder or a file in it cannot be used. The next step tries again.
+    #[error("cannot use {}", path.display())]
+    File {
+        /// Folder or file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Another process keeps it.
+    #[error("another process already keeps the index in {}", path.display())]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The journal cannot be listed. The next step tries again.
+    #[error("cannot list the blocks of the journal")]
+    Source(#[from] SourceError),
+}
+
+/// Where the index stands after a step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Last record that a search finds through the index; absent before the first.
+    pub indexed_through: Option<u64>,
+    /// Last record of the journal; absent if it is empty.
+    pub journal_through: Option<u64>,
+    /// Records of this step.
+    pub records: u64,
+    /// Complete blocks that are not indexed yet. While there are some, the next step has work.
+    pub blocks_behind: usize,
+    /// Records that are not indexed yet, the growing block included: the lag.
+    pub records_behind: u64,
+    /// Parts removed in this step because their segment is gone.
+    pub parts_removed: usize,
+    /// Parts thrown away in this step because they were damaged, of another version, or did not fit the journal.
+    pub parts_damaged: usize,
+}
+
+/// The one writer of an index.
+#[derive(Debug)]
+pub struct Indexer<B> {
+    source: B,
+    directory: PathBuf,
+    _lock: File,
+    /// Finished parts, oldest first.
+    parts: Vec<StoredPart>,
+    building: Builder,
+    /// Blocks of the building part that its file does not have.
+    unwritten: usize,
+    /// The last file of an earlier run: the part is made again, and does not replace the file while it is shorter.
+    resumed: Option<Extent>,
+    bodies: Bodies,
+    /// Parts from the front whose body was verified in this run.
+    verified: usize,
+    damaged: usize,
+    lines: Vec<u8>,
+}
+
+impl<B: Blocks> Indexer<B> {
+    /// Opens the index in a folder (created with mode 0750), or begins it. Whatever is damaged or of another version is
+    /// made again by the following steps.
+    pub fn open(directory: &Path, source: B) -> Result<Self, IndexError> {
+        let error = |source| IndexError::File { path: directory.to_owned(), source };
+        DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(directory).map_err(error)?;
+        let lock = directory.join(LOCK);
+        let lock = OpenOptions::new().create(true).append(true).mode(FILE_MODE).open(lock).map_err(error)?;
+        lock.try_lock().map_err(|reason| match reason {
+            TryLockError::WouldBlock => IndexError::InUse { path: directory.to_owned() },
+            TryLockError::Error(source) => error(source),
+        })?;
+        let mut indexer = Self {
+            source,
+            directory: directory.to_owned(),
+            _lock: lock,
+            parts: Vec::new(),
+            building: Builder::new(),
+            unwritten: 0,
+            resumed: None,
+            bodies: Bodies::default(),
+            verified: 0,
+            damaged: 0,
+            lines: Vec::new(),
+        };
+        indexer.open_parts()?;
+        Ok(indexer)
+    }
+
+    /// Does a bounded piece of work: forgets removed segments, indexes up to [`STEP_BLOCKS`] blocks, or, with nothing to
+    /// index, verifies one part.
+    pub fn step(&mut self) -> Result<Progress, IndexError> {
+        let blocks = self.source.list()?;
+        let mut progress = Progress { parts_removed: self.forget_removed(&blocks)?, ..Progress::default() };
+        let covered = self.align(&blocks)?;
+        let complete = blocks.get(covered..).unwrap_or_default().iter().take_while(|block| block.complete).count();
+        let due = complete.min(STEP_BLOCKS);
+        let mut done = 0;
+        for block in blocks.iter().skip(covered).take(due) {
+            if !self.index(block)? {
+                break;
+            }
+            done += 1;
+            progress.records += block.records;
+        }
+        if done == complete && self.unwritten > 0 {
+            self.write()?;
+        } else if due == 0 {
+            self.verify_one()?;
+        }
+        progress.blocks_behind = complete - done;
+        progress.journal_through = blocks.last().map(Block::last_seq);
+        progress.indexed_through = self.indexed_through();
+        let behind = blocks.iter().filter(|block| Some(block.first_seq) > progress.indexed_through);
+        progress.records_behind = behind.map(|block| block.records).sum();
+        progress.parts_damaged = std::mem::take(&mut self.damaged);
+        Ok(progress)
+    }
+
+    /// Last record of the files.
+    fn indexed_through(&self) -> Option<u64> {
+        let finished = self.parts.last().map(|part| part.extent().through_seq);
+        let written = (self.unwritten == 0).then(|| self.building.extent().through_seq);
+        finished.max(written).max(self.resumed.map(|extent| extent.through_seq)).filter(|through| *through > 0)
+    }
+
+    /// Opens the parts of earlier runs. The last may be unfinished: it is made again while its file still serves.
+    fn open_parts(&mut self) -> Result<(), IndexError> {
+        let directory = self.directory.clone();
+        let numbers =
+            stored::list(&directory).map_err(|source| IndexError::File { path: directory.clone(), source })?;
+        for (at, first_seq) in numbers.iter().enumerate() {
+            match StoredPart::open(stored::path(&directory, *first_seq)) {
+                Ok(part) => self.parts.push(part),
+                Err(_) => {
+                    self.damaged += 1;
+                    numbers.iter().skip(at).try_for_each(|number| self.remove(*number))?;
+                    break;
+                }
+            }
+        }
+        self.resumed = self.parts.pop().map(|part| *part.extent());
+        Ok(())
+    }
+
+    /// Removes parts of segments that retention removed.
+    fn forget_removed(&mut self, blocks: &[Block]) -> Result<usize, IndexError> {
+        let oldest = blocks.first().map_or(u64::MAX, |block| block.first_seq);
+        let gone = self.parts.iter().take_while(|part| part.extent().through_seq < oldest).count();
+        for part in self.parts.drain(..gone).collect::<Vec<_>>() {
+            self.remove(part.extent().first_seq)?;
+        }
+        self.verified = self.verified.saturating_sub(gone);
+        if let Some(resumed) = self.resumed.take_if(|resumed| resumed.through_seq < oldest) {
+            self.remove(resumed.first_seq)?;
+            return Ok(gone + 1);
+        }
+        if self.building.extent().blocks > 0 && self.building.extent().through_seq < oldest {
+            self.remove(self.building.extent().first_seq)?;
+            self.restart_building();
+            return Ok(gone + 1);
+        }
+        Ok(gone)
+    }
+
+    /// How many blocks from the front are indexed. Parts that do not fit the journal are thrown away.
+    fn align(&mut self, blocks: &[Block]) -> Result<usize, IndexError> {
+        let (parts, covered) = aligned(&self.parts, blocks);
+        if parts < self.parts.len() {
+            self.throw_away(parts)?;
+        }
+        let next = blocks.get(covered).map(|block| block.first_seq);
+        if self.resumed.is_some_and(|resumed| Some(resumed.first_seq) != next) {
+            self.throw_away(parts)?;
+        }
+        let extent = self.building.extent();
+        let Some(last) = extent.blocks.checked_sub(1) else { return Ok(covered) };
+        let fits = blocks.get(covered).is_some_and(|block| block.first_seq == extent.first_seq)
+            && blocks.get(covered + last).is_some_and(|block| block.last_seq() == extent.through_seq);
+        if fits {
+            return Ok(covered + extent.blocks);
+        }
+        self.throw_away(parts)?;
+        Ok(covered)
+    }
+
+    /// Indexes one block; false if the journal has to be listed again first.
+    fn index(&mut self, block: &Block) -> Result<bool, IndexError> {
+        if self.building.ends_before(block.segment) {
+            self.write()?;
+            self.finish()?;
+        }
+        let lines = match self.source.read(block, &mut self.lines) {
+            Ok(()) => Some(&*self.lines),
+            Err(SourceError::Gone { .. }) => return Ok(false),
+            Err(_) => None,
+        };
+        let mut history = History::new(&self.parts, &mut self.bodies);
+        match self.building.add(block, lines, &mut history) {
+            Ok(()) => {
+                self.unwritten += 1;
+                Ok(true)
+            }
+            Err(HistoryError { part, .. }) => {
+                self.throw_away(part)?;
+                Ok(false)
+            }
+        }
+    }
+
+    /// Replaces the file of the building part, unless an earlier run came further.
+    fn write(&mut self) -> Result<(), IndexError> {
+        let extent = *self.building.extent();
+        if self.unwritten == 0 || self.resumed.is_some_and(|longer| extent.through_seq < longer.through_seq) {
+            return Ok(());
+        }
+        let path = stored::path(&self.directory, extent.first_seq);
+        let temporary = path.with_extension("temporary");
+        let bytes = self.building.encode();
+        // Not synced: after a power failure the checksums tell, and the journal is the truth.
+        let written = OpenOptions::new().create(true).write(true).truncate(true).mode(FILE_MODE).open(&temporary);
+        written
+            .and_then(|mut file| file.write_all(&bytes))
+            .and_then(|()| fs::rename(&temporary, &path))
+            .map_err(|source| IndexError::File { path, source })?;
+        self.unwritten = 0;
+        self.resumed = None;
+        Ok(())
+    }
+
+    /// The building part is whole: begins the next one.
+    fn finish(&mut self) -> Result<(), IndexError> {
+        let first_seq = self.building.extent().first_seq;
+        self.restart_building();
+        match StoredPart::open(stored::path(&self.directory, first_seq)) {
+            Ok(part) => self.parts.push(part),
+            Err(_) => self.throw_away(self.parts.len())?,
+        }
+        Ok(())
+    }
+
+    fn restart_building(&mut self) {
+        self.building = Builder::new();
+        self.unwritten = 0;
+        self.resumed = None;
+    }
+
+    /// Reads one part that was not read in this run.
+    fn verify_one(&mut self) -> Result<(), IndexError> {
+        let Some(part) = self.parts.get(self.verified) else { return Ok(()) };
+        if part.head().and_then(|_| part.body()).is_err() {
+            return self.throw_away(self.verified);
+        }
+        self.verified += 1;
+        Ok(())
+    }
+
+    /// Removes this part and all later ones, which build on it.
+    fn throw_away(&mut self, part: usize) -> Result<(), IndexError> {
+        let kept = part.checked_sub(1).and_then(|last| self.parts.get(last));
+        let from = kept.map_or(0, |part| part.extent().through_seq.saturating_add(1));
+        self.parts.truncate(part);
+        self.verified = self.verified.min(part);
+        self.bodies = Bodies::default();
+        self.restart_building();
+        let error = |source| IndexError::File { path: self.directory.clone(), source };
+        for number in stored::list(&self.directory).map_err(error)?.into_iter().filter(|number| *number >= from) {
+            self.remove(number)?;
+            self.damaged += 1;
+        }
+        Ok(())
+    }
+
+    fn remove(&self, first_seq: u64) -> Result<(), IndexError> {
+        let path = stored::path(&self.directory, first_seq);
+        match fs::remove_file(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(IndexError::File { path, source }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// How many parts from the front fit the blocks without a hole, and how many blocks they tell of.
+pub(crate) fn aligned(parts: &[StoredPart], blocks: &[Block]) -> (usize, usize) {
+    let mut covered = 0;
+    for (at, part) in parts.iter().enumerate() {
+        let extent = part.extent();
+        let Some(last) = extent.blocks.checked_sub(1).map(|last| covered + last) else { return (at, covered) };
+        let first_fits = blocks.get(covered).is_some_and(|block| block.first_seq == extent.first_seq);
+        let last_fits = blocks.get(last).is_some_and(|block| block.complete && block.last_seq() == extent.through_seq);
+        if !first_fits || !last_fits {
+            return (at, covered);
+        }
+        covered = last + 1;
+    }
+    (parts.len(), covered)
+}
