@@ -1,4 +1,4 @@
-//! OCSF events (Open Cybersecurity Schema Framework, version 1.8.0, profile `host`).
+//! OCSF events (Open Cybersecurity Schema Framework, version 1.8.0, profiles `host` and `linux/linux_users`).
 //!
 //! A record becomes one event, always. `docs/exports.md` has the table; a test validates events of all types against
 //! the schema.
@@ -77,7 +77,7 @@ impl Material<'_> {
     fn metadata(&self) -> Value {
         let mut metadata = json!({
             "version": VERSION,
-            "profiles": ["host"],
+            "profiles": ["host", "linux/linux_users"],
             "product": objects::product(self.identity),
             "log_name": "journal",
             "event_code": self.type_word,
@@ -123,7 +123,7 @@ impl Material<'_> {
                     "kind": form.kind, "ending": form.ending, "rows_sent": form.rows_sent,
                     "latency_us": form.latency_us, "redacted": form.redacted,
                 });
-                event.insert("unmapped".into(), unmapped);
+                event.insert("unmapped".into(), objects::known(unmapped));
             }
             Event::Refused(form) => {
                 let status = Status::Failed { sqlstate: &form.sqlstate, message: Some(&form.message) };
@@ -131,7 +131,7 @@ impl Material<'_> {
             }
             Event::Cancel(form) => {
                 let target = form.target.as_ref().map(|target| target.as_str());
-                event.insert("unmapped".into(), json!({"pid": form.pid, "target": target}));
+                event.insert("unmapped".into(), objects::known(json!({"pid": form.pid, "target": target})));
             }
             _ => {}
         }
@@ -178,7 +178,7 @@ impl Material<'_> {
             "database": form.database, "application_name": form.application_name, "encryption": form.encryption,
             "origin": form.origin, "statements": form.statements, "errors": form.errors, "coverage": form.coverage,
         });
-        event.insert("unmapped".into(), unmapped);
+        event.insert("unmapped".into(), objects::known(unmapped));
     }
 
     fn process(&self, event: &mut Map<String, Value>) {
@@ -206,6 +206,6 @@ impl Material<'_> {
             Event::AgentStart(form) => json!({"version": form.version, "level": form.level, "kernel": form.kernel}),
             _ => return,
         };
-        event.insert("unmapped".into(), unmapped);
+        event.insert("unmapped".into(), objects::known(unmapped));
     }
 }

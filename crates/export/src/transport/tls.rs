@@ -9,6 +9,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::client::Resumption;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 
 use crate::failure::Failure;
@@ -37,7 +38,7 @@ impl Tls {
             .with_safe_default_protocol_versions()
             .expect("the provider has suites of TLS 1.2 and 1.3")
             .with_root_certificates(roots);
-        let config = match &files.own {
+        let mut config = match &files.own {
             None => builder.with_no_client_auth(),
             Some((certificate, key)) => {
                 let chain = certificates("certificate_file", certificate)?;
@@ -47,6 +48,9 @@ impl Tls {
                 })?
             }
         };
+        // A receiver that asks for certificates may be unable to resume (OpenSSL without a session id context refuses
+        // the whole handshake then), and a handshake for a batch is cheap enough.
+        config.resumption = Resumption::disabled();
         Ok(Self { connector: TlsConnector::from(Arc::new(config)), server })
     }
 

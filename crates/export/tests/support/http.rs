@@ -1,8 +1,10 @@
 //! An HTTP receiver that fails as it is told.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
+
+use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// What the receiver does with a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,15 +46,36 @@ pub(crate) struct Receiver {
 impl Receiver {
     /// `decide` is given the number of the request, from 0, and the request.
     pub(crate) fn start(decide: impl Fn(usize, &Request) -> Behaviour + Send + Sync + 'static) -> Self {
+        Self::accept(decide, Ok)
+    }
+
+    /// The same behind TLS.
+    pub(crate) fn start_tls(
+        config: ServerConfig,
+        decide: impl Fn(usize, &Request) -> Behaviour + Send + Sync + 'static,
+    ) -> Self {
+        let config = Arc::new(config);
+        Self::accept(decide, move |stream| {
+            let connection = ServerConnection::new(Arc::clone(&config)).map_err(std::io::Error::other)?;
+            Ok(StreamOwned::new(connection, stream))
+        })
+    }
+
+    fn accept<S: Read + Write>(
+        decide: impl Fn(usize, &Request) -> Behaviour + Send + Sync + 'static,
+        wrap: impl Fn(TcpStream) -> std::io::Result<S> + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let taken: Arc<Mutex<Vec<Request>>> = Arc::default();
         let decide: Arc<Decide> = Arc::new(decide);
+        let wrap = Arc::new(wrap);
         let (kept, count) = (Arc::clone(&taken), Arc::new(Mutex::new(0)));
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let (kept, decide, count) = (Arc::clone(&kept), Arc::clone(&decide), Arc::clone(&count));
-                std::thread::spawn(move || serve(stream.unwrap(), &kept, &*decide, &count));
+                let wrap = Arc::clone(&wrap);
+                std::thread::spawn(move || serve(wrap(stream.unwrap()).unwrap(), &kept, &*decide, &count));
             }
         });
         Self { address, taken }
@@ -67,9 +90,8 @@ impl Receiver {
     }
 }
 
-fn serve(stream: TcpStream, kept: &Mutex<Vec<Request>>, decide: &Decide, count: &Mutex<usize>) {
-    let mut reader = BufReader::new(stream.try_clone().unwrap());
-    let mut stream = stream;
+fn serve(stream: impl Read + Write, kept: &Mutex<Vec<Request>>, decide: &Decide, count: &Mutex<usize>) {
+    let mut reader = BufReader::new(stream);
     while let Some((mut request, length)) = read_head(&mut reader) {
         let number = {
             let mut count = count.lock().unwrap();
@@ -88,13 +110,13 @@ fn serve(stream: TcpStream, kept: &Mutex<Vec<Request>>, decide: &Decide, count: 
         match decide(number, &request) {
             Behaviour::Reset => return,
             Behaviour::Status(status) => {
-                write!(stream, "HTTP/1.1 {status} x\r\ncontent-length: 0\r\n\r\n").unwrap();
+                write!(reader.get_mut(), "HTTP/1.1 {status} x\r\ncontent-length: 0\r\n\r\n").unwrap();
             }
             Behaviour::Take(answer) => {
                 kept.lock().unwrap().push(request);
                 let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", answer.len());
                 // The client may have been killed.
-                let _gone = stream.write_all(&[head.as_bytes(), &answer].concat());
+                let _gone = reader.get_mut().write_all(&[head.as_bytes(), &answer].concat());
             }
             Behaviour::TakeAndVanish => {
                 kept.lock().unwrap().push(request);
@@ -110,9 +132,9 @@ fn serve(stream: TcpStream, kept: &Mutex<Vec<Request>>, decide: &Decide, count: 
     }
 }
 
-fn read_head(reader: &mut BufReader<TcpStream>) -> Option<(Request, usize)> {
+fn read_head(reader: &mut impl BufRead) -> Option<(Request, usize)> {
     let mut line = String::new();
-    let mut next = |reader: &mut BufReader<TcpStream>| {
+    let mut next = |reader: &mut dyn BufRead| {
         line.clear();
         reader.read_line(&mut line).ok().filter(|bytes| *bytes > 0)?;
         Some(line.trim_end().to_owned())

@@ -1,6 +1,7 @@
 //! A journal written by hand, and receivers that misbehave as told.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod authority;
 pub(crate) mod http;
 pub(crate) mod records;
 

@@ -107,3 +107,11 @@ fn with(mut object: Value, key: &str, value: Option<Value>) -> Value {
     }
     object
 }
+
+/// Without the fields that are not known.
+pub(super) fn known(mut object: Value) -> Value {
+    if let Some(fields) = object.as_object_mut() {
+        fields.retain(|_, value| !value.is_null());
+    }
+    object
+}
