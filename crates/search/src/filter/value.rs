@@ -260,7 +260,7 @@ pub(super) fn time(key: Key, value: &str, now: WallTime) -> Result<WallTime, Fil
 fn ago(text: &str, now: WallTime) -> Option<WallTime> {
     let units: [(char, u64); 5] = [('s', 1), ('m', 60), ('h', 3600), ('d', 86_400), ('w', 604_800)];
     let (unit, seconds) = units.iter().find(|(unit, _)| text.ends_with(*unit))?;
-    let nanos = digits(text.strip_suffix(*unit)?)?.checked_mul(seconds * NANOS_PER_SECOND)?;
+    let nanos = digits(text.strip_suffix(*unit)?)?.saturating_mul(seconds * NANOS_PER_SECOND);
     Some(WallTime(now.0.saturating_sub(nanos)))
 }
 
