@@ -82,6 +82,9 @@ impl Cursor {
 
     /// Everything up to `mark` is delivered.
     pub(crate) fn advance(&mut self, mark: Mark) {
+        if mark.seq == self.seq() {
+            return;
+        }
         // The position is replaced unless it is far enough from the mark before it to be worth keeping.
         if let [.., before, position] = &*self.marks
             && position.time.0.0.saturating_sub(before.time.0.0) < MARK_SPACING_NANOS

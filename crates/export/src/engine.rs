@@ -7,12 +7,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 
 use crate::backoff::Backoff;
 use crate::clock;
 use crate::config::{Identity, Start};
-use crate::cursor::{Cursor, CursorFile, Loaded, Loss};
+use crate::cursor::{Cursor, CursorFile, Loaded, Loss, Mark};
 use crate::failure::{Blame, Failure, chain};
 use crate::item::Item;
 use crate::plan::Plan;
@@ -58,6 +59,8 @@ impl Engine {
         let mut saved = cursor.seq();
         self.series.delivered_to(cursor.seq());
         loop {
+            // Reading and writing files never waits for the runtime; the time limit of a stop needs a turn as well.
+            yield_now().await;
             let batch = match source.fill(&cursor, clock::wall()) {
                 Ok(batch) => batch,
                 Err(error) => {
@@ -136,10 +139,11 @@ impl Engine {
 
     fn first_cursor(&self) -> Result<Cursor, Box<dyn std::error::Error>> {
         let mut cursor = Cursor::default();
-        if self.plan.start == Start::Newest
-            && let Some(newest) = source::newest(&self.journal)?
-        {
-            cursor.advance(newest);
+        if self.plan.start == Start::Newest {
+            if let Some(newest) = source::newest(&self.journal)? {
+                cursor.advance(newest);
+            }
+            // Also where there is none: what is newest is decided once.
             self.file.save(&cursor)?;
         }
         Ok(cursor)
@@ -203,7 +207,7 @@ impl Engine {
     }
 
     /// The receiver has the batch.
-    fn settle(&self, cursor: &mut Cursor, batch: Batch, delivered: Delivered, end: crate::cursor::Mark) {
+    fn settle(&self, cursor: &mut Cursor, batch: Batch, delivered: Delivered, end: Mark) {
         for loss in &batch.losses {
             self.series.lost(&loss.reason, loss.count);
         }

@@ -62,7 +62,7 @@ pub struct Handle {
     thread: JoinHandle<()>,
 }
 
-/// Exports.
+/// Where exports begin: [`Export::start`].
 #[derive(Debug)]
 pub struct Export;
 

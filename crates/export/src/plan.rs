@@ -21,6 +21,8 @@ const BATCH_BYTES_RANGE: std::ops::RangeInclusive<usize> = 16 << 10..=16 << 20;
 const TIMEOUT_SECONDS_MAX: u64 = 300;
 /// Longest configurable pause between attempts.
 const RETRY_SECONDS_MAX: u64 = 3600;
+/// Exports and witnesses together: each has a thread and a batch in memory.
+pub const EXPORTS_MAX: usize = 16;
 /// Longest name.
 const NAME_BYTES_MAX: usize = 32;
 
@@ -136,6 +138,27 @@ impl Plan {
         };
         refuse_keys_without_use(config, &plan.place)?;
         Ok(plan)
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// Checks exports and witnesses against each other: their number, and that no two share a cursor.
+pub fn check_all(plans: &[Plan]) -> Result<(), ConfigError> {
+    if plans.len() > EXPORTS_MAX {
+        return Err(ConfigError::new("name", format!("{} exports and witnesses; at most {EXPORTS_MAX}", plans.len())));
+    }
+    let twice = plans.iter().enumerate().find(|(index, plan)| plans[..*index].iter().any(|p| p.name == plan.name));
+    match twice {
+        Some((_, plan)) => {
+            let text = format!("{:?} names two exports or witnesses; each needs its own, for its cursor", plan.name);
+            Err(ConfigError::new("name", text))
+        }
+        None => Ok(()),
     }
 }
 

@@ -131,7 +131,7 @@ impl Source {
         }
     }
 
-    /// Reads until the batch is full or the journal has no more.
+    /// Reads until the batch is full, or the journal has no more or cannot be read.
     pub(crate) fn fill(&mut self, cursor: &Cursor, now: WallTime) -> Result<Batch, ReadError> {
         let mut batch = Batch { settled: cursor.unreported.len(), ..Batch::default() };
         for loss in &cursor.unreported {
@@ -143,7 +143,13 @@ impl Source {
             && batch.bytes < limits.batch_bytes_max
             && scanned < SCAN_RECORDS_MAX
         {
-            let Some(entry) = self.next()? else { break };
+            let entry = match self.next() {
+                Ok(Some(entry)) => entry,
+                Ok(None) => break,
+                // What was read is delivered first; the mistake is met again behind it.
+                Err(_met_again) if batch.end.is_some() => break,
+                Err(error) => return Err(error),
+            };
             scanned += 1;
             if entry.seq <= self.last_seq {
                 continue;

@@ -145,6 +145,22 @@ fn a_receiver_that_is_away_makes_the_lag_visible() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "measures elapsed time")]
+fn a_stop_takes_a_bounded_time_whatever_the_receiver_does() {
+    let journal = Journal::new();
+    journal.append(statements(1..=7));
+    let receiver = Receiver::start(|_, _| Behaviour::TakeAndHang);
+    let config = ExportConfig { timeout_seconds: Some(300), ..webhook(&receiver.url()) };
+    let handle = start(&config, &journal, &Metrics::new("0"));
+    wait_for("the request", || (!receiver.taken().is_empty()).then_some(()));
+    let begin = std::time::Instant::now();
+    export::export::stop_all(vec![handle]);
+    assert!(begin.elapsed() < export::export::STOP_TIMEOUT * 2);
+    // Nobody said that it was taken, so the next one takes it again.
+    assert!(!journal.path().join("cursors/hook.json").exists());
+}
+
+#[test]
 fn a_refused_record_is_found_skipped_and_told() {
     let journal = Journal::new();
     journal.append((1..=64).map(|seq| statement(seq, if seq == 23 { "poison" } else { "select 1" })));

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::allow_attributes, reason = "helpers of tests")]
 
 use export::config::ExportConfig;
-use export::plan::Plan;
+use export::plan::{EXPORTS_MAX, Plan, check_all};
 use serde_json::{Value, json};
 
 fn check(keys: Value, expected: Result<(), &str>) {
@@ -90,6 +90,53 @@ fn good_configurations_are_taken() {
         json!({"kind": "ocsf", "syslog": "unix:///dev/log", "start": "newest", "types": ["statement"]}),
     ] {
         check(keys, Ok(()));
+    }
+}
+
+#[test]
+fn names_and_numbers_are_checked_over_all() {
+    let plan = |index: usize| {
+        let config = ExportConfig {
+            file: Some("/x".into()),
+            ..ExportConfig::new(&format!("copy{index}"), export::config::Kind::Jsonl)
+        };
+        Plan::check(&config).unwrap()
+    };
+    let plans: Vec<Plan> = (0..EXPORTS_MAX).map(plan).collect();
+    assert_eq!(check_all(&plans), Ok(()));
+    assert!(check_all(&[&plans[..], &[plan(99)]].concat()).is_err());
+    assert_eq!(check_all(&[plan(1), plan(2), plan(1)]).unwrap_err().key, "name");
+}
+
+/// The examples of the documentation: tables of keys whose values are JSON as well.
+fn examples() -> Vec<(String, Value)> {
+    let text = include_str!("../../../docs/exports.md");
+    let mut examples: Vec<(String, Value)> = Vec::new();
+    for block in text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()) {
+        for line in block.lines().filter(|line| !line.is_empty()) {
+            if line.starts_with("[[") {
+                examples.push((line.to_owned(), json!({})));
+            } else {
+                let (key, value) = line.split_once(" = ").unwrap();
+                let value = value.split("  #").next().unwrap().trim();
+                examples.last_mut().unwrap().1[key] = serde_json::from_str(value).unwrap();
+            }
+        }
+    }
+    examples
+}
+
+#[test]
+fn the_documentations_examples_are_taken() {
+    let examples = examples();
+    assert_eq!(examples.len(), 7);
+    for (table, keys) in examples {
+        let checked = if table == "[[export]]" {
+            Plan::check(&serde_json::from_value(keys.clone()).unwrap())
+        } else {
+            export::witness::plan(&serde_json::from_value(keys.clone()).unwrap())
+        };
+        assert!(checked.is_ok(), "{keys}: {checked:?}");
     }
 }
 

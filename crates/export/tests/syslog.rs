@@ -287,3 +287,31 @@ fn datagrams_go_over_udp_and_to_a_local_socket() {
         assert_eq!(sample(&metrics, &name), 1.0);
     }
 }
+
+#[test]
+fn a_receiver_that_closes_without_reading_has_taken_nothing() {
+    use std::io::Read as _;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let journal = Journal::new();
+    journal.append(statements(1..=500));
+    let metrics = Metrics::new("0");
+    let handle = start(&config(format!("tcp://{address}")), &journal, &metrics);
+    // It closes at once; it closes in the middle of a message; it reads everything.
+    for read in [0, 0, 0, 100, 1_000, usize::MAX] {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut bytes = vec![0; read.min(1_000)];
+        stream.read_exact(&mut bytes).unwrap();
+        if read == usize::MAX {
+            stream.read_to_end(&mut bytes).unwrap();
+            let text = String::from_utf8(bytes).unwrap();
+            assert!((1..=500).all(|seq| text.contains(&statement(seq, &format!("select {seq}")))));
+            continue;
+        }
+        assert_eq!(sample(&metrics, r#"warder_export_delivered_total{export="siem"}"#), 0.0);
+    }
+    wait_for("the receipt", || {
+        (sample(&metrics, r#"warder_export_delivered_total{export="siem"}"#) == 500.0).then_some(())
+    });
+    handle.stop();
+}
