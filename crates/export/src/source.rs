@@ -124,9 +124,9 @@ impl Source {
             match self.reader.next_entry() {
                 None => return Ok(None),
                 Some(Ok(entry)) => return Ok(Some(entry)),
-                Some(Err(error @ ReadError::File { .. })) => return Err(error),
                 // Its number will be missing; then the loss is told.
                 Some(Err(ReadError::Line { .. })) => self.unreadable = true,
+                Some(Err(error)) => return Err(error),
             }
         }
     }

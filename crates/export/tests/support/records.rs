@@ -3,6 +3,13 @@
 /// Two sessions.
 pub(crate) const SESSIONS: [&str; 2] = ["00112233-44556677-1", "00112233-44556677-2"];
 
+/// An id of a journal, a hash or key, a key's id: these tests prove nothing with them.
+const I: &str = "00000000000000000000000000000000";
+const H: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+/// A public key has to be one: RFC 8032, 7.1, test 1.
+const P: &str = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
+const K: &str = "0000000000000000";
+
 fn time(seq: u64) -> String {
     format!("2026-11-22T{:02}:{:02}:{:02}.000001Z", seq / 3600 % 24, seq / 60 % 60, seq % 60)
 }
@@ -53,7 +60,7 @@ pub(crate) fn all_types() -> Vec<String> {
     let tags =
         ["SELECT 1", "INSERT 0 1", "UPDATE 3", "DELETE 2", "CREATE TABLE", "BEGIN", "FETCH 4", "MERGE 1", "COPY 7"];
     let mut records: Vec<(&str, String)> = vec![
-        ("segment", r#""journal":"00","chain":"00","public_key":"00","key":"00""#.into()),
+        ("segment", format!(r#""journal":"{I}","chain":"{H}","public_key":"{H}","key":"{K}""#)),
         ("agent.start", r#""version":"0.1.0","level":"full","kernel":"6.1","host":"00112233445566778899aabbccddeeff","boot":"00112233445566778899aabbccddeeff""#.into()),
         ("gap", r#""from":"2026-11-22T00:00:00.000000Z","to":"2026-11-22T00:00:01.000000Z","reason":"agent_not_running""#.into()),
         ("session.open", session(0, false)),
@@ -75,9 +82,9 @@ pub(crate) fn all_types() -> Vec<String> {
         ("loss", r#""kind":"content","stage":"kernel","count":12"#.into()),
         ("operator", r#""verb":"scan","uid":0"#.into()),
         ("session.close", format!(r#"{},"duration_us":5000000"#, session(0, true))),
-        ("checkpoint", r#""journal":"00","segment":1,"chain":"00","root":"00","key":"00","signature":"00""#.into()),
-        ("key.handover", r#""from":"00","to":"01","public_key":"00","signature":"00""#.into()),
-        ("segments.removed", r#""through":1,"chain":"00","first":1,"records":1,"bytes":1,"reason":"age""#.into()),
+        ("checkpoint", format!(r#""journal":"{I}","segment":1,"chain":"{H}","root":"{H}","key":"{K}","signature":"00""#)),
+        ("key.handover", format!(r#""journal":"{I}","from":"{K}","to":"{K}","public_key":"{P}","signature":"00""#)),
+        ("segments.removed", format!(r#""through":1,"chain":"{H}","first":1,"records":1,"bytes":1,"reason":"age""#)),
         ("journal.recovered", r#""torn_bytes":7,"last_seq":1"#.into()),
         ("something.new", r#""field":1"#.into()),
         ("agent.stop", String::new()),
