@@ -78,7 +78,7 @@ struct Timeline {
     /// The records as they are, one JSON object per line
     #[arg(long)]
     json: bool,
-    /// Folder of the events file, instead of the configured one
+    /// Folder of the journal, instead of the configured one
     #[arg(long, value_name = "DIR", conflicts_with = "config")]
     events: Option<PathBuf>,
     #[command(flatten)]
@@ -166,7 +166,7 @@ fn sessions(arguments: &Sessions) -> anyhow::Result<()> {
 fn show_timeline(arguments: &Timeline) -> anyhow::Result<()> {
     let directory = match &arguments.events {
         Some(directory) => directory.clone(),
-        None => arguments.config.load()?.events.directory,
+        None => arguments.config.load()?.journal.directory,
     };
     timeline::show(&timeline::Question {
         directory,

@@ -25,7 +25,7 @@ pub struct Config {
     /// Accounts and control.
     pub agent: Agent,
     /// Where records go.
-    pub events: Events,
+    pub journal: Journal,
     /// Address of the Prometheus endpoint; `None`: off.
     pub metrics_listen: Option<SocketAddr>,
     /// Bounds of the kernel side.
@@ -67,11 +67,13 @@ pub enum Argv {
     Full,
 }
 
-/// `[events]`
+/// `[journal]`
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Events {
-    /// Folder of the events file; absolute.
+pub struct Journal {
+    /// Folder of the segments; absolute.
     pub directory: PathBuf,
+    /// File of the key that signs; absolute.
+    pub key_file: PathBuf,
     /// Bounds of that folder.
     pub limits: store::writer::Limits,
 }
@@ -112,9 +114,10 @@ impl Default for Config {
                 control_socket: "/run/warder/control.sock".into(),
                 argv: Argv::Redacted,
             },
-            events: Events {
-                directory: "/var/lib/warder/events".into(),
-                limits: store::writer::Limits { file_bytes_max: 256 << 20, files_max: 16 },
+            journal: Journal {
+                directory: "/var/lib/warder/journal".into(),
+                key_file: "/var/lib/warder/key/journal.pem".into(),
+                limits: store::writer::Limits::default(),
             },
             metrics_listen: Some(SocketAddr::from(([127, 0, 0, 1], 9464))),
             capture: Capture {

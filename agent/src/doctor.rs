@@ -72,7 +72,7 @@ pub fn examine(host: &Host, config: &Config) -> Vec<Finding> {
         kernel::check_filesystems(host),
         accounts::check_user(host, config),
         accounts::check_group(host, config),
-        accounts::check_events_directory(host, config),
+        accounts::check_journal_directory(host, config),
         accounts::check_control_directory(host, config),
         accounts::check_agent(config),
         accounts::check_metrics_port(config),

@@ -25,7 +25,7 @@ use tracing::{info, warn};
 
 use crate::clock;
 use crate::config::{Argv, Config};
-use crate::link::{ArgvMode, FoundOrigin, Hello, Link, ToCore, ToKernel, VERSION};
+use crate::link::{ArgvMode, FoundOrigin, Hello, Journal, Link, ToCore, ToKernel, VERSION};
 use crate::privileges::{self, Identity};
 
 /// How long the core may take to write down the end.
@@ -51,7 +51,8 @@ pub(crate) fn run(config: &Config) -> Result<()> {
     let mut witness = Witness::start(&options, rules(config))?;
     selftest::run(&mut witness, options.capture_arguments)?;
     info!("the eBPF programs are loaded and read this kernel correctly");
-    prepare_directory(&config.events.directory, identity)?;
+    prepare_directory(&config.journal.directory, identity)?;
+    prepare_key_directory(&config.journal.key_file, identity)?;
     let control = control_socket(&config.agent.control_socket, identity)?;
     let mut process = KernelProcess {
         config,
@@ -98,12 +99,12 @@ fn block_signals() -> Result<SignalFd> {
     SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).context("no signal descriptor")
 }
 
-/// The events folder belongs to the core; its parents stay as they are.
+/// The journal's folder belongs to the core; its parents stay as they are.
 fn prepare_directory(directory: &Path, identity: Identity) -> Result<()> {
-    let text = || format!("the events folder {} could not be prepared", directory.display());
+    let text = || format!("the journal's folder {} could not be prepared", directory.display());
     fs::create_dir_all(directory).with_context(text)?;
     let metadata = fs::symlink_metadata(directory).with_context(text)?;
-    ensure!(metadata.is_dir(), "{} is not a folder: set [events] directory to one", directory.display());
+    ensure!(metadata.is_dir(), "{} is not a folder: set [journal] directory to one", directory.display());
     fs::set_permissions(directory, fs::Permissions::from_mode(0o750)).with_context(text)?;
     chown(directory, Some(identity.user), Some(identity.group)).with_context(text)?;
     for entry in fs::read_dir(directory).with_context(text)?.flatten() {
@@ -112,6 +113,15 @@ fn prepare_directory(directory: &Path, identity: Identity) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The core makes the journal's key, in a folder of its own. A folder that is there stays as it is: it may be shared.
+fn prepare_key_directory(key_file: &Path, identity: Identity) -> Result<()> {
+    let Some(directory) = key_file.parent().filter(|directory| !directory.exists()) else { return Ok(()) };
+    let text = || format!("the folder of the journal's key, {}, could not be prepared", directory.display());
+    fs::create_dir_all(directory).with_context(text)?;
+    fs::set_permissions(directory, fs::Permissions::from_mode(0o750)).with_context(text)?;
+    chown(directory, Some(identity.user), Some(identity.group)).with_context(text)
 }
 
 /// Files of an earlier agent may belong to another account. The folder belongs to an unprivileged process: a link
@@ -239,9 +249,7 @@ impl KernelProcess<'_> {
             host: hexadecimal("/etc/machine-id"),
             boot: hexadecimal("/proc/sys/kernel/random/boot_id"),
             databases: self.witness.databases(),
-            events_directory: config.events.directory.clone(),
-            file_bytes_max: config.events.limits.file_bytes_max,
-            files_max: config.events.limits.files_max,
+            journal: Journal::of(&config.journal),
             metrics_listen: config.metrics_listen,
             viewers: self.identity.group.as_raw(),
             argv: match config.agent.argv {

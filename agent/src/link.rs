@@ -5,6 +5,7 @@
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::socket::{
@@ -13,6 +14,7 @@ use nix::sys::socket::{
 };
 use nix::sys::time::TimeVal;
 use serde::{Deserialize, Serialize};
+use store::writer::Limits;
 
 /// Version of the messages: both ends are the same binary, and check it.
 pub(crate) const VERSION: u32 = 1;
@@ -78,14 +80,65 @@ pub(crate) struct Hello {
     pub(crate) host: u128,
     pub(crate) boot: u128,
     pub(crate) databases: Vec<(u16, String)>,
-    pub(crate) events_directory: PathBuf,
-    pub(crate) file_bytes_max: u64,
-    pub(crate) files_max: u32,
+    pub(crate) journal: Journal,
     pub(crate) metrics_listen: Option<std::net::SocketAddr>,
     pub(crate) viewers: u32,
     pub(crate) argv: ArgvMode,
     pub(crate) ring_bytes: u32,
     pub(crate) sessions_max: u32,
+}
+
+/// The journal: where it is, and its bounds.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Journal {
+    pub(crate) directory: PathBuf,
+    pub(crate) key_file: PathBuf,
+    pub(crate) segment_bytes_max: u64,
+    pub(crate) segment_age_max: Duration,
+    pub(crate) bytes_max: u64,
+    pub(crate) age_max: Option<Duration>,
+    pub(crate) checkpoint_records: u64,
+    pub(crate) checkpoint_interval: Duration,
+    pub(crate) sync_interval: Duration,
+}
+
+impl Journal {
+    /// As it is configured.
+    pub(crate) fn of(config: &crate::config::Journal) -> Self {
+        let Limits {
+            segment_bytes_max,
+            segment_age_max,
+            bytes_max,
+            age_max,
+            checkpoint_records,
+            checkpoint_interval,
+            sync_interval,
+        } = config.limits;
+        Self {
+            directory: config.directory.clone(),
+            key_file: config.key_file.clone(),
+            segment_bytes_max,
+            segment_age_max,
+            bytes_max,
+            age_max,
+            checkpoint_records,
+            checkpoint_interval,
+            sync_interval,
+        }
+    }
+
+    /// Its bounds.
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            segment_bytes_max: self.segment_bytes_max,
+            segment_age_max: self.segment_age_max,
+            bytes_max: self.bytes_max,
+            age_max: self.age_max,
+            checkpoint_records: self.checkpoint_records,
+            checkpoint_interval: self.checkpoint_interval,
+            sync_interval: self.sync_interval,
+        }
+    }
 }
 
 /// How command lines are shown.

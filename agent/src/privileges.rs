@@ -3,7 +3,7 @@
 //! | process | user | has |
 //! |---|---|---|
 //! | kernel process (`warder run`) | root | eBPF programs, links and maps; iterators; `/proc`; creates the folders and the control socket. Decodes nothing that a client sent; of clients it reads what `/proc` shows (command lines, process titles) |
-//! | core (`warder core`) | `[agent] user` | ring buffer (read, consumer position), four maps (read only), control socket, events folder; no capability, no new privileges |
+//! | core (`warder core`) | `[agent] user` | ring buffer (read, consumer position), four maps (read only), control socket, journal folder; no capability, no new privileges |
 //! | symbol lookup (`warder symbols`) | `[agent] user` | one open executable; 5 s of CPU, 512 MiB of address space; ends when it has answered |
 
 use std::fs::File;

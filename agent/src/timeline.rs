@@ -1,4 +1,4 @@
-//! `warder timeline`: what was recorded, for people. Needs only the events file, no agent.
+//! `warder timeline`: what was recorded, for people. Needs only the journal, no agent.
 
 mod render;
 mod statement;
@@ -26,7 +26,7 @@ const CANDIDATES_SHOWN: usize = 8;
 /// What somebody wants to see.
 #[derive(Clone, Debug)]
 pub struct Question {
-    /// Folder of the events file.
+    /// Folder of the journal.
     pub directory: PathBuf,
     /// Only this session: id, beginning, or cookie.
     pub session: Option<String>,

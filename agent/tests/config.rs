@@ -47,10 +47,16 @@ fn every_key_is_understood() {
         group = "staff"
         control_socket = "/run/w.sock"
         argv = "full"
-        [events]
-        directory = "/srv/events"
-        file_bytes_max = 65536
-        files_max = 2
+        [journal]
+        directory = "/srv/journal"
+        key_file = "/srv/key/journal.pem"
+        segment_bytes_max = 65536
+        segment_hours_max = 2
+        bytes_max = 131072
+        days_max = 30
+        checkpoint_records = 100
+        checkpoint_seconds = 5
+        sync_interval_milliseconds = 50
         [metrics]
         listen = ""
         [capture]
@@ -72,8 +78,18 @@ fn every_key_is_understood() {
     assert_eq!(config.agent.user, Account::Number(990));
     assert_eq!(config.agent.group, Account::Name("staff".into()));
     assert_eq!((config.agent.control_socket.to_str(), config.agent.argv), (Some("/run/w.sock"), Argv::Full));
-    assert_eq!(config.events.directory.to_str(), Some("/srv/events"));
-    assert_eq!((config.events.limits.file_bytes_max, config.events.limits.files_max), (65_536, 2));
+    assert_eq!(config.journal.directory.to_str(), Some("/srv/journal"));
+    assert_eq!(config.journal.key_file.to_str(), Some("/srv/key/journal.pem"));
+    let limits = store::writer::Limits {
+        segment_bytes_max: 65_536,
+        segment_age_max: Duration::from_secs(7200),
+        bytes_max: 131_072,
+        age_max: Some(Duration::from_secs(30 * 24 * 3600)),
+        checkpoint_records: 100,
+        checkpoint_interval: Duration::from_secs(5),
+        sync_interval: Duration::from_millis(50),
+    };
+    assert_eq!(config.journal.limits, limits);
     assert_eq!(config.metrics_listen, None);
     let capture = config.capture;
     assert_eq!((capture.ring_bytes, capture.sessions_max, capture.statement_bytes_max), (16384, 16, 1024));
@@ -92,15 +108,15 @@ fn names_types_and_syntax() {
         ),
         (
             "[agnt]\n",
-            "1: agnt: unknown key `agnt`; remove it, or use a known key (expected one of agent, events, metrics, capture, database)",
+            "1: agnt: unknown key `agnt`; remove it, or use a known key (expected one of agent, journal, metrics, capture, database)",
         ),
         (
             "\n[[database]]\nname = \"a\"\nhost = \"x\"",
             "4: database.host: unknown key `host`; remove it, or use a known key (expected one of name, engine, port, socket, executable)",
         ),
         (
-            "[events]\n\nfiles_max = \"x\"",
-            "3: events.files_max: invalid type: string \"x\", expected i64; write a value of that type",
+            "[journal]\n\ndays_max = \"x\"",
+            "3: journal.days_max: invalid type: string \"x\", expected i64; write a value of that type",
         ),
         ("[agent]\nuser = [1]", "2: agent.user: expected an account name (text) or number; write a value of that type"),
         ("[agent]\nuser = \"a\"\nuser = \"b\"", "3: agent.user: duplicate key; keep one of them"),
@@ -135,12 +151,17 @@ fn values() {
             "agent.argv = \"all\"",
             "1: agent.argv: \"all\" is not a mode of recording command lines; use \"none\", \"redacted\" or \"full\"",
         ),
-        ("events.directory = \"/a/../b\"", "1: events.directory: \"/a/../b\" contains ..; write the path without it"),
+        ("journal.directory = \"/a/../b\"", "1: journal.directory: \"/a/../b\" contains ..; write the path without it"),
         (
-            "events.file_bytes_max = 65535",
-            "1: events.file_bytes_max: 65535 is out of range; use 65536 to 1099511627776",
+            "journal.segment_bytes_max = 65535",
+            "1: journal.segment_bytes_max: 65535 is out of range; use 65536 to 68719476736",
         ),
-        ("events.files_max = 1", "1: events.files_max: 1 is out of range; use 2 to 10000"),
+        ("journal.bytes_max = 131072", "1: journal.bytes_max: this is less than two segments; use 134217728 or more"),
+        (
+            "journal.key_file = \"/var/lib/warder/journal/key\"",
+            "1: journal.key_file: the private key would be copied with every copy of the journal; put it outside of journal.directory",
+        ),
+        ("journal.checkpoint_seconds = 0", "1: journal.checkpoint_seconds: 0 is out of range; use 1 to 3600"),
         (
             "metrics.listen = \"localhost:9464\"",
             "1: metrics.listen: \"localhost:9464\" is not an address; use IP:PORT, for example \"127.0.0.1:9464\" or \"[::1]:9464\", or \"\" to turn it off",

@@ -11,6 +11,8 @@ use agent::terminal::{Colour, Terminal};
 use model::id::{BootId, HostId, SessionId, SocketCookie};
 use model::record::{Record, What};
 use model::time::WallTime;
+use store::files::{Form, segment_path};
+use store::keys::KeyFiles;
 use store::line::Machine;
 use store::writer::{Limits, Writer};
 
@@ -49,19 +51,23 @@ fn the_table_fits_a_terminal() {
     assert!(coloured.lines().nth(2).unwrap().starts_with("\x1b[33m7 "), "incomplete observation is conspicuous");
 }
 
+const NINE_THIRTY: WallTime = WallTime(1_795_339_800_000_000_000);
+
 fn session(boot: u128, cookie: u64) -> SessionId {
     SessionId { host: HostId(0xaaaa_aaaa << 96), boot: BootId(boot << 96), cookie: SocketCookie(cookie) }
 }
 
 fn writer(directory: &Path) -> Writer {
     let machine = Machine { host: HostId(0), boot: BootId(0) };
-    Writer::open(directory, machine, Limits { file_bytes_max: 4096, files_max: 100 }).unwrap().0
+    let keys = KeyFiles::load_or_create(&directory.join("key")).unwrap();
+    let limits = Limits { segment_bytes_max: 4096, ..Limits::default() };
+    Writer::open(directory, machine, limits, keys, NINE_THIRTY).unwrap().0
 }
 
 fn append(writer: &mut Writer, session: SessionId, reason: &'static str) {
     let what = What::SessionGap { session, side: "client", bytes: None, reason };
-    writer.append(&Record { time: WallTime(1_795_339_800_000_000_000), what }).unwrap();
-    writer.flush().unwrap();
+    writer.append(&Record { time: NINE_THIRTY, what }).unwrap();
+    writer.flush(NINE_THIRTY).unwrap();
 }
 
 fn timeline(directory: &Path, arguments: &[&str]) -> Output {
@@ -106,7 +112,7 @@ fn a_session_is_named_by_id_beginning_or_cookie() {
 fn json_is_the_records_as_they_are() {
     let directory = tempfile::tempdir().unwrap();
     append(&mut writer(directory.path()), session(1, 42), "lost");
-    let recorded = std::fs::read_to_string(directory.path().join("events.jsonl")).unwrap();
+    let recorded = std::fs::read_to_string(segment_path(directory.path(), 1, Form::Plain)).unwrap();
     assert_eq!(stdout(timeline(directory.path(), &["--json"])), recorded);
 }
 
@@ -114,7 +120,7 @@ fn json_is_the_records_as_they_are() {
 fn a_line_that_is_no_record_does_not_end_the_timeline() {
     let directory = tempfile::tempdir().unwrap();
     append(&mut writer(directory.path()), session(1, 42), "before");
-    let path = directory.path().join("events.jsonl");
+    let path = segment_path(directory.path(), 1, Form::Plain);
     let line = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, format!("{line}garbage\n{line}{{\"v\":1,\"se")).unwrap();
     let output = timeline(directory.path(), &[]);

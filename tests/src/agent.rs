@@ -100,8 +100,9 @@ impl Agent {
             // By number: the group's name differs between distributions.
             format!("group = {:?}", core.gid.to_string()),
             format!("control_socket = {}", quoted(&self.control_socket())),
-            "[events]".to_owned(),
+            "[journal]".to_owned(),
             format!("directory = {}", quoted(&self.events_directory())),
+            format!("key_file = {}", quoted(&self.key_file())),
             "[metrics]".to_owned(),
             format!("listen = \"127.0.0.1:{}\"", self.metrics_port),
             "[capture]".to_owned(),
@@ -263,10 +264,16 @@ impl Agent {
         self.directory.path().join("warder.toml")
     }
 
-    /// Folder of its events file.
+    /// Folder of its journal.
     #[must_use]
     pub fn events_directory(&self) -> PathBuf {
         self.directory.path().join("events")
+    }
+
+    /// File of its journal's private key.
+    #[must_use]
+    pub fn key_file(&self) -> PathBuf {
+        self.directory.path().join("key/journal.pem")
     }
 
     /// Its control socket.

@@ -1,4 +1,4 @@
-//! The agent's events file, read as typed records (the form is `docs/events.md`).
+//! The agent's journal, read as typed records (the form is `docs/events.md`).
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
-use crate::wait;
+use crate::{process, wait};
 
 /// One line of the events file.
 #[derive(Clone, Debug, Deserialize)]
@@ -219,7 +219,7 @@ impl Statement {
     }
 }
 
-/// The events folder of an agent. Reading goes over all files of it, oldest first.
+/// The journal of an agent. Reading goes over all segments of it, oldest first.
 #[derive(Clone, Debug)]
 pub struct Events {
     directory: PathBuf,
@@ -241,12 +241,14 @@ impl Events {
         for entry in std::fs::read_dir(&self.directory)? {
             files.push(entry?.path());
         }
-        // `events-SEQ.jsonl` sorts by age and before `events.jsonl`.
-        files.retain(|path| path.extension().is_some_and(|extension| extension == "jsonl"));
+        let segment = |path: &PathBuf, ending: &str| path.to_str().is_some_and(|path| path.ends_with(ending));
+        files.retain(|path| segment(path, ".jsonl") || segment(path, ".jsonl.zst"));
+        // They sort by age, and what is there in both forms (it is just being sealed) counts once.
         files.sort();
+        files.dedup_by_key(|path| path.to_string_lossy().replace(".zst", ""));
         let mut bytes = Vec::new();
         for file in files {
-            bytes.extend(std::fs::read(&file).with_context(|| format!("{} can not be read", file.display()))?);
+            bytes.extend(segment_bytes(&file).with_context(|| format!("{} can not be read", file.display()))?);
         }
         Ok(bytes)
     }
@@ -293,6 +295,20 @@ impl Events {
         let cut = |line: &&str| line.chars().take(400).collect::<String>();
         format!("last records:\n{}", lines.iter().rev().map(cut).collect::<Vec<_>>().join("\n"))
     }
+}
+
+/// The lines of a segment; the compressed form is read with a tool that does not know the agent.
+fn segment_bytes(file: &Path) -> Result<Vec<u8>> {
+    let sealed = file.with_extension("jsonl.zst");
+    if file.extension().is_some_and(|extension| extension == "jsonl") {
+        match std::fs::read(file) {
+            // Sealed since it was listed.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && sealed.exists() => {}
+            other => return Ok(other?),
+        }
+    }
+    let sealed = if sealed.exists() { sealed } else { file.to_owned() };
+    Ok(process::run(std::process::Command::new("zstd").arg("-dcq").arg(sealed))?.stdout)
 }
 
 /// The statements among the events.

@@ -26,6 +26,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("ip", "iproute2"),
     ("setpriv", "util-linux"),
     ("nsenter", "util-linux"),
+    ("zstd", "zstd"),
 ];
 
 /// Programs for the drivers of other languages, needed by the tests only.

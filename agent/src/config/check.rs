@@ -30,7 +30,7 @@ impl Checker {
     fn config(&mut self, file: &file::File) -> Config {
         let mut config = Config::default();
         self.agent(&file.agent, &mut config);
-        self.events(&file.events, &mut config);
+        self.journal(&file.journal, &mut config);
         self.capture(&file.capture, &mut config);
         if let Some(listen) = &file.metrics.listen {
             config.metrics_listen = self.listen(listen);
@@ -67,13 +67,51 @@ impl Checker {
         }
     }
 
-    fn events(&mut self, events: &file::Events, config: &mut Config) {
-        if let Some(directory) = &events.directory {
-            self.absolute("events.directory", directory, &mut config.events.directory);
+    fn journal(&mut self, journal: &file::Journal, config: &mut Config) {
+        let checked = &mut config.journal;
+        if let Some(directory) = &journal.directory {
+            self.absolute("journal.directory", directory, &mut checked.directory);
         }
-        let limits = &mut config.events.limits;
-        self.number("events.file_bytes_max", &events.file_bytes_max, 65_536..=1 << 40, &mut limits.file_bytes_max);
-        self.number("events.files_max", &events.files_max, 2..=10_000, &mut limits.files_max);
+        if let Some(key_file) = &journal.key_file {
+            self.absolute("journal.key_file", key_file, &mut checked.key_file);
+            if checked.key_file.starts_with(&checked.directory) {
+                let what = "the private key would be copied with every copy of the journal";
+                self.mistake_at(key_file, "journal.key_file", what, "put it outside of journal.directory");
+            }
+        }
+        let limits = &mut checked.limits;
+        self.number(
+            "journal.segment_bytes_max",
+            &journal.segment_bytes_max,
+            65_536..=1 << 36,
+            &mut limits.segment_bytes_max,
+        );
+        self.number("journal.bytes_max", &journal.bytes_max, 131_072..=1 << 50, &mut limits.bytes_max);
+        if let Some(bytes) = &journal.bytes_max
+            && limits.bytes_max < limits.segment_bytes_max.saturating_mul(2)
+        {
+            let remedy = format!("use {} or more", limits.segment_bytes_max.saturating_mul(2));
+            self.mistake_at(bytes, "journal.bytes_max", "this is less than two segments", &remedy);
+        }
+        let records = &mut limits.checkpoint_records;
+        self.number("journal.checkpoint_records", &journal.checkpoint_records, 1..=1_000_000, records);
+        let (mut hours, mut seconds, mut milliseconds) = (0, 0, 0);
+        self.number("journal.segment_hours_max", &journal.segment_hours_max, 1..=8784, &mut hours);
+        self.number("journal.checkpoint_seconds", &journal.checkpoint_seconds, 1..=3600, &mut seconds);
+        let interval = &journal.sync_interval_milliseconds;
+        self.number("journal.sync_interval_milliseconds", interval, 1..=60_000, &mut milliseconds);
+        let mut days = 0;
+        self.number("journal.days_max", &journal.days_max, 1..=36_600, &mut days);
+        let limits = &mut config.journal.limits;
+        let set = |value: u64, duration: Duration, limit: &mut Duration| {
+            if value > 0 {
+                *limit = duration;
+            }
+        };
+        set(hours, Duration::from_secs(hours * 3600), &mut limits.segment_age_max);
+        set(seconds, Duration::from_secs(seconds), &mut limits.checkpoint_interval);
+        set(milliseconds, Duration::from_millis(milliseconds), &mut limits.sync_interval);
+        limits.age_max = (days > 0).then(|| Duration::from_secs(days * 24 * 3600));
     }
 
     fn capture(&mut self, capture: &file::Capture, config: &mut Config) {

@@ -12,7 +12,7 @@ type Number = Option<Spanned<i64>>;
 #[serde(default, deny_unknown_fields)]
 pub(super) struct File {
     pub(super) agent: Agent,
-    pub(super) events: Events,
+    pub(super) journal: Journal,
     pub(super) metrics: Metrics,
     pub(super) capture: Capture,
     pub(super) database: Vec<Spanned<Database>>,
@@ -36,10 +36,16 @@ pub(super) enum Account {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct Events {
+pub(super) struct Journal {
     pub(super) directory: Text,
-    pub(super) file_bytes_max: Number,
-    pub(super) files_max: Number,
+    pub(super) key_file: Text,
+    pub(super) segment_bytes_max: Number,
+    pub(super) segment_hours_max: Number,
+    pub(super) bytes_max: Number,
+    pub(super) days_max: Number,
+    pub(super) checkpoint_records: Number,
+    pub(super) checkpoint_seconds: Number,
+    pub(super) sync_interval_milliseconds: Number,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -1,4 +1,4 @@
-//! From kernel records to the events file: decode, redact, join, count, write. Data flows one way.
+//! From kernel records to the journal: decode, redact, join, count, write. Data flows one way.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,8 +17,9 @@ use model::wire::WireEvent;
 use redact::ArgvPolicy;
 use sessions::Sessions;
 use store::alive::Alive;
+use store::keys::KeyFiles;
 use store::line::Machine;
-use store::writer::{AppendError, Limits, Writer};
+use store::writer::{AppendError, Writer};
 use tracing::{error, info, warn};
 
 use super::streams::Streams;
@@ -92,12 +93,13 @@ impl Tally {
 }
 
 impl Pipeline {
-    /// Opens the events file and writes down the start, and the gap since the last agent.
+    /// Opens the journal and writes down the start, and the gap since the last agent.
     pub(super) fn start(hello: &Hello, counters: Counters, argv: ArgvPolicy) -> Result<Self> {
         let machine = Machine { host: HostId(hello.host), boot: BootId(hello.boot) };
-        let limits = Limits { file_bytes_max: hello.file_bytes_max, files_max: hello.files_max };
-        let (writer, recovery) = Writer::open(&hello.events_directory, machine, limits)?;
-        let alive = Alive::open(&hello.events_directory).context("the heartbeat file cannot be opened")?;
+        let journal = &hello.journal;
+        let keys = KeyFiles::load_or_create(&journal.key_file)?;
+        let (writer, recovery) = Writer::open(&journal.directory, machine, journal.limits(), keys, clock::wall())?;
+        let alive = Alive::open(&journal.directory).context("the heartbeat file cannot be opened")?;
         let session_limits =
             sessions::Limits { sessions_max: hello.sessions_max as usize, ..sessions::Limits::default() };
         let mut pipeline = Self {
@@ -134,7 +136,7 @@ impl Pipeline {
         }
         let now = clock::wall();
         if recovery.torn_bytes > 0 {
-            warn!(bytes = recovery.torn_bytes, "a half-written record at the end of the events file was removed");
+            warn!(bytes = recovery.torn_bytes, "what followed the last whole record of the journal was removed");
         }
         if let Some(from) = recovery.unobserved_since() {
             let reason = match (hello.replaces, recovery.stopped) {
@@ -148,7 +150,7 @@ impl Pipeline {
         let version = env!("CARGO_PKG_VERSION");
         pipeline.record(Record { time: now, what: What::AgentStarted { version, level, kernel } });
         pipeline.flush();
-        info!(events = %hello.events_directory.display(), "observing");
+        info!(journal = %hello.journal.directory.display(), key = %pipeline.writer.key(), "observing");
         Ok(pipeline)
     }
 
@@ -339,7 +341,9 @@ impl Pipeline {
     pub(super) fn stop(&mut self) {
         self.tick();
         self.record(Record { time: clock::wall(), what: What::AgentStopped });
-        self.flush();
+        if let Err(error) = self.writer.settle(clock::wall()) {
+            say_once(&mut self.write_failing, &AppendError::Kept(error));
+        }
     }
 
     /// Writes one record of the agent's own.
@@ -361,10 +365,10 @@ impl Pipeline {
 
     /// Hands everything to the file system; what fails is kept within the writer's bound, then dropped and counted.
     pub(super) fn flush(&mut self) {
-        match self.writer.flush() {
+        match self.writer.flush(clock::wall()) {
             Ok(()) if self.write_failing => {
                 self.write_failing = false;
-                info!("the events file can be written again");
+                info!("the journal can be written again");
             }
             Ok(()) => {}
             Err(error) => say_once(&mut self.write_failing, &AppendError::Kept(error)),
@@ -426,6 +430,6 @@ fn wire_event(
 fn say_once(failing: &mut bool, problem: &AppendError) {
     if !*failing {
         *failing = true;
-        error!("the events file cannot be written: {:?}; observation goes on in memory", problem);
+        error!("the journal cannot be written: {:?}; observation goes on in memory", problem);
     }
 }

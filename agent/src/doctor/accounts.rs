@@ -51,9 +51,9 @@ fn shown(account: &Account) -> String {
     }
 }
 
-/// The folder of the events file.
-pub(super) fn check_events_directory(host: &Host, config: &Config) -> Finding {
-    check_directory("events-directory", host, &config.events.directory)
+/// The folder of the journal.
+pub(super) fn check_journal_directory(host: &Host, config: &Config) -> Finding {
+    check_directory("journal-directory", host, &config.journal.directory)
 }
 
 /// The folder of the control socket.

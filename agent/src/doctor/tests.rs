@@ -190,15 +190,15 @@ fn kernel_interfaces() {
 #[test]
 fn accounts_and_folders() {
     let mut tree = Tree::new();
-    tree.check("events-directory", Status::Ok, "will be created");
-    fs::create_dir_all(tree.host.path("/var/lib/warder/events")).unwrap();
-    tree.check("events-directory", Status::Ok, "can be written");
+    tree.check("journal-directory", Status::Ok, "will be created");
+    fs::create_dir_all(tree.host.path("/var/lib/warder/journal")).unwrap();
+    tree.check("journal-directory", Status::Ok, "can be written");
     use std::os::unix::fs::PermissionsExt as _;
-    fs::set_permissions(tree.host.path("/var/lib/warder/events"), fs::Permissions::from_mode(0o777)).unwrap();
-    tree.check("events-directory", Status::Warn, "chmod 0750");
-    fs::remove_dir(tree.host.path("/var/lib/warder/events")).unwrap();
-    tree.write("/var/lib/warder/events", "a file");
-    tree.check("events-directory", Status::Fail, "is not a folder");
+    fs::set_permissions(tree.host.path("/var/lib/warder/journal"), fs::Permissions::from_mode(0o777)).unwrap();
+    tree.check("journal-directory", Status::Warn, "chmod 0750");
+    fs::remove_dir(tree.host.path("/var/lib/warder/journal")).unwrap();
+    tree.write("/var/lib/warder/journal", "a file");
+    tree.check("journal-directory", Status::Fail, "is not a folder");
     tree.config.agent.user = Account::Name("nobody-here".into());
     tree.host.user = |_| None;
     tree.check("user", Status::Fail, "useradd --system");

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use journal::record::{Handover, Recovered, Removed};
 use store::form::event::{
     AgentStartForm, CancelForm, Event, GapForm, LossForm, OperatorForm, ProcessChangeForm, RefusedForm,
     SessionCloseForm, SessionGapForm,
@@ -99,6 +100,18 @@ impl Renderer {
             Event::Loss(LossForm { kind, stage, count }) => {
                 let what = words::count(*count, "event", "events");
                 (Style::Bad, format!("!! LOST {what} of kind {kind} at stage {stage}"))
+            }
+            // The journal's own book-keeping.
+            Event::Segment | Event::Checkpoint => return,
+            Event::KeyHandover(Handover { from, to, .. }) => {
+                (Style::Warning, format!("the journal's key changed from {from} to {to}"))
+            }
+            Event::SegmentsRemoved(Removed { through, .. }) => {
+                (Style::Warning, format!("records up to number {through} are removed by retention"))
+            }
+            Event::Recovered(Recovered { torn_bytes, .. }) => {
+                let bytes = words::count(*torn_bytes, "byte", "bytes");
+                (Style::Bad, format!("!! REPAIRED: {bytes} after the last whole record were removed"))
             }
             Event::Operator(OperatorForm { verb, uid }) => (Style::Quiet, format!("operator uid {uid} used: {verb}")),
             Event::Other(word) => (Style::Quiet, format!("{word} (a record type of a newer version)")),

@@ -190,6 +190,18 @@ impl<'w> SegmentCheck<'w> {
         Self { witness, next_witnessed, tree: Tree::new(), key: None, proved: first_seq, checked }
     }
 
+    /// Which journal the segment says it belongs to.
+    #[must_use]
+    pub fn journal(&self) -> JournalId {
+        self.checked.journal
+    }
+
+    /// Number of the first record.
+    #[must_use]
+    pub fn first_seq(&self) -> u64 {
+        self.checked.first_seq
+    }
+
     /// Number that is due next.
     #[must_use]
     pub fn next_seq(&self) -> u64 {

@@ -22,7 +22,7 @@ const PRIVATE_LABEL: &str = "PRIVATE KEY";
 const PUBLIC_LABEL: &str = "PUBLIC KEY";
 
 /// Longest key file that is looked at.
-pub const KEY_FILE_BYTES_MAX: u64 = 4096;
+pub const KEY_FILE_BYTES_MAX: usize = 4096;
 
 /// 32 random bytes that nobody else may see. It cannot be printed or copied, and is overwritten when it goes.
 pub struct Secret([u8; 32]);

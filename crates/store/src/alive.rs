@@ -18,7 +18,7 @@ pub struct Alive {
 impl Alive {
     /// Opens or creates the file. Does not touch it: read [`crate::recovery::Recovery::last_alive`] first.
     pub fn open(directory: &Path) -> io::Result<Self> {
-        files::open_append(&directory.join(files::ALIVE)).map(|file| Self { file })
+        files::open_or_create(&directory.join(files::ALIVE)).map(|file| Self { file })
     }
 
     /// Says that the agent observed until `now`. To be called every second.

@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
+use journal::{head, record};
 use model::id::{BootId, HostId};
 use model::record::{Record, What};
-use model::time::WallTime;
 use serde::{Deserialize, Serialize};
 
 use crate::form::event::{
@@ -14,7 +14,7 @@ use crate::form::event::{
 use crate::form::identity::SessionText;
 use crate::form::process::ProcessForm;
 use crate::form::session::SessionForm;
-use crate::form::statement_line::{write_number, write_statement};
+use crate::form::statement_line::write_statement;
 use crate::time::Timestamp;
 
 /// Version of the line format (`v`). Fields are only ever added, so it has never changed.
@@ -31,7 +31,7 @@ pub struct Machine {
 
 /// Appends `record` as one line, newline included, to `out`.
 pub fn encode(out: &mut Vec<u8>, seq: u64, machine: Machine, record: &Record) {
-    write_head(out, seq, record.time, type_word(&record.what));
+    head::write(out, seq, record.time, type_word(&record.what));
     match &record.what {
         What::AgentStarted { version, level, kernel } => {
             let (version, level, kernel) = ((*version).into(), level.into(), kernel.into());
@@ -94,18 +94,7 @@ const fn type_word(what: &What) -> &'static str {
     }
 }
 
-/// Everything up to and including the type, without the closing brace.
-fn write_head(out: &mut Vec<u8>, seq: u64, time: WallTime, type_word: &str) {
-    out.extend_from_slice(br#"{"v":1,"seq":"#);
-    write_number(out, seq);
-    out.extend_from_slice(br#","time":""#);
-    out.extend_from_slice(&Timestamp(time).ascii());
-    out.extend_from_slice(br#"","type":""#);
-    out.extend_from_slice(type_word.as_bytes());
-    out.push(b'"');
-}
-
-/// The fields of the type, into the object that [`write_head`] left open: the fields' own opening brace
+/// The fields of the type, into the object that [`head::write`] left open: the fields' own opening brace
 /// becomes the comma between the two.
 fn write_fields(out: &mut Vec<u8>, fields: &impl Serialize) {
     let comma = out.len();
@@ -170,6 +159,11 @@ pub fn decode(head: &Head<'_>, line: &[u8]) -> Result<Entry, serde_json::Error> 
         "process" => Event::Process(serde_json::from_slice(line)?),
         "loss" => Event::Loss(serde_json::from_slice(line)?),
         "operator" => Event::Operator(serde_json::from_slice(line)?),
+        record::SEGMENT => Event::Segment,
+        record::CHECKPOINT => Event::Checkpoint,
+        record::HANDOVER => Event::KeyHandover(serde_json::from_slice(line)?),
+        record::REMOVED => Event::SegmentsRemoved(serde_json::from_slice(line)?),
+        record::RECOVERED => Event::Recovered(serde_json::from_slice(line)?),
         other => Event::Other(other.to_owned()),
     };
     Ok(Entry { seq: head.seq, time: head.time, session: head.session, event })

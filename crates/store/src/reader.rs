@@ -3,25 +3,21 @@
 //! A reader never holds more than one line. It never waits: at the end [`Reader::next_entry`] returns `None`, and
 //! may be called again later to follow the file.
 
-use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
-use std::os::unix::fs::MetadataExt as _;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::files;
+use crate::files::{self, Form, SegmentFile};
 use crate::line::{self, Entry, Head};
+use crate::segment::{SegmentError, SegmentLines};
 use crate::select::SessionSelector;
-
-/// Longest line that is read: a 16 MiB statement in which every byte is escaped, and its parameters.
-pub const LINE_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
 /// A record, or what stands in its place.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// The folder or a file cannot be read; reading cannot continue.
+    /// The folder or a segment cannot be read; reading cannot continue.
     #[error("cannot read {}", path.display())]
     File {
-        /// Folder or file.
+        /// Folder or segment.
         path: PathBuf,
         /// Why.
         source: io::Error,
@@ -39,23 +35,21 @@ pub enum ReadError {
 }
 
 /// A position in the records of a folder.
-#[derive(Debug)]
 pub struct Reader {
     directory: PathBuf,
     selector: Option<SessionSelector>,
-    open: Option<OpenFile>,
-    /// Largest record number read: rotated files that begin at or below it are done.
+    open: Option<Open>,
+    /// Number of the last record that was read or that is not wanted.
     last_seq: u64,
     line: Vec<u8>,
 }
 
-#[derive(Debug)]
-struct OpenFile {
-    path: PathBuf,
-    lines: BufReader<File>,
-    inode: (u64, u64),
-    /// Where the next line begins.
-    offset: u64,
+/// The segment that is being read.
+struct Open {
+    first_seq: u64,
+    lines: SegmentLines,
+    /// A later segment was seen: no line is added to this one any more.
+    is_complete: bool,
 }
 
 /// What a whole line turned out to be.
@@ -68,7 +62,19 @@ impl Reader {
     /// A reader at the first record of the folder. The folder may be empty.
     #[must_use]
     pub fn new(directory: &Path) -> Self {
-        Self { directory: directory.to_owned(), selector: None, open: None, last_seq: 0, line: Vec::new() }
+        Self::after(directory, 0)
+    }
+
+    /// A reader at the first record after this number.
+    #[must_use]
+    pub fn after(directory: &Path, seq: u64) -> Self {
+        Self { directory: directory.to_owned(), selector: None, open: None, last_seq: seq, line: Vec::new() }
+    }
+
+    /// A reader at the first record of the folder, without the records of sessions that were not selected.
+    #[must_use]
+    pub fn open(directory: &Path, selector: SessionSelector) -> Self {
+        Self::new(directory).select(selector)
     }
 
     /// Leaves out records of other sessions. Records that belong to no session remain.
@@ -122,115 +128,98 @@ impl Reader {
             }
         });
         parsed.map_err(|source| {
-            let (path, end) = self.open.as_ref().map_or((PathBuf::new(), 0), |open| (open.path.clone(), open.offset));
+            let place = self.open.as_ref().map(|open| (open.lines.path().to_owned(), open.lines.offset()));
+            let (path, end) = place.unwrap_or_default();
             ReadError::Line { path, offset: end.saturating_sub(self.line.len() as u64 + 1), source }
         })
     }
 
-    /// Reads one whole line into `self.line`; false at the end of all files.
+    /// Reads one whole line into `self.line`; false at the end of all segments.
     fn next_line(&mut self) -> Result<bool, ReadError> {
         loop {
-            if self.open.is_none() && !self.open_next()? {
-                return Ok(false);
-            }
-            let Some(open) = self.open.as_mut() else { return Ok(false) };
-            if open.read_line(&mut self.line).map_err(|source| ReadError::File { path: open.path.clone(), source })? {
-                return Ok(true);
-            }
-            if !self.advance()? {
-                return Ok(false);
-            }
-        }
-    }
-
-    /// At the end of a file: opens the next one. False if this is the file that is being written.
-    fn advance(&mut self) -> Result<bool, ReadError> {
-        let Some(open) = &self.open else { return Ok(false) };
-        let current = self.directory.join(files::CURRENT);
-        let is_current = match current.metadata() {
-            Ok(metadata) => (metadata.dev(), metadata.ino()) == open.inode,
-            // Between rename and re-creation.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => open.path == current,
-            Err(source) => return Err(ReadError::File { path: current, source }),
-        };
-        if is_current {
-            return Ok(false);
-        }
-        // It was renamed after its last line was written, but perhaps after we looked: look once more.
-        let open = self.open.as_mut().filter(|open| open.path == current);
-        if let Some(open) = open {
-            open.path = self.directory.join("(rotated)");
-            return Ok(true);
-        }
-        self.open = None;
-        self.open_next()
-    }
-
-    /// Opens the oldest file that is not read yet; false if there is none.
-    fn open_next(&mut self) -> Result<bool, ReadError> {
-        let file_error = |path: &Path| {
-            let path = path.to_owned();
-            move |source| ReadError::File { path, source }
-        };
-        loop {
-            if let Some((first_seq, path)) = self.next_rotated()? {
-                // Also if nothing in it can be read: it is not opened twice.
-                self.last_seq = first_seq;
-                match OpenFile::open(path.clone()) {
-                    // Removed by retention since it was listed.
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                    other => self.open = Some(other.map_err(file_error(&path))?),
+            let Some(open) = self.open.as_mut() else {
+                if self.open_next()? {
+                    continue;
                 }
-                return Ok(true);
-            }
-            let path = self.directory.join(files::CURRENT);
-            let open = match OpenFile::open(path.clone()) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-                other => other.map_err(file_error(&path))?,
+                return Ok(false);
             };
-            // If a rotation came between listing and opening, there is an older file to read first.
-            if self.next_rotated()?.is_none() {
-                self.open = Some(open);
-                return Ok(true);
+            match open.lines.next_line().map_err(file_error)? {
+                Some(line) if is_before(line, self.last_seq) => {}
+                Some(line) => {
+                    self.line.clear();
+                    self.line.extend_from_slice(line);
+                    return Ok(true);
+                }
+                None if open.is_complete => {
+                    if !self.open_next()? {
+                        return Ok(false);
+                    }
+                }
+                None => {
+                    // If there is a later segment, the last line of this one was written before: look once more.
+                    open.is_complete = later(&self.directory, open.first_seq)?.is_some();
+                    if !open.is_complete {
+                        return Ok(false);
+                    }
+                }
             }
         }
     }
 
-    fn next_rotated(&self) -> Result<Option<(u64, PathBuf)>, ReadError> {
-        let rotated = files::rotated(&self.directory)
-            .map_err(|source| ReadError::File { path: self.directory.clone(), source })?;
-        Ok(rotated.into_iter().find(|(first_seq, _)| *first_seq > self.last_seq))
+    /// Opens the segment that follows, at first the one in which the next record is; false if there is none.
+    fn open_next(&mut self) -> Result<bool, ReadError> {
+        loop {
+            let segment = match &self.open {
+                Some(open) => later(&self.directory, open.first_seq)?,
+                None => first(&self.directory, self.last_seq.saturating_add(1))?,
+            };
+            let Some(SegmentFile { first_seq, form, .. }) = segment else { return Ok(false) };
+            match segment.as_ref().map(SegmentLines::open) {
+                // Sealed, or removed by retention, since it was listed.
+                Some(Err(error)) if error.is_gone() => {}
+                Some(Err(error)) => return Err(file_error(error)),
+                Some(Ok(mut lines)) => {
+                    lines.skip_to(self.last_seq);
+                    self.open = Some(Open { first_seq, lines, is_complete: form == Form::Sealed });
+                    return Ok(true);
+                }
+                None => return Ok(false),
+            }
+        }
     }
+}
+
+fn file_error(error: SegmentError) -> ReadError {
+    match error {
+        SegmentError::File { path, source } => ReadError::File { path, source },
+        SegmentError::Damaged { path, why } => ReadError::File { path, source: io::Error::other(why) },
+    }
+}
+
+fn list(directory: &Path) -> Result<Vec<SegmentFile>, ReadError> {
+    files::segments(directory).map_err(|source| ReadError::File { path: directory.to_owned(), source })
+}
+
+/// The segment after the one that begins with this number.
+fn later(directory: &Path, first_seq: u64) -> Result<Option<SegmentFile>, ReadError> {
+    Ok(list(directory)?.into_iter().find(|segment| segment.first_seq > first_seq))
+}
+
+/// The segment that contains this number, or the first one after it.
+fn first(directory: &Path, seq: u64) -> Result<Option<SegmentFile>, ReadError> {
+    let mut segments = list(directory)?;
+    let before = segments.partition_point(|segment| segment.first_seq <= seq);
+    let at = before.saturating_sub(1);
+    Ok((at < segments.len()).then(|| segments.swap_remove(at)))
+}
+
+/// Whether a line is a record that is read already, or is not wanted.
+fn is_before(line: &[u8], last_seq: u64) -> bool {
+    journal::head::parse(line).is_some_and(|head| head.seq <= last_seq)
 }
 
 /// A record is selected through either of its sessions; one that belongs to none always is.
 fn selects(selector: &SessionSelector, head: &Head<'_>) -> bool {
     let mut sessions = head.session.iter().chain(&head.target).peekable();
     sessions.peek().is_none() || sessions.any(|session| selector.fit(session).is_some())
-}
-
-impl OpenFile {
-    fn open(path: PathBuf) -> io::Result<Self> {
-        let file = File::open(&path)?;
-        let metadata = file.metadata()?;
-        let inode = (metadata.dev(), metadata.ino());
-        Ok(Self { path, lines: BufReader::with_capacity(64 * 1024, file), inode, offset: 0 })
-    }
-
-    /// Reads a whole line, without its newline; false if there is none (yet).
-    fn read_line(&mut self, line: &mut Vec<u8>) -> io::Result<bool> {
-        line.clear();
-        let count = (&mut self.lines).take(LINE_BYTES_MAX).read_until(b'\n', line)?;
-        if line.pop_if(|last| *last == b'\n').is_some() {
-            self.offset += count as u64;
-            return Ok(true);
-        }
-        if count as u64 == LINE_BYTES_MAX {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "a line is longer than any record"));
-        }
-        // Half a line: the writer may complete it, or remove it and write another. Either way it is read again.
-        self.lines.seek(SeekFrom::Start(self.offset))?;
-        line.clear();
-        Ok(false)
-    }
 }

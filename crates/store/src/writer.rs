@@ -1,45 +1,95 @@
-//! Appends records: never half a line, never more memory than its bound, and never an end after a full disk.
+//! Appends records to the journal in a folder: buffers lines, gives them their place in the chain, signs, writes in
+//! large pieces, begins new segments, and keeps the folder within its bounds.
 //!
-//! Lines are collected in memory and written with one `write(2)` per [`Writer::flush`]. While writing fails, lines
-//! stay in memory up to [`BUFFER_BYTES_MAX`]; beyond it records are dropped and counted, and a `loss` record tells
-//! how many as soon as writing works again.
+//! The caller is never stopped by a disk: when a file cannot be written, records wait in memory up to
+//! [`BUFFER_BYTES_MAX`]; what does not fit is dropped, counted, and told in a `loss` record as soon as writing works
+//! again. fdatasync and compression have threads of their own.
+//!
+//! A record is acknowledged in three steps: in memory ([`Writer::append`] returned), written ([`Writer::written`]: it
+//! survives the agent), durable ([`Writer::durable`]: it survives the host).
 
-use std::fs::{self, File, TryLockError};
-use std::io::{self, Write as _};
-use std::os::unix::fs::MetadataExt as _;
+mod buffer;
+mod durable;
+mod output;
+mod retention;
+mod sealing;
+
+use std::fs::{File, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
+use journal::author::Author;
+use journal::key::KeyId;
+use journal::record::OWN_LINE_BYTES_MAX;
 use model::record::{Record, What};
 use model::time::WallTime;
 
+use self::buffer::{Buffer, Next};
+use self::durable::Durable;
+pub use self::durable::UNCONFIRMED_BYTES_MAX;
+use self::output::{Output, State};
+use self::retention::Retention;
+use self::sealing::Sealing;
+pub use self::sealing::SealingError;
 use crate::files;
+use crate::keys::{KeyFileError, KeyFiles, KeyPlace};
 use crate::line::{self, Machine};
-use crate::recovery::{self, Recovery};
+use crate::recovery::{self, Found, Recovery};
+use crate::segment::SegmentError;
 
-/// Lines in memory from which [`Writer::append`] flushes by itself: about ten milliseconds at full load.
-pub const FLUSH_BYTES: usize = 256 * 1024;
+/// Buffer size at which `append` writes without being asked.
+pub const FLUSH_BYTES: usize = 64 * 1024;
 
-/// Lines kept in memory while writing fails: about half a second at full load, small beside the agent's 64 MiB.
-/// One single record may exceed it, so that no record is too long to be written.
+/// Bound of the buffer while writing fails. A single record may exceed it, since a record is as long as it is.
 pub const BUFFER_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// Memory that the buffer keeps after a long record.
-const BUFFER_BYTES_KEPT: usize = 2 * FLUSH_BYTES;
+/// Checkpoints at the ends of sessions are at least this far apart: a client that reconnects all the time must not
+/// make the journal a list of signatures.
+const SESSION_CHECKPOINT_DISTANCE: Duration = Duration::from_millis(100);
 
-/// Bounds of the folder.
+/// Room that a segment keeps for records of the journal itself, so that its size is not exceeded by a checkpoint.
+const OWN_LINES_RESERVED: u64 = 4;
+
+/// Bounds of the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Size at which the file is rotated.
-    pub file_bytes_max: u64,
-    /// Files kept, the current one included; at least 1.
-    pub files_max: u32,
+    /// Size at which a new segment begins. A segment is longer only if a single record is.
+    pub segment_bytes_max: u64,
+    /// Age at which a new segment begins.
+    pub segment_age_max: Duration,
+    /// Size of all segments; the oldest are removed. While a segment is sealed it counts twice.
+    pub bytes_max: u64,
+    /// Age of its last record at which a sealed segment is removed.
+    pub age_max: Option<Duration>,
+    /// Records after which a checkpoint is due.
+    pub checkpoint_records: u64,
+    /// Time after which a checkpoint is due if there are records.
+    pub checkpoint_interval: Duration,
+    /// Time between two calls of fdatasync: what a power failure may cost.
+    pub sync_interval: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            segment_bytes_max: 64 << 20,
+            segment_age_max: Duration::from_secs(24 * 3600),
+            bytes_max: 4 << 30,
+            age_max: None,
+            checkpoint_records: 10_000,
+            checkpoint_interval: Duration::from_secs(10),
+            sync_interval: Duration::from_secs(1),
+        }
+    }
 }
 
 /// Why the folder could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The folder cannot be created or opened.
-    #[error("cannot open the events folder {}", path.display())]
+    #[error("cannot open the journal's folder {}", path.display())]
     Directory {
         /// The folder.
         path: PathBuf,
@@ -47,44 +97,55 @@ pub enum OpenError {
         source: io::Error,
     },
     /// Another agent writes to it.
-    #[error("another agent already writes to {}; stop it, or give this one its own [events] directory", path.display())]
+    #[error("another agent already writes to {}; stop it, or give this one its own [journal] directory", path.display())]
     InUse {
         /// The folder.
         path: PathBuf,
     },
-    /// The events file cannot be opened.
-    #[error("cannot open {}", path.display())]
+    /// The active segment cannot be opened.
+    #[error("cannot open the last segment in {}", path.display())]
     File {
-        /// The file.
+        /// The folder.
         path: PathBuf,
         /// Why.
         source: io::Error,
     },
     /// The end of the earlier records cannot be read or repaired.
-    #[error("cannot recover the end of the events in {}", path.display())]
+    #[error("cannot recover the end of the journal in {}", path.display())]
     Recover {
         /// The folder.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        source: SegmentError,
     },
+    /// An interrupted exchange of keys cannot be finished.
+    #[error("cannot settle which key is in force")]
+    Key(#[source] KeyFileError),
+    /// A thread cannot be started.
+    #[error("cannot start the threads of the journal")]
+    Thread(#[source] io::Error),
 }
 
-/// Why lines are still in memory, or the folder is larger than allowed. Whatever it is, it is tried again at the
-/// next flush.
+/// What did not work. Whatever it is, it is tried again at the next flush, unless it says otherwise.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    /// The file cannot be written.
-    #[error("cannot write the events file")]
+    /// The file cannot be written. Lines are still in memory.
+    #[error("cannot write the journal")]
     Write(#[source] io::Error),
     /// Half a line was written and cannot be removed; nothing is written until it can.
-    #[error("cannot remove a half-written line from the events file")]
+    #[error("cannot remove a half-written line from the journal")]
     Repair(#[source] io::Error),
-    /// The file is full and cannot be renamed, or no new one can be opened.
-    #[error("cannot rotate the events file")]
-    Rotate(#[source] io::Error),
-    /// An old file cannot be removed. The lines were written.
-    #[error("cannot remove an old events file")]
+    /// Written records may not survive a power failure.
+    #[error("cannot make the journal durable")]
+    Sync(#[source] io::Error),
+    /// A complete segment stays as lines; the next start tries again.
+    #[error("cannot seal a segment of the journal")]
+    Seal(#[source] SealingError),
+    /// It is not known what may be removed.
+    #[error("cannot decide which segments of the journal to remove")]
+    Retention(#[source] SegmentError),
+    /// An old segment cannot be removed. The lines were written.
+    #[error("cannot remove an old segment of the journal")]
     Remove(#[source] io::Error),
 }
 
@@ -95,21 +156,38 @@ pub enum AppendError {
     #[error("the record is kept in memory")]
     Kept(#[source] WriteError),
     /// The record is lost: memory is full, because writing fails. Counted, see [`Writer::counters`].
-    #[error("the record is dropped: the events file cannot be written and the buffer is full")]
+    #[error("the record is dropped: the journal cannot be written and the buffer is full")]
     Dropped,
+}
+
+/// Why a key was not exchanged.
+#[derive(Debug, thiserror::Error)]
+pub enum RotateKeyError {
+    /// A file of the key cannot be written.
+    #[error("cannot write the new key")]
+    Key(#[source] KeyFileError),
+    /// The change cannot be recorded durably; the next start knows which key is in force.
+    #[error("cannot record the change of keys")]
+    Record(#[source] WriteError),
 }
 
 /// What a writer did since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Records written to the file.
+    /// Records written to the file, the journal's own included.
     pub written: u64,
     /// Bytes written to the file.
     pub written_bytes: u64,
     /// Records dropped.
     pub dropped: u64,
+    /// Records that were written, and may be lost all the same: fdatasync failed, and memory for them was full.
+    pub in_doubt: u64,
     /// Bytes waiting in memory.
     pub buffered_bytes: u64,
+    /// Checkpoints written.
+    pub checkpoints: u64,
+    /// Segments sealed.
+    pub sealed: u64,
 }
 
 /// The writer of one folder. There is only one for a folder at any time.
@@ -117,106 +195,210 @@ pub struct Counters {
 pub struct Writer {
     directory: PathBuf,
     /// Holds the lock on the folder.
-    _lock: File,
+    folder: Arc<File>,
+    keys: KeyPlace,
     machine: Machine,
     limits: Limits,
-    file: File,
-    /// Whole lines in the file.
-    file_bytes: u64,
-    /// The file may end in half a line that must go first.
-    torn: bool,
-    /// Rotated files may exceed the limit.
-    retention_due: bool,
-    /// Number of the first record in the buffer (of the next record if it is empty).
-    buffer_seq: u64,
-    next_seq: u64,
-    /// Whole lines only.
-    buffer: Vec<u8>,
-    /// Buffer length at which `append` flushes.
+    author: Author,
+    buffer: Buffer,
+    output: Output,
+    durable: Durable,
+    sealing: Sealing,
+    retention: Retention,
+    /// Number of the first record of the segment that is being written, and that of the one being appended to.
+    written_segment: u64,
+    written_seq: u64,
+    /// Bytes of the segment that is being appended to, in the file and in memory.
+    segment_bytes: u64,
+    segment_since: WallTime,
+    /// It has records that are not the journal's own.
+    segment_used: bool,
+    /// The file was removed or shortened by somebody: a new segment is due.
+    disturbed: bool,
+    last_checkpoint: WallTime,
+    session_ended: bool,
+    /// Buffer length at which `append` writes.
     flush_at: usize,
-    /// Dropped records that no `loss` record has told of.
-    unreported: u64,
+    /// Dropped records, and records in doubt, that no `loss` record has told of.
+    unreported: [u64; 2],
     last_dropped: WallTime,
     counters: Counters,
 }
 
 impl Writer {
-    /// Opens the folder (created with mode 0750 if its parent exists), repairs the end of the file and continues
-    /// its numbers.
-    pub fn open(directory: &Path, machine: Machine, limits: Limits) -> Result<(Self, Recovery), OpenError> {
+    /// Opens the folder (created with mode 0750 if its parent exists), repairs the end of the journal and continues it.
+    pub fn open(
+        directory: &Path,
+        machine: Machine,
+        limits: Limits,
+        keys: KeyFiles,
+        now: WallTime,
+    ) -> Result<(Self, Recovery), OpenError> {
         let path = || directory.to_owned();
-        let folder = |source| OpenError::Directory { path: path(), source };
-        files::create_directory(directory).map_err(folder)?;
-        let lock = File::open(directory).map_err(folder)?;
-        lock.try_lock().map_err(|error| match error {
+        let error = |source| OpenError::Directory { path: path(), source };
+        files::create_directory(directory).map_err(error)?;
+        let folder = File::open(directory).map_err(error)?;
+        folder.try_lock().map_err(|failed| match failed {
             TryLockError::WouldBlock => OpenError::InUse { path: path() },
-            TryLockError::Error(source) => folder(source),
+            TryLockError::Error(source) => error(source),
         })?;
-        let current = directory.join(files::CURRENT);
-        let file = files::open_append(&current).map_err(|source| OpenError::File { path: current, source })?;
-        let (recovery, file_bytes) =
-            recovery::recover(directory, &file).map_err(|source| OpenError::Recover { path: path(), source })?;
-        let next_seq = recovery.last_seq.map_or(1, |seq| seq.saturating_add(1));
-        let writer = Self {
+        let found = recovery::recover(directory).map_err(|source| OpenError::Recover { path: path(), source })?;
+        let (signing, keys) = keys.settle(found.key).map_err(OpenError::Key)?;
+        let Found { recovery, place, checkpointed, key, active, unsealed } = found;
+        let (folder, next_seq, first_seq) = (Arc::new(folder), place.next_seq, place.segment);
+        let mut writer = Self {
             directory: path(),
-            _lock: lock,
+            keys,
             machine,
             limits,
-            file,
-            file_bytes,
-            torn: false,
-            retention_due: true,
-            buffer_seq: next_seq,
-            next_seq,
-            buffer: Vec::with_capacity(BUFFER_BYTES_KEPT),
+            buffer: Buffer::new(next_seq),
+            output: Output::new(directory, first_seq, active.as_ref().map_or(0, |active| active.bytes)),
+            durable: Durable::new(Arc::clone(&folder), next_seq - 1, limits.sync_interval)
+                .map_err(OpenError::Thread)?,
+            sealing: Sealing::new(directory, &unsealed).map_err(OpenError::Thread)?,
+            retention: Retention::default(),
+            written_segment: first_seq,
+            written_seq: next_seq - 1,
+            segment_bytes: active.as_ref().map_or(0, |active| active.bytes),
+            segment_since: active.as_ref().map_or(now, |active| active.since),
+            segment_used: active.is_some(),
+            disturbed: false,
+            last_checkpoint: WallTime(0),
+            session_ended: false,
             flush_at: FLUSH_BYTES,
-            unreported: 0,
+            unreported: [0; 2],
             last_dropped: WallTime::default(),
             counters: Counters::default(),
+            author: Author::new(place, signing, checkpointed),
+            folder,
         };
+        if active.is_some() {
+            writer.output.open().map_err(|source| OpenError::File { path: path(), source })?;
+        } else {
+            writer.begin_segment(now);
+        }
+        writer.say_what_was_found(&recovery, key, now);
         Ok((writer, recovery))
     }
 
-    /// Appends one record in memory, and flushes when [`FLUSH_BYTES`] are waiting.
-    pub fn append(&mut self, record: &Record) -> Result<(), AppendError> {
-        if self.buffer.len() >= BUFFER_BYTES_MAX {
-            return self.drop_record(record.time);
+    fn say_what_was_found(&mut self, recovery: &Recovery, in_force: Option<KeyId>, now: WallTime) {
+        if let Some(before) = in_force.filter(|before| *before != self.key()) {
+            self.own(|author, out| author.replace_key(out, now, before));
         }
-        line::encode(&mut self.buffer, self.next_seq, self.machine, record);
-        self.next_seq += 1;
-        if self.buffer.len() < self.flush_at {
-            return Ok(());
-        }
-        match self.write_buffer() {
-            Ok(()) => Ok(()),
-            // Kept even if it is longer than the bound, as long as it is the only one.
-            Err(error) if self.buffer.len() <= BUFFER_BYTES_MAX || self.last_line_start() == 0 => {
-                Err(AppendError::Kept(error))
-            }
-            Err(_) => {
-                self.buffer.truncate(self.last_line_start());
-                self.next_seq -= 1;
-                self.drop_record(record.time)
-            }
+        if let Some(recovered) = recovery.record() {
+            self.own(|author, out| author.recovered(out, now, &recovered));
         }
     }
 
-    /// Writes what waits in memory. To be called every few milliseconds, also when nothing was appended: this is
-    /// what notices that a full disk has space again.
-    pub fn flush(&mut self) -> Result<(), WriteError> {
+    /// Appends one record in memory, and writes when [`FLUSH_BYTES`] are waiting. Returns its number.
+    pub fn append(&mut self, record: &Record) -> Result<u64, AppendError> {
+        if self.buffer.len() >= BUFFER_BYTES_MAX {
+            return self.drop_record(record.time);
+        }
+        let mut start = self.buffer.len();
+        line::encode(&mut self.buffer.lines, self.author.next_seq(), self.machine, record);
+        if self.segment_used && self.is_segment_full(self.buffer.len() - start) {
+            // Its number is another after the checkpoint and the beginning of the next segment.
+            self.buffer.lines.truncate(start);
+            self.end_segment(record.time);
+            start = self.buffer.len();
+            line::encode(&mut self.buffer.lines, self.author.next_seq(), self.machine, record);
+        }
+        if self.buffer.len() > BUFFER_BYTES_MAX && start > 0 && !self.make_room(&mut start) {
+            self.buffer.lines.truncate(start);
+            return self.drop_record(record.time);
+        }
+        let line = self.buffer.lines.get(start..self.buffer.len().saturating_sub(1)).unwrap_or_default();
+        let seq = self.author.next_seq();
+        self.segment_bytes += line.len() as u64 + 1;
+        self.segment_used = true;
+        self.author.push(line);
+        self.session_ended |= matches!(record.what, What::SessionClosed { .. });
+        if self.author.unsigned() >= self.limits.checkpoint_records {
+            self.checkpoint(record.time);
+        }
+        if self.buffer.len() < self.flush_at {
+            return Ok(seq);
+        }
+        self.write_buffer().map(|()| seq).map_err(AppendError::Kept)
+    }
+
+    /// Writes what waits in memory, signs what is due, and looks after segments and durability. To be called every few
+    /// milliseconds, also when nothing was appended: this is what notices that a full disk has space again.
+    pub fn flush(&mut self, now: WallTime) -> Result<(), WriteError> {
+        let mut result = self.write_buffer();
+        if result.is_ok() {
+            result = self.tidy(now);
+            result = result.and(self.write_buffer());
+        }
+        let outcome = self.durable.poll(now);
+        let synced = self.heed(outcome);
+        let removed = self.retention.remove(&self.folder, self.durable.seq()).map_err(WriteError::Remove);
+        let sealed = match self.sealing.poll(self.durable.seq()) {
+            Some(Err(error)) => Err(WriteError::Seal(error)),
+            Some(Ok(())) => {
+                self.counters.sealed += 1;
+                self.retention.look_again();
+                Ok(())
+            }
+            None => Ok(()),
+        };
+        result.and(synced).and(removed).and(sealed)
+    }
+
+    /// The journal's own records that are due. Everything before them is written.
+    fn tidy(&mut self, now: WallTime) -> Result<(), WriteError> {
+        self.tell_losses(now);
+        let age = Duration::from_nanos(now.0.saturating_sub(self.segment_since.0));
+        if self.disturbed || (self.segment_used && age >= self.limits.segment_age_max) {
+            self.end_segment(now);
+        }
+        let looked = self.doom_segments(now);
+        if self.is_checkpoint_due(now) {
+            self.checkpoint(now);
+        }
+        looked
+    }
+
+    /// Signs and writes everything and waits until it is durable: before the agent stops, or answers that something
+    /// is recorded.
+    pub fn settle(&mut self, now: WallTime) -> Result<(), WriteError> {
         self.write_buffer()?;
-        if self.unreported > 0 {
-            let what = What::Lost { kind: "record", stage: "core", count: self.unreported };
-            line::encode(&mut self.buffer, self.next_seq, self.machine, &Record { time: self.last_dropped, what });
-            self.next_seq += 1;
-            self.unreported = 0;
-            self.write_buffer()?;
+        self.tell_losses(now);
+        if self.author.unsigned() > 0 {
+            self.checkpoint(now);
         }
-        if self.retention_due {
-            self.remove_oldest().map_err(WriteError::Remove)?;
-            self.retention_due = false;
-        }
-        Ok(())
+        self.write_buffer()?;
+        let outcome = self.durable.finish();
+        self.heed(outcome)
+    }
+
+    /// Makes a new key, which the present one signs, and waits until that is durable. Returns the id of the new one.
+    pub fn rotate_key(&mut self, now: WallTime) -> Result<KeyId, RotateKeyError> {
+        let next = self.keys.prepare().map_err(RotateKeyError::Key)?;
+        self.own(|author, out| author.hand_over(out, now, next));
+        self.checkpoint(now);
+        self.settle(now).map_err(RotateKeyError::Record)?;
+        self.keys.finish().map_err(RotateKeyError::Key)?;
+        Ok(self.key())
+    }
+
+    /// The key that signs.
+    #[must_use]
+    pub fn key(&self) -> KeyId {
+        self.author.key().public().id()
+    }
+
+    /// Number of the last record that is written: it survives the end of the agent.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        self.written_seq
+    }
+
+    /// Number of the last record that is durable: it survives a power failure.
+    #[must_use]
+    pub fn durable(&self) -> u64 {
+        self.durable.seq()
     }
 
     /// What the writer did so far.
@@ -225,141 +407,132 @@ impl Writer {
         Counters { buffered_bytes: self.buffer.len() as u64, ..self.counters }
     }
 
-    fn drop_record(&mut self, time: WallTime) -> Result<(), AppendError> {
+    fn drop_record(&mut self, time: WallTime) -> Result<u64, AppendError> {
         self.counters.dropped += 1;
-        self.unreported += 1;
+        self.unreported[0] += 1;
         self.last_dropped = time;
         Err(AppendError::Dropped)
     }
 
-    fn last_line_start(&self) -> usize {
-        let lines = self.buffer.strip_suffix(b"\n").unwrap_or(&self.buffer);
-        lines.iter().rposition(|&byte| byte == b'\n').map_or(0, |newline| newline + 1)
+    /// Writes what is before the last line, which begins at `start` and has no place in the chain yet.
+    fn make_room(&mut self, start: &mut usize) -> bool {
+        let last = self.buffer.lines.split_off(*start);
+        // Why it failed is told by the next flush.
+        let written = self.write_buffer().is_ok();
+        *start = self.buffer.len();
+        self.buffer.lines.extend_from_slice(&last);
+        written || *start == 0
+    }
+
+    /// Records of what was lost, as soon as there is room for them.
+    fn tell_losses(&mut self, now: WallTime) {
+        let [dropped, in_doubt] = std::mem::take(&mut self.unreported);
+        for (count, stage, time) in [(dropped, "core", self.last_dropped), (in_doubt, "disk", now)] {
+            if count > 0 {
+                let record = Record { time, what: What::Lost { kind: "record", stage, count } };
+                let machine = self.machine;
+                self.own(|author, out| {
+                    let start = out.len();
+                    line::encode(out, author.next_seq(), machine, &record);
+                    author.push(out.get(start..out.len().saturating_sub(1)).unwrap_or_default());
+                });
+            }
+        }
+    }
+
+    fn is_segment_full(&self, line_bytes: usize) -> bool {
+        let reserve = OWN_LINES_RESERVED * OWN_LINE_BYTES_MAX as u64;
+        self.segment_bytes + line_bytes as u64 + reserve > self.limits.segment_bytes_max
+    }
+
+    fn is_checkpoint_due(&self, now: WallTime) -> bool {
+        let since = Duration::from_nanos(now.0.abs_diff(self.last_checkpoint.0));
+        let ended = self.session_ended && since >= SESSION_CHECKPOINT_DISTANCE;
+        self.author.unsigned() > 0 && (ended || since >= self.limits.checkpoint_interval)
+    }
+
+    fn checkpoint(&mut self, now: WallTime) {
+        let seq = self.author.next_seq();
+        self.own(|author, out| author.checkpoint(out, now));
+        self.retention.signed(seq);
+        self.counters.checkpoints += 1;
+        (self.last_checkpoint, self.session_ended) = (now, false);
+    }
+
+    fn end_segment(&mut self, now: WallTime) {
+        if self.author.unsigned() > 0 {
+            self.checkpoint(now);
+        }
+        self.begin_segment(now);
+    }
+
+    fn begin_segment(&mut self, now: WallTime) {
+        self.buffer.begin_segment(self.author.next_seq());
+        (self.segment_bytes, self.segment_since) = (0, now);
+        (self.segment_used, self.disturbed) = (false, false);
+        self.own(|author, out| author.segment(out, now));
+    }
+
+    /// Writes down which segments go. They go when that is durable.
+    fn doom_segments(&mut self, now: WallTime) -> Result<(), WriteError> {
+        if !self.retention.is_due(now) {
+            return Ok(());
+        }
+        let busy = self.sealing.first_busy().min(self.written_segment);
+        let tombstones =
+            self.retention.look(&self.directory, &self.limits, busy, now).map_err(WriteError::Retention)?;
+        for tombstone in &tombstones {
+            self.own(|author, out| author.removed(out, now, tombstone));
+        }
+        if !tombstones.is_empty() {
+            self.checkpoint(now);
+        }
+        Ok(())
+    }
+
+    /// Appends a record that must not be refused: one of the journal's own.
+    fn own(&mut self, write: impl FnOnce(&mut Author, &mut Vec<u8>)) {
+        let start = self.buffer.len();
+        write(&mut self.author, &mut self.buffer.lines);
+        self.segment_bytes += (self.buffer.len() - start) as u64;
     }
 
     fn write_buffer(&mut self) -> Result<(), WriteError> {
-        if self.buffer.is_empty() && !self.torn {
-            return Ok(());
-        }
         let result = self.write_lines();
         // While writing fails, `append` does not try again for every record; `flush` does.
         self.flush_at = self.buffer.len() + FLUSH_BYTES;
-        if self.buffer.is_empty() && self.buffer.capacity() > BUFFER_BYTES_MAX {
-            self.buffer.shrink_to(BUFFER_BYTES_KEPT);
-        }
         result
     }
 
     fn write_lines(&mut self) -> Result<(), WriteError> {
-        self.settle_file()?;
-        while !self.buffer.is_empty() {
-            let end = self.fitting_bytes();
-            if end == 0 {
-                self.rotate().map_err(WriteError::Rotate)?;
-                continue;
-            }
-            match self.file.write(&self.buffer[..end]) {
-                Ok(count) if count == end => self.consume(count),
-                Ok(count) => self.keep_whole_lines(count)?,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(WriteError::Write(error)),
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes sure that the file ends in a whole line and is still the one in the folder.
-    fn settle_file(&mut self) -> Result<(), WriteError> {
-        if self.torn {
-            self.file.set_len(self.file_bytes).map_err(WriteError::Repair)?;
-            self.torn = false;
-        }
-        let status = self.file.metadata().map_err(WriteError::Write)?;
-        if status.nlink() == 0 {
-            // Somebody removed the file: what is written to it would be lost without a trace.
-            self.file = files::open_append(&self.directory.join(files::CURRENT)).map_err(WriteError::Write)?;
-            self.file_bytes = self.file.metadata().map_err(WriteError::Write)?.len();
-        } else {
-            // Somebody may have emptied it; a later repair must not extend it with zeros.
-            self.file_bytes = status.len();
-        }
-        Ok(())
-    }
-
-    /// Bytes of the buffer, in whole lines, that fit into the current file; 0: it is full. An empty file takes a
-    /// line of any length.
-    fn fitting_bytes(&self) -> usize {
-        let room = self.limits.file_bytes_max.saturating_sub(self.file_bytes);
-        if self.buffer.len() as u64 <= room {
-            return self.buffer.len();
-        }
-        let room = usize::try_from(room).unwrap_or(usize::MAX).min(self.buffer.len());
-        match self.buffer[..room].iter().rposition(|&byte| byte == b'\n') {
-            Some(newline) => newline + 1,
-            None if self.file_bytes > 0 => 0,
-            None => self.buffer.iter().position(|&byte| byte == b'\n').map_or(self.buffer.len(), |newline| newline + 1),
-        }
-    }
-
-    /// After a short write of `count` bytes: removes the half line from the file, keeps it in the buffer.
-    fn keep_whole_lines(&mut self, count: usize) -> Result<(), WriteError> {
-        let whole = self.buffer[..count].iter().rposition(|&byte| byte == b'\n').map_or(0, |newline| newline + 1);
-        self.consume(whole);
-        if whole < count {
-            self.torn = true;
-            self.file.set_len(self.file_bytes).map_err(WriteError::Repair)?;
-            self.torn = false;
-        }
-        if whole == 0 {
-            // No progress: the next attempt would end the same way, or with the error that explains it.
-            return Err(WriteError::Write(io::ErrorKind::StorageFull.into()));
-        }
-        Ok(())
-    }
-
-    /// Whole lines of this length are in the file now.
-    fn consume(&mut self, bytes: usize) {
-        let lines = if bytes == self.buffer.len() {
-            self.next_seq - self.buffer_seq
-        } else {
-            self.buffer[..bytes].iter().filter(|&&byte| byte == b'\n').count() as u64
-        };
-        self.buffer_seq += lines;
-        self.buffer.drain(..bytes);
-        self.file_bytes += bytes as u64;
-        self.counters.written += lines;
-        self.counters.written_bytes += bytes as u64;
-    }
-
-    /// Gives the file the name of its first record and begins a new one.
-    fn rotate(&mut self) -> io::Result<()> {
-        let current = self.directory.join(files::CURRENT);
-        let name = files::rotated_name(first_seq(&current)?.unwrap_or(self.buffer_seq));
-        fs::rename(&current, self.directory.join(name))?;
-        self.retention_due = true;
-        self.file = files::open_append(&current)?;
-        self.file_bytes = self.file.metadata()?.len();
-        Ok(())
-    }
-
-    fn remove_oldest(&self) -> io::Result<()> {
-        let rotated = files::rotated(&self.directory)?;
-        // The current file counts as one.
-        let excess = (rotated.len() + 1).saturating_sub(self.limits.files_max.max(1) as usize);
-        for (_, path) in rotated.into_iter().take(excess) {
-            match fs::remove_file(path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
+        self.disturbed |= self.output.settle()? == State::Disturbed;
+        loop {
+            match self.buffer.next() {
+                Next::Nothing => return Ok(()),
+                Next::Begin(first_seq) => {
+                    if self.output.begin(first_seq) {
+                        self.sealing.add(self.written_segment, first_seq - 1);
+                    }
+                    self.written_segment = first_seq;
+                    self.buffer.begun();
+                    self.retention.look_again();
+                }
+                Next::Lines(lines) => {
+                    let wrote = self.output.write(lines)?;
+                    let (bytes, lines) = (wrote.bytes, lines.get(..wrote.bytes).unwrap_or_default());
+                    let records = self.buffer.count(bytes, self.author.next_seq());
+                    self.durable.wrote(wrote, lines, records, self.written_seq + records);
+                    self.written_seq = self.buffer.consume(bytes, records);
+                    self.counters.written += records;
+                    self.counters.written_bytes += bytes as u64;
+                }
             }
         }
-        Ok(())
     }
-}
 
-/// Number of the first record in a file; `None` if its first line cannot be read.
-fn first_seq(path: &Path) -> io::Result<Option<u64>> {
-    use std::io::{BufRead as _, BufReader, Read as _};
-    let mut first = Vec::new();
-    BufReader::new(File::open(path)?).take(crate::reader::LINE_BYTES_MAX).read_until(b'\n', &mut first)?;
-    Ok(line::decode_head(&first).ok().map(|head| head.seq))
+    fn heed(&mut self, outcome: durable::Outcome) -> Result<(), WriteError> {
+        self.counters.in_doubt += outcome.in_doubt;
+        self.unreported[1] += outcome.in_doubt;
+        outcome.error.map_or(Ok(()), |error| Err(WriteError::Sync(error)))
+    }
 }

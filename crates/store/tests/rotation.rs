@@ -1,119 +1,213 @@
-//! Files are bounded in size and number, and a reader follows them without a gap.
+//! Segments are bounded, sealed, removed with a tombstone, and a reader follows them without a gap.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::allow_attributes, reason = "helpers of tests")]
 
 mod common;
 
 use std::fs;
-use std::path::Path;
+use std::time::Duration;
 
 use common::*;
+use journal::record::Reason;
 use model::record::What;
+use store::blocks;
+use store::files::{Form, segments};
 use store::form::event::Event;
 use store::reader::{ReadError, Reader};
 use store::select::SessionSelector;
 use store::writer::{Limits, Writer};
 
-const SMALL: Limits = Limits { file_bytes_max: 4096, files_max: 3 };
+const SMALL: Limits = Limits { segment_bytes_max: 8192, ..LIMITS };
 
-fn names(directory: &Path) -> Vec<String> {
-    let entries = fs::read_dir(directory).unwrap();
-    let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    names
-}
-
-fn drain(reader: &mut Reader) -> Vec<u64> {
-    std::iter::from_fn(|| reader.next_entry()).map(|entry| entry.unwrap().seq).collect()
-}
-
-#[test]
-fn size_and_number_of_files_are_bounded() {
-    let directory = tempfile::tempdir().unwrap();
-    let (mut writer, _) = Writer::open(directory.path(), MACHINE, SMALL).unwrap();
-    for number in 1..=200 {
+fn append(writer: &mut Writer, numbers: std::ops::RangeInclusive<u64>) {
+    for number in numbers {
         writer.append(&statement_record(number)).unwrap();
-        if number % 3 == 0 {
-            writer.flush().unwrap();
+        if number % 7 == 0 {
+            writer.flush(NINE_THIRTY).unwrap();
         }
     }
-    // One flush that is larger than a file.
-    for number in 201..=300 {
+}
+
+fn seal_all(home: &Home, writer: &mut Writer) {
+    let unsealed =
+        |home: &Home| segments(&home.journal).unwrap().iter().filter(|file| file.form == Form::Plain).count();
+    flush_until(writer, |_| unsealed(home) == 1);
+}
+
+#[test]
+fn segments_are_bounded_and_sealed_and_nothing_is_lost() {
+    let home = Home::new();
+    let (mut writer, _) = home.open(SMALL);
+    append(&mut writer, 1..=200);
+    // One flush that is larger than a segment.
+    for number in 201..=400 {
         writer.append(&statement_record(number)).unwrap();
     }
-    writer.flush().unwrap();
-    assert_eq!(names(directory.path()).len(), 3, "{:?}", names(directory.path()));
-    for name in names(directory.path()) {
-        let path = directory.path().join(&name);
-        assert!(fs::metadata(&path).unwrap().len() <= SMALL.file_bytes_max, "{name}");
-        if let Some(digits) = name.strip_prefix("events-") {
-            let text = fs::read_to_string(&path).unwrap();
-            let head = store::line::decode_head(text.lines().next().unwrap().as_bytes()).unwrap();
-            assert_eq!(format!("{:020}.jsonl", head.seq), digits);
-        }
+    for file in segments(&home.journal).unwrap() {
+        assert!(file.path.metadata().unwrap().len() <= SMALL.segment_bytes_max, "{}", file.path.display());
     }
-    let read = drain(&mut Reader::new(directory.path()));
-    assert_eq!(read.last(), Some(&300));
-    assert!(read.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{read:?}");
-    assert_eq!(writer.counters().written, 300);
+    seal_all(&home, &mut writer);
+    assert_eq!(home.statements(), (1..=400).collect::<Vec<_>>());
+    let report = home.assert_intact();
+    assert!(report.segments > 10);
+    assert_eq!(writer.counters().sealed + 1, report.segments);
 }
 
 #[test]
-fn too_many_files_of_an_earlier_configuration_are_removed_at_the_first_flush() {
-    let directory = tempfile::tempdir().unwrap();
-    for seq in 1..=9 {
-        fs::write(directory.path().join(store::files::rotated_name(seq)), "").unwrap();
+fn a_segment_ends_by_age_if_it_has_records() {
+    let home = Home::new();
+    let (mut writer, _) = home.open(Limits { segment_age_max: Duration::from_secs(3600), ..LIMITS });
+    append(&mut writer, 1..=3);
+    let mut now = NINE_THIRTY;
+    for _ in 0..10 {
+        now = later(now, Duration::from_secs(3601));
+        writer.flush(now).unwrap();
     }
-    fs::write(directory.path().join("notes.txt"), "kept").unwrap();
-    let (mut writer, recovery) = Writer::open(directory.path(), MACHINE, SMALL).unwrap();
-    assert_eq!(recovery.last_seq, Some(9));
-    writer.flush().unwrap();
-    let kept =
-        [store::files::rotated_name(8), store::files::rotated_name(9), "events.jsonl".into(), "notes.txt".into()];
-    assert_eq!(names(directory.path()), kept);
+    assert_eq!(segments(&home.journal).unwrap().len(), 2);
+    home.assert_intact();
 }
 
 #[test]
-fn a_follower_sees_every_record_over_rotations() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut reader = Reader::new(directory.path());
-    let (mut writer, _) = Writer::open(directory.path(), MACHINE, Limits { files_max: 100, ..SMALL }).unwrap();
-    assert!(drain(&mut reader).is_empty());
-    let mut read = Vec::new();
+fn what_is_too_much_is_removed_with_a_tombstone() {
+    let home = Home::new();
+    let limits = Limits { bytes_max: 40_000, ..SMALL };
+    let (mut writer, _) = home.open(limits);
+    for round in 0..40 {
+        append(&mut writer, round * 50 + 1..=round * 50 + 50);
+        seal_all(&home, &mut writer);
+    }
+    writer.settle(NINE_THIRTY).unwrap();
+    writer.flush(NINE_THIRTY).unwrap();
+    let bytes: u64 = segments(&home.journal).unwrap().iter().map(|file| file.path.metadata().unwrap().len()).sum();
+    assert!(bytes <= limits.bytes_max, "{bytes}");
+    assert_eq!(home.statements().last(), Some(&2000));
+    let report = home.assert_intact();
+    assert!(report.first_seq > 1);
+    let removed = report.removed.unwrap();
+    assert_eq!((removed.through + 1, removed.reason), (report.first_seq, Reason::Size));
+
+    // Whoever removes one more without a word is found out.
+    fs::remove_file(&segments(&home.journal).unwrap()[0].path).unwrap();
+    assert!(matches!(home.verify().fault.unwrap().1.why, journal::check::Why::Unaccounted));
+}
+
+#[test]
+fn what_is_too_old_is_removed_with_a_tombstone() {
+    let home = Home::new();
+    let (mut writer, _) = home.open(Limits { age_max: Some(Duration::from_secs(24 * 3600)), ..SMALL });
+    append(&mut writer, 1..=100);
+    seal_all(&home, &mut writer);
+    assert_eq!(home.statements().len(), 100);
+    let tomorrow = later(NINE_THIRTY, Duration::from_secs(25 * 3600));
+    writer.flush(tomorrow).unwrap();
+    assert_eq!(home.statements().len(), 100, "not before the tombstone is durable");
+    flush_from(tomorrow, &mut writer, |_| segments(&home.journal).unwrap().len() == 1);
+    let report = home.assert_intact();
+    assert_eq!(report.removed.unwrap().reason, Reason::Age);
+    // A later writer knows what came before.
+    drop(writer);
+    let (mut writer, recovery) = home.open(SMALL);
+    assert_eq!(recovery.last_seq, Some(report.last_seq));
+    append(&mut writer, 101..=120);
+    writer.settle(tomorrow).unwrap();
+    home.assert_intact();
+}
+
+#[test]
+fn a_follower_sees_every_record_over_segments() {
+    let home = Home::new();
+    let mut reader = Reader::new(&home.journal);
+    let (mut writer, _) = home.open(SMALL);
+    let mut seen = read(&mut reader);
     for number in 1..=300 {
-        writer.append(&statement_record(number)).unwrap();
-        if number % 5 == 0 {
-            writer.flush().unwrap();
-        }
-        // Looks now and then; sometimes several rotations happen in between.
+        append(&mut writer, number..=number);
+        // Looks now and then; sometimes several segments begin in between, and are sealed while they are read.
         if number % 47 == 0 || number > 250 {
-            read.extend(drain(&mut reader));
+            seen.extend(read(&mut reader));
         }
     }
-    assert_eq!(read, (1..=300).collect::<Vec<_>>());
+    seal_all(&home, &mut writer);
+    writer.settle(NINE_THIRTY).unwrap();
+    seen.extend(read(&mut reader));
+    assert_eq!(seen, home.entries());
+    assert_eq!(statement_numbers(&seen), (1..=300).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_reader_goes_on_after_any_number() {
+    let home = Home::new();
+    let (mut writer, _) = home.open(SMALL);
+    append(&mut writer, 1..=100);
+    seal_all(&home, &mut writer);
+    writer.settle(NINE_THIRTY).unwrap();
+    let all = home.entries();
+    for seq in 0..=all.len() as u64 + 1 {
+        let rest = read(&mut Reader::after(&home.journal, seq));
+        assert_eq!(rest, all[all.len().min(usize::try_from(seq).unwrap())..], "after {seq}");
+    }
+}
+
+#[test]
+fn blocks_are_the_same_before_and_after_sealing() {
+    let home = Home::new();
+    let (mut writer, _) = home.open(Limits { segment_bytes_max: 900_000, ..LIMITS });
+    let mut lister = blocks::Lister::new(&home.journal);
+    for number in 1..=1500 {
+        append(&mut writer, number..=number);
+        lister.list_after(0).unwrap();
+    }
+    writer.flush(NINE_THIRTY).unwrap();
+    let before = lister.list_after(0).unwrap();
+    assert!(before.len() >= 3 && before.iter().rev().skip(1).all(|block| block.complete), "{}", before.len());
+    assert!(!before.last().unwrap().complete);
+    let lines = |block: &blocks::Block| {
+        let mut lines = Vec::new();
+        blocks::read(block, &mut lines).unwrap();
+        lines
+    };
+    let contents: Vec<_> = before.iter().map(lines).collect();
+    append(&mut writer, 1501..=4000);
+    seal_all(&home, &mut writer);
+    let after = blocks::list(&home.journal).unwrap();
+    assert!(after.windows(2).all(|pair| pair[0].last_seq() + 1 == pair[1].first_seq));
+    let shape = |block: &blocks::Block| (block.segment, block.first_seq, block.records, block.earliest, block.latest);
+    for (before, content) in before.iter().zip(&contents) {
+        // Also through what was listed before sealing.
+        assert_eq!(lines(before)[..content.len()], content[..]);
+        let after = after.iter().find(|after| after.first_seq == before.first_seq).unwrap();
+        if before.complete {
+            assert_eq!((shape(before), &lines(after)), (shape(after), content));
+        }
+    }
+    let wanted = after[3].last_seq();
+    assert_eq!(lister.list_after(wanted).unwrap()[0].first_seq, wanted + 1);
+    assert_eq!(lister.list_after(wanted - 1).unwrap()[0], after[3]);
 }
 
 #[test]
 fn half_a_line_is_read_when_it_is_whole() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("events.jsonl");
+    let home = Home::new();
+    fs::create_dir(&home.journal).unwrap();
+    let path = store::files::segment_path(&home.journal, 1, Form::Plain);
     let mut line = Vec::new();
     store::line::encode(&mut line, 1, MACHINE, &statement_record(1));
-    let mut reader = Reader::new(directory.path());
+    let mut reader = Reader::new(&home.journal);
     for cut in 0..line.len() {
         fs::write(&path, &line[..cut]).unwrap();
         assert!(reader.next_entry().is_none(), "cut at {cut}");
     }
     fs::write(&path, &line).unwrap();
-    assert_eq!(drain(&mut reader), [1]);
+    assert_eq!(read(&mut reader).len(), 1);
 }
 
 #[test]
 fn a_line_that_is_no_record_is_told_and_skipped() {
-    let directory = tempfile::tempdir().unwrap();
+    let home = Home::new();
+    fs::create_dir(&home.journal).unwrap();
     let newer = r#"{"v":1,"seq":3,"time":"2026-11-22T09:30:00Z","type":"verdict","more":{"a":[1]}}"#;
     let stop = r#"{"v":1,"seq":4,"time":"2026-11-22T09:30:00Z","type":"agent.stop","unknown_field":true}"#;
-    fs::write(directory.path().join("events.jsonl"), format!("garbage\n{newer}\n{stop}\n")).unwrap();
-    let mut reader = Reader::new(directory.path());
+    let path = store::files::segment_path(&home.journal, 1, Form::Plain);
+    fs::write(path, format!("garbage\n{newer}\n{stop}\n")).unwrap();
+    let mut reader = Reader::new(&home.journal);
     assert!(matches!(reader.next_entry(), Some(Err(ReadError::Line { offset: 0, .. }))));
     assert_eq!(reader.next_entry().unwrap().unwrap().event, Event::Other("verdict".into()));
     assert_eq!(reader.next_entry().unwrap().unwrap().event, Event::AgentStop);
@@ -122,17 +216,20 @@ fn a_line_that_is_no_record_is_told_and_skipped() {
 
 #[test]
 fn a_selector_leaves_out_other_sessions() {
-    let directory = tempfile::tempdir().unwrap();
-    let (mut writer, _) = Writer::open(directory.path(), MACHINE, LIMITS).unwrap();
+    let home = Home::new();
+    let (mut writer, _) = home.open(LIMITS);
     let gap = |cookie| What::SessionGap { session: session_id(cookie), side: "client", bytes: None, reason: "lost" };
     let cancel = What::CancelRequested { session: session_id(77), pid: 1, target: Some(session_id(42)) };
     for what in [gap(4), gap(42), gap(421), What::AgentStopped, cancel] {
         writer.append(&at(1, what)).unwrap();
     }
-    writer.flush().unwrap();
-    let selected = |text: &str| drain(&mut Reader::new(directory.path()).select(SessionSelector::new(text)));
-    assert_eq!(selected("42"), [2, 4, 5]);
-    assert_eq!(selected("01234567-feedbeef-42"), [2, 3, 4, 5]);
-    assert_eq!(selected("01234567-FEEDBEEF-421"), [3, 4]);
-    assert_eq!(selected("nothing"), [4]);
+    writer.settle(NINE_THIRTY).unwrap();
+    // 1 is the segment record and 7 the checkpoint: they belong to no session.
+    let selected = |text: &str| -> Vec<u64> {
+        read(&mut Reader::open(&home.journal, SessionSelector::new(text))).iter().map(|entry| entry.seq).collect()
+    };
+    assert_eq!(selected("42"), [1, 3, 5, 6, 7]);
+    assert_eq!(selected("01234567-feedbeef-42"), [1, 3, 4, 5, 6, 7]);
+    assert_eq!(selected("01234567-FEEDBEEF-421"), [1, 4, 5, 7]);
+    assert_eq!(selected("nothing"), [1, 5, 7]);
 }

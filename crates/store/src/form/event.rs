@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use journal::record::{Handover, Recovered, Removed};
 use serde::{Deserialize, Serialize};
 
 use super::identity::{Hex128, SessionText};
@@ -161,6 +162,16 @@ pub enum Event {
     Loss(LossForm<'static>),
     /// `operator`
     Operator(OperatorForm<'static>),
+    /// `segment`: a segment of the journal begins.
+    Segment,
+    /// `checkpoint`: everything before it is signed.
+    Checkpoint,
+    /// `key.handover`: another key signs from here on.
+    KeyHandover(Handover),
+    /// `segments.removed`: the oldest records are removed.
+    SegmentsRemoved(Removed),
+    /// `journal.recovered`: what a killed agent left was repaired.
+    Recovered(Recovered),
     /// A type that this version does not know (a newer writer); its name.
     Other(String),
 }

@@ -171,7 +171,7 @@ fn flag(out: &mut Vec<u8>, field: &[u8], value: bool) {
 }
 
 /// Appends a number in decimal.
-pub(crate) fn write_number(out: &mut Vec<u8>, value: u64) {
+fn write_number(out: &mut Vec<u8>, value: u64) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 

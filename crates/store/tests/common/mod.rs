@@ -1,9 +1,12 @@
 //! Records to write, shared by the tests of this crate.
-#![allow(dead_code, clippy::allow_attributes, reason = "every test file uses its own part")]
+#![allow(dead_code, clippy::disallowed_methods, clippy::allow_attributes, reason = "every test file uses its own part")]
 #![allow(unreachable_pub, reason = "a module of test binaries")]
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use journal::verify::{Report, Verdict};
 use model::Known;
 use model::id::{BootId, DatabaseId, HostId, SessionId, SocketCookie};
 use model::process::{Ancestor, Arguments, Executable, Process, ProcessKey, ProcessSource, UnknownProcess};
@@ -11,14 +14,120 @@ use model::record::{Record, What};
 use model::session::{Encryption, Ledger, Login, Origin, Session, Transport};
 use model::statement::{Ending, Format, Outcome, Parameter, Statement, StatementKind, Text, Transaction, Value};
 use model::time::{BootTime, WallTime};
-use store::line::Machine;
-use store::writer::Limits;
+use store::form::event::Event;
+use store::keys::KeyFiles;
+use store::line::{Entry, Machine};
+use store::reader::Reader;
+use store::recovery::Recovery;
+use store::verify::{Trust, verify};
+use store::writer::{Limits, OpenError, Writer};
+use tempfile::TempDir;
 
 pub const MACHINE: Machine =
     Machine { host: HostId(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef), boot: BootId(0xfeed_beef << 96 | 1) };
-pub const LIMITS: Limits = Limits { file_bytes_max: 1 << 30, files_max: 16 };
+/// Bounds that no test reaches by accident.
+pub const LIMITS: Limits = Limits {
+    segment_bytes_max: 1 << 30,
+    segment_age_max: Duration::from_secs(1 << 30),
+    bytes_max: 1 << 40,
+    age_max: None,
+    checkpoint_records: 1 << 40,
+    checkpoint_interval: Duration::from_secs(10),
+    sync_interval: Duration::from_secs(1),
+};
 /// 2026-11-22T09:30:00Z
 pub const NINE_THIRTY: WallTime = WallTime(1_795_339_800_000_000_000);
+
+/// A journal of a test: its folder, and its key beside it.
+pub struct Home {
+    _parent: TempDir,
+    pub journal: PathBuf,
+    pub key: PathBuf,
+}
+
+impl Home {
+    pub fn new() -> Self {
+        let parent = tempfile::tempdir().unwrap();
+        let (journal, key) = (parent.path().join("journal"), parent.path().join("key"));
+        Self { _parent: parent, journal, key }
+    }
+
+    pub fn open(&self, limits: Limits) -> (Writer, Recovery) {
+        self.try_open(limits).unwrap()
+    }
+
+    pub fn try_open(&self, limits: Limits) -> Result<(Writer, Recovery), OpenError> {
+        open(&self.journal, &self.key, limits)
+    }
+
+    /// All records, the journal's own included; their numbers must have no hole.
+    pub fn entries(&self) -> Vec<Entry> {
+        let entries = read(&mut Reader::new(&self.journal));
+        assert!(entries.windows(2).all(|pair| pair[0].seq + 1 == pair[1].seq), "numbers have a hole");
+        entries
+    }
+
+    /// The numbers that [`statement_record`] was given.
+    pub fn statements(&self) -> Vec<u64> {
+        statement_numbers(&self.entries())
+    }
+
+    /// With the key that lies beside the folder.
+    pub fn verify(&self) -> Report {
+        let public = store::keys::read_public(&self.key.with_extension("pub")).unwrap();
+        verify(&self.journal, &Trust { keys: vec![public], ..Trust::default() }).unwrap()
+    }
+
+    /// Verifies, and the whole must be intact.
+    pub fn assert_intact(&self) -> Report {
+        let report = self.verify();
+        assert_eq!(report.verdict(), Verdict::Intact, "{report:?}");
+        report
+    }
+
+    pub fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.journal).unwrap();
+        let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+}
+
+pub fn open(journal: &Path, key: &Path, limits: Limits) -> Result<(Writer, Recovery), OpenError> {
+    Writer::open(journal, MACHINE, limits, KeyFiles::load_or_create(key).unwrap(), NINE_THIRTY)
+}
+
+pub fn read(reader: &mut Reader) -> Vec<Entry> {
+    std::iter::from_fn(|| reader.next_entry()).map(Result::unwrap).collect()
+}
+
+pub fn statement_numbers(entries: &[Entry]) -> Vec<u64> {
+    let number = |entry: &Entry| match &entry.event {
+        Event::Statement(statement) => Some(statement.number),
+        _ => None,
+    };
+    entries.iter().filter_map(number).collect()
+}
+
+/// Calls `flush` until `done`; time goes on by ten milliseconds with each call.
+pub fn flush_until(writer: &mut Writer, done: impl FnMut(&Writer) -> bool) {
+    flush_from(NINE_THIRTY, writer, done);
+}
+
+pub fn flush_from(start: WallTime, writer: &mut Writer, mut done: impl FnMut(&Writer) -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let mut now = start;
+    while !done(writer) {
+        assert!(Instant::now() < deadline, "waited for a minute");
+        now = later(now, Duration::from_millis(10));
+        writer.flush(now).unwrap();
+        std::thread::yield_now();
+    }
+}
+
+pub fn later(time: WallTime, by: Duration) -> WallTime {
+    WallTime(time.0 + u64::try_from(by.as_nanos()).unwrap())
+}
 
 pub fn session_id(cookie: u64) -> SessionId {
     SessionId { host: MACHINE.host, boot: MACHINE.boot, cookie: SocketCookie(cookie) }

@@ -1,0 +1,217 @@
+//! The journal in pieces that never change once they are complete: what indexes and exports work through.
+//!
+//! A block of a sealed segment is one compressed frame. A segment that is not sealed yet is cut at the same places,
+//! because where a block ends depends on its lines only (`journal::block`). So a block that was seen before its segment
+//! was sealed is found again after it, under the same first number.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use journal::block::Summary;
+use journal::footer;
+use journal::head;
+use journal::sealed::Opener;
+use model::time::WallTime;
+
+use crate::files::{self, Form, SegmentFile};
+use crate::segment::{self, Lines, SegmentError};
+
+/// Some records of one segment, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// Number of the first record of the segment.
+    pub segment: u64,
+    /// Number of the first record.
+    pub first_seq: u64,
+    /// Number of records.
+    pub records: u32,
+    /// Bytes of their lines, newlines included.
+    pub lines_bytes: u64,
+    /// Earliest time of a record.
+    pub earliest: WallTime,
+    /// Latest time of a record.
+    pub latest: WallTime,
+    /// False: the last block of the active segment, to which records are still added.
+    pub complete: bool,
+    directory: Arc<Path>,
+    place: Place,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Sealed(footer::Block),
+    /// Where its lines begin in the plain segment.
+    Plain(u64),
+}
+
+impl Block {
+    /// Number of the last record.
+    #[must_use]
+    pub fn last_seq(&self) -> u64 {
+        self.first_seq + u64::from(self.records) - 1
+    }
+}
+
+/// All blocks of a folder in order. The last one may not be complete.
+pub fn list(directory: &Path) -> Result<Vec<Block>, SegmentError> {
+    Lister::new(directory).list_after(0)
+}
+
+/// Puts the lines of a block into `lines`, newlines included. Fails with an error that [`SegmentError::is_gone`] if
+/// retention has removed it.
+pub fn read(block: &Block, lines: &mut Vec<u8>) -> Result<(), SegmentError> {
+    match block.place {
+        Place::Sealed(place) => read_sealed(block, &place, lines),
+        Place::Plain(offset) => match read_plain(block, offset, lines) {
+            Err(error) if error.is_gone() => {
+                // It was sealed since.
+                let path = files::segment_path(&block.directory, block.segment, Form::Sealed);
+                let file = File::open(&path).map_err(SegmentError::file(&path))?;
+                let footer = segment::footer(&path, &file)?;
+                let found = footer.blocks.iter().find(|found| found.first_seq == block.first_seq);
+                let found = found.ok_or_else(|| SegmentError::damaged(&path, "it was sealed with other blocks"))?;
+                read_sealed(block, found, lines)
+            }
+            other => other,
+        },
+    }
+}
+
+fn read_plain(block: &Block, offset: u64, lines: &mut Vec<u8>) -> Result<(), SegmentError> {
+    let path = files::segment_path(&block.directory, block.segment, Form::Plain);
+    let file = File::open(&path).map_err(SegmentError::file(&path))?;
+    lines.clear();
+    lines.resize(usize::try_from(block.lines_bytes).unwrap_or(usize::MAX), 0);
+    file.read_exact_at(lines, offset).map_err(SegmentError::file(&path))
+}
+
+fn read_sealed(block: &Block, place: &footer::Block, lines: &mut Vec<u8>) -> Result<(), SegmentError> {
+    let path = files::segment_path(&block.directory, block.segment, Form::Sealed);
+    let file = File::open(&path).map_err(SegmentError::file(&path))?;
+    let mut frame = Vec::new();
+    let opened = segment::read_block(&file, place, &mut frame).and_then(|()| Opener::new()?.open(place, &frame, lines));
+    opened.map_err(SegmentError::file(&path))
+}
+
+/// Lists blocks again and again without reading again what it has seen of segments that are not sealed.
+#[derive(Debug)]
+pub struct Lister {
+    directory: Arc<Path>,
+    plain: HashMap<u64, Scan>,
+}
+
+/// How far a plain segment was cut into blocks.
+#[derive(Debug, Default)]
+struct Scan {
+    complete: Vec<Block>,
+    /// The block after them, and where it begins.
+    growing: Summary,
+    growing_offset: u64,
+}
+
+impl Lister {
+    /// Has seen nothing yet.
+    #[must_use]
+    pub fn new(directory: &Path) -> Self {
+        Self { directory: directory.into(), plain: HashMap::new() }
+    }
+
+    /// All blocks with a record after this number, in order. The last one may not be complete.
+    pub fn list_after(&mut self, seq: u64) -> Result<Vec<Block>, SegmentError> {
+        let segments = files::segments(&self.directory).map_err(SegmentError::file(&self.directory))?;
+        self.plain.retain(|first_seq, _| {
+            segments.iter().any(|segment| segment.first_seq == *first_seq && segment.form == Form::Plain)
+        });
+        let wanted = segments.partition_point(|segment| segment.first_seq <= seq.saturating_add(1)).saturating_sub(1);
+        let mut blocks = Vec::new();
+        for (segment, at) in segments.iter().zip(0..).skip(wanted) {
+            let is_last = at + 1 == segments.len();
+            match self.add(segment, is_last, &mut blocks) {
+                Err(error) if error.is_gone() => self.add_sealed_since(segment, &mut blocks)?,
+                other => other?,
+            }
+        }
+        let old = blocks.partition_point(|block| block.last_seq() <= seq);
+        blocks.drain(..old);
+        Ok(blocks)
+    }
+
+    fn add(&mut self, segment: &SegmentFile, is_last: bool, blocks: &mut Vec<Block>) -> Result<(), SegmentError> {
+        match segment.form {
+            Form::Sealed => self.add_sealed(segment.first_seq, &segment.path, blocks),
+            Form::Plain => {
+                let scan = self.plain.entry(segment.first_seq).or_default();
+                scan.go_on(segment, &self.directory)?;
+                blocks.extend_from_slice(&scan.complete);
+                blocks.extend(scan.growing_block(segment.first_seq, &self.directory, !is_last));
+                Ok(())
+            }
+        }
+    }
+
+    /// It was listed as plain and is sealed now, or removed.
+    fn add_sealed_since(&self, segment: &SegmentFile, blocks: &mut Vec<Block>) -> Result<(), SegmentError> {
+        let path = files::segment_path(&self.directory, segment.first_seq, Form::Sealed);
+        match self.add_sealed(segment.first_seq, &path, blocks) {
+            Err(error) if error.is_gone() => Ok(()),
+            other => other,
+        }
+    }
+
+    fn add_sealed(&self, segment: u64, path: &PathBuf, blocks: &mut Vec<Block>) -> Result<(), SegmentError> {
+        let file = File::open(path).map_err(SegmentError::file(path))?;
+        let footer = segment::footer(path, &file)?;
+        blocks.extend(footer.blocks.into_iter().map(|block| Block {
+            segment,
+            first_seq: block.first_seq,
+            records: block.records,
+            lines_bytes: block.lines_bytes.into(),
+            earliest: block.earliest,
+            latest: block.latest,
+            complete: true,
+            directory: Arc::clone(&self.directory),
+            place: Place::Sealed(block),
+        }));
+        Ok(())
+    }
+}
+
+impl Scan {
+    /// Reads the lines that were added since.
+    fn go_on(&mut self, segment: &SegmentFile, directory: &Arc<Path>) -> Result<(), SegmentError> {
+        let path = &segment.path;
+        let file = File::open(path).map_err(SegmentError::file(path))?;
+        let mut lines = Lines::new(file);
+        let mut end = self.growing_offset + self.growing.bytes as u64;
+        lines.start_at(end).map_err(SegmentError::file(path))?;
+        while let Some(line) = lines.next_line().map_err(SegmentError::file(path))? {
+            let head = head::parse(line).ok_or_else(|| SegmentError::damaged(path, "a line is not a record"))?;
+            let line_bytes = line.len() + 1;
+            if self.growing.is_full_for(line_bytes) {
+                self.complete.extend(self.growing_block(segment.first_seq, directory, true));
+                (self.growing, self.growing_offset) = (Summary::default(), end);
+            }
+            self.growing.add(&head, line_bytes);
+            end += line_bytes as u64;
+        }
+        Ok(())
+    }
+
+    fn growing_block(&self, segment: u64, directory: &Arc<Path>, complete: bool) -> Option<Block> {
+        let Summary { first_seq, records, bytes, earliest, latest } = &self.growing;
+        (*records > 0).then(|| Block {
+            segment,
+            first_seq: *first_seq,
+            records: *records,
+            lines_bytes: *bytes as u64,
+            earliest: head::wall_time(earliest).unwrap_or_default(),
+            latest: head::wall_time(latest).unwrap_or(WallTime(u64::MAX)),
+            complete,
+            directory: Arc::clone(directory),
+            place: Place::Plain(self.growing_offset),
+        })
+    }
+}
