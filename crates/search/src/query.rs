@@ -10,12 +10,13 @@ use std::path::Path;
 
 use model::time::WallTime;
 use store::line::{self, Entry};
+use store::segment::SegmentError;
 
 use crate::fields::Head;
 use crate::filter::{Filter, FilterError};
 use crate::matching::{self, Fitting, SessionTerms};
 use crate::plan::{self, Candidates, Late};
-use crate::source::{Block, Blocks, SourceError};
+use crate::source::{Block, Blocks};
 use crate::token::{self, Token, TokenError};
 use view::{Trouble, Unit, View};
 
@@ -70,7 +71,7 @@ pub enum ResumeError {
 pub enum SearchError {
     /// The journal cannot be listed or read.
     #[error("cannot read the journal")]
-    Source(#[from] SourceError),
+    Journal(#[from] SegmentError),
     /// The folder of the index is there and cannot be listed.
     #[error("cannot list the index")]
     Index(#[source] std::io::Error),
@@ -194,7 +195,7 @@ impl Query {
     }
 
     /// Searches for one page. `index` is the folder of the index, which may be missing, behind or damaged.
-    pub fn search<B: Blocks>(&self, source: &B, index: &Path, bounds: Bounds) -> Result<Page, SearchError> {
+    pub fn search<B: Blocks>(&self, source: &mut B, index: &Path, bounds: Bounds) -> Result<Page, SearchError> {
         let (mut parts_max, mut state) = (usize::MAX, IndexState::Used);
         for change in 0.. {
             let last = change >= CHANGES_MAX;
@@ -220,7 +221,7 @@ impl Query {
 /// One page in the making.
 struct Search<'a, B> {
     query: &'a Query,
-    source: &'a B,
+    source: &'a mut B,
     view: &'a View,
     bounds: Bounds,
     /// Blocks that are gone are reported: listing the journal again has not helped.
@@ -247,7 +248,7 @@ enum Flow {
 }
 
 impl<'a, B: Blocks> Search<'a, B> {
-    fn new(query: &'a Query, source: &'a B, view: &'a View, bounds: Bounds, report_gone: bool) -> Self {
+    fn new(query: &'a Query, source: &'a mut B, view: &'a View, bounds: Bounds, report_gone: bool) -> Self {
         let page = Page { figures: view.figures(), ..Page::default() };
         let terms = SessionTerms::of(&query.filter);
         let late = Late::default();
@@ -336,7 +337,7 @@ impl<'a, B: Blocks> Search<'a, B> {
         let mut lines = std::mem::take(&mut self.lines);
         match self.source.read(block, &mut lines) {
             Ok(()) => {}
-            Err(SourceError::Gone { .. }) if !self.report_gone => return Err(Trouble::Changed),
+            Err(error) if error.is_gone() && !self.report_gone => return Err(Trouble::Changed),
             Err(_) => {
                 let figures = &mut self.page.figures;
                 figures.unreadable_blocks += 1;

@@ -1,6 +1,12 @@
-//! Where blocks of lines come from.
+//! Where blocks of lines come from: a journal's folder. (The tests of this crate bring journals in memory, with blocks
+//! far smaller than a real one's.)
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use store::blocks::{self, Lister};
+use store::files;
+use store::segment::SegmentError;
 
 /// One block: consecutive whole lines of one segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,11 +15,11 @@ pub struct Block {
     pub segment: u64,
     /// First record of the block.
     pub first_seq: u64,
-    /// How many records it has.
+    /// How many records it has; at least one.
     pub records: u64,
     /// It does not grow any more.
     pub complete: bool,
-    /// Its number in the list.
+    /// Its place in the list that it comes from; of use only to its source, until that lists again.
     pub number: usize,
 }
 
@@ -25,37 +31,65 @@ impl Block {
     }
 }
 
-/// Why blocks cannot be had.
-#[derive(Debug, thiserror::Error)]
-pub enum SourceError {
-    /// The block was there when the journal was listed: list it again.
-    #[error("{} is gone or was replaced since it was listed", path.display())]
-    Gone {
-        /// Segment.
-        path: PathBuf,
-    },
-    /// It is damaged, or cannot be read.
-    #[error("cannot read {}", path.display())]
-    Unreadable {
-        /// Folder or segment.
-        path: PathBuf,
-    },
-}
-
 /// A journal, as blocks.
 pub trait Blocks {
-    /// All blocks, oldest first.
-    fn list(&self) -> Result<Vec<Block>, SourceError>;
-    /// Replaces `lines` by the lines of a block.
-    fn read(&self, block: &Block, lines: &mut Vec<u8>) -> Result<(), SourceError>;
+    /// First record of the oldest segment; `None` in an empty journal.
+    fn oldest(&mut self) -> Result<Option<u64>, SegmentError>;
+    /// All blocks with a record after this number, oldest first.
+    fn list_after(&mut self, seq: u64) -> Result<Vec<Block>, SegmentError>;
+    /// Replaces `lines` by the lines of a block of the latest list.
+    fn read(&mut self, block: &Block, lines: &mut Vec<u8>) -> Result<(), SegmentError>;
 }
 
-impl<B: Blocks + ?Sized> Blocks for &B {
-    fn list(&self) -> Result<Vec<Block>, SourceError> {
-        (**self).list()
+/// Whether reading again would fail again: the bytes are not what they were.
+pub(crate) fn is_damage(error: &SegmentError) -> bool {
+    match error {
+        SegmentError::Damaged { .. } => true,
+        SegmentError::File { source, .. } => {
+            matches!(source.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
+        }
+    }
+}
+
+/// The journal in a folder, which an agent may be writing.
+#[derive(Debug)]
+pub struct Journal {
+    directory: PathBuf,
+    lister: Lister,
+    listed: Vec<blocks::Block>,
+}
+
+impl Journal {
+    /// The journal in this folder. Nothing is read yet.
+    #[must_use]
+    pub fn new(directory: &Path) -> Self {
+        Self { directory: directory.to_owned(), lister: Lister::new(directory), listed: Vec::new() }
+    }
+}
+
+impl Blocks for Journal {
+    fn oldest(&mut self) -> Result<Option<u64>, SegmentError> {
+        let segments = files::segments(&self.directory);
+        let segments = segments.map_err(|source| SegmentError::File { path: self.directory.clone(), source })?;
+        Ok(segments.first().map(|segment| segment.first_seq))
     }
 
-    fn read(&self, block: &Block, lines: &mut Vec<u8>) -> Result<(), SourceError> {
-        (**self).read(block, lines)
+    fn list_after(&mut self, seq: u64) -> Result<Vec<Block>, SegmentError> {
+        self.listed = self.lister.list_after(seq)?;
+        let listed = self.listed.iter().enumerate().map(|(number, block)| Block {
+            segment: block.segment,
+            first_seq: block.first_seq,
+            records: block.records.into(),
+            complete: block.complete,
+            number,
+        });
+        Ok(listed.collect())
+    }
+
+    fn read(&mut self, block: &Block, lines: &mut Vec<u8>) -> Result<(), SegmentError> {
+        match self.listed.get(block.number) {
+            Some(listed) if listed.first_seq == block.first_seq => blocks::read(listed, lines),
+            _ => Err(SegmentError::File { path: self.directory.clone(), source: io::ErrorKind::NotFound.into() }),
+        }
     }
 }

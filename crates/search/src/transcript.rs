@@ -27,7 +27,7 @@ pub struct Step {
 /// Plays the records of one session, or of all that a selector fits, from the first to the last.
 #[derive(Debug)]
 pub struct Transcript<'a, B> {
-    source: &'a B,
+    source: &'a mut B,
     index: &'a Path,
     /// The next page; `None` after the last.
     query: Option<Query>,
@@ -38,7 +38,7 @@ pub struct Transcript<'a, B> {
 
 impl<'a, B: Blocks> Transcript<'a, B> {
     /// Begins at the first record of the session: a whole id, its beginning, or a cookie.
-    pub fn new(source: &'a B, index: &'a Path, session: &str) -> Result<Self, FilterError> {
+    pub fn new(source: &'a mut B, index: &'a Path, session: &str) -> Result<Self, FilterError> {
         let quoted = session.replace('\\', "\\\\").replace('"', "\\\"");
         let query = Query::new(format!("session:\"{quoted}\"").as_bytes(), WallTime(0), Order::OldestFirst)?;
         let query = Some(query);

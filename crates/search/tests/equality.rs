@@ -116,7 +116,7 @@ impl<'j> World<'j> {
         let mut query = Query::new(filter.as_bytes(), NOW, order).unwrap();
         let mut found = Vec::new();
         loop {
-            let page = query.search(&self.journal, self.directory, bounds).unwrap();
+            let page = query.search(&mut &*self.journal, self.directory, bounds).unwrap();
             assert!(page.hits.len() <= bounds.hits_max);
             found.extend(page.hits.iter().map(|hit| hit.seq));
             let Some(token) = page.next else { break };

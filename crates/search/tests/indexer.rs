@@ -32,7 +32,7 @@ fn catch_up(indexer: &mut Indexer<&Memory>) -> Progress {
 }
 
 fn search(journal: &Memory, index: &std::path::Path, filter: &str) -> Page {
-    Query::new(filter.as_bytes(), NOW, Order::NewestFirst).unwrap().search(&journal, index, ALL).unwrap()
+    Query::new(filter.as_bytes(), NOW, Order::NewestFirst).unwrap().search(&mut &*journal, index, ALL).unwrap()
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn a_transcript_has_every_record_of_a_session_and_its_pauses() {
     let mut scribe = Scribe::default();
     fill(&journal, &mut scribe, 900);
     catch_up(&mut Indexer::open(directory.path(), &journal).unwrap());
-    let steps: Vec<_> = Transcript::new(&&journal, directory.path(), "41").unwrap().map(Result::unwrap).collect();
+    let steps: Vec<_> = Transcript::new(&mut &journal, directory.path(), "41").unwrap().map(Result::unwrap).collect();
     assert_eq!(steps.len(), 300);
     assert!(steps.is_sorted_by_key(|step| step.hit.seq));
     assert_eq!(steps[0].pause.as_secs(), 0);

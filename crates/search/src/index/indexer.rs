@@ -5,11 +5,13 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use store::segment::SegmentError;
+
 use super::builder::Builder;
 use super::history::{Bodies, History, HistoryError};
 use super::part::Extent;
 use super::stored::{self, StoredPart};
-use crate::source::{Block, Blocks, SourceError};
+use crate::source::{Block, Blocks, is_damage};
 
 /// Blocks of one step: 8 MiB of lines.
 pub const STEP_BLOCKS: usize = 32;
@@ -35,9 +37,9 @@ pub enum IndexError {
         /// The folder.
         path: PathBuf,
     },
-    /// The journal cannot be listed. The next step tries again.
-    #[error("cannot list the blocks of the journal")]
-    Source(#[from] SourceError),
+    /// The journal cannot be read. The next step tries again.
+    #[error("cannot read the journal")]
+    Journal(#[from] SegmentError),
 }
 
 /// Where the index stands after a step.
@@ -45,7 +47,7 @@ pub enum IndexError {
 pub struct Progress {
     /// Last record that a search finds through the index; absent before the first.
     pub indexed_through: Option<u64>,
-    /// Last record of the journal; absent if it is empty.
+    /// Last record of the journal when it was listed, which is not in every step; absent if it is empty.
     pub journal_through: Option<u64>,
     /// Records of this step.
     pub records: u64,
@@ -73,6 +75,13 @@ pub struct Indexer<B> {
     /// The last file of an earlier run: the part is made again, and does not replace the file while it is shorter.
     resumed: Option<Extent>,
     bodies: Bodies,
+    /// Blocks that were not in a part when they were listed, and how many of them are now.
+    listed: Vec<Block>,
+    done: usize,
+    /// Blocks were gone, or parts thrown away: the list is of no use.
+    list_again: bool,
+    /// The parts were compared with the journal.
+    compared: bool,
     /// Parts from the front whose body was verified in this run.
     verified: usize,
     damaged: usize,
@@ -100,6 +109,10 @@ impl<B: Blocks> Indexer<B> {
             unwritten: 0,
             resumed: None,
             bodies: Bodies::default(),
+            listed: Vec::new(),
+            done: 0,
+            list_again: false,
+            compared: false,
             verified: 0,
             damaged: 0,
             lines: Vec::new(),
@@ -111,31 +124,54 @@ impl<B: Blocks> Indexer<B> {
     /// Does a bounded piece of work: forgets removed segments, indexes up to [`STEP_BLOCKS`] blocks, or, with nothing to
     /// index, verifies one part.
     pub fn step(&mut self) -> Result<Progress, IndexError> {
-        let blocks = self.source.list()?;
-        let mut progress = Progress { parts_removed: self.forget_removed(&blocks)?, ..Progress::default() };
-        let covered = self.align(&blocks)?;
-        let complete = blocks.get(covered..).unwrap_or_default().iter().take_while(|block| block.complete).count();
-        let due = complete.min(STEP_BLOCKS);
+        let oldest = self.source.oldest()?.unwrap_or(u64::MAX);
+        let mut progress = Progress { parts_removed: self.forget_removed(oldest)?, ..Progress::default() };
+        self.list()?;
+        let complete = self.listed.iter().skip(self.done).take_while(|block| block.complete).count();
         let mut done = 0;
-        for block in blocks.iter().skip(covered).take(due) {
-            if !self.index(block)? {
+        for block in self.listed.iter().skip(self.done).take(complete.min(STEP_BLOCKS)).copied().collect::<Vec<_>>() {
+            if !self.index(&block)? {
+                self.list_again = true;
                 break;
             }
             done += 1;
             progress.records += block.records;
         }
+        self.done += done;
         if done == complete && self.unwritten > 0 {
             self.write()?;
-        } else if due == 0 {
+        } else if complete == 0 {
             self.verify_one()?;
         }
         progress.blocks_behind = complete - done;
-        progress.journal_through = blocks.last().map(Block::last_seq);
         progress.indexed_through = self.indexed_through();
-        let behind = blocks.iter().filter(|block| Some(block.first_seq) > progress.indexed_through);
+        progress.journal_through = self.listed.last().map(Block::last_seq).or(progress.indexed_through);
+        let behind = self.listed.iter().filter(|block| Some(block.first_seq) > progress.indexed_through);
         progress.records_behind = behind.map(|block| block.records).sum();
         progress.parts_damaged = std::mem::take(&mut self.damaged);
         Ok(progress)
+    }
+
+    /// Lists the blocks after the last that is in a part, once those of the list before are done: with much to catch up,
+    /// listing takes longer than a step. The first time, the parts are compared with the whole journal.
+    fn list(&mut self) -> Result<(), IndexError> {
+        if !self.list_again && self.listed.get(self.done).is_some_and(|block| block.complete) {
+            return Ok(());
+        }
+        if !self.compared {
+            let blocks = self.source.list_after(0)?;
+            let (parts, covered) = aligned(&self.parts, &blocks);
+            let next = blocks.get(covered).map(|block| block.first_seq);
+            let resumes = self.resumed.is_none_or(|resumed| Some(resumed.first_seq) == next);
+            if parts < self.parts.len() || !resumes {
+                self.throw_away(parts)?;
+            }
+            self.compared = true;
+        }
+        let finished = self.parts.last().map_or(0, |part| part.extent().through_seq);
+        self.listed = self.source.list_after(finished.max(self.building.extent().through_seq))?;
+        (self.done, self.list_again) = (0, false);
+        Ok(())
     }
 
     /// Last record of the files.
@@ -165,44 +201,19 @@ impl<B: Blocks> Indexer<B> {
     }
 
     /// Removes parts of segments that retention removed.
-    fn forget_removed(&mut self, blocks: &[Block]) -> Result<usize, IndexError> {
-        let oldest = blocks.first().map_or(u64::MAX, |block| block.first_seq);
+    fn forget_removed(&mut self, oldest: u64) -> Result<usize, IndexError> {
         let gone = self.parts.iter().take_while(|part| part.extent().through_seq < oldest).count();
         for part in self.parts.drain(..gone).collect::<Vec<_>>() {
             self.remove(part.extent().first_seq)?;
         }
         self.verified = self.verified.saturating_sub(gone);
-        if let Some(resumed) = self.resumed.take_if(|resumed| resumed.through_seq < oldest) {
-            self.remove(resumed.first_seq)?;
-            return Ok(gone + 1);
-        }
-        if self.building.extent().blocks > 0 && self.building.extent().through_seq < oldest {
-            self.remove(self.building.extent().first_seq)?;
+        let building = Some(*self.building.extent()).filter(|extent| extent.blocks > 0);
+        let last = self.resumed.or(building).filter(|extent| extent.through_seq < oldest);
+        if let Some(last) = last {
+            self.remove(last.first_seq)?;
             self.restart_building();
-            return Ok(gone + 1);
         }
-        Ok(gone)
-    }
-
-    /// How many blocks from the front are indexed. Parts that do not fit the journal are thrown away.
-    fn align(&mut self, blocks: &[Block]) -> Result<usize, IndexError> {
-        let (parts, covered) = aligned(&self.parts, blocks);
-        if parts < self.parts.len() {
-            self.throw_away(parts)?;
-        }
-        let next = blocks.get(covered).map(|block| block.first_seq);
-        if self.resumed.is_some_and(|resumed| Some(resumed.first_seq) != next) {
-            self.throw_away(parts)?;
-        }
-        let extent = self.building.extent();
-        let Some(last) = extent.blocks.checked_sub(1) else { return Ok(covered) };
-        let fits = blocks.get(covered).is_some_and(|block| block.first_seq == extent.first_seq)
-            && blocks.get(covered + last).is_some_and(|block| block.last_seq() == extent.through_seq);
-        if fits {
-            return Ok(covered + extent.blocks);
-        }
-        self.throw_away(parts)?;
-        Ok(covered)
+        Ok(gone + usize::from(last.is_some()))
     }
 
     /// Indexes one block; false if the journal has to be listed again first.
@@ -213,8 +224,9 @@ impl<B: Blocks> Indexer<B> {
         }
         let lines = match self.source.read(block, &mut self.lines) {
             Ok(()) => Some(&*self.lines),
-            Err(SourceError::Gone { .. }) => return Ok(false),
-            Err(_) => None,
+            Err(error) if error.is_gone() => return Ok(false),
+            Err(error) if is_damage(&error) => None,
+            Err(error) => return Err(error.into()),
         };
         let mut history = History::new(&self.parts, &mut self.bodies);
         match self.building.add(block, lines, &mut history) {
@@ -281,6 +293,7 @@ impl<B: Blocks> Indexer<B> {
         let kept = part.checked_sub(1).and_then(|last| self.parts.get(last));
         let from = kept.map_or(0, |part| part.extent().through_seq.saturating_add(1));
         self.parts.truncate(part);
+        self.list_again = true;
         self.verified = self.verified.min(part);
         self.bodies = Bodies::default();
         self.restart_building();

@@ -9,7 +9,7 @@ use crate::index::history::{Bodies, History, HistoryError};
 use crate::index::indexer::aligned;
 use crate::index::part::{Body, Extent, Head};
 use crate::index::stored::{self, PartError, StoredPart};
-use crate::source::{Block, Blocks, SourceError};
+use crate::source::{Block, Blocks};
 
 /// Bytes of parts in memory: some ten million records that are not indexed.
 const MEMORY_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -50,7 +50,7 @@ impl View {
     /// Looks at journal and index. Only the first `parts_max` files are used. With `sessions_needed`, blocks that are
     /// not indexed are read for what they say of sessions.
     pub(super) fn open<B: Blocks>(
-        source: &B,
+        source: &mut B,
         index: &Path,
         parts_max: usize,
         sessions_needed: bool,
@@ -58,7 +58,7 @@ impl View {
     ) -> Result<Self, Trouble> {
         // The index first: blocks that are listed later can only be more.
         let (mut parts, mut state) = open_parts(index, parts_max).map_err(Trouble::Failed)?;
-        let blocks = source.list().map_err(|error| Trouble::Failed(error.into()))?;
+        let blocks = source.list_after(0).map_err(|error| Trouble::Failed(error.into()))?;
         let oldest = blocks.first().map_or(u64::MAX, |block| block.first_seq);
         parts.retain(|part| part.extent().through_seq >= oldest);
         let (fitting, covered) = aligned(&parts, &blocks);
@@ -82,7 +82,7 @@ impl View {
     }
 
     /// Makes parts in memory for what is not indexed.
-    fn index_rest<B: Blocks>(&mut self, source: &B, report_gone: bool) -> Result<(), Trouble> {
+    fn index_rest<B: Blocks>(&mut self, source: &mut B, report_gone: bool) -> Result<(), Trouble> {
         let mut bodies = Bodies::default();
         let mut builder = Builder::new();
         let mut begin = self.covered;
@@ -99,7 +99,7 @@ impl View {
             }
             let lines = match source.read(&block, &mut lines) {
                 Ok(()) => Some(&*lines),
-                Err(SourceError::Gone { .. }) if !report_gone => return Err(Trouble::Changed),
+                Err(error) if error.is_gone() && !report_gone => return Err(Trouble::Changed),
                 Err(_) => None,
             };
             let mut history = History::new(&self.parts, &mut bodies);

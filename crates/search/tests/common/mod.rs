@@ -6,10 +6,12 @@ pub mod brute;
 pub mod generate;
 
 use std::cell::RefCell;
+use std::io;
 use std::path::PathBuf;
 
 use model::time::WallTime;
-use search::source::{Block, Blocks, SourceError};
+use search::source::{Block, Blocks};
+use store::segment::SegmentError;
 
 /// Lines of a block in these tests.
 pub const BLOCK_BYTES: usize = 1200;
@@ -95,14 +97,20 @@ impl Memory {
     }
 }
 
-impl Blocks for Memory {
-    fn list(&self) -> Result<Vec<Block>, SourceError> {
-        Ok(self.blocks().into_iter().map(|(block, _)| block).collect())
+impl Blocks for &Memory {
+    fn oldest(&mut self) -> Result<Option<u64>, SegmentError> {
+        let segments = self.segments.borrow();
+        Ok(segments.iter().find(|segment| !segment.lines.is_empty()).map(|segment| segment.first_seq))
     }
 
-    fn read(&self, block: &Block, lines: &mut Vec<u8>) -> Result<(), SourceError> {
+    fn list_after(&mut self, seq: u64) -> Result<Vec<Block>, SegmentError> {
+        Ok(self.blocks().into_iter().map(|(block, _)| block).filter(|block| block.last_seq() > seq).collect())
+    }
+
+    fn read(&mut self, block: &Block, lines: &mut Vec<u8>) -> Result<(), SegmentError> {
+        let gone = || SegmentError::File { path: PathBuf::from("memory"), source: io::ErrorKind::NotFound.into() };
         let found = self.blocks().into_iter().find(|(other, _)| other.first_seq == block.first_seq);
-        let (_, found) = found.ok_or(SourceError::Gone { path: PathBuf::from("memory") })?;
+        let (_, found) = found.ok_or_else(gone)?;
         lines.clear();
         lines.extend_from_slice(&found);
         Ok(())
