@@ -9,10 +9,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use store::files::CURSORS;
 use store::time::Timestamp;
 
-/// Folder of the cursors within the journal's.
-pub(crate) const FOLDER: &str = "cursors";
 /// Marks that are kept: the position, and older ones to go back to.
 const MARKS_MAX: usize = 8;
 /// Pause between two older marks, in the time of the records.
@@ -136,7 +135,7 @@ pub(crate) enum Loaded {
 impl CursorFile {
     /// The file of the export `name`. Makes the folder.
     pub(crate) fn open(journal: &Path, name: &str) -> io::Result<Self> {
-        let folder = journal.join(FOLDER);
+        let folder = journal.join(CURSORS);
         match fs::create_dir(&folder) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => File::open(journal)?.sync_all()?,

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use store::reader::ReadError;
 use tokio::sync::watch;
 use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
@@ -25,6 +26,8 @@ use crate::transport::Sink;
 const POLL: Duration = Duration::from_millis(200);
 /// A cursor that moved over records that were not selected is saved after this many.
 const UNSAVED_RECORDS_MAX: u64 = 10_000;
+/// Failed reads in a row after which a segment is passed over.
+const READS_MAX: u32 = 8;
 
 /// One export at work.
 pub(crate) struct Engine {
@@ -57,6 +60,7 @@ impl Engine {
         let mut backoff = Backoff::new(self.plan.limits.retry_max);
         let Some((mut cursor, mut source)) = self.open(&mut backoff).await else { return };
         let mut saved = cursor.seq();
+        let mut unreadable = 0;
         self.series.delivered_to(cursor.seq());
         loop {
             // Reading and writing files never waits for the runtime; the time limit of a stop needs a turn as well.
@@ -64,15 +68,15 @@ impl Engine {
             let batch = match source.fill(&cursor, clock::wall()) {
                 Ok(batch) => batch,
                 Err(error) => {
-                    self.series.failed("journal");
-                    tracing::warn!(export = self.plan.name, "{}", chain(&error));
-                    source.reopen();
+                    unreadable += 1;
+                    self.unreadable(&mut source, unreadable, &error);
                     if self.pause(backoff.next(None)).await == Flow::Stopped {
                         break;
                     }
                     continue;
                 }
             };
+            unreadable = 0;
             let Some(end) = batch.end.clone().or_else(|| cursor.marks().next().cloned()) else {
                 if self.pause(POLL).await == Flow::Stopped {
                     break;
@@ -98,6 +102,22 @@ impl Engine {
         }
         if cursor.seq() != saved {
             self.save(&cursor);
+        }
+    }
+
+    /// The journal could not be read for the `times`th time in a row. A segment that stays unreadable is passed over:
+    /// else damage to an old one would keep everything new from its receivers.
+    fn unreadable(&self, source: &mut Source, times: u32, error: &ReadError) {
+        self.series.failed("journal");
+        tracing::warn!(export = self.plan.name, "{}", chain(error));
+        if times.is_multiple_of(READS_MAX) {
+            match source.skip_segment() {
+                Ok(true) => tracing::error!(export = self.plan.name, "a segment is passed over; the receiver is told"),
+                Ok(false) => source.reopen(),
+                Err(error) => tracing::warn!(export = self.plan.name, "{}", chain(&error)),
+            }
+        } else {
+            source.reopen();
         }
     }
 

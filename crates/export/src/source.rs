@@ -3,9 +3,14 @@
 //! It reads the files behind the writer and never holds it up. Numbers that are missing were removed before they were
 //! delivered; that becomes a statement in the place of the records.
 
+use std::borrow::Cow;
+use std::error::Error;
+use std::io;
 use std::path::{Path, PathBuf};
 
+use journal::head;
 use model::time::WallTime;
+use store::files;
 use store::line::{self, Entry};
 use store::reader::{ReadError, Reader};
 use store::time::Timestamp;
@@ -87,7 +92,7 @@ impl Source {
             journal: journal.to_owned(),
             plan: plan.clone(),
             identity: identity.clone(),
-            reader: reader_after(journal, warm_up),
+            reader: Reader::after(journal, warm_up),
             context: Context::default(),
             last_seq: after,
             unreadable: false,
@@ -100,8 +105,18 @@ impl Source {
     /// After a failed read: a new reader at the same place.
     pub(crate) fn reopen(&mut self) {
         if self.held.is_none() {
-            self.reader = reader_after(&self.journal, self.last_seq);
+            self.reader = Reader::after(&self.journal, self.last_seq);
         }
+    }
+
+    /// After too many failed reads: a reader at the next segment. What stands before it is told as a loss. False if
+    /// there is none, and so nothing to go on with.
+    pub(crate) fn skip_segment(&mut self) -> io::Result<bool> {
+        let next = files::segments(&self.journal)?.into_iter().find(|segment| segment.first_seq > self.last_seq + 1);
+        let Some(next) = next else { return Ok(false) };
+        self.reader = Reader::after(&self.journal, next.first_seq - 1);
+        self.unreadable = true;
+        Ok(true)
     }
 
     fn warm_up(&mut self, after: u64) -> Result<(), ReadError> {
@@ -188,7 +203,7 @@ impl Source {
         self.last_seq = entry.seq;
         let before = if self.plan.format == Format::Line { None } else { self.context.learn(&entry) };
         let type_word = type_word(whole);
-        if self.plan.types.as_ref().is_some_and(|types| !types.contains(&type_word)) {
+        if self.plan.types.as_ref().is_some_and(|types| !types.iter().any(|selected| *selected == type_word)) {
             return;
         }
         let bytes_max = self.plan.limits.batch_bytes_max;
@@ -226,24 +241,24 @@ impl Batch {
 }
 
 /// The type word of a line that is a record.
-fn type_word(line: &[u8]) -> String {
-    line::decode_head(line).map(|head| head.type_word.into_owned()).unwrap_or_default()
+fn type_word(line: &[u8]) -> Cow<'_, str> {
+    match head::parse(line) {
+        Some(head) => head.type_word.into(),
+        // Not written by us, and a record all the same.
+        None => line::decode_head(line).map(|head| head.type_word).unwrap_or_default(),
+    }
 }
 
-/// A reader whose first record is the one after `seq`, or the oldest that is left.
-fn reader_after(journal: &Path, _seq: u64) -> Reader {
-    Reader::new(journal)
-}
-
-/// Number of the newest record; 0 if there is none.
-pub(crate) fn newest(journal: &Path) -> Result<Option<Mark>, ReadError> {
-    let mut reader = reader_after(journal, 0);
+/// The newest record; `None` if there is none.
+pub(crate) fn newest(journal: &Path) -> Result<Option<Mark>, Box<dyn Error>> {
+    let segments = files::segments(journal)?;
+    let mut reader = Reader::after(journal, segments.last().map_or(0, |last| last.first_seq.saturating_sub(1)));
     let mut newest = None;
     while let Some(entry) = reader.next_entry() {
         match entry {
             Ok(entry) => newest = Some(Mark::new(entry.seq, entry.time, reader.last_line())),
             Err(ReadError::Line { .. }) => {}
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         }
     }
     Ok(newest)
@@ -272,7 +287,7 @@ enum Found {
 }
 
 fn find(journal: &Path, mark: &Mark) -> Result<Found, ReadError> {
-    let mut reader = reader_after(journal, mark.seq.saturating_sub(1));
+    let mut reader = Reader::after(journal, mark.seq.saturating_sub(1));
     while let Some(entry) = reader.next_entry() {
         match entry {
             Ok(entry) if entry.seq == mark.seq && mark.is(reader.last_line()) => return Ok(Found::Same),

@@ -420,3 +420,24 @@ fn a_killed_exporter_goes_on_where_it_was() {
     }
     println!("{repeated} batches came twice in {KILLS} kills");
 }
+
+#[test]
+fn a_segment_that_cannot_be_read_does_not_hold_up_what_follows() {
+    let journal = Journal::new();
+    journal.append(statements(1..=5));
+    // A segment that is none: sealed, and damaged from its first to its last byte.
+    let segment = |first, form| store::files::segment_path(journal.path(), first, form);
+    std::fs::write(segment(6, store::files::Form::Sealed), [7; 4096]).unwrap();
+    let lines: String = statements(11..=15).map(|line| line + "\n").collect();
+    std::fs::write(segment(11, store::files::Form::Plain), lines).unwrap();
+    let receiver = Receiver::start(|_, _| take());
+    let metrics = Metrics::new("0");
+    let handle = start(&webhook(&receiver.url()), &journal, &metrics);
+    wait_for_seqs(&receiver, 15);
+    handle.stop();
+    let all: Vec<Value> = receiver.taken().iter().flat_map(records).collect();
+    assert_eq!(all.iter().filter_map(seq).collect::<Vec<_>>(), (1..=5).chain(11..=15).collect::<Vec<_>>());
+    assert_eq!((&all[5]["reason"], &all[5]["first"], &all[5]["last"]), (&"unreadable".into(), &6.into(), &10.into()));
+    assert_eq!(sample(&metrics, r#"warder_export_lost_total{export="hook",reason="unreadable"}"#), 5.0);
+    assert!(sample(&metrics, r#"warder_export_failed_attempts_total{export="hook",reason="journal"}"#) >= 8.0);
+}

@@ -34,7 +34,7 @@ impl Journal {
     }
 
     pub(crate) fn file(&self) -> PathBuf {
-        self.path().join("events.jsonl")
+        store::files::segment_path(self.path(), 1, store::files::Form::Plain)
     }
 
     pub(crate) fn append(&self, lines: impl IntoIterator<Item = String>) {
