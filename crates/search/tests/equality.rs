@@ -1,4 +1,5 @@
 //! A search finds what a look at every line finds, whatever state the index is in.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::allow_attributes, reason = "helpers of tests")]
 
 mod common;
 

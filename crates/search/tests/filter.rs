@@ -1,4 +1,5 @@
 //! The grammar: what is understood, and what is answered to everything else.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::allow_attributes, reason = "helpers of tests")]
 
 use std::net::IpAddr;
 

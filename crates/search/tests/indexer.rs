@@ -1,4 +1,5 @@
 //! The indexer: one at a time, bounded steps, exact lag, and files that are made again when they are not as they were.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::allow_attributes, reason = "helpers of tests")]
 
 mod common;
 

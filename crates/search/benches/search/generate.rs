@@ -56,7 +56,7 @@ pub(crate) fn journal(keys: &Path, directory: &Path, records: u64) -> Result<u64
     for number in 0..records {
         let time = WallTime(begin + number * NANOS_PER_RECORD);
         last = writer.append(&Record { time, what: world.next(number) })?;
-        if number % FLUSH_EVERY == 0 {
+        if number.is_multiple_of(FLUSH_EVERY) {
             writer.flush(time)?;
         }
     }
@@ -111,7 +111,7 @@ impl World {
             self.pooled.push(session.id);
             return What::SessionOpened(Arc::new(session));
         }
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             let pooled = usize::try_from(self.roll(POOLED)).unwrap_or(0);
             return self.statement(self.pooled[pooled], number);
         }

@@ -52,7 +52,7 @@ fn probes(hash: u64, bytes: usize) -> impl Iterator<Item = usize> {
     let bits = bytes as u64 * 8;
     (0..PROBES).map(move |probe| {
         let spread = first.wrapping_add(probe.wrapping_mul(second)) & 0xffff_ffff;
-        usize::try_from(spread * bits >> 32).unwrap_or(usize::MAX)
+        usize::try_from((spread * bits) >> 32).unwrap_or(usize::MAX)
     })
 }
 

@@ -10,10 +10,12 @@ const LISTED_MAX: usize = BLOCKS / 8;
 /// Appends a number, seven bits a byte.
 pub(super) fn put_number(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
-        out.push((number & 0x7f) as u8 | 0x80);
+        let [low, ..] = number.to_le_bytes();
+        out.push(low | 0x80);
         number >>= 7;
     }
-    out.push(number as u8);
+    let [low, ..] = number.to_le_bytes();
+    out.push(low);
 }
 
 pub(super) fn put_text(out: &mut Vec<u8>, text: &str) {
@@ -22,9 +24,10 @@ pub(super) fn put_text(out: &mut Vec<u8>, text: &str) {
 }
 
 pub(super) fn put_blocks(out: &mut Vec<u8>, blocks: BlockSet) {
+    let byte = |number: usize| u8::try_from(number).unwrap_or(AS_BITS);
     if blocks.len() < LISTED_MAX {
-        out.push(blocks.len() as u8);
-        out.extend(blocks.iter().map(|block| block as u8));
+        out.push(byte(blocks.len()));
+        out.extend(blocks.iter().map(byte));
         return;
     }
     out.push(AS_BITS);

@@ -96,7 +96,7 @@ fn one_holds(key: &'static str, value: &str, record: &Value, known: &Known) -> b
             micros.as_u64().is_some_and(|micros| compare(micros, value, 1000))
         }
         "rows" => record["rows_sent"].as_u64().is_some_and(|rows| compare(rows, value, 1)),
-        "uid" if kind == "operator" => record["uid"].to_string() == value,
+        "uid" if kind == "operator" => record["uid"].as_u64() == value.parse().ok(),
         attribute => sessions[0].and_then(|session| known.get(session)).is_some_and(|attributes| {
             attributes.iter().any(|(of, has)| *of == attribute && attribute_fits(attribute, has, value))
         }),

@@ -1,0 +1,90 @@
+//! A real journal in a folder: the same records are found before and after segments are sealed, with and without index.
+#![allow(clippy::unwrap_used, clippy::allow_attributes, reason = "helpers of tests")]
+
+use std::path::Path;
+use std::time::Duration;
+
+use model::id::{BootId, HostId};
+use model::record::{Record, What};
+use model::time::WallTime;
+use search::index::indexer::{Indexer, Progress};
+use search::query::{Bounds, IndexState, Order, Page, Query};
+use search::source::Journal;
+use store::files::{self, Form};
+use store::keys::KeyFiles;
+use store::line::Machine;
+use store::writer::{Limits, Writer};
+
+/// 2026-11-22T09:30:00Z
+const NOW: WallTime = WallTime(1_795_339_800_000_000_000);
+const ALL: Bounds = Bounds { hits_max: usize::MAX, blocks_max: usize::MAX };
+
+fn writer(directory: &Path) -> Writer {
+    let keys = KeyFiles::load_or_create(&directory.join("key")).unwrap();
+    let machine = Machine { host: HostId(1 << 96), boot: BootId(2 << 96) };
+    let limits = Limits { segment_bytes_max: 700 * 1024, sync_interval: Duration::ZERO, ..Limits::default() };
+    Writer::open(&directory.join("journal"), machine, limits, keys, NOW).unwrap().0
+}
+
+/// Operators with uids from 0 to 9 in turn; long verbs, so that there are several blocks in a segment.
+fn append(writer: &mut Writer, records: u32) {
+    for number in 0..records {
+        let verb = format!("scan {number} {}", "x".repeat(2000));
+        writer.append(&Record { time: NOW, what: What::OperatorCommand { verb, uid: number % 10 } }).unwrap();
+    }
+    writer.settle(NOW).unwrap();
+}
+
+fn search(directory: &Path, index: &Path, filter: &str) -> Page {
+    let mut journal = Journal::new(directory);
+    Query::new(filter.as_bytes(), NOW, Order::OldestFirst).unwrap().search(&mut journal, index, ALL).unwrap()
+}
+
+fn catch_up(indexer: &mut Indexer<Journal>) -> Progress {
+    loop {
+        let progress = indexer.step().unwrap();
+        if progress.blocks_behind == 0 {
+            return progress;
+        }
+    }
+}
+
+/// Seals everything but the active segment.
+fn seal(writer: &mut Writer, directory: &Path) {
+    let plain = || files::segments(directory).unwrap().iter().filter(|segment| segment.form == Form::Plain).count();
+    let tries = (0..6000).take_while(|_| {
+        writer.flush(NOW).unwrap();
+        std::thread::park_timeout(Duration::from_millis(10));
+        plain() > 1
+    });
+    assert!(tries.count() < 6000, "segments are not sealed");
+}
+
+#[test]
+fn sealing_changes_nothing_that_is_found() {
+    let root = tempfile::tempdir().unwrap();
+    let (directory, index, none) = (root.path().join("journal"), root.path().join("index"), root.path().join("none"));
+    let mut writer = writer(root.path());
+    append(&mut writer, 1500);
+    let mut indexer = Indexer::open(&index, Journal::new(&directory)).unwrap();
+    catch_up(&mut indexer);
+    let check = |uids: usize| {
+        let found = search(&directory, &index, "uid:7 type:operator");
+        assert_eq!(found.hits, search(&directory, &none, "uid:7 type:operator").hits);
+        assert_eq!((found.hits.len(), found.figures.index), (uids, IndexState::Used));
+        assert_eq!((found.figures.holes, found.figures.unreadable_blocks, found.figures.damaged_lines), (0, 0, 0));
+        assert!(found.hits.iter().all(|hit| hit.entry().is_ok()));
+        found
+    };
+    check(150);
+    seal(&mut writer, &directory);
+    let sealed = check(150);
+    append(&mut writer, 500);
+    assert!(check(200).figures.not_indexed_records > sealed.figures.not_indexed_records);
+    let progress = catch_up(&mut indexer);
+    assert_eq!(progress.parts_damaged, 0, "the blocks are the same after sealing");
+    assert_eq!(check(200).figures.indexed_through, progress.indexed_through);
+    let nobody = search(&directory, &index, "uid:77");
+    assert_eq!(nobody.hits.len(), 0);
+    assert!(nobody.figures.records_examined <= progress.records_behind);
+}
