@@ -92,14 +92,14 @@ impl<'j> World<'j> {
             Event::Damage(file, at) => {
                 let Some(path) = pick(self.directory, *file) else { return };
                 let mut bytes = fs::read(&path).unwrap();
-                let at = usize::from(*at) % bytes.len();
+                let Some(at) = usize::from(*at).checked_rem(bytes.len()) else { return };
                 bytes[at] ^= 1 << (at % 8);
                 fs::write(path, bytes).unwrap();
             }
             Event::Truncate(file, at) => {
                 let Some(path) = pick(self.directory, *file) else { return };
                 let bytes = fs::read(&path).unwrap();
-                fs::write(&path, &bytes[..usize::from(*at) % bytes.len()]).unwrap();
+                fs::write(&path, &bytes[..usize::from(*at).checked_rem(bytes.len()).unwrap_or(0)]).unwrap();
             }
             Event::Remove(file) => {
                 let Some(path) = pick(self.directory, *file) else { return };
