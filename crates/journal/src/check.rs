@@ -239,8 +239,9 @@ impl<'w> SegmentCheck<'w> {
             }
             Err(why) => {
                 let last = self.next_seq();
-                // A wrong digest or signature does not say which record since the last good one is wrong.
-                let first = if matches!(why, Why::Changed | Why::Signature) { self.proved } else { last };
+                // These do not say which record since the last good checkpoint is wrong.
+                let first =
+                    if matches!(why, Why::Changed | Why::Signature | Why::Foreign(_)) { self.proved } else { last };
                 Err(self.fail(Fault { first, last, why }))
             }
         }
@@ -266,6 +267,10 @@ impl<'w> SegmentCheck<'w> {
         if (self.checked.records == 0) != (head.type_word == record::SEGMENT) {
             return Err(Why::SegmentRecord);
         }
+        let is_witnessed = self.next_witnessed == Some(head.seq);
+        if is_witnessed && self.witness.line(head.seq) != Some(line) {
+            return Err(Why::Rewritten);
+        }
         match head.type_word {
             record::SEGMENT => self.segment(line)?,
             record::CHECKPOINT => self.checkpoint(&head, line)?,
@@ -274,10 +279,7 @@ impl<'w> SegmentCheck<'w> {
             "loss" | "gap" | "session.gap" | record::RECOVERED => self.loss(head.seq, line),
             _ => {}
         }
-        if self.next_witnessed == Some(head.seq) {
-            if self.witness.line(head.seq) != Some(line) {
-                return Err(Why::Rewritten);
-            }
+        if is_witnessed {
             self.checked.witnessed = Some(head.seq);
             self.next_witnessed = self.witness.next_after(head.seq);
         }

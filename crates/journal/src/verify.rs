@@ -148,8 +148,9 @@ impl<'w> Verifier<'w> {
         }
         self.report.segments = self.report.segments.saturating_add(1);
         if let Err(text) = self.continues(&checked) {
-            let first = self.end.map_or(checked.first_seq, |(next, ..)| next);
-            let (first, last) = (first.min(checked.first_seq), checked.first_seq);
+            // Between the last signed record and the beginning of this segment.
+            let signed = self.report.intact_up_to.map_or(self.report.first_seq, |(seq, _)| seq.saturating_add(1));
+            let (first, last) = (signed.min(checked.first_seq), checked.first_seq);
             self.report.fault = Some((last, Fault { first, last, why: Why::Discontinued(text) }));
             return;
         }
@@ -242,9 +243,15 @@ impl<'w> Verifier<'w> {
         let room = LOSSES_LISTED_MAX.saturating_sub(report.losses.len());
         report.losses.extend(checked.losses.into_iter().take(room));
         report.losses_count = report.losses_count.saturating_add(checked.losses_count);
-        report.fault = checked.fault.map(|fault| (checked.first_seq, fault));
         self.removed = checked.removed.or(self.removed);
         self.witnessed = checked.witnessed.or(self.witnessed);
+        report.fault = checked.fault.map(|mut fault| {
+            if fault.why == Why::Rewritten {
+                // Whoever has the key can rewrite everything since the last checkpoint that the witness saw.
+                fault.first = self.witnessed.map_or(report.first_seq, |seq| seq.saturating_add(1));
+            }
+            (checked.first_seq, fault)
+        });
     }
 
     /// The first record is number 1, or a signed tombstone says what became of those before it.
