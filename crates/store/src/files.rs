@@ -19,6 +19,7 @@ const PREFIX: &str = "segment-";
 const PLAIN: &str = ".jsonl";
 const SEALED: &str = ".jsonl.zst";
 const UNFINISHED: &str = ".jsonl.zst.tmp";
+const REPLACEMENT: &str = ".jsonl.tmp";
 const DAMAGED_PREFIX: &str = "damaged-";
 
 const FILE_MODE: u32 = 0o640;
@@ -59,6 +60,11 @@ pub(crate) fn unfinished_path(directory: &Path, first_seq: u64) -> PathBuf {
     directory.join(format!("{PREFIX}{first_seq:020}{UNFINISHED}"))
 }
 
+/// Path under which a segment is written again after its file failed, before that has its name.
+pub(crate) fn replacement_path(directory: &Path, first_seq: u64) -> PathBuf {
+    directory.join(format!("{PREFIX}{first_seq:020}{REPLACEMENT}"))
+}
+
 /// Name of the file that keeps what was removed from the end of a segment.
 pub(crate) fn damaged_name(first_seq: u64, offset: u64) -> String {
     format!("{DAMAGED_PREFIX}{first_seq:020}-{offset}")
@@ -75,7 +81,8 @@ fn parse_name(name: &str) -> Option<(u64, &str)> {
 #[must_use]
 pub fn is_own_name(name: &std::ffi::OsStr) -> bool {
     let Some(name) = name.to_str() else { return false };
-    let segment = parse_name(name).is_some_and(|(_, ending)| [PLAIN, SEALED, UNFINISHED].contains(&ending));
+    let segment =
+        parse_name(name).is_some_and(|(_, ending)| [PLAIN, SEALED, UNFINISHED, REPLACEMENT].contains(&ending));
     segment || [ALIVE, INDEX, CURSORS].contains(&name) || name.starts_with(DAMAGED_PREFIX)
 }
 
@@ -99,13 +106,13 @@ pub fn segments(directory: &Path) -> io::Result<Vec<SegmentFile>> {
     Ok(found.into_values().collect())
 }
 
-/// Removes what a killed agent left: segments half sealed, and lines of segments that are sealed.
+/// Removes what a killed agent left: segments half sealed or half written again, and lines of segments that are sealed.
 pub(crate) fn remove_leftovers(directory: &Path) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         let name = entry.file_name();
         let superfluous = match name.to_str().and_then(parse_name) {
-            Some((_, UNFINISHED)) => true,
+            Some((_, UNFINISHED | REPLACEMENT)) => true,
             Some((first_seq, PLAIN)) => segment_path(directory, first_seq, Form::Sealed).exists(),
             _ => false,
         };

@@ -253,7 +253,7 @@ impl Writer {
             limits,
             buffer: Buffer::new(next_seq),
             output: Output::new(directory, first_seq, active.as_ref().map_or(0, |active| active.bytes)),
-            durable: Durable::new(Arc::clone(&folder), next_seq - 1, limits.sync_interval)
+            durable: Durable::new(path(), Arc::clone(&folder), next_seq - 1, limits.sync_interval)
                 .map_err(OpenError::Thread)?,
             sealing: Sealing::new(directory, &unsealed).map_err(OpenError::Thread)?,
             retention: Retention::default(),
@@ -363,6 +363,10 @@ impl Writer {
     /// Signs and writes everything and waits until it is durable: before the agent stops, or answers that something
     /// is recorded.
     pub fn settle(&mut self, now: WallTime) -> Result<(), WriteError> {
+        if self.durable.is_replacing() {
+            let outcome = self.durable.finish();
+            self.heed(outcome)?;
+        }
         self.write_buffer()?;
         self.tell_losses(now);
         if self.author.unsigned() > 0 {
@@ -505,6 +509,9 @@ impl Writer {
     }
 
     fn write_lines(&mut self) -> Result<(), WriteError> {
+        if self.durable.is_replacing() {
+            return Ok(());
+        }
         self.disturbed |= self.output.settle()? == State::Disturbed;
         loop {
             match self.buffer.next() {
@@ -531,6 +538,9 @@ impl Writer {
     }
 
     fn heed(&mut self, outcome: durable::Outcome) -> Result<(), WriteError> {
+        if outcome.replaced {
+            self.output.reopen();
+        }
         self.counters.in_doubt += outcome.in_doubt;
         self.unreported[1] += outcome.in_doubt;
         outcome.error.map_or(Ok(()), |error| Err(WriteError::Sync(error)))

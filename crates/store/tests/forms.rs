@@ -13,26 +13,26 @@ use model::session::{Encryption, Ledger, Login, Origin, Session, Transport};
 use model::statement::{Statement, Text, UnknownText};
 use model::time::WallTime;
 use serde_json::{Value as Json, json};
+use store::files::{Form, segment_path};
 use store::form::event::Event;
 use store::reader::Reader;
-use store::writer::Writer;
 
 /// Writes one record, compares its line, and reads it back.
 fn check(what: What, expected: Json) {
-    let directory = tempfile::tempdir().unwrap();
-    let (mut writer, _) = Writer::open(directory.path(), MACHINE, LIMITS).unwrap();
+    let home = Home::new();
+    let (mut writer, _) = home.open(LIMITS);
     writer.append(&at(250, what)).unwrap();
-    writer.flush().unwrap();
-    let text = std::fs::read_to_string(directory.path().join("events.jsonl")).unwrap();
-    let line: Json = serde_json::from_str(text.trim_end()).unwrap();
-    let mut common = json!({"v": 1, "seq": 1, "time": "2026-11-22T09:30:00.000250Z"});
+    writer.flush(NINE_THIRTY).unwrap();
+    // Before it stands the record of the segment.
+    let text = std::fs::read_to_string(segment_path(&home.journal, 1, Form::Plain)).unwrap();
+    let line: Json = serde_json::from_str(text.lines().nth(1).unwrap()).unwrap();
+    let mut common = json!({"v": 1, "seq": 2, "time": "2026-11-22T09:30:00.000250Z"});
     common.as_object_mut().unwrap().extend(expected.as_object().unwrap().clone());
     assert_eq!(line, common);
 
-    let mut reader = Reader::new(directory.path());
+    let mut reader = Reader::after(&home.journal, 1);
     let entry = reader.next_entry().unwrap().unwrap();
-    assert!(reader.next_entry().is_none());
-    assert_eq!((entry.seq, entry.time.0), (1, WallTime(NINE_THIRTY.0 + 250_000)));
+    assert_eq!((entry.seq, entry.time.0), (2, WallTime(NINE_THIRTY.0 + 250_000)));
     let mut fields = expected;
     fields.as_object_mut().unwrap().remove("type");
     assert_eq!(written_again(&entry.event), fields);
@@ -52,6 +52,10 @@ fn written_again(event: &Event) -> Json {
         Event::Process(form) => serde_json::to_value(form),
         Event::Loss(form) => serde_json::to_value(form),
         Event::Operator(form) => serde_json::to_value(form),
+        Event::KeyHandover(form) => serde_json::to_value(form),
+        Event::SegmentsRemoved(form) => serde_json::to_value(form),
+        Event::Recovered(form) => serde_json::to_value(form),
+        Event::Segment | Event::Checkpoint => panic!("a record of the journal itself"),
         Event::Other(word) => panic!("unknown type {word}"),
     };
     json.unwrap()

@@ -1,12 +1,15 @@
 //! What survives a power failure: fdatasync on a thread of its own, and memory of what it has not confirmed.
 //!
-//! When fdatasync fails, the kernel may forget that the pages are dirty: to call it again and see it succeed proves
-//! nothing. So the bytes since the last success are kept here and written again before the next attempt.
+//! When fdatasync fails, the kernel may forget that pages are dirty, and a file system may take them again and still not
+//! store them: on ext4, blocks whose first write failed stay unwritten although a second fdatasync succeeds. So a file
+//! is not trusted again after a failure. The bytes since the last success are kept here; together with what the file
+//! had before they are written to a new file, which takes the name when it is durable.
 
 use std::collections::VecDeque;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread::JoinHandle;
@@ -15,15 +18,20 @@ use std::time::Duration;
 use model::time::WallTime;
 
 use super::output::Wrote;
+use crate::files::{self, Form};
 
 /// Memory for bytes that fdatasync has not confirmed.
 pub const UNCONFIRMED_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// With this much unconfirmed, fdatasync does not wait for its interval.
 const EARLY_BYTES: usize = 1024 * 1024;
+/// After a failure a whole segment is written again: not more often than this.
+const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Lines in one file, one after the other, that fdatasync has not confirmed.
 #[derive(Debug)]
 struct Region {
+    /// First record of the segment.
+    segment: u64,
     file: Arc<File>,
     offset: u64,
     bytes: Vec<u8>,
@@ -33,22 +41,26 @@ struct Region {
     forgotten: u64,
 }
 
+/// What the thread is to do with some regions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Task {
+    Sync,
+    Replace,
+}
+
 /// The thread, and what it was asked.
 #[derive(Debug)]
 pub(super) struct Durable {
-    /// Asked for now.
-    asked: Vec<Region>,
-    is_asked: bool,
-    /// Not yet asked for.
+    /// What the thread is doing, with regions that are not in `waiting`.
+    asked: Option<Task>,
     waiting: VecDeque<Region>,
     unconfirmed_bytes: usize,
     durable_seq: u64,
     interval: Duration,
     last_asked: WallTime,
     failed: bool,
-    directory: Arc<File>,
-    jobs: Option<SyncSender<Vec<Arc<File>>>>,
-    results: Receiver<io::Result<()>>,
+    jobs: Option<SyncSender<(Task, Vec<Region>)>>,
+    results: Receiver<(io::Result<()>, Vec<Region>)>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -58,31 +70,34 @@ pub(super) struct Outcome {
     pub(super) error: Option<io::Error>,
     /// Records that may be lost: fdatasync failed, and there was no memory to keep them.
     pub(super) in_doubt: u64,
+    /// The files of unconfirmed segments were replaced: they must be opened again.
+    pub(super) replaced: bool,
 }
 
 impl Durable {
-    pub(super) fn new(directory: Arc<File>, durable_seq: u64, interval: Duration) -> io::Result<Self> {
-        let (jobs, queue) = sync_channel::<Vec<Arc<File>>>(1);
+    pub(super) fn new(directory: PathBuf, folder: Arc<File>, durable_seq: u64, interval: Duration) -> io::Result<Self> {
+        let (jobs, queue) = sync_channel::<(Task, Vec<Region>)>(1);
         let (answers, results) = sync_channel(1);
         let work = move || {
-            while let Ok(files) = queue.recv() {
-                let result = files.iter().try_for_each(|file| file.sync_data());
-                if answers.send(result).is_err() {
+            while let Ok((task, regions)) = queue.recv() {
+                let result = match task {
+                    Task::Sync => sync(&regions, &folder),
+                    Task::Replace => replace(&regions, &directory, &folder),
+                };
+                if answers.send((result, regions)).is_err() {
                     return;
                 }
             }
         };
         let thread = std::thread::Builder::new().name("journal-sync".to_owned()).spawn(work)?;
         Ok(Self {
-            asked: Vec::new(),
-            is_asked: false,
+            asked: None,
             waiting: VecDeque::new(),
             unconfirmed_bytes: 0,
             durable_seq,
             interval,
             last_asked: WallTime::default(),
             failed: false,
-            directory,
             jobs: Some(jobs),
             results,
             thread: Some(thread),
@@ -94,114 +109,96 @@ impl Durable {
         self.durable_seq
     }
 
-    /// Remembers lines that were written.
-    pub(super) fn wrote(&mut self, wrote: Wrote, lines: &[u8], records: u64, last_seq: u64) {
-        let follows = |region: &&mut Region| {
-            let end = region.offset + region.bytes.len() as u64;
-            region.forgotten == 0 && end == wrote.offset && Arc::ptr_eq(&region.file, &wrote.file)
-        };
-        let fits = self.unconfirmed_bytes + lines.len() <= UNCONFIRMED_BYTES_MAX;
-        let kept = if fits { lines } else { &[] };
-        let forgotten = if fits { 0 } else { records };
-        self.unconfirmed_bytes += kept.len();
-        match self.waiting.back_mut().filter(follows) {
-            Some(region) => {
-                region.bytes.extend_from_slice(kept);
-                (region.last_seq, region.forgotten) = (last_seq, forgotten);
-            }
-            None => self.waiting.push_back(Region {
-                file: wrote.file,
-                offset: wrote.offset,
-                bytes: kept.to_vec(),
-                last_seq,
-                forgotten,
-            }),
-        }
-        self.join_forgotten();
+    /// Files are being replaced: nothing may be written to them.
+    pub(super) fn is_replacing(&self) -> bool {
+        self.asked == Some(Task::Replace)
     }
 
-    /// While fdatasync hangs there is no memory, and then one region stands for all that is forgotten in a file.
-    fn join_forgotten(&mut self) {
-        let Some(last) = self.waiting.pop_back() else { return };
-        match self.waiting.back_mut().filter(|before| before.forgotten > 0 && Arc::ptr_eq(&before.file, &last.file)) {
-            Some(before) if last.bytes.is_empty() => {
-                (before.last_seq, before.forgotten) = (last.last_seq, before.forgotten + last.forgotten);
+    /// Remembers lines that were written.
+    pub(super) fn wrote(&mut self, wrote: Wrote, lines: &[u8], records: u64, last_seq: u64) {
+        let fits = self.unconfirmed_bytes + lines.len() <= UNCONFIRMED_BYTES_MAX;
+        let (kept, forgotten) = if fits { (lines, 0) } else { (&[][..], records) };
+        self.unconfirmed_bytes += kept.len();
+        let same_file = self.waiting.back_mut().filter(|region| Arc::ptr_eq(&region.file, &wrote.file));
+        match same_file {
+            // While fdatasync hangs there is no memory, and one region stands for all that is forgotten in a file.
+            Some(region) if !fits => {
+                (region.last_seq, region.forgotten) = (last_seq, region.forgotten + forgotten);
             }
-            _ => self.waiting.push_back(last),
+            Some(region) if region.forgotten == 0 => {
+                region.bytes.extend_from_slice(kept);
+                region.last_seq = last_seq;
+            }
+            _ => {
+                let Wrote { segment, file, offset, .. } = wrote;
+                self.waiting.push_back(Region { segment, file, offset, bytes: kept.to_vec(), last_seq, forgotten });
+            }
         }
     }
 
     /// Hears whether the thread is done and asks it for more if that is due.
     pub(super) fn poll(&mut self, now: WallTime) -> Outcome {
-        let mut outcome = match self.is_asked.then(|| self.results.try_recv()) {
-            None | Some(Err(TryRecvError::Empty)) => Outcome::default(),
-            Some(Ok(result)) => self.answered(result),
-            Some(Err(TryRecvError::Disconnected)) => self.answered(Err(thread_ended())),
+        let answer = self.asked.map(|task| (task, self.results.try_recv()));
+        let mut outcome = match answer {
+            None | Some((_, Err(TryRecvError::Empty))) => Outcome::default(),
+            Some((task, Ok((result, regions)))) => self.answered(task, result, regions),
+            Some((_, Err(TryRecvError::Disconnected))) => Outcome { error: Some(thread_ended()), ..Outcome::default() },
         };
         let since = Duration::from_nanos(now.0.abs_diff(self.last_asked.0));
-        let due = since >= self.interval || (self.unconfirmed_bytes >= EARLY_BYTES && !self.failed);
-        if due && !self.is_asked && !self.waiting.is_empty() {
+        let interval = if self.failed { self.interval.max(RETRY_INTERVAL) } else { self.interval };
+        let due = since >= interval || (self.unconfirmed_bytes >= EARLY_BYTES && !self.failed);
+        if due && self.asked.is_none() && !self.waiting.is_empty() {
             self.last_asked = now;
             outcome.error = self.ask().err().or(outcome.error);
         }
         outcome
     }
 
-    /// Waits until everything so far is durable, or fdatasync has failed once.
+    /// Waits until everything so far is durable, or has failed once.
     pub(super) fn finish(&mut self) -> Outcome {
-        let mut outcome = Outcome::default();
+        let mut all = Outcome::default();
         loop {
-            if self.is_asked {
-                let result = self.results.recv().unwrap_or_else(|_ended| Err(thread_ended()));
-                let next = self.answered(result);
-                outcome.in_doubt += next.in_doubt;
-                if next.error.is_some() {
-                    return Outcome { error: next.error, ..outcome };
+            if let Some(task) = self.asked {
+                let outcome = match self.results.recv() {
+                    Ok((result, regions)) => self.answered(task, result, regions),
+                    Err(_ended) => Outcome { error: Some(thread_ended()), ..Outcome::default() },
+                };
+                all.in_doubt += outcome.in_doubt;
+                all.replaced |= outcome.replaced;
+                if outcome.error.is_some() {
+                    return Outcome { error: outcome.error, ..all };
                 }
             }
             if self.waiting.is_empty() {
-                return outcome;
+                return all;
             }
             if let Err(error) = self.ask() {
-                return Outcome { error: Some(error), ..outcome };
+                return Outcome { error: Some(error), ..all };
             }
         }
     }
 
     fn ask(&mut self) -> io::Result<()> {
-        if self.failed {
-            for region in &self.waiting {
-                region.file.write_all_at(&region.bytes, region.offset)?;
-            }
-        }
-        let mut files: Vec<Arc<File>> = Vec::new();
-        for region in &self.waiting {
-            if files.last().is_none_or(|last| !Arc::ptr_eq(last, &region.file)) {
-                files.push(Arc::clone(&region.file));
-            }
-        }
-        // A new file has a name only when its folder is durable as well.
-        files.push(Arc::clone(&self.directory));
+        let task = if self.failed { Task::Replace } else { Task::Sync };
         let jobs = self.jobs.as_ref().ok_or_else(thread_ended)?;
-        jobs.try_send(files).map_err(|_ended| thread_ended())?;
-        self.asked.extend(self.waiting.drain(..));
-        self.is_asked = true;
+        jobs.try_send((task, self.waiting.drain(..).collect())).map_err(|_ended| thread_ended())?;
+        self.asked = Some(task);
         Ok(())
     }
 
-    fn answered(&mut self, result: io::Result<()>) -> Outcome {
-        self.is_asked = false;
+    fn answered(&mut self, task: Task, result: io::Result<()>, mut regions: Vec<Region>) -> Outcome {
+        self.asked = None;
         self.failed = result.is_err();
         let Err(error) = result else {
-            self.durable_seq = self.asked.last().map_or(self.durable_seq, |region| region.last_seq);
-            self.unconfirmed_bytes -= self.asked.drain(..).map(|region| region.bytes.len()).sum::<usize>();
-            return Outcome::default();
+            self.durable_seq = regions.last().map_or(self.durable_seq, |region| region.last_seq);
+            self.unconfirmed_bytes -= regions.iter().map(|region| region.bytes.len()).sum::<usize>();
+            return Outcome { replaced: task == Task::Replace, ..Outcome::default() };
         };
-        let in_doubt = self.asked.iter_mut().map(|region| std::mem::take(&mut region.forgotten)).sum();
-        for region in self.asked.drain(..).rev() {
+        let in_doubt = regions.iter_mut().map(|region| std::mem::take(&mut region.forgotten)).sum();
+        for region in regions.into_iter().rev() {
             self.waiting.push_front(region);
         }
-        Outcome { error: Some(error), in_doubt }
+        Outcome { error: Some(error), in_doubt, replaced: false }
     }
 }
 
@@ -212,6 +209,57 @@ impl Drop for Durable {
             // A thread that panicked has nothing to tell that its missing answer has not told.
             let _ = thread.join();
         }
+    }
+}
+
+/// Regions of one file follow each other.
+fn by_file(regions: &[Region]) -> impl Iterator<Item = &[Region]> {
+    regions.chunk_by(|left, right| Arc::ptr_eq(&left.file, &right.file))
+}
+
+fn sync(regions: &[Region], folder: &File) -> io::Result<()> {
+    for region in by_file(regions).filter_map(<[Region]>::first) {
+        region.file.sync_data()?;
+    }
+    // A new file has a name only when its folder is durable as well.
+    folder.sync_data()
+}
+
+/// Gives segments new files. Whatever happens, the old file keeps its name until the new one is durable.
+fn replace(regions: &[Region], directory: &std::path::Path, folder: &File) -> io::Result<()> {
+    for regions in by_file(regions) {
+        let Some(Region { segment, file: old, .. }) = regions.first() else { continue };
+        let path = files::replacement_path(directory, *segment);
+        let written = (|| {
+            let new = files::open_or_create(&path)?;
+            new.set_len(0)?;
+            copy(old, &new)?;
+            for region in regions {
+                new.write_all_at(&region.bytes, region.offset)?;
+            }
+            new.sync_all()?;
+            fs::rename(&path, files::segment_path(directory, *segment, Form::Plain))
+        })();
+        if written.is_err() {
+            // It is in the way on a full disk; the next attempt begins from nothing.
+            let _ = fs::remove_file(&path);
+        }
+        written?;
+    }
+    folder.sync_all()
+}
+
+fn copy(from: &File, to: &File) -> io::Result<()> {
+    let mut chunk = vec![0; 256 * 1024];
+    let mut offset = 0;
+    loop {
+        let count = match from.read_at(&mut chunk, offset) {
+            Ok(0) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            other => other?,
+        };
+        to.write_all_at(&chunk[..count], offset)?;
+        offset += count as u64;
     }
 }
 

@@ -15,8 +15,10 @@ pub(super) struct Output {
     directory: PathBuf,
     /// Number of the first record of the segment.
     first_seq: u64,
-    /// `None` before the first write to a new segment.
+    /// `None` before the first write to a new segment, and after its file was replaced.
     file: Option<Arc<File>>,
+    /// The segment is in a file.
+    begun: bool,
     /// Bytes of whole lines.
     bytes: u64,
     /// The file may end in half a line that must go first.
@@ -26,6 +28,8 @@ pub(super) struct Output {
 /// What became of a write.
 #[derive(Debug)]
 pub(super) struct Wrote {
+    /// Number of the first record of the segment.
+    pub(super) segment: u64,
     pub(super) file: Arc<File>,
     /// Where the first byte stands.
     pub(super) offset: u64,
@@ -43,13 +47,18 @@ pub(super) enum State {
 
 impl Output {
     pub(super) fn new(directory: &Path, first_seq: u64, bytes: u64) -> Self {
-        Self { directory: directory.to_owned(), first_seq, file: None, bytes, torn: false }
+        Self { directory: directory.to_owned(), first_seq, file: None, begun: false, bytes, torn: false }
     }
 
     /// Goes on with a new segment; whether there was one before, which is complete now.
     pub(super) fn begin(&mut self, first_seq: u64) -> bool {
-        (self.first_seq, self.bytes) = (first_seq, 0);
-        self.file.take().is_some()
+        (self.first_seq, self.bytes, self.file) = (first_seq, 0, None);
+        std::mem::take(&mut self.begun)
+    }
+
+    /// Another file has taken its name, with the same lines.
+    pub(super) fn reopen(&mut self) {
+        self.file = None;
     }
 
     /// Makes sure that the file is still there and ends in a whole line.
@@ -94,7 +103,7 @@ impl Output {
             // No progress: the next attempt would end the same way, or with the error that explains it.
             return Err(WriteError::Write(io::ErrorKind::StorageFull.into()));
         }
-        Ok(Wrote { file, offset, bytes: whole })
+        Ok(Wrote { segment: self.first_seq, file, offset, bytes: whole })
     }
 
     pub(super) fn open(&mut self) -> io::Result<Arc<File>> {
@@ -102,7 +111,7 @@ impl Output {
             return Ok(Arc::clone(file));
         }
         let file = Arc::new(files::open_or_create(&files::segment_path(&self.directory, self.first_seq, Form::Plain))?);
-        self.file = Some(Arc::clone(&file));
+        (self.file, self.begun) = (Some(Arc::clone(&file)), true);
         Ok(file)
     }
 }

@@ -67,9 +67,16 @@ impl Retention {
             } else {
                 break;
             };
+            let chain = match segment::chain_before(next) {
+                // It was sealed just now.
+                Err(error) if error.is_gone() => {
+                    self.looked = None;
+                    break;
+                }
+                other => other?,
+            };
             total -= bytes;
             let (first, through) = (segment.first_seq, next.first_seq - 1);
-            let chain = segment::chain_before(next)?;
             tombstones.push(Removed { through, chain, first, records: next.first_seq - first, bytes, reason });
             self.doomed.push((segment.path.clone(), 0));
             self.first_kept = next.first_seq;

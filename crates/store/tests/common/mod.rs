@@ -60,6 +60,12 @@ impl Home {
         open(&self.journal, &self.key, limits)
     }
 
+    /// With a key file, before any writer.
+    pub fn with_key(self) -> Self {
+        KeyFiles::load_or_create(&self.key).unwrap();
+        self
+    }
+
     /// All records, the journal's own included; their numbers must have no hole.
     pub fn entries(&self) -> Vec<Entry> {
         let entries = read(&mut Reader::new(&self.journal));

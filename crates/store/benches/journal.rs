@@ -1,0 +1,188 @@
+//! What the journal costs: `cargo bench -p store`. Figures are printed, never asserted: machines are noisy.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::allow_attributes, reason = "a measurement")]
+#![allow(clippy::disallowed_methods, reason = "a measurement needs a clock")]
+
+#[path = "../tests/common/mod.rs"]
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::*;
+use model::record::{Record, What};
+use model::statement::{Outcome, Parameter, Statement, Text, Value};
+use model::time::{BootTime, WallTime};
+use nix::time::{ClockId, clock_gettime};
+use store::files::segments;
+use store::verify::{Trust, verify};
+use store::writer::Limits;
+
+const RECORDS: u64 = 1_000_000;
+const FLUSH_EVERY: u64 = 500;
+
+/// Processor time of this thread: other work on the machine does not count.
+fn cpu_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap().into()
+}
+
+/// SplitMix64, so that every run measures the same.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % bound
+    }
+}
+
+/// The seven statements of pgbench's transaction, with parameters, as sixteen clients send them.
+fn pgbench(number: u64, random: &mut Random) -> Record {
+    let (account, teller, branch) = (random.below(1_000_000) + 1, random.below(100) + 1, random.below(10) + 1);
+    let delta = i64::try_from(random.below(10_000)).unwrap() - 5000;
+    let readable = |value: String| Parameter { type_oid: Some(23), value: Value::Readable(value) };
+    let (text, values, tag) = match number % 7 {
+        0 => ("BEGIN;", vec![], "BEGIN"),
+        1 => (
+            "UPDATE pgbench_accounts SET abalance = abalance + $1 WHERE aid = $2;",
+            vec![delta.to_string(), account.to_string()],
+            "UPDATE 1",
+        ),
+        2 => ("SELECT abalance FROM pgbench_accounts WHERE aid = $1;", vec![account.to_string()], "SELECT 1"),
+        3 => (
+            "UPDATE pgbench_tellers SET tbalance = tbalance + $1 WHERE tid = $2;",
+            vec![delta.to_string(), teller.to_string()],
+            "UPDATE 1",
+        ),
+        4 => (
+            "UPDATE pgbench_branches SET bbalance = bbalance + $1 WHERE bid = $2;",
+            vec![delta.to_string(), branch.to_string()],
+            "UPDATE 1",
+        ),
+        5 => (
+            "INSERT INTO pgbench_history (tid, bid, aid, delta, mtime) VALUES ($1, $2, $3, $4, CURRENT_TIMESTAMP);",
+            vec![teller.to_string(), branch.to_string(), account.to_string(), delta.to_string()],
+            "INSERT 0 1",
+        ),
+        _ => ("END;", vec![], "COMMIT"),
+    };
+    let parameters = values.into_iter().map(readable).collect();
+    statement_of(number, random, text.to_owned(), Some(parameters), tag)
+}
+
+/// Statements of an application with literals, of many shapes and lengths.
+fn mixed(number: u64, random: &mut Random) -> Record {
+    let word = |random: &mut Random| {
+        ["orders", "customers", "invoice_lines", "addresses", "sessions", "products"]
+            [usize::try_from(random.below(6)).unwrap()]
+    };
+    let (table, other) = (word(random), word(random));
+    let (id, amount) = (random.below(10_000_000), random.below(100_000));
+    let text = match random.below(5) {
+        0 => format!("select id, name, created_at, total from {table} where id = {id}"),
+        1 => format!(
+            "select a.id, sum(b.amount) from {table} a join {other} b on b.parent_id = a.id where a.id in ({id}, {amount}) and b.state = 'open' group by a.id order by 2 desc limit 50"
+        ),
+        2 => format!(
+            "insert into {table} (parent_id, name, email, amount) values ({id}, 'user {id}', 'u{id}@example.com', {amount}.50) returning id"
+        ),
+        3 => format!(
+            "update {table} set state = 'paid', amount = amount - {amount}, changed_at = now() where id = {id} and version = {}",
+            amount % 9
+        ),
+        _ => format!(
+            "delete from {table} where session_token = '{:032x}'",
+            u128::from(random.below(u64::MAX)) << 64 | u128::from(random.below(u64::MAX))
+        ),
+    };
+    statement_of(number, random, text, None, "SELECT 1")
+}
+
+fn statement_of(
+    number: u64,
+    random: &mut Random,
+    text: String,
+    parameters: Option<Vec<Parameter>>,
+    tag: &str,
+) -> Record {
+    let latency = 80_000 + random.below(900_000);
+    let statement = Statement {
+        text: Text::Whole(text.into()),
+        prepared: None,
+        portal: None,
+        parameters,
+        started: BootTime(1_000_000_000),
+        finished: Some(BootTime(1_000_000_000 + latency)),
+        outcomes: vec![Outcome::Completed { tag: tag.into(), rows: Some(1) }],
+        ..statement()
+    };
+    let time = WallTime(NINE_THIRTY.0 + number * 40_000 + random.below(30_000));
+    let session = session_id(4000 + random.below(16));
+    Record { time, what: What::Statement { session, number: number / 16, statement: Box::new(statement) } }
+}
+
+fn measure(name: &str, make: fn(u64, &mut Random) -> Record) {
+    let home = Home::new();
+    let limits = Limits { bytes_max: 1 << 40, ..Limits::default() };
+    let (mut writer, _) = home.open(limits);
+    let mut random = Random(7);
+    let mut spent = Duration::ZERO;
+    let mut now = NINE_THIRTY;
+    for chunk in 0..RECORDS / FLUSH_EVERY {
+        let records: Vec<Record> = (0..FLUSH_EVERY).map(|at| make(chunk * FLUSH_EVERY + at, &mut random)).collect();
+        now = records.last().unwrap().time;
+        let start = cpu_time();
+        for record in &records {
+            writer.append(record).unwrap();
+        }
+        writer.flush(now).unwrap();
+        spent += cpu_time() - start;
+    }
+    writer.settle(now).unwrap();
+    let written = writer.counters();
+    let start = Instant::now();
+    while segments(&home.journal).unwrap().iter().filter(|file| file.form == store::files::Form::Plain).count() > 1 {
+        now = later(now, Duration::from_millis(1));
+        writer.flush(now).unwrap();
+        std::thread::yield_now();
+    }
+    let sealing = start.elapsed();
+    drop(writer);
+    let rate = RECORDS as f64 / spent.as_secs_f64();
+    println!(
+        "{name}: append + flush {:.0} ns of CPU per statement, {rate:.0} a second on one core",
+        spent.as_nanos() as f64 / RECORDS as f64
+    );
+    println!(
+        "{name}: {:.0} bytes a line, {} checkpoints, sealing went on for {sealing:?} after the last record",
+        written.written_bytes as f64 / RECORDS as f64,
+        written.checkpoints
+    );
+
+    // Whole segments only: the active one is not compressed yet.
+    let files = segments(&home.journal).unwrap();
+    let (last, complete) = files.split_last().unwrap();
+    let stored: u64 = complete.iter().map(|file| file.path.metadata().unwrap().len()).sum();
+    println!(
+        "{name}: {:.1} bytes stored per statement in {} sealed segments",
+        stored as f64 / (last.first_seq - 1) as f64,
+        complete.len()
+    );
+    for round in 0..3 {
+        let start = Instant::now();
+        let report = verify(&home.journal, &Trust::default()).unwrap();
+        let elapsed = start.elapsed();
+        assert_eq!(report.verdict() as i32, 0);
+        println!(
+            "{name}: verify {round}: {:.2} GiB/s of lines, {:.2} million records a second",
+            report.bytes as f64 / elapsed.as_secs_f64() / f64::from(1 << 30),
+            report.records as f64 / elapsed.as_secs_f64() / 1e6
+        );
+    }
+}
+
+fn main() {
+    measure("pgbench", pgbench);
+    measure("mixed", mixed);
+}
