@@ -43,5 +43,10 @@ impl Summary {
 
 /// The whole lines of `bytes`, without their newlines.
 pub fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    bytes.split_inclusive(|&byte| byte == b'\n').filter_map(|line| line.strip_suffix(b"\n"))
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        let (line, after) = rest.split_at_checked(memchr::memchr(b'\n', rest)?)?;
+        rest = after.get(1..)?;
+        Some(line)
+    })
 }

@@ -24,6 +24,11 @@ fn cpu_time() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap().into()
 }
 
+/// Processor time of all threads.
+fn process_cpu_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).unwrap().into()
+}
+
 /// SplitMix64, so that every run measures the same.
 struct Random(u64);
 
@@ -170,13 +175,15 @@ fn measure(name: &str, make: fn(u64, &mut Random) -> Record) {
         complete.len()
     );
     for round in 0..3 {
-        let start = Instant::now();
+        let (start, cpu_before) = (Instant::now(), process_cpu_time());
         let report = verify(&home.journal, &Trust::default()).unwrap();
-        let elapsed = start.elapsed();
+        let (elapsed, cpu) = (start.elapsed(), process_cpu_time() - cpu_before);
         assert_eq!(report.verdict() as i32, 0);
+        let gibibytes = report.bytes as f64 / f64::from(1 << 30);
         println!(
-            "{name}: verify {round}: {:.2} GiB/s of lines, {:.2} million records a second",
-            report.bytes as f64 / elapsed.as_secs_f64() / f64::from(1 << 30),
+            "{name}: verify {round}: {:.2} GiB/s of lines, {:.2} GiB in a second of CPU, {:.2} million records a second",
+            gibibytes / elapsed.as_secs_f64(),
+            gibibytes / cpu.as_secs_f64(),
             report.records as f64 / elapsed.as_secs_f64() / 1e6
         );
     }

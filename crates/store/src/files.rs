@@ -88,8 +88,17 @@ pub fn is_own_name(name: &std::ffi::OsStr) -> bool {
 
 /// All segments in order, oldest first. One that is there in both forms (the agent was killed between sealing it and
 /// removing the lines) counts as sealed.
+///
+/// A folder is not read in one moment. A segment that is sealed meanwhile can be missed under both of its names; it is
+/// then there under its new one, so a second look finds it. What was removed since is still listed: opening it says so.
 pub fn segments(directory: &Path) -> io::Result<Vec<SegmentFile>> {
     let mut found = BTreeMap::new();
+    look(directory, &mut found)?;
+    look(directory, &mut found)?;
+    Ok(found.into_values().collect())
+}
+
+fn look(directory: &Path, found: &mut BTreeMap<u64, SegmentFile>) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         let name = entry.file_name();
@@ -103,7 +112,7 @@ pub fn segments(directory: &Path) -> io::Result<Vec<SegmentFile>> {
             found.insert(first_seq, SegmentFile { first_seq, form, path: entry.path() });
         }
     }
-    Ok(found.into_values().collect())
+    Ok(())
 }
 
 /// Removes what a killed agent left: segments half sealed or half written again, and lines of segments that are sealed.

@@ -221,7 +221,7 @@ impl SealedLines {
         }
         let rest = &self.lines[self.at..];
         // A block ends in a newline, see `Opener::open`.
-        let length = rest.iter().position(|&byte| byte == b'\n').unwrap_or(rest.len());
+        let length = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
         self.at = (self.at + length + 1).min(self.lines.len());
         self.offset += length as u64 + 1;
         Ok(Some(&rest[..length]))

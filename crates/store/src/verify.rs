@@ -18,6 +18,9 @@ use crate::segment::{self, Lines, SegmentError};
 /// Longest witness file that is read: more than a million checkpoints.
 pub const WITNESS_BYTES_MAX: u64 = 1 << 30;
 
+/// How often the journal of a running agent is tried before its retention is too fast for us.
+const ATTEMPTS_MAX: u32 = 5;
+
 /// What to verify with.
 #[derive(Debug, Default)]
 pub struct Trust {
@@ -36,6 +39,17 @@ struct Done {
 /// Verifies all segments in a folder, with as many threads as the host has processors. An error means that something
 /// could not be read; whatever could be read and is wrong is in the report.
 pub fn verify(directory: &Path, trust: &Trust) -> Result<Report, SegmentError> {
+    let mut attempts = 1..ATTEMPTS_MAX;
+    loop {
+        match verify_once(directory, trust) {
+            // Retention removed a segment while others were read: begin again with those that are there.
+            Err(error) if error.is_gone() && attempts.next().is_some() => {}
+            other => return other,
+        }
+    }
+}
+
+fn verify_once(directory: &Path, trust: &Trust) -> Result<Report, SegmentError> {
     let segments = files::segments(directory).map_err(SegmentError::file(directory))?;
     let threads = thread::available_parallelism().map_or(1, usize::from).min(segments.len().max(1));
     let next = AtomicUsize::new(0);
