@@ -39,8 +39,8 @@ pub struct Reader {
     directory: PathBuf,
     selector: Option<SessionSelector>,
     open: Option<Open>,
-    /// Number of the last record that was read or that is not wanted.
-    last_seq: u64,
+    /// Records up to this one are not wanted.
+    after: u64,
     line: Vec<u8>,
 }
 
@@ -68,7 +68,7 @@ impl Reader {
     /// A reader at the first record after this number.
     #[must_use]
     pub fn after(directory: &Path, seq: u64) -> Self {
-        Self { directory: directory.to_owned(), selector: None, open: None, last_seq: seq, line: Vec::new() }
+        Self { directory: directory.to_owned(), selector: None, open: None, after: seq, line: Vec::new() }
     }
 
     /// A reader at the first record of the folder, without the records of sessions that were not selected.
@@ -110,7 +110,6 @@ impl Reader {
     pub fn for_each_head(mut self, mut visit: impl FnMut(&Head<'_>)) -> Result<(), ReadError> {
         while self.next_line()? {
             if let Ok(head) = line::decode_head(&self.line) {
-                self.last_seq = self.last_seq.max(head.seq);
                 visit(&head);
             }
         }
@@ -119,7 +118,6 @@ impl Reader {
 
     fn parse_line(&mut self) -> Result<Line, ReadError> {
         let parsed = line::decode_head(&self.line).and_then(|head| {
-            self.last_seq = self.last_seq.max(head.seq);
             let selected = self.selector.as_ref().is_none_or(|selector| selects(selector, &head));
             if selected {
                 line::decode(&head, &self.line).map(|entry| Line::Record(Box::new(entry)))
@@ -144,7 +142,7 @@ impl Reader {
                 return Ok(false);
             };
             match open.lines.next_line().map_err(file_error)? {
-                Some(line) if is_before(line, self.last_seq) => {}
+                Some(line) if is_unwanted(line, self.after) => {}
                 Some(line) => {
                     self.line.clear();
                     self.line.extend_from_slice(line);
@@ -171,7 +169,7 @@ impl Reader {
         loop {
             let segment = match &self.open {
                 Some(open) => later(&self.directory, open.first_seq)?,
-                None => first(&self.directory, self.last_seq.saturating_add(1))?,
+                None => first(&self.directory, self.after.saturating_add(1))?,
             };
             let Some(SegmentFile { first_seq, form, .. }) = segment else { return Ok(false) };
             match segment.as_ref().map(SegmentLines::open) {
@@ -179,7 +177,7 @@ impl Reader {
                 Some(Err(error)) if error.is_gone() => {}
                 Some(Err(error)) => return Err(file_error(error)),
                 Some(Ok(mut lines)) => {
-                    lines.skip_to(self.last_seq);
+                    lines.skip_to(self.after);
                     self.open = Some(Open { first_seq, lines, is_complete: form == Form::Sealed });
                     return Ok(true);
                 }
@@ -213,9 +211,8 @@ fn first(directory: &Path, seq: u64) -> Result<Option<SegmentFile>, ReadError> {
     Ok((at < segments.len()).then(|| segments.swap_remove(at)))
 }
 
-/// Whether a line is a record that is read already, or is not wanted.
-fn is_before(line: &[u8], last_seq: u64) -> bool {
-    journal::head::parse(line).is_some_and(|head| head.seq <= last_seq)
+fn is_unwanted(line: &[u8], after: u64) -> bool {
+    after > 0 && journal::head::parse(line).is_some_and(|head| head.seq <= after)
 }
 
 /// A record is selected through either of its sessions; one that belongs to none always is.

@@ -10,12 +10,13 @@
 
 mod buffer;
 mod durable;
+mod error;
+mod limits;
 mod output;
 mod retention;
 mod sealing;
 
 use std::fs::{File, TryLockError};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,15 +30,16 @@ use model::time::WallTime;
 use self::buffer::{Buffer, Next};
 use self::durable::Durable;
 pub use self::durable::UNCONFIRMED_BYTES_MAX;
+pub use self::error::{AppendError, OpenError, RotateKeyError, WriteError};
+pub use self::limits::Limits;
 use self::output::{Output, State};
 use self::retention::Retention;
 use self::sealing::Sealing;
 pub use self::sealing::SealingError;
 use crate::files;
-use crate::keys::{KeyFileError, KeyFiles, KeyPlace};
+use crate::keys::{KeyFiles, KeyPlace};
 use crate::line::{self, Machine};
 use crate::recovery::{self, Found, Recovery};
-use crate::segment::SegmentError;
 
 /// Buffer size at which `append` writes without being asked.
 pub const FLUSH_BYTES: usize = 64 * 1024;
@@ -51,125 +53,6 @@ const SESSION_CHECKPOINT_DISTANCE: Duration = Duration::from_millis(100);
 
 /// Room that a segment keeps for records of the journal itself, so that its size is not exceeded by a checkpoint.
 const OWN_LINES_RESERVED: u64 = 4;
-
-/// Bounds of the journal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Size at which a new segment begins. A segment is longer only if a single record is.
-    pub segment_bytes_max: u64,
-    /// Age at which a new segment begins.
-    pub segment_age_max: Duration,
-    /// Size of all segments; the oldest are removed. While a segment is sealed it counts twice.
-    pub bytes_max: u64,
-    /// Age of its last record at which a sealed segment is removed.
-    pub age_max: Option<Duration>,
-    /// Records after which a checkpoint is due.
-    pub checkpoint_records: u64,
-    /// Time after which a checkpoint is due if there are records.
-    pub checkpoint_interval: Duration,
-    /// Time between two calls of fdatasync: what a power failure may cost.
-    pub sync_interval: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            segment_bytes_max: 64 << 20,
-            segment_age_max: Duration::from_secs(24 * 3600),
-            bytes_max: 4 << 30,
-            age_max: None,
-            checkpoint_records: 10_000,
-            checkpoint_interval: Duration::from_secs(10),
-            sync_interval: Duration::from_secs(1),
-        }
-    }
-}
-
-/// Why the folder could not be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The folder cannot be created or opened.
-    #[error("cannot open the journal's folder {}", path.display())]
-    Directory {
-        /// The folder.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// Another agent writes to it.
-    #[error("another agent already writes to {}; stop it, or give this one its own [journal] directory", path.display())]
-    InUse {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// The active segment cannot be opened.
-    #[error("cannot open the last segment in {}", path.display())]
-    File {
-        /// The folder.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The end of the earlier records cannot be read or repaired.
-    #[error("cannot recover the end of the journal in {}", path.display())]
-    Recover {
-        /// The folder.
-        path: PathBuf,
-        /// Why.
-        source: SegmentError,
-    },
-    /// An interrupted exchange of keys cannot be finished.
-    #[error("cannot settle which key is in force")]
-    Key(#[source] KeyFileError),
-    /// A thread cannot be started.
-    #[error("cannot start the threads of the journal")]
-    Thread(#[source] io::Error),
-}
-
-/// What did not work. Whatever it is, it is tried again at the next flush, unless it says otherwise.
-#[derive(Debug, thiserror::Error)]
-pub enum WriteError {
-    /// The file cannot be written. Lines are still in memory.
-    #[error("cannot write the journal")]
-    Write(#[source] io::Error),
-    /// Half a line was written and cannot be removed; nothing is written until it can.
-    #[error("cannot remove a half-written line from the journal")]
-    Repair(#[source] io::Error),
-    /// Written records may not survive a power failure.
-    #[error("cannot make the journal durable")]
-    Sync(#[source] io::Error),
-    /// A complete segment stays as lines; the next start tries again.
-    #[error("cannot seal a segment of the journal")]
-    Seal(#[source] SealingError),
-    /// It is not known what may be removed.
-    #[error("cannot decide which segments of the journal to remove")]
-    Retention(#[source] SegmentError),
-    /// An old segment cannot be removed. The lines were written.
-    #[error("cannot remove an old segment of the journal")]
-    Remove(#[source] io::Error),
-}
-
-/// What became of a record that could not simply be appended.
-#[derive(Debug, thiserror::Error)]
-pub enum AppendError {
-    /// The record is in memory; the flush that was due failed.
-    #[error("the record is kept in memory")]
-    Kept(#[source] WriteError),
-    /// The record is lost: memory is full, because writing fails. Counted, see [`Writer::counters`].
-    #[error("the record is dropped: the journal cannot be written and the buffer is full")]
-    Dropped,
-}
-
-/// Why a key was not exchanged.
-#[derive(Debug, thiserror::Error)]
-pub enum RotateKeyError {
-    /// A file of the key cannot be written.
-    #[error("cannot write the new key")]
-    Key(#[source] KeyFileError),
-    /// The change cannot be recorded durably; the next start knows which key is in force.
-    #[error("cannot record the change of keys")]
-    Record(#[source] WriteError),
-}
 
 /// What a writer did since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
