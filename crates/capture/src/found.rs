@@ -8,7 +8,7 @@ use agent_common::{ABI_VERSION, Header, kind};
 use model::session::Origin;
 
 use crate::decode::bytes_of;
-use crate::processes::{ProcessEntry, holders, identify, postgresql_title};
+use crate::processes::{CommandLines, ProcessEntry, holders, identify, postgresql_title};
 use crate::sockets::Socket;
 
 /// A session with what could be learned about its two ends.
@@ -22,7 +22,7 @@ pub struct Found {
     pub server_pid: Option<u32>,
     /// The server process, identified.
     pub server: Option<Box<Identified>>,
-    /// User and database from its process title.
+    /// User and database from its process title (not a command line: the server writes it).
     pub title: Option<(String, String)>,
     /// The local client process, identified.
     pub client: Option<Box<Identified>>,
@@ -47,6 +47,7 @@ pub(crate) fn found_session(
     processes: &[ProcessEntry],
     origin: Origin,
     at: u64,
+    command_lines: CommandLines,
 ) -> Vec<Found> {
     if unknown.is_empty() {
         return Vec::new();
@@ -64,13 +65,13 @@ pub(crate) fn found_session(
             let server_pid = holders.get(&socket.scanned.inode).copied();
             let client = peer.and_then(|peer| {
                 let pid = *holders.get(&peer.scanned.inode)?;
-                identify(pid, kind::CONNECTED, peer.scanned.cookie, cookie, at)
+                identify(pid, kind::CONNECTED, peer.scanned.cookie, cookie, at, command_lines)
             });
             Found {
                 opened: opened(socket, peer, *database, at),
                 database: *database,
                 server_pid,
-                server: server_pid.and_then(|pid| identify(pid, kind::OWNED, cookie, 0, at)),
+                server: server_pid.and_then(|pid| identify(pid, kind::OWNED, cookie, 0, at, command_lines)),
                 title: server_pid.and_then(postgresql_title),
                 client,
                 origin,

@@ -70,9 +70,25 @@ fn socket_inode(target: &Path) -> Option<u64> {
     target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 
+/// Whether command lines are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommandLines {
+    /// They are passed on.
+    Read,
+    /// They stay where they are: nobody wants them, and they may hold secrets.
+    Leave,
+}
+
 /// Reads a process into the same record that the kernel programs write; `None` if it is gone.
 #[must_use]
-pub fn identify(pid: u32, record_kind: u32, cookie: u64, other_cookie: u64, at: u64) -> Option<Box<Identified>> {
+pub fn identify(
+    pid: u32,
+    record_kind: u32,
+    cookie: u64,
+    other_cookie: u64,
+    at: u64,
+    command_lines: CommandLines,
+) -> Option<Box<Identified>> {
     let stat = Stat::read(pid)?;
     let status = Status::read(pid)?;
     let executable = fs::metadata(format!("/proc/{pid}/exe")).ok()?;
@@ -102,7 +118,9 @@ pub fn identify(pid: u32, record_kind: u32, cookie: u64, other_cookie: u64, at: 
         arguments: [0; ARGUMENTS_BYTES_MAX],
     });
     fill_path(&mut record, &fs::read_link(format!("/proc/{pid}/exe")).ok()?);
-    fill_arguments(&mut record, &fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default());
+    if command_lines == CommandLines::Read {
+        fill_arguments(&mut record, &fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default());
+    }
     fill_ancestors(&mut record, stat.parent);
     Some(record)
 }
@@ -248,7 +266,17 @@ fn parse_title(title: &str) -> Option<(String, String)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{parse_title, terminal};
+    use super::{CommandLines, identify, parse_title, terminal};
+
+    /// With `argv = "none"` the privileged process never holds a command line.
+    #[test]
+    fn a_command_line_that_nobody_wants_is_not_read() {
+        let own = |command_lines| identify(std::process::id(), 1, 2, 3, 4, command_lines).expect("this process lives");
+        let (read, left) = (own(CommandLines::Read), own(CommandLines::Leave));
+        assert!(read.arguments_bytes > 0 && read.arguments.iter().any(|byte| *byte != 0));
+        assert!(left.arguments_bytes == 0 && left.arguments.iter().all(|byte| *byte == 0));
+        assert_eq!((read.pid, read.start, read.path), (left.pid, left.start, left.path), "the rest is the same");
+    }
 
     #[test]
     fn titles() {

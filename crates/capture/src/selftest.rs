@@ -15,7 +15,7 @@ use aya::maps::RingBuf;
 
 use crate::decode::{address, read, text_until_nul};
 use crate::object::LoadError;
-use crate::processes;
+use crate::processes::{self, CommandLines};
 use crate::sockets::{ScanError, scan};
 use crate::witness::{Witness, WitnessError};
 
@@ -201,7 +201,8 @@ fn compare_process(role: &str, kernel: &Identified, differences: &mut Difference
     const OVERLAY: i64 = 0x794c_7630;
     /// Clock tick of `/proc/PID/stat`.
     const TICK: u64 = 10_000_000;
-    let Some(truth) = processes::identify(std::process::id(), 0, 0, 0, 0) else {
+    let command_lines = if capture_arguments { CommandLines::Read } else { CommandLines::Leave };
+    let Some(truth) = processes::identify(std::process::id(), 0, 0, 0, 0, command_lines) else {
         differences.0.push("/proc/self cannot be read".into());
         return;
     };

@@ -21,7 +21,7 @@ use model::session::Origin;
 use crate::decode::address;
 use crate::found::{Found, found_session};
 use crate::object::{LoadError, LoadOptions, attach_tracepoints, load, named};
-use crate::processes::{self, ProcessEntry};
+use crate::processes::{self, CommandLines, ProcessEntry};
 use crate::sockets::{CLOSE_WAIT, ESTABLISHED, LISTEN, ScanError, Socket, scan};
 use crate::symbols::Symbol;
 
@@ -109,6 +109,7 @@ struct Attachment {
 pub struct Witness {
     pub(crate) ebpf: Ebpf,
     rules: Vec<DatabaseRule>,
+    command_lines: CommandLines,
     names: Vec<Arc<str>>,
     listeners: HashMap<ListenerKey, u16>,
     attachments: Vec<Attachment>,
@@ -155,6 +156,7 @@ impl Witness {
             ebpf,
             names: Vec::new(),
             rules: Vec::new(),
+            command_lines: if options.capture_arguments { CommandLines::Read } else { CommandLines::Leave },
             listeners: HashMap::new(),
             attachments: Vec::new(),
             executables: HashSet::new(),
@@ -239,7 +241,7 @@ impl Witness {
         self.update_listeners(&processes, &sockets, &mut report, callbacks)?;
         report.local_addresses = local_addresses(&sockets);
         let unknown = self.sessions_to_describe(&sockets, extent)?;
-        for found in found_session(&unknown, &sockets, &processes, origin, at) {
+        for found in found_session(&unknown, &sockets, &processes, origin, at, self.command_lines) {
             self.observe(&found)?;
             report.found.push(found);
         }
