@@ -19,14 +19,16 @@ struct Stream {
 }
 
 impl Stream {
-    fn new(start: Start, position: Position) -> Self {
-        Self { connection: Connection::new(start, Limits::default()), client: position, server: position }
+    fn new(start: Start, position: Position) -> Box<Self> {
+        let connection = Connection::new(start, Limits::default());
+        Box::new(Self { connection, client: position, server: position })
     }
 }
 
 /// One decoder per session, at most as many as sessions.
 pub(super) struct Streams {
-    streams: HashMap<SocketCookie, Stream>,
+    /// Boxed: a map has up to twice as many places as entries, and a decoder is large.
+    streams: HashMap<SocketCookie, Box<Stream>>,
     streams_max: usize,
     /// Where sessions older than this core continue: at their start, unless another core has read them before.
     older: Position,
@@ -61,7 +63,7 @@ impl Streams {
         let (start, position) =
             if first { (Start::FirstByte, Position::START) } else { (Start::MidStream, self.older) };
         let stream = self.streams.entry(content.cookie).or_insert_with(|| Stream::new(start, position));
-        let Stream { connection, client, server } = stream;
+        let Stream { connection, client, server } = &mut **stream;
         let position = if content.side == Side::Client { client } else { server };
         content.inputs(position, &mut |input| connection.feed(content.side, content.at, input, sink));
         if content.desynchronised {
