@@ -1,8 +1,10 @@
 //! `cargo xtask bench`: what observation costs, compared in one run with what one would use instead.
 
+mod document;
 mod machine;
 mod memory;
 mod observe;
+mod replay;
 mod statistics;
 mod table;
 
@@ -13,11 +15,14 @@ use anyhow::Result;
 pub(crate) enum Subject {
     /// pgbench -S under the agent, under pgaudit and under log_statement = all; memory with idle sessions
     Observe(observe::Options),
+    /// Memory of the agent, without sessions, with real idle ones and with replayed ones
+    Memory(memory::Options),
 }
 
 /// Runs a benchmark.
 pub(crate) fn run(subject: &Subject) -> Result<()> {
     match subject {
         Subject::Observe(options) => observe::run(options),
+        Subject::Memory(options) => memory::run(options),
     }
 }

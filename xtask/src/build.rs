@@ -9,6 +9,15 @@ use crate::progress::{note, step};
 use crate::shell::{cargo, foreground, target_directory, workspace};
 use crate::{ebpf, setup};
 
+/// Builds the eBPF programs and returns the path of the object, for `WARDER_BPF_OBJECT`.
+///
+/// # Errors
+/// When a toolchain is missing or they do not compile.
+pub(crate) fn programs() -> Result<PathBuf> {
+    setup::for_build()?;
+    step("build: eBPF programs", || ebpf::build(&workspace()))
+}
+
 /// Builds `target/release/warder` and returns its path. Where `WARDER_BIN` names an agent, that one is used instead
 /// (to compare two builds, or to test a packaged one).
 ///
@@ -20,8 +29,7 @@ pub(crate) fn release() -> Result<PathBuf> {
         note(&format!("WARDER_BIN: using {} as it is", binary.display()));
         return Ok(binary);
     }
-    setup::for_build()?;
-    let object = step("build: eBPF programs", || ebpf::build(&workspace()))?;
+    let object = programs()?;
     step("build: agent", || {
         let mut build = cargo();
         build.args(["build", "--release", "--package", "agent"]).env("WARDER_BPF_OBJECT", object);

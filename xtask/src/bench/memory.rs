@@ -1,4 +1,5 @@
-//! Memory of the agent: resident memory of all its processes plus its BPF maps, idle and with real idle sessions.
+//! Memory of the agent: resident memory of all its processes plus its BPF maps, without sessions, with real idle ones,
+//! and with many that are replayed.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,7 +10,11 @@ use warder_tests::cluster::{Cluster, ClusterOptions};
 use warder_tests::wire::RawClient;
 use warder_tests::{process, wait};
 
-use crate::progress::note;
+use super::document;
+use super::replay::{self, Replayed};
+use super::table::markdown;
+use crate::progress::{note, step};
+use crate::{build, setup};
 
 /// Real idle sessions.
 const SESSIONS: u32 = 500;
@@ -18,9 +23,33 @@ const SESSIONS: u32 = 500;
 const FIXED_MAX: u64 = 64 * 1024 * 1024;
 const PER_SESSION_MAX: u64 = 2 * 1024;
 
+/// How memory is measured.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Put the chapter into docs/benchmarks.md
+    #[arg(long)]
+    write: bool,
+}
+
+/// Measures and prints; the chapter is the only thing on standard output.
+pub(super) fn run(options: &Options) -> Result<()> {
+    setup::for_demo()?;
+    let binary = build::release()?;
+    let chapter = step("bench: memory", || measure(&binary))?.chapter();
+    println!("{chapter}");
+    if options.write { document::replace_chapter(&chapter) } else { Ok(()) }
+}
+
+/// What was measured.
+pub(super) struct Memory {
+    idle: Footprint,
+    busy: Footprint,
+    replayed: Replayed,
+}
+
 /// What an agent holds.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Footprint {
+struct Footprint {
     /// Sessions at that time.
     sessions: u32,
     /// Resident memory of all processes.
@@ -47,12 +76,12 @@ impl Footprint {
         FIXED_MAX + u64::from(self.sessions) * PER_SESSION_MAX
     }
 
-    /// Cells of the table of [`HEADER`].
-    pub(super) fn cells(self) -> Vec<String> {
+    /// Cells of the table of [`HEADER`]; the sessions are `kind` ones.
+    fn cells(self, kind: &str) -> Vec<String> {
         let mebibytes = |bytes: u64| format!("{:.1}", bytes as f64 / 1_048_576.0);
         let kept = if self.total_bytes() <= self.limit_bytes() { "yes" } else { "NO" };
         vec![
-            self.sessions.to_string(),
+            format!("{}{kind}", self.sessions),
             mebibytes(self.resident_bytes),
             mebibytes(self.maps_bytes),
             mebibytes(self.total_bytes()),
@@ -62,11 +91,35 @@ impl Footprint {
 }
 
 /// Header of the table of footprints.
-pub(super) const HEADER: &[&str] =
-    &["idle sessions", "processes, MiB", "BPF maps, MiB", "together, MiB", "limit, MiB (kept)"];
+const HEADER: &[&str] = &["idle sessions", "processes, MiB", "BPF maps, MiB", "together, MiB", "limit, MiB (kept)"];
 
-/// Measures without sessions and with [`SESSIONS`] of them.
-pub(super) fn measure(binary: &Path) -> Result<Vec<Footprint>> {
+impl Memory {
+    /// The agent's footprint with the replayed sessions: what they hold is added to the agent without sessions. BPF
+    /// maps have all their room from the start.
+    fn with_replayed(&self) -> Footprint {
+        let Replayed { sessions, own_client_bytes, .. } = self.replayed;
+        Footprint { sessions, resident_bytes: self.idle.resident_bytes + own_client_bytes, ..self.idle }
+    }
+
+    /// The chapter of docs/benchmarks.md.
+    pub(super) fn chapter(&self) -> String {
+        let rows = [self.idle.cells(""), self.busy.cells(""), self.with_replayed().cells(" (replayed)")];
+        let Replayed { sessions, own_client_bytes, one_client_bytes } = self.replayed;
+        let each = |bytes: u64| bytes / u64::from(sessions.max(1));
+        format!(
+            "## Memory\n\n{}\n\
+             Replayed: the ring records of one real session (login, one query), under {sessions} cookies through decoder,\n\
+             sessions and metrics. Each holds {} bytes if it has a client process of its own, {} if one process holds all;\n\
+             the limit is {PER_SESSION_MAX}.\n",
+            markdown(HEADER, &rows),
+            each(own_client_bytes),
+            each(one_client_bytes),
+        )
+    }
+}
+
+/// Measures without sessions, with [`SESSIONS`] of them, and with replayed ones.
+pub(super) fn measure(binary: &Path) -> Result<Memory> {
     let options = ClusterOptions::default().with("max_connections", &(SESSIONS + 20).to_string());
     let cluster = Cluster::start(&options)?;
     let mut agent = Agent::observing(binary, &cluster)?;
@@ -87,7 +140,9 @@ pub(super) fn measure(binary: &Path) -> Result<Vec<Footprint>> {
     ensure!(agent.alive()?, "the agent ended");
     drop(clients);
     agent.stop()?;
-    Ok(vec![idle, busy])
+    note("recording a session and replaying it");
+    let replayed = replay::measure(&cluster)?;
+    Ok(Memory { idle, busy, replayed })
 }
 
 /// Memory of each BPF map that the process holds open, by map id.

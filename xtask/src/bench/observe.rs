@@ -1,7 +1,7 @@
 //! pgbench -S, 8 clients: unobserved, observed, pgaudit, `log_statement = all`; interleaved in each round.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -10,12 +10,12 @@ use warder_tests::cluster::{Cluster, ClusterOptions};
 use warder_tests::route::Route;
 use warder_tests::{process, wait};
 
+use super::document;
 use super::machine;
-use super::memory::{self, Footprint};
+use super::memory::{self, Memory};
 use super::statistics::Summary;
 use super::table::markdown;
 use crate::progress::{note, step};
-use crate::shell::workspace;
 use crate::{build, setup};
 
 /// pgbench scale: 100,000 accounts fit into shared buffers.
@@ -122,22 +122,16 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     setup::for_tests()?;
     let binary = if options.without_agent { None } else { Some(build::release()?) };
     let samples = step("bench: throughput and CPU time", || measure(options, binary.as_deref()))?;
-    let footprints = match &binary {
-        Some(binary) => step("bench: memory", || memory::measure(binary))?,
-        None => Vec::new(),
+    let memory = match &binary {
+        Some(binary) => Some(step("bench: memory", || memory::measure(binary))?),
+        None => None,
     };
-    let text = report(options, &samples, &footprints)?;
+    let text = report(options, &samples, memory.as_ref())?;
     println!("{text}");
     if options.write {
-        let path = document();
-        std::fs::write(&path, text).with_context(|| format!("{} could not be written", path.display()))?;
-        note(&format!("written to {}", path.display()));
+        document::write(&text)?;
     }
     Ok(())
-}
-
-fn document() -> PathBuf {
-    workspace().join("docs").join("benchmarks.md")
 }
 
 fn measure(options: &Options, binary: Option<&Path>) -> Result<Vec<Sample>> {
@@ -204,7 +198,7 @@ fn number_after(output: &str, label: &str) -> Result<f64> {
     digits.parse().with_context(|| format!("pgbench printed no number after '{label}'"))
 }
 
-fn report(options: &Options, samples: &[Sample], footprints: &[Footprint]) -> Result<String> {
+fn report(options: &Options, samples: &[Sample], memory: Option<&Memory>) -> Result<String> {
     let header = ["route", "variant", "TPS", "TPS ratio", "CPU per transaction, us", "CPU ratio"];
     let mut rows = Vec::new();
     for route in Route::ALL {
@@ -230,10 +224,9 @@ fn report(options: &Options, samples: &[Sample], footprints: &[Footprint]) -> Re
     text.push_str("## Throughput and CPU time\n\n");
     text.push_str(&markdown(&header, &rows));
     text.push_str("\nTargets: TPS ratio at least 0.95 over TCP and Unix, 0.92 over TLS, and better than pgaudit and log_statement.\n");
-    if !footprints.is_empty() {
-        text.push_str("\n## Memory\n\n");
-        let cells: Vec<_> = footprints.iter().map(|footprint| footprint.cells()).collect();
-        text.push_str(&markdown(memory::HEADER, &cells));
+    if let Some(memory) = memory {
+        text.push('\n');
+        text.push_str(&memory.chapter());
     }
     Ok(text)
 }
