@@ -9,7 +9,6 @@
 )]
 
 mod copy;
-mod cost;
 mod drivers;
 mod extended;
 mod fuzz;

@@ -1,5 +1,6 @@
-//! What a statement and an idle session cost. Prints; run with `--release -- --ignored --nocapture`.
+//! What a statement and an idle session cost: `cargo bench -p sessions --bench sessions`. Prints, asserts nothing.
 
+#[path = "../tests/common/mod.rs"]
 mod common;
 
 use std::sync::Arc;
@@ -12,6 +13,11 @@ use model::process::{Ancestor, Process};
 use model::session::Session;
 use model::wire::WireEvent;
 use sessions::Limits;
+
+fn main() {
+    an_idle_session();
+    a_statement();
+}
 
 fn resident_bytes() -> usize {
     let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux");
@@ -39,9 +45,7 @@ fn realistic(step: Step) -> Step {
     }
 }
 
-#[test]
-#[ignore = "a measurement"]
-fn an_idle_session_costs_little() {
+fn an_idle_session() {
     const COUNT: u32 = 50_000;
     // Both are kept, so that the second cannot live in what the first has freed.
     let mut kept = Vec::new();
@@ -53,16 +57,14 @@ fn an_idle_session_costs_little() {
             let steps = whole(u64::from(index), 10, client, 2_000_000 + index);
             run(&mut sessions, steps.into_iter().map(realistic));
         }
-        println!("{label}: {} bytes a session", (resident_bytes() - before) / COUNT as usize);
+        println!("sessions: idle, {label}: {} bytes each (budget: 2048)", (resident_bytes() - before) / COUNT as usize);
         kept.push(sessions);
     }
-    println!("a process alone: {} bytes and its strings", size_of::<Process>());
-    println!("a session alone: {} bytes and its strings", size_of::<Session>());
+    println!("sessions: a process alone: {} bytes and its strings", size_of::<Process>());
+    println!("sessions: a session alone: {} bytes and its strings", size_of::<Session>());
 }
 
-#[test]
-#[ignore = "a measurement"]
-fn a_statement_costs_little() {
+fn a_statement() {
     for count in [100_u64, 10_000] {
         let mut sessions = subject(Limits::default());
         for cookie in 0..count {
@@ -83,6 +85,6 @@ fn a_statement_costs_little() {
             assert_eq!(out.len(), 1000);
             out.clear();
         }
-        println!("a statement of one of {count} sessions: {:?}", spent / 1_000_000);
+        println!("sessions: a statement of one of {count} sessions: {:?}", spent / 1_000_000);
     }
 }

@@ -1,21 +1,20 @@
-//! What a statement costs: `cargo test --release -p wire-pg cost -- --ignored --nocapture`.
+//! What decoding a statement and its answer costs: `cargo bench -p wire-pg --bench statement`. Prints, asserts nothing.
 
 #![expect(clippy::disallowed_methods, reason = "a measurement needs a clock")]
+
+#[path = "../tests/decoder/support/mod.rs"]
+mod support;
 
 use std::time::Instant;
 
 use model::time::BootTime;
 use model::wire::{Input, Side};
+use support::{c, client, feed, s, server};
 use wire_pg::{Connection, Limits, Start};
-
-use crate::support::{c, client, feed, s, server};
 
 const ROUNDS: u32 = 2_000_000;
 
-/// The budget is 500 ns for a simple query with its answer.
-#[test]
-#[ignore = "a measurement, for release builds"]
-fn nanoseconds_per_statement() {
+fn main() {
     let row = [server::row("12345"), server::complete("SELECT 1"), server::ready('I')].concat();
     let text = "SELECT abalance FROM pgbench_accounts WHERE aid = 54321;";
     let simple = (client::query(text), [server::row_description(), row.clone()].concat());
@@ -30,7 +29,7 @@ fn nanoseconds_per_statement() {
         ("named", rest("P_2"), answer.clone()),
         ("unnamed", unnamed, [server::parsed(), answer].concat()),
     ] {
-        println!("{name}: {} ns", measure(&ask, &answer));
+        println!("wire-pg: a {name} statement: {} ns (budget: 500)", measure(&ask, &answer));
     }
 }
 
