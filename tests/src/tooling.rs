@@ -41,6 +41,14 @@ pub fn node_environment() -> Result<PathBuf> {
     Ok(cache_directory()?.join("node"))
 }
 
+/// The folder that has the programs of Prometheus, `promtool` among them.
+///
+/// # Errors
+/// As [`cache_directory`].
+pub fn prometheus_programs() -> Result<PathBuf> {
+    Ok(cache_directory()?.join("prometheus").join("usr").join("bin"))
+}
+
 /// Programs of the newest PostgreSQL that the distribution installed; `WARDER_PG_BIN` names another.
 ///
 /// # Errors

@@ -71,7 +71,8 @@ pub(crate) fn for_tests() -> Result<()> {
         install_programs(DRIVER_PROGRAMS)?;
         install_pgaudit()?;
         install_python_packages()?;
-        install_node_packages()
+        install_node_packages()?;
+        unpack_prometheus()
     })
 }
 
@@ -125,6 +126,35 @@ fn install_pgaudit() -> Result<()> {
         return Ok(());
     }
     install_packages(&[&format!("postgresql-{major}-pgaudit")])
+}
+
+/// Unpacks the distribution's Prometheus for its `promtool`. It is not installed: the package would make an account and
+/// a service that starts by itself, now or with the next boot.
+fn unpack_prometheus() -> Result<()> {
+    let programs = tooling::prometheus_programs()?;
+    if programs.join("promtool").is_file() {
+        return Ok(());
+    }
+    note("unpacking the package prometheus");
+    let target = tooling::cache_directory()?.join("prometheus");
+    let folder = tempfile::tempdir()?;
+    let download = || {
+        let mut command = Command::new("apt-get");
+        // The folder is ours: the account that apt downloads with by default could not write into it.
+        command.args(["download", "-qq", "-o", "APT::Sandbox::User=root", "prometheus"]).current_dir(folder.path());
+        foreground(&mut command)
+    };
+    if download().is_err() {
+        // Fresh machines have no package lists, or old ones.
+        foreground(Command::new("apt-get").args(["update", "-qq"]))?;
+        download()?;
+    }
+    for package in fs::read_dir(folder.path())? {
+        fs::create_dir_all(&target)?;
+        foreground(Command::new("dpkg-deb").arg("--extract").arg(package?.path()).arg(&target))?;
+    }
+    ensure!(programs.join("promtool").is_file(), "the package prometheus has no promtool");
+    Ok(())
 }
 
 fn install_python_packages() -> Result<()> {
