@@ -29,7 +29,7 @@ fn main() {
         ("named", rest("P_2"), answer.clone()),
         ("unnamed", unnamed, [server::parsed(), answer].concat()),
     ] {
-        println!("wire-pg: a {name} statement: {} ns (budget: 500)", measure(&ask, &answer));
+        println!("wire-pg: {name}: {} ns a statement (budget: 500)", measure(&ask, &answer));
     }
 }
 
