@@ -23,8 +23,8 @@ use crate::read::user;
 const STEPS_MAX: u32 = 8192;
 /// Largest message that PostgreSQL accepts (`PQ_LARGE_MESSAGE_LIMIT`, 1 GiB - 1).
 const MESSAGE_BYTES_MAX: u32 = 0x3fff_ffff;
-/// `MAX_STARTUP_PACKET_LENGTH`
-const STARTUP_BYTES_MAX: u32 = 10_000;
+/// `MAX_STARTUP_PACKET_LENGTH`, to which the server adds the length word itself: it accepts 10,004 bytes.
+const STARTUP_BYTES_MAX: u32 = 10_000 + 4;
 /// 80877103, 80877104, 80877102
 const SSL_REQUEST: u32 = 0x04d2_162f;
 const GSS_REQUEST: u32 = 0x04d2_1630;

@@ -19,8 +19,15 @@ const READ_LIMIT: Duration = Duration::from_secs(20);
 /// StartupMessage for a user and a database.
 #[must_use]
 pub fn startup(user: &str, database: &str) -> Vec<u8> {
+    startup_with(user, database, &[])
+}
+
+/// StartupMessage with further parameters.
+#[must_use]
+pub fn startup_with(user: &str, database: &str, parameters: &[(&str, &str)]) -> Vec<u8> {
     let mut body = PROTOCOL.to_be_bytes().to_vec();
-    for word in ["user", user, "database", database] {
+    let parameters = parameters.iter().flat_map(|(name, value)| [*name, *value]);
+    for word in ["user", user, "database", database].into_iter().chain(parameters) {
         body.extend(word.as_bytes());
         body.push(0);
     }
@@ -96,7 +103,14 @@ impl RawClient {
     /// # Errors
     /// When nobody listens.
     pub fn unix(path: &Path) -> Result<Self> {
-        let stream = UnixStream::connect(path).context("the database socket does not answer")?;
+        Self::connected_unix(UnixStream::connect(path).context("the database socket does not answer")?)
+    }
+
+    /// A client on a Unix stream that is already connected.
+    ///
+    /// # Errors
+    /// When the stream is unusable.
+    pub fn connected_unix(stream: UnixStream) -> Result<Self> {
         stream.set_read_timeout(Some(READ_LIMIT))?;
         Ok(Self::over(Box::new(stream)))
     }

@@ -12,8 +12,9 @@ pub(crate) const OPENING_PACKET: u8 = 0x00;
 /// taken over the bytes that it peeked at). Types 0x14 to 0x17, RFC 8446 5.1.
 pub(crate) const TLS_RECORD: u8 = 0x16;
 
-/// The server refuses longer opening packets (`MAX_STARTUP_PACKET_LENGTH` in PostgreSQL's pqcomm.h).
-pub(crate) const OPENING_PACKET_BYTES_MAX: u32 = 10_000;
+/// The server refuses longer opening packets (`MAX_STARTUP_PACKET_LENGTH` in PostgreSQL's pqcomm.h, to which it adds
+/// the length word itself).
+pub(crate) const OPENING_PACKET_BYTES_MAX: u32 = 10_000 + 4;
 
 /// The server refuses longer messages (`PQ_LARGE_MESSAGE_LIMIT`, 1 GiB - 1).
 pub(crate) const MESSAGE_BYTES_MAX: u32 = 0x3fff_ffff;

@@ -130,6 +130,18 @@ fn protocol_3_2_and_replication_are_parameters() {
 }
 
 #[test]
+fn the_longest_startup_packet_that_a_server_accepts() {
+    // 10,000 bytes and the length word; 8 + "user\0u\0" + "database\0d\0" + "filler\0...\0" + "\0".
+    let filler = "x".repeat(10_004 - 8 - 7 - 11 - 8 - 1);
+    let words = ["user", "u", "database", "d", "filler", &filler];
+    let body = [words.map(crate::support::cstr).concat(), vec![0]].concat();
+    let packet = client::packet(0x0003_0000, &body);
+    assert_eq!(packet.len(), 10_004);
+    let expect = format!("encryption Plaintext\nstartup 3.0 user=u database=d filler={filler}");
+    check(FirstByte, &[c(&[packet])], &expect);
+}
+
+#[test]
 fn a_refused_login_and_a_query_sent_with_it() {
     check(
         FirstByte,
@@ -192,7 +204,7 @@ fn not_this_protocol() {
     check(FirstByte, &[c(&[http])], "violation Client the first packet is no opening packet");
     check(FirstByte, &[c(&[client::packet(0x0002_0000, &[])])], "violation Client unknown protocol version");
     check(FirstByte, &[c(&[vec![0, 0, 0, 7, 0, 3, 0, 0]])], "violation Client impossible message length");
-    check(FirstByte, &[c(&[vec![0, 0, 0x27, 0x11, 0, 3, 0, 0]])], "violation Client impossible message length");
+    check(FirstByte, &[c(&[vec![0, 0, 0x27, 0x15, 0, 3, 0, 0]])], "violation Client impossible message length");
     check(FirstByte, &[s(&[b"Ecould not fork".to_vec()])], "violation Server impossible message length");
 }
 
