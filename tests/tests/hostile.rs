@@ -178,6 +178,39 @@ fn cancel_requests() -> Result<()> {
 }
 
 #[test]
+fn the_longest_startup_message_hides_nobody() -> Result<()> {
+    /// What the server accepts: `MAX_STARTUP_PACKET_LENGTH` and the length word.
+    const LONGEST: usize = 10_004;
+    let mut stage = Stage::new()?;
+    let rest = wire::startup("postgres", "postgres").len() + b"application_name\0\0".len();
+    let name = "n".repeat(LONGEST - rest);
+    let packet = wire::startup_with("postgres", "postgres", &[("application_name", &name)]);
+    ensure!(packet.len() == LONGEST, "{} bytes", packet.len());
+    let mut client = stage.client()?;
+    client.send(&packet)?;
+    client.until_ready()?;
+    let text = "select 'said by somebody'";
+    client.query(text)?;
+    let statement = stage.agent.events().wait_for_text(text)?;
+    let all = stage.agent.events().all()?;
+    let sessions = events::sessions(&all);
+    let session = sessions.get(statement.session.as_str());
+    ensure!(session.is_some_and(|session| session.user.as_deref() == Some("postgres")), "hidden: {session:?}");
+    stage.check_health()
+}
+
+#[test]
+fn a_direct_hello_of_tls_is_no_plaintext() -> Result<()> {
+    let mut stage = Stage::new()?;
+    let mut connection = TcpStream::connect(("127.0.0.1", stage.cluster.port()))?;
+    connection.write_all(b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03")?;
+    drop(connection);
+    let session = stage.wait_for("the end of the session", |all| events::closed(all).next().cloned())?;
+    ensure!(session.encryption.as_deref() == Some("tls"), "{session:?}");
+    stage.check_health()
+}
+
+#[test]
 fn a_query_behind_the_startup_message() -> Result<()> {
     let mut stage = Stage::new()?;
     let text = "select 'pipelined before AuthenticationOk'";

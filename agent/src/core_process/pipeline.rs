@@ -158,13 +158,18 @@ impl Pipeline {
     pub(super) fn take(&mut self, item: Item<'_>) {
         match item {
             Item::Event(event) => self.kernel_event(event),
-            Item::Closed { event, told } => {
+            Item::Closed { event, told, encryption } => {
                 if let KernelEvent::Closed { cookie, at, .. } = &event {
+                    self.encrypted(*cookie, encryption);
                     self.end_stream(*cookie, *at, Some(told));
                 }
                 self.kernel_event(event);
             }
             Item::Content(content) => {
+                if content.is_first() {
+                    // Before the decoder judges by what it does not see: direct TLS has no negotiation.
+                    self.encrypted(content.cookie, content.encryption);
+                }
                 let Self { streams, sessions, records, .. } = self;
                 streams.feed(&content, &mut |event| wire_event(sessions, content.cookie, content.at, event, records));
                 self.write_records();
@@ -182,6 +187,14 @@ impl Pipeline {
         }
         self.sessions.on_kernel(event, &mut self.records);
         self.write_records();
+    }
+
+    /// What the kernel programs know of a live session's encryption.
+    fn encrypted(&mut self, cookie: SocketCookie, encryption: Encryption) {
+        let is_news = self.sessions.get(cookie).is_some_and(|session| session.encryption != encryption);
+        if encryption != Encryption::Undecided && is_news {
+            self.sessions.on_kernel(KernelEvent::Encrypted { cookie, encryption }, &mut self.records);
+        }
     }
 
     /// Lets the decoder of a session say its last; without effect the second time.
@@ -314,8 +327,8 @@ impl Pipeline {
         for (cookie, known) in live {
             match self.counters.session(cookie) {
                 Some((ledger, encryption)) => {
-                    if encryption != known && encryption != Encryption::Undecided {
-                        self.sessions.on_kernel(KernelEvent::Encrypted { cookie, encryption }, &mut self.records);
+                    if encryption != known {
+                        self.encrypted(cookie, encryption);
                     }
                     self.sessions.on_kernel(KernelEvent::Counted { cookie, ledger }, &mut self.records);
                     if let Some(session) = self.sessions.get(cookie) {

@@ -35,6 +35,8 @@ pub enum Item<'a> {
         event: KernelEvent,
         /// Ends of the streams.
         told: Told,
+        /// What the session's encryption was in the end.
+        encryption: Encryption,
     },
     /// A process listens on a TCP port: it may be a database.
     Listening {
@@ -56,6 +58,8 @@ pub struct ContentRecord<'a> {
     pub side: Side,
     /// From here on this direction is not understood in the kernel.
     pub desynchronised: bool,
+    /// What the kernel programs knew of the session's encryption.
+    pub encryption: Encryption,
     offset: u64,
     resume_in: Option<u64>,
     skips: [Skip; 2],
@@ -185,7 +189,8 @@ impl Decoder {
                 let closed: Closed = read(record)?;
                 let cookie = SocketCookie(closed.cookie);
                 let event = KernelEvent::Closed { cookie, at, ledger: ledger(&closed.ledger), missed: false };
-                Item::Closed { event, told: Told { client: closed.told_client, server: closed.told_server } }
+                let told = Told { client: closed.told_client, server: closed.told_server };
+                Item::Closed { event, told, encryption: encryption(closed.ledger.channel) }
             }
             kind::LISTENING => {
                 let listening: Listening = read(record)?;
@@ -292,6 +297,7 @@ fn content(record: &[u8]) -> Option<ContentRecord<'_>> {
         at: BootTime(head.header.at),
         side: if head.side == SIDE_CLIENT { Side::Client } else { Side::Server },
         desynchronised: head.desynchronised != 0,
+        encryption: encryption(u32::from(head.channel)),
         offset: head.offset,
         resume_in: (head.resume_in != RESUME_UNKNOWN).then_some(u64::from(head.resume_in)),
         skips: head.skips,
@@ -399,14 +405,17 @@ fn path_from_components(components: &[u8]) -> String {
 /// The model's ledger, with what encryption explains of the difference between socket and content.
 pub(crate) fn ledger(counts: &Ledger) -> session::Ledger {
     let encrypted = counts.channel == CHANNEL_TLS || counts.channel == CHANNEL_GSS;
+    // Where nothing was read, ciphertext is not explained as a handshake: it may be what the probes do not see.
+    let read = counts.received.content_calls > 0 || counts.sent.content_calls > 0;
+    let explains = encrypted && read;
     session::Ledger {
         socket_received: counts.received.socket_bytes,
         socket_sent: counts.sent.socket_bytes,
         content_received: counts.received.content_bytes,
         content_sent: counts.sent.content_bytes,
         captured: counts.received.captured_bytes + counts.sent.captured_bytes,
-        overhead_received_max: if encrypted { overhead_max(&counts.received) } else { 0 },
-        overhead_sent_max: if encrypted { overhead_max(&counts.sent) } else { 0 },
+        overhead_received_max: if explains { overhead_max(&counts.received) } else { 0 },
+        overhead_sent_max: if explains { overhead_max(&counts.sent) } else { 0 },
     }
 }
 
@@ -430,5 +439,31 @@ pub fn encryption(channel: u32) -> Encryption {
         CHANNEL_GSS => Encryption::Gss,
         agent_common::session::CHANNEL_PLAIN => Encryption::Plaintext,
         _ => Encryption::Undecided,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use agent_common::session::{CHANNEL_PLAIN, CHANNEL_TLS, DirectionCounts, Ledger};
+
+    use super::ledger;
+
+    fn counts(socket_bytes: u64, content_bytes: u64, content_calls: u64, handshake_bytes: u64) -> DirectionCounts {
+        DirectionCounts { socket_bytes, content_bytes, content_calls, handshake_bytes, ..DirectionCounts::default() }
+    }
+
+    #[test]
+    fn coverage_of_what_was_not_read() {
+        let coverage =
+            |channel, received, sent| ledger(&Ledger { received, sent, channel, reserved: 0 }).coverage_ppm();
+        let read = (counts(866, 97, 2, 700), counts(2021, 488, 2, 1400));
+        assert_eq!(coverage(CHANNEL_TLS, read.0, read.1), Some(1_000_000), "handshake and records explain the rest");
+        let greeted = (counts(800, 41, 1, 700), counts(1400, 1, 0, 0));
+        assert_eq!(coverage(CHANNEL_TLS, greeted.0, greeted.1), Some(1_000_000), "the server has not answered yet");
+        // Only the request for TLS and its answer passed in plaintext: the probes saw nothing of what followed.
+        let blind = (counts(866, 8, 0, 0), counts(2021, 1, 0, 0));
+        assert_eq!(coverage(CHANNEL_TLS, blind.0, blind.1), Some(9 * 1_000_000 / 2887));
+        let plain = (counts(866, 800, 0, 0), counts(2021, 2021, 0, 0));
+        assert_eq!(coverage(CHANNEL_PLAIN, plain.0, plain.1), Some(2821 * 1_000_000 / 2887));
     }
 }
