@@ -161,15 +161,27 @@ unsafe extern "C" fn path_step(_index: u32, context: *mut PathWalk) -> i64 {
         let above: u64 = kernel_or_zero(walk.mount, at.mount_parent);
         if above == walk.mount || above == 0 || walk.dentry != root {
             walk.flags &= !EXECUTABLE_TRUNCATED;
+            if walk.used == 0 && walk.dentry != root {
+                // In no folder at all: a file in memory has only a name.
+                add_name(walk);
+            }
             return 1;
         }
         walk.dentry = kernel_or_zero(walk.mount, at.mount_mountpoint);
         walk.mount = above;
         return 0;
     }
-    if walk.used >= (PATH_BYTES_MAX - COMPONENT_BYTES_MAX) as u32 {
+    if walk.used >= (PATH_BYTES_MAX - COMPONENT_BYTES_MAX) as u32 || !add_name(walk) {
         return 1;
     }
+    walk.dentry = parent;
+    0
+}
+
+/// Writes the name of the dentry that the walk has reached behind those before it.
+#[inline(always)]
+fn add_name(walk: &mut PathWalk) -> bool {
+    let at = offsets();
     let name: u64 = kernel_or_zero(walk.dentry, at.dentry_name);
     // The compiler knows this bound and would drop the mask; the verifier needs to see it.
     let offset = core::hint::black_box(walk.used) & (PATH_BYTES_MAX - COMPONENT_BYTES_MAX - 1) as u32;
@@ -179,11 +191,10 @@ unsafe extern "C" fn path_step(_index: u32, context: *mut PathWalk) -> i64 {
         bpf_probe_read_kernel_str(target.cast(), COMPONENT_BYTES_MAX as u32, name as *const _)
     };
     if length <= 0 || length > COMPONENT_BYTES_MAX as i64 {
-        return 1;
+        return false;
     }
     walk.used += length as u32;
-    walk.dentry = parent;
-    0
+    true
 }
 
 #[inline(always)]

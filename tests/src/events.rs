@@ -147,6 +147,7 @@ pub struct Process {
     pub name: Option<String>,
     pub exe: Option<String>,
     pub exe_inode: Option<u64>,
+    pub exe_flags: Vec<String>,
     pub argv: Option<Vec<String>>,
     pub uid: Option<u32>,
     pub gid: Option<u32>,

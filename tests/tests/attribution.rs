@@ -1,6 +1,8 @@
 //! Who was it: the process at the client's end, however briefly it lives and however it connects.
 
 use std::collections::HashMap;
+use std::io::Write as _;
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -150,6 +152,27 @@ fn a_client_that_connects_through_io_uring_is_known() -> Result<()> {
     let events = agent.events().all()?;
     let client = client_of(&events, statement).context("no client process")?;
     ensure!(client.pid == pid && client.exe.as_deref() == program.to_str(), "not {pid}: {client:?}");
+    Ok(())
+}
+
+#[test]
+fn a_program_that_exists_in_memory_only_is_known_by_its_name() -> Result<()> {
+    let cluster = Cluster::start(&ClusterOptions::default())?;
+    let agent = Agent::observing(&tooling::agent_binary()?, &cluster)?;
+    let program = std::fs::read(sibling("quick-client")?)?;
+    let memory = nix::sys::memfd::memfd_create(c"nothing-on-disk", nix::sys::memfd::MFdFlags::empty())?;
+    std::fs::File::from(memory.try_clone()?).write_all(&program)?;
+    for route in [Route::Tcp, Route::Unix] {
+        let statement = format!("select 'from memory over {route}'");
+        let words = [host_of(&cluster, route), cluster.port().to_string(), statement.clone()];
+        let path = format!("/proc/{}/fd/{}", std::process::id(), memory.as_raw_fd());
+        ensure!(Command::new(path).args(words).status()?.success(), "the client failed");
+        agent.events().wait_for_text(&statement)?;
+        let events = agent.events().all()?;
+        let client = client_of(&events, &statement).context("no client process")?;
+        ensure!(client.exe.as_deref() == Some("/memfd:nothing-on-disk"), "{client:?}");
+        ensure!(client.exe_flags.iter().any(|flag| flag == "memory"), "{client:?}");
+    }
     Ok(())
 }
 
