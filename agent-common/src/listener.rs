@@ -2,10 +2,12 @@
 
 use crate::Header;
 
-/// Key of the map `TCP_LISTENERS`: a port in a network namespace. Value: database id (u32).
+/// Key of the map `TCP_LISTENERS`: an address in a network namespace. Value: database id (u32).
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TcpListener {
+    /// Address, network byte order; IPv4 as `::ffff:a.b.c.d`.
+    pub address: [u8; 16],
     /// Inode number of the network namespace.
     pub network_namespace: u32,
     /// Port, host byte order.
@@ -13,7 +15,25 @@ pub struct TcpListener {
     /// Zero.
     pub reserved: u16,
 }
-const _: () = assert!(size_of::<TcpListener>() == 8);
+const _: () = assert!(size_of::<TcpListener>() == 24);
+
+impl TcpListener {
+    /// Any IPv4 address.
+    const ANY_V4: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0];
+    /// Any address.
+    const ANY: [u8; 16] = [0; 16];
+
+    /// Where the listener of a connection to this address may listen, the closest first: as the kernel chooses.
+    #[inline(always)]
+    #[must_use]
+    pub const fn candidates(self) -> [Option<Self>; 3] {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, ..] = self.address;
+        let prefix = u64::from_ne_bytes([a, b, c, d, e, f, g, h]);
+        let is_v4 = prefix == 0 && u32::from_ne_bytes([i, j, k, l]) == u32::from_ne_bytes([0, 0, 0xff, 0xff]);
+        let any_v4 = if is_v4 { Some(Self { address: Self::ANY_V4, ..self }) } else { None };
+        [Some(self), any_v4, Some(Self { address: Self::ANY, ..self })]
+    }
+}
 
 /// A process called `listen` on a TCP socket (any process: user space decides whether it is a database).
 #[repr(C)]
@@ -21,11 +41,11 @@ const _: () = assert!(size_of::<TcpListener>() == 8);
 pub struct Listening {
     /// Kind [`crate::kind::LISTENING`].
     pub header: Header,
-    /// Namespace and port.
+    /// Where.
     pub listener: TcpListener,
     /// Process id of the caller.
     pub pid: u32,
     /// Zero.
     pub reserved: u32,
 }
-const _: () = assert!(size_of::<Listening>() == 32);
+const _: () = assert!(size_of::<Listening>() == 48);

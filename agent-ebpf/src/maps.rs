@@ -33,12 +33,12 @@ pub(crate) static CLIENT_PROCESSES: LruHashMap<u32, u64> = LruHashMap::with_max_
 
 /// Database listeners on TCP.
 #[map]
-pub(crate) static TCP_LISTENERS: HashMap<TcpListener, u32> = HashMap::with_max_entries(1024, 0);
+pub(crate) static TCP_LISTENERS: HashMap<TcpListener, u32> = HashMap::with_max_entries(8192, 0);
 
 /// Ports that database listeners use in any network namespace: the first filter of connecting clients.
 /// Value: database id for configured ports (a listener that appears is taken at once), or `u32::MAX`.
 #[map]
-pub(crate) static PORTS: HashMap<u16, u32> = HashMap::with_max_entries(1024, 0);
+pub(crate) static PORTS: HashMap<u16, u32> = HashMap::with_max_entries(8192, 0);
 
 /// The same ports as a set of bits, 64 in each entry: what every receive and send on the host is asked first. A bit is
 /// never taken back, because sessions outlive their listener.
@@ -47,7 +47,7 @@ pub(crate) static PORT_SET: Array<u64> = Array::with_max_entries(PORT_SET_WORDS,
 
 /// Database listeners on Unix sockets, by the kernel address of the bound address, which accepted sockets share.
 #[map]
-pub(crate) static UNIX_LISTENERS: HashMap<u64, u32> = HashMap::with_max_entries(1024, 0);
+pub(crate) static UNIX_LISTENERS: HashMap<u64, u32> = HashMap::with_max_entries(8192, 0);
 
 /// Local TCP clients from their handshake until the server's socket appears: endpoints to cookie.
 #[map]

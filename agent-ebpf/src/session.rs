@@ -8,7 +8,9 @@ use agent_common::session::{
 use agent_common::settings::counter;
 use agent_common::{ABI_VERSION, Header, kind};
 use aya_ebpf::bindings::BPF_NOEXIST;
-use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_ktime_get_boot_ns, bpf_probe_read_kernel_str};
+use aya_ebpf::helpers::generated::{
+    bpf_get_socket_cookie, bpf_ktime_get_boot_ns, bpf_probe_read_kernel, bpf_probe_read_kernel_str,
+};
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use aya_log_ebpf::warn;
@@ -66,7 +68,22 @@ fn network_namespace(sk: u64) -> u32 {
 
 #[inline(always)]
 fn own_listener(sk: u64) -> TcpListener {
-    TcpListener { network_namespace: network_namespace(sk), port: kernel_or_zero(sk, offsets().sock_port), reserved: 0 }
+    TcpListener {
+        address: own_address(sk),
+        network_namespace: network_namespace(sk),
+        port: kernel_or_zero(sk, offsets().sock_port),
+        reserved: 0,
+    }
+}
+
+/// Own address of a TCP socket; IPv4 as mapped IPv6.
+#[inline(always)]
+fn own_address(sk: u64) -> [u8; 16] {
+    let at = offsets();
+    if kernel_or_zero::<u16>(sk, at.sock_family) == FAMILY_INET6 {
+        return kernel_or_zero(sk, at.sock_own_v6);
+    }
+    mapped(kernel_or_zero(sk, at.sock_own_v4))
 }
 
 /// Addresses of a TCP socket; IPv4 as mapped IPv6 so that both ends of a connection have one form.
@@ -98,13 +115,6 @@ fn mapped(v4: [u8; 4]) -> [u8; 16] {
 #[inline(always)]
 fn listening(sk: u64) {
     let listener = own_listener(sk);
-    if let Some(database) = PORTS.get_ptr(listener.port) {
-        // SAFETY: the pointer comes from the map.
-        let database = unsafe { *database };
-        if database != u32::MAX {
-            let _ = TCP_LISTENERS.insert(listener, database, 0);
-        }
-    }
     let Some(mut entry) = EVENTS.reserve::<Listening>(0) else {
         count_loss(kind::LISTENING);
         return;
@@ -176,11 +186,28 @@ fn take_client(ends: &Endpoints) -> u64 {
     found
 }
 
+/// The database whose listener accepted a connection. A configured port is a database's wherever somebody listens on
+/// it; any other belongs to the one listener that user space has judged.
+#[inline(always)]
+fn database_of(sk: u64) -> Option<u32> {
+    let listener = own_listener(sk);
+    // SAFETY: the pointer comes from the map.
+    let by_port = unsafe { *PORTS.get_ptr(listener.port)? };
+    if by_port != u32::MAX {
+        return Some(by_port);
+    }
+    for candidate in listener.candidates().into_iter().flatten() {
+        if let Some(database) = TCP_LISTENERS.get_ptr(candidate) {
+            // SAFETY: as above.
+            return Some(unsafe { *database });
+        }
+    }
+    None
+}
+
 #[inline(always)]
 fn accepted(sk: *mut core::ffi::c_void) {
-    let Some(database) = TCP_LISTENERS.get_ptr(own_listener(sk as u64)) else { return };
-    // SAFETY: the pointer comes from the map.
-    let database = unsafe { *database };
+    let Some(database) = database_of(sk as u64) else { return };
     // SAFETY: `sk` is the trusted socket argument of the tracepoint.
     let cookie = unsafe { bpf_get_socket_cookie(sk) };
     let family = kernel_or_zero(sk as u64, offsets().sock_family);
@@ -275,7 +302,7 @@ pub(crate) fn peer_credentials(sk: u64) -> (u32, u32) {
     (kernel_or_zero(pid, at.pid_numbers), kernel(cred, at.cred_uid).unwrap_or(u32::MAX))
 }
 
-/// Copies the bound path of a Unix socket. An abstract name begins with a NUL and stays empty.
+/// Copies the bound path of a Unix socket. An abstract name begins with a NUL, which is shown as `@`.
 #[inline(always)]
 pub(crate) unsafe fn unix_path(sk: u64, target: *mut u8) {
     /// Offset of `sun_path` in `struct sockaddr_un`.
@@ -286,8 +313,23 @@ pub(crate) unsafe fn unix_path(sk: u64, target: *mut u8) {
         return;
     }
     let name = bound + u64::from(at.unix_address_name) + SUN_PATH;
-    // SAFETY: the caller passes a buffer of UNIX_PATH_MAX bytes.
-    unsafe { bpf_probe_read_kernel_str(target.cast(), UNIX_PATH_MAX as u32, name as *const _) };
+    if kernel::<u8>(name, 0) != Some(0) {
+        // SAFETY: the caller passes a buffer of UNIX_PATH_MAX bytes.
+        unsafe { bpf_probe_read_kernel_str(target.cast(), UNIX_PATH_MAX as u32, name as *const _) };
+        return;
+    }
+    // An abstract name is as long as its address says; no NUL ends it.
+    let length: u32 = kernel_or_zero(bound, at.unix_address_length);
+    // The compiler would compare `length` instead; the verifier needs to see the bound of `bytes`.
+    let bytes = core::hint::black_box(length.saturating_sub(SUN_PATH as u32 + 1)) & 0x7f;
+    if bytes == 0 || bytes > UNIX_PATH_MAX as u32 - 1 {
+        return;
+    }
+    // SAFETY: `@` and at most UNIX_PATH_MAX - 1 bytes fit.
+    unsafe {
+        *target = b'@';
+        bpf_probe_read_kernel(target.add(1).cast(), bytes, (name + 1) as *const _);
+    }
 }
 
 /// The server process of a session ends. A Unix socket has no state to watch: this is its end.

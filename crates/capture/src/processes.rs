@@ -231,6 +231,12 @@ impl Status {
     }
 }
 
+/// Real user of a process.
+#[must_use]
+pub fn user(pid: u32) -> Option<u32> {
+    Some(Status::read(pid)?.uid)
+}
+
 fn login_uid(pid: u32) -> u32 {
     let text = fs::read_to_string(format!("/proc/{pid}/loginuid")).unwrap_or_default();
     text.trim().parse().unwrap_or(u32::MAX)

@@ -4,7 +4,8 @@
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener as StdTcpListener, TcpStream};
 use std::os::fd::AsRawFd;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 
 use agent_common::content::Content;
 use agent_common::listener::TcpListener;
@@ -78,11 +79,18 @@ fn over_tcp(
     let listener = StdTcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let port = listener.local_addr()?.port();
     let network_namespace = processes::namespace(std::process::id(), "net").unwrap_or_default();
-    let key = TcpListener { network_namespace, port, reserved: 0 };
+    let address_bytes = Ipv4Addr::LOCALHOST.to_ipv6_mapped().octets();
+    let key = TcpListener { address: address_bytes, network_namespace, port, reserved: 0 };
     witness.watch_port(port, u32::MAX)?;
     witness.map::<TcpListener, u32>("TCP_LISTENERS")?.insert(key, DATABASE, 0).map_err(WitnessError::from)?;
     let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-    let (mut server, client_address) = listener.accept()?;
+    // Anybody may connect to the port meanwhile.
+    let (mut server, client_address) = loop {
+        let (server, from) = listener.accept()?;
+        if from == client.local_addr()? {
+            break (server, from);
+        }
+    };
     client.write_all(&GREETING)?;
     server.read_exact(&mut [0; GREETING.len()])?;
     witness.map::<u16, u32>("PORTS")?.remove(&port).map_err(WitnessError::from)?;
@@ -113,19 +121,18 @@ fn over_tcp(
 }
 
 fn over_unix(witness: &mut Witness, differences: &mut Differences) -> Result<(), SelfTestError> {
-    let path = std::env::temp_dir().join(format!("warder-selftest-{}.sock", std::process::id()));
-    let _ = std::fs::remove_file(&path);
-    let listener = UnixListener::bind(&path)?;
-    let text = path.display().to_string();
+    // An abstract name: no folder that cannot be written, or in which somebody else has made it before.
+    let name = format!("warder-selftest-{}-{}", std::process::id(), processes::start(std::process::id()).unwrap_or(0));
+    let address = SocketAddr::from_abstract_name(&name)?;
+    let listener = UnixListener::bind_addr(&address)?;
+    let text = format!("@{name}");
     let sockets = scan(&mut witness.ebpf, None).map_err(|error: ScanError| WitnessError::from(error))?;
     let bound = sockets.iter().find(|socket| socket.path == text).map(|socket| socket.scanned.bound_address);
-    let outcome = bound.map(|bound| connect_unix(witness, &listener, &path, bound));
-    std::fs::remove_file(&path)?;
-    let Some(outcome) = outcome else {
+    let Some(bound) = bound else {
         differences.0.push("a bound Unix socket was not found by the iterator".into());
         return Ok(());
     };
-    let (client_cookie, server_cookie) = outcome?;
+    let (client_cookie, server_cookie) = connect_unix(witness, &listener, &address, bound)?;
     let seen = drain(witness)?;
     let Some(opened) = seen.opened.iter().find(|opened| opened.cookie == server_cookie) else {
         differences.0.push("a Unix connection was not seen".into());
@@ -142,11 +149,11 @@ fn over_unix(witness: &mut Witness, differences: &mut Differences) -> Result<(),
 fn connect_unix(
     witness: &mut Witness,
     listener: &UnixListener,
-    path: &std::path::Path,
+    address: &SocketAddr,
     bound: u64,
 ) -> Result<(u64, u64), SelfTestError> {
     witness.map::<u64, u32>("UNIX_LISTENERS")?.insert(bound, DATABASE, 0).map_err(WitnessError::from)?;
-    let mut client = UnixStream::connect(path)?;
+    let mut client = UnixStream::connect_addr(address)?;
     let (mut server, _) = listener.accept()?;
     client.write_all(&GREETING)?;
     server.read_exact(&mut [0; GREETING.len()])?;

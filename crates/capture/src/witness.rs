@@ -97,6 +97,9 @@ pub enum WitnessError {
 
 /// Probe attachments of one agent, dropped ones included: the length of the map `PROBES`.
 const ATTACHMENTS_MAX: usize = 256;
+/// Listeners of one user that are databases only because of their executable's name, which everybody may choose: so
+/// that nobody can fill the kernel's maps (8,192 listeners of each kind).
+const DISCOVERED_PER_USER_MAX: usize = 512;
 /// Database ids: the last one is the self-test's.
 const DATABASES_MAX: usize = 65_535;
 
@@ -111,7 +114,7 @@ pub struct Witness {
     rules: Vec<DatabaseRule>,
     command_lines: CommandLines,
     names: Vec<Arc<str>>,
-    listeners: HashMap<ListenerKey, u16>,
+    listeners: HashMap<ListenerKey, Registered>,
     attachments: Vec<Attachment>,
     executables: HashSet<(u64, u64)>,
     absent_before: HashSet<u64>,
@@ -126,12 +129,25 @@ struct NewListener<'a> {
     holder: Option<u32>,
     /// Name of the database.
     name: String,
+    /// The user that the holder runs as, where the listener was discovered and the user is not root.
+    discoverer: Option<u32>,
 }
 
+/// What the kernel programs find a listener by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum ListenerKey {
-    Tcp { network_namespace: u32, port: u16 },
+    Tcp(TcpListener),
     Unix { bound_address: u64 },
+}
+
+/// A listener that belongs to a database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Registered {
+    database: u16,
+    /// See [`NewListener::discoverer`].
+    discoverer: Option<u32>,
+    /// Cookies of the sockets that were judged: another socket on the same address may be another program's.
+    sockets: HashSet<u64>,
 }
 
 /// What a scan needs from the agent around it.
@@ -289,7 +305,8 @@ impl Witness {
         report: &mut ScanReport,
         callbacks: &mut Callbacks<'_>,
     ) -> Result<(), WitnessError> {
-        let accepted = self.new_listeners(processes, sockets)?;
+        let mut accepted = self.new_listeners(processes, sockets);
+        self.limit_users(&mut accepted, report);
         self.unprobed.extend(accepted.iter().filter_map(|listener| listener.holder));
         // Probes first: the first session of a listener is observed whole.
         self.attach_probes(callbacks, report);
@@ -298,23 +315,25 @@ impl Witness {
             if new {
                 (callbacks.announce)(id, &listener.name);
             }
-            self.register(listener.socket, id)?;
+            if let Err(error) = self.register(&listener, id) {
+                // The maps are full. What is registered already goes on.
+                report.warnings.push(format!("a listener of {} is not observed: {}", listener.name, chain(&error)));
+            }
         }
-        Ok(())
+        // Last, so that a server that restarted on its address is observed all the time.
+        self.forget_listeners(sockets)
     }
 
     /// Listeners of databases that are not registered yet.
-    fn new_listeners<'a>(
-        &mut self,
-        processes: &[ProcessEntry],
-        sockets: &'a [Socket],
-    ) -> Result<Vec<NewListener<'a>>, WitnessError> {
+    fn new_listeners<'a>(&mut self, processes: &[ProcessEntry], sockets: &'a [Socket]) -> Vec<NewListener<'a>> {
         let listening: Vec<&'a Socket> = sockets.iter().filter(|socket| socket.scanned.state == LISTEN).collect();
-        self.forget_listeners(&listening)?;
-        let fresh: Vec<&'a Socket> =
-            listening.into_iter().filter(|socket| !self.listeners.contains_key(&key_of(socket))).collect();
+        let is_known = |socket: &&Socket| {
+            let registered = self.listeners.get(&key_of(socket));
+            registered.is_some_and(|registered| registered.sockets.contains(&socket.scanned.cookie))
+        };
+        let fresh: Vec<&'a Socket> = listening.into_iter().filter(|socket| !is_known(socket)).collect();
         if fresh.is_empty() {
-            return Ok(Vec::new());
+            return Vec::new();
         }
         let inodes: HashSet<u64> = fresh.iter().map(|socket| socket.scanned.inode).collect();
         let servers = processes.iter().filter(|process| self.may_be_server(process)).map(|process| process.pid);
@@ -331,26 +350,65 @@ impl Witness {
         let accept = |socket: &'a Socket| {
             let holder = holders.get(&socket.scanned.inode).copied();
             let name = self.classify(socket, holder, processes, &ports)?;
-            Some(NewListener { socket, holder, name })
+            let user = holder.filter(|_| self.rules.is_empty()).and_then(processes::user);
+            Some(NewListener { socket, holder, name, discoverer: user.filter(|user| *user != 0) })
         };
-        Ok(fresh.into_iter().filter_map(accept).collect())
+        fresh.into_iter().filter_map(accept).collect()
     }
 
-    /// Listeners that are gone are taken out, so that a re-used address or port is judged anew.
-    fn forget_listeners(&mut self, listening: &[&Socket]) -> Result<(), WitnessError> {
-        let present: HashSet<ListenerKey> = listening.iter().map(|socket| key_of(socket)).collect();
-        let gone: Vec<ListenerKey> = self.listeners.keys().filter(|key| !present.contains(key)).copied().collect();
+    /// Leaves out what a user listens on beyond his share.
+    fn limit_users(&self, accepted: &mut Vec<NewListener<'_>>, report: &mut ScanReport) {
+        let mut shares: HashMap<u32, usize> = HashMap::new();
+        for user in self.listeners.values().filter_map(|registered| registered.discoverer) {
+            *shares.entry(user).or_default() += 1;
+        }
+        let mut refused: HashMap<u32, usize> = HashMap::new();
+        accepted.retain(|listener| {
+            let Some(user) = listener.discoverer else { return true };
+            let share = shares.entry(user).or_default();
+            let fits = *share < DISCOVERED_PER_USER_MAX;
+            *(if fits { share } else { refused.entry(user).or_default() }) += 1;
+            fits
+        });
+        report.warnings.extend(refused.into_iter().map(|(user, count)| {
+            format!(
+                "{count} listeners of processes called postgres of user {user} are not observed: at most \
+                 {DISCOVERED_PER_USER_MAX} of a user are; configure the databases with [[database]]"
+            )
+        }));
+    }
+
+    /// Listeners that are gone are taken out, also where another program listens on their address now.
+    fn forget_listeners(&mut self, sockets: &[Socket]) -> Result<(), WitnessError> {
+        let listening = sockets.iter().filter(|socket| socket.scanned.state == LISTEN);
+        let present: HashSet<u64> = listening.map(|socket| socket.scanned.cookie).collect();
+        let mut gone = Vec::new();
+        self.listeners.retain(|key, registered| {
+            registered.sockets.retain(|cookie| present.contains(cookie));
+            if registered.sockets.is_empty() {
+                gone.push(*key);
+            }
+            !registered.sockets.is_empty()
+        });
         for key in gone {
-            self.listeners.remove(&key);
             match key {
-                ListenerKey::Tcp { network_namespace, port } => {
-                    let listener = TcpListener { network_namespace, port, reserved: 0 };
+                ListenerKey::Tcp(listener) => {
                     let _ = self.map::<TcpListener, u32>("TCP_LISTENERS")?.remove(&listener);
+                    self.forget_port(listener.port)?;
                 }
                 ListenerKey::Unix { bound_address } => {
                     let _ = self.map::<u64, u32>("UNIX_LISTENERS")?.remove(&bound_address);
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// A discovered port that no listener has any more. Its bit in the set stays: sessions may outlive their listener.
+    fn forget_port(&mut self, port: u16) -> Result<(), WitnessError> {
+        let is_used = self.listeners.keys().any(|key| matches!(key, ListenerKey::Tcp(other) if other.port == port));
+        if !is_used && self.rules.iter().all(|rule| rule.port != Some(port)) {
+            let _ = self.map::<u16, u32>("PORTS")?.remove(&port);
         }
         Ok(())
     }
@@ -399,12 +457,12 @@ impl Witness {
         Some(format!("postgresql-{port}"))
     }
 
-    fn register(&mut self, socket: &Socket, id: u16) -> Result<(), WitnessError> {
+    fn register(&mut self, listener: &NewListener<'_>, id: u16) -> Result<(), WitnessError> {
+        let (socket, discoverer) = (listener.socket, listener.discoverer);
         let key = key_of(socket);
-        self.listeners.insert(key, id);
         match key {
-            ListenerKey::Tcp { network_namespace, port } => {
-                let listener = TcpListener { network_namespace, port, reserved: 0 };
+            ListenerKey::Tcp(listener) => {
+                let port = listener.port;
                 self.map::<TcpListener, u32>("TCP_LISTENERS")?.insert(listener, u32::from(id), 0)?;
                 if self.map::<u16, u32>("PORTS")?.get(&port, 0).is_err() {
                     self.watch_port(port, u32::MAX)?;
@@ -414,6 +472,10 @@ impl Witness {
                 self.map::<u64, u32>("UNIX_LISTENERS")?.insert(bound_address, u32::from(id), 0)?;
             }
         }
+        let new = || Registered { database: id, discoverer, sockets: HashSet::new() };
+        let registered = self.listeners.entry(key).or_insert_with(new);
+        (registered.database, registered.discoverer) = (id, discoverer);
+        registered.sockets.insert(socket.scanned.cookie);
         Ok(())
     }
 
@@ -424,11 +486,19 @@ impl Witness {
         extent: Extent,
     ) -> Result<Vec<(&'a Socket, u16)>, WitnessError> {
         let listeners = self.listeners.clone();
+        let database_of = |socket: &Socket| {
+            let candidates = match key_of(socket) {
+                ListenerKey::Tcp(listener) => listener.candidates().map(|candidate| candidate.map(ListenerKey::Tcp)),
+                key @ ListenerKey::Unix { .. } => [Some(key), None, None],
+            };
+            let registered = candidates.iter().flatten().find_map(|key| listeners.get(key))?;
+            Some(registered.database)
+        };
         let sessions = self.map::<u64, Session>("SESSIONS")?;
         Ok(sockets
             .iter()
             .filter(|socket| matches!(socket.scanned.state, ESTABLISHED | CLOSE_WAIT))
-            .filter_map(|socket| Some((socket, *listeners.get(&key_of(socket))?)))
+            .filter_map(|socket| Some((socket, database_of(socket)?)))
             .filter(|(socket, _)| extent == Extent::Everything || sessions.get(&socket.scanned.cookie, 0).is_err())
             .collect())
     }
@@ -592,7 +662,12 @@ fn key_of(socket: &Socket) -> ListenerKey {
         return ListenerKey::Unix { bound_address: socket.scanned.bound_address };
     }
     let ends = &socket.scanned.endpoints;
-    ListenerKey::Tcp { network_namespace: ends.network_namespace, port: ends.own_port }
+    ListenerKey::Tcp(TcpListener {
+        address: ends.own,
+        network_namespace: ends.network_namespace,
+        port: ends.own_port,
+        reserved: 0,
+    })
 }
 
 /// `/var/run` is usually a link to `/run`: compare where the paths lead, or as they are written.
