@@ -45,6 +45,7 @@ pub(crate) fn run(config: &Config) -> Result<()> {
         Uid::effective().is_root(),
         "warder run needs root: it loads eBPF programs; what clients send is decoded by a process without privileges"
     );
+    ensure_host_namespaces()?;
     let signals = block_signals()?;
     let identity = privileges::account(&config.agent)?;
     let options = load_options(config);
@@ -66,6 +67,22 @@ pub(crate) fn run(config: &Config) -> Result<()> {
     let outcome = process.supervise(&signals);
     let _ = fs::remove_file(&config.agent.control_socket);
     outcome
+}
+
+/// Process ids and start times come from the kernel as the host counts them, and are compared with `/proc` here.
+fn ensure_host_namespaces() -> Result<()> {
+    /// Inode numbers of the first namespaces: fixed since 3.8 (pid) and 5.6 (time).
+    const INITIAL: [(&str, &str, u64); 2] = [("pid", "--pid=host", 0xefff_fffc), ("time", "no offsets", 0xefff_fffa)];
+    for (kind, remedy, initial) in INITIAL {
+        // A kernel without time namespaces has no such file.
+        let Ok(metadata) = fs::metadata(format!("/proc/self/ns/{kind}")) else { continue };
+        ensure!(
+            metadata.ino() == initial,
+            "warder run must be in the host's {kind} namespace, or it could not tell one process from another: \
+             start it outside of the container, or start the container with {remedy}"
+        );
+    }
+    Ok(())
 }
 
 fn load_options(config: &Config) -> LoadOptions {
@@ -125,9 +142,10 @@ fn prepare_key_directory(key_file: &Path, identity: Identity) -> Result<()> {
 }
 
 /// Files of an earlier agent may belong to another account. The folder belongs to an unprivileged process: a link
-/// in it, hard or symbolic, must not give it a foreign file.
+/// in it, hard or symbolic, must not give it a foreign file, and a pipe must not make the agent wait for a writer.
 fn take_over(path: &Path, identity: Identity) -> std::io::Result<()> {
-    let file = fs::OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(path)?;
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     let metadata = file.metadata()?;
     if metadata.is_file() && metadata.nlink() == 1 {
         std::os::unix::fs::fchown(&file, Some(identity.user.as_raw()), Some(identity.group.as_raw()))?;
