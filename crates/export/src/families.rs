@@ -38,14 +38,47 @@ pub(crate) struct OwnFamilies {
     pub(crate) map_capacity: IntGaugeVec,
     pub(crate) bpf_run_seconds: CounterVec,
     pub(crate) bpf_runs: IntCounterVec,
-    pub(crate) events_written: IntCounter,
-    pub(crate) events_dropped: IntCounter,
-    pub(crate) events_bytes: IntCounter,
+    pub(crate) journal: JournalFamilies,
     pub(crate) ring_bytes: IntGauge,
     pub(crate) ring_used_bytes: IntGauge,
     pub(crate) scans: IntCounter,
     pub(crate) observed_databases: IntGauge,
     pub(crate) build_info: IntGaugeVec,
+}
+
+/// Families about the journal.
+pub(crate) struct JournalFamilies {
+    pub(crate) records: IntCounter,
+    pub(crate) bytes: IntCounter,
+    pub(crate) dropped: IntCounter,
+    pub(crate) in_doubt: IntCounter,
+    pub(crate) checkpoints: IntCounter,
+    pub(crate) sealed: IntCounter,
+    pub(crate) last_record: IntGauge,
+    pub(crate) durable_record: IntGauge,
+    pub(crate) unsigned_records: IntGauge,
+    pub(crate) index_lag: IntGauge,
+}
+
+impl JournalFamilies {
+    fn new(r: &Names<'_>) -> Self {
+        Self {
+            records: r.counter("journal_records_total", "Records written to the journal."),
+            bytes: r.counter("journal_bytes_total", "Bytes written to the journal, before compression."),
+            dropped: r.counter("journal_dropped_total", "Records dropped because the journal could not be written."),
+            in_doubt: r.counter(
+                "journal_in_doubt_total",
+                "Records written that may not survive a power failure, because fdatasync failed.",
+            ),
+            checkpoints: r.counter("journal_checkpoints_total", "Signed checkpoints."),
+            sealed: r.counter("journal_sealed_segments_total", "Segments compressed and sealed."),
+            last_record: r.gauge("journal_last_record", "Number of the last written record."),
+            durable_record: r
+                .gauge("journal_durable_record", "Number of the last record that survives a power failure."),
+            unsigned_records: r.gauge("journal_unsigned_records", "Records after the last checkpoint."),
+            index_lag: r.gauge("index_lag_records", "Records that the search index does not cover yet."),
+        }
+    }
 }
 
 impl Families {
@@ -126,10 +159,7 @@ impl OwnFamilies {
                 "Runs of a kernel program within the sampled windows.",
                 &["program"],
             ),
-            events_written: r.counter("events_written_total", "Records written to the events file."),
-            events_dropped: r
-                .counter("events_dropped_total", "Records dropped because the events file could not be written."),
-            events_bytes: r.counter("events_bytes_total", "Bytes written to the events file."),
+            journal: JournalFamilies::new(r),
             ring_bytes: r.gauge("ring_bytes", "Size of the ring buffer between kernel and core."),
             ring_used_bytes: r.gauge("ring_used_bytes", "Bytes in the ring buffer when it was last looked at."),
             scans: r.counter("scans_total", "Scans by the healing iterators."),

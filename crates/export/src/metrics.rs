@@ -39,15 +39,29 @@ pub struct ProbeState {
     pub duplicates: u64,
 }
 
-/// Totals of the events file's writer.
+/// What the journal did so far, and where it stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct EventTotals {
+pub struct JournalTotals {
     /// Records written.
-    pub written: u64,
+    pub records: u64,
     /// Bytes written.
-    pub written_bytes: u64,
+    pub bytes: u64,
     /// Records dropped.
     pub dropped: u64,
+    /// Records written that a power failure may take.
+    pub in_doubt: u64,
+    /// Checkpoints.
+    pub checkpoints: u64,
+    /// Segments sealed.
+    pub sealed: u64,
+    /// Last written record.
+    pub last_record: u64,
+    /// Last durable record.
+    pub durable_record: u64,
+    /// Records after the last checkpoint.
+    pub unsigned_records: u64,
+    /// Records that the index does not cover yet.
+    pub index_lag: u64,
 }
 
 /// All metrics of the agent.
@@ -144,11 +158,20 @@ impl Metrics {
         catch_up(&self.families.own.bpf_runs.with_label_values(&[program]), runs);
     }
 
-    /// Totals of the events file since the agent started.
-    pub fn events(&self, totals: EventTotals) {
-        catch_up(&self.families.own.events_written, totals.written);
-        catch_up(&self.families.own.events_bytes, totals.written_bytes);
-        catch_up(&self.families.own.events_dropped, totals.dropped);
+    /// Totals and position of the journal; exports lag behind its last record.
+    pub fn journal(&self, totals: &JournalTotals) {
+        let families = &self.families.own.journal;
+        catch_up(&families.records, totals.records);
+        catch_up(&families.bytes, totals.bytes);
+        catch_up(&families.dropped, totals.dropped);
+        catch_up(&families.in_doubt, totals.in_doubt);
+        catch_up(&families.checkpoints, totals.checkpoints);
+        catch_up(&families.sealed, totals.sealed);
+        families.last_record.set(clamped(totals.last_record));
+        families.durable_record.set(clamped(totals.durable_record));
+        families.unsigned_records.set(clamped(totals.unsigned_records));
+        families.index_lag.set(clamped(totals.index_lag));
+        self.newest_record(totals.last_record);
     }
 
     /// Size and filling of the ring buffer.

@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config::{Body, ExportConfig, Kind};
 use crate::plan::{ConfigError, Plan};
@@ -18,7 +18,7 @@ const FILES_MAX: u32 = 10_000;
 const FILE_BYTES_MAX: u64 = 64 << 20;
 
 /// One `[[journal.witness]]`. Keys as in [`ExportConfig`].
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct WitnessConfig {
     /// Name in metrics, in the log, and of the cursor file; distinct from those of exports.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use export::config::{ExportConfig, Identity, Kind};
 use export::export::Export;
-use export::metrics::{DATABASES_MAX, EventTotals, Metrics, ProbeState};
+use export::metrics::{DATABASES_MAX, JournalTotals, Metrics, ProbeState};
 use export::plan::Plan;
 use model::Known;
 use model::id::{BootId, DatabaseId, HostId, SessionId, SocketCookie};
@@ -161,8 +161,15 @@ fn totals_of_others_never_go_back() {
         metrics.probe("be_tls_read", ProbeState { attached: 2, hits, duplicates: 1 });
         metrics.program("send_length", Duration::from_millis(hits * 100), hits);
     }
-    metrics.events(EventTotals { written: 10, written_bytes: 4000, dropped: 0 });
-    metrics.events(EventTotals { written: 12, written_bytes: 4800, dropped: 1 });
+    metrics.journal(&JournalTotals { records: 10, bytes: 4000, ..JournalTotals::default() });
+    metrics.journal(&JournalTotals {
+        records: 12,
+        bytes: 4800,
+        dropped: 1,
+        last_record: 12,
+        durable_record: 11,
+        ..JournalTotals::default()
+    });
     metrics.map("sessions", 3, 16_384);
     metrics.ring(8 << 20, 4096);
     metrics.scanned();
@@ -176,9 +183,11 @@ fn totals_of_others_never_go_back() {
             ("warder_probe_duplicates_total{probe=\"be_tls_read\"}", 1.0),
             ("warder_bpf_runs_total{program=\"send_length\"}", 9.0),
             ("warder_bpf_run_seconds_total{program=\"send_length\"}", 0.9),
-            ("warder_events_written_total", 12.0),
-            ("warder_events_bytes_total", 4800.0),
-            ("warder_events_dropped_total", 1.0),
+            ("warder_journal_records_total", 12.0),
+            ("warder_journal_bytes_total", 4800.0),
+            ("warder_journal_dropped_total", 1.0),
+            ("warder_journal_last_record", 12.0),
+            ("warder_journal_durable_record", 11.0),
             ("warder_map_entries{map=\"sessions\"}", 3.0),
             ("warder_map_capacity{map=\"sessions\"}", 16_384.0),
             ("warder_ring_bytes", 8_388_608.0),

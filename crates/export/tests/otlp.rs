@@ -6,7 +6,7 @@ mod support;
 use std::collections::BTreeMap;
 
 use export::config::{ExportConfig, Kind};
-use export::metrics::{EventTotals, Metrics};
+use export::metrics::{JournalTotals, Metrics};
 use opentelemetry_proto::tonic::collector::logs::v1::{
     ExportLogsPartialSuccess, ExportLogsServiceRequest, ExportLogsServiceResponse,
 };
@@ -154,7 +154,7 @@ fn metrics_are_sent_again_and_again_with_their_newest_values() {
     let journal = Journal::new();
     let receiver = Receiver::start(|_, _| take());
     let metrics = Metrics::new("7.7");
-    metrics.events(EventTotals { written: 5, written_bytes: 500, dropped: 0 });
+    metrics.journal(&JournalTotals { records: 5, bytes: 500, ..JournalTotals::default() });
     let handle = start(&config(&receiver), &journal, &metrics);
     let find = |name: &str| -> Option<Metric> {
         let taken = receiver.taken();
@@ -163,19 +163,19 @@ fn metrics_are_sent_again_and_again_with_their_newest_values() {
         request.resource_metrics[0].scope_metrics[0].metrics.iter().find(|metric| metric.name == name).cloned()
     };
     let written = |value: f64| {
-        let Some(Data::Sum(sum)) = find("warder_events_written_total")?.data else { panic!("a counter is a sum") };
+        let Some(Data::Sum(sum)) = find("warder_journal_records_total")?.data else { panic!("a counter is a sum") };
         assert!(sum.is_monotonic && sum.aggregation_temporality == AggregationTemporality::Cumulative as i32);
         let point = &sum.data_points[0];
         assert!(point.start_time_unix_nano > 0 && point.start_time_unix_nano <= point.time_unix_nano);
         (point.value == Some(number_data_point::Value::AsDouble(value))).then_some(())
     };
     wait_for("the first value", || written(5.0));
-    metrics.events(EventTotals { written: 9, written_bytes: 900, dropped: 0 });
+    metrics.journal(&JournalTotals { records: 9, bytes: 900, ..JournalTotals::default() });
     wait_for("the next value", || written(9.0));
     handle.stop();
     let Some(Data::Gauge(gauge)) = find("warder_build_info").unwrap().data else { panic!("a gauge is a gauge") };
     assert_eq!(attributes(&gauge.data_points[0].attributes)["version"], "7.7");
-    assert_eq!(find("warder_events_bytes_total").unwrap().unit, "By");
+    assert_eq!(find("warder_journal_bytes_total").unwrap().unit, "By");
     let lag = find("warder_export_lag_records").expect("also its own numbers");
     assert!(matches!(lag.data, Some(Data::Gauge(_))));
 }

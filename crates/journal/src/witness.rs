@@ -34,7 +34,8 @@ impl Witness {
         Self { lines: Vec::new() }
     }
 
-    /// Reads checkpoint lines, in any order, repeated or not; empty lines are ignored.
+    /// Reads checkpoint lines, in any order, repeated or not. Empty lines are ignored, and so are records of other types:
+    /// a witness is sent the journal's other records about keys and segments as well.
     pub fn parse(bytes: &[u8]) -> Result<Self, WitnessError> {
         let mut lines = Vec::new();
         for (line, number) in bytes.split(|&byte| byte == b'\n').zip(1..) {
@@ -45,6 +46,7 @@ impl Witness {
             let head = head::parse(line).filter(|head| head.type_word == CHECKPOINT);
             match (head, Signed::checkpoint(line)) {
                 (Some(head), Ok(_)) => lines.push((head.seq, line.into())),
+                _ if is_another_type(line) => {}
                 _ => return Err(WitnessError::NotACheckpoint { line: number }),
             }
         }
@@ -81,4 +83,14 @@ impl Witness {
     pub fn last_seq(&self) -> Option<u64> {
         self.lines.last().map(|(seq, _)| *seq)
     }
+}
+
+/// Whether a line is a whole record that does not even claim to be a checkpoint.
+fn is_another_type(line: &[u8]) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Typed<'a> {
+        #[serde(rename = "type", borrow)]
+        type_word: std::borrow::Cow<'a, str>,
+    }
+    serde_json::from_slice::<Typed<'_>>(line).is_ok_and(|typed| typed.type_word != CHECKPOINT)
 }

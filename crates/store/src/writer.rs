@@ -288,6 +288,12 @@ impl Writer {
         self.durable.seq()
     }
 
+    /// Records after the last checkpoint: nobody has signed them yet.
+    #[must_use]
+    pub fn unsigned(&self) -> u64 {
+        self.author.unsigned()
+    }
+
     /// What the writer did so far.
     #[must_use]
     pub fn counters(&self) -> Counters {
