@@ -88,6 +88,7 @@ fn description(binary: &Path, cluster: &Cluster, agent: &Agent) -> serde_json::V
         "dsn_admin": cluster.uri(Route::Unix, "postgres", scene::DATABASE),
         "config": agent.configuration(),
         "journal": agent.events_directory(),
+        "public_key": agent.public_key(),
         "metrics": agent.metrics_url(),
         "control_socket": agent.control_socket(),
         "warder": binary,

@@ -72,6 +72,7 @@ pub(crate) fn for_tests() -> Result<()> {
         install_pgaudit()?;
         install_python_packages()?;
         install_node_packages()?;
+        install_syslog()?;
         unpack_prometheus()
     })
 }
@@ -126,6 +127,15 @@ fn install_pgaudit() -> Result<()> {
         return Ok(());
     }
     install_packages(&[&format!("postgresql-{major}-pgaudit")])
+}
+
+/// A syslog server with its TLS module. Tests start their own, on loopback with a configuration of their own.
+fn install_syslog() -> Result<()> {
+    let module = format!("/usr/lib/{}-linux-gnu/rsyslog/lmnsd_ossl.so", std::env::consts::ARCH);
+    if Path::new("/usr/sbin/rsyslogd").exists() && Path::new(&module).exists() {
+        return Ok(());
+    }
+    install_packages(&["rsyslog", "rsyslog-openssl"])
 }
 
 /// Unpacks the distribution's Prometheus for its `promtool`. It is not installed: the package would make an account and

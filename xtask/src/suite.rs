@@ -76,7 +76,10 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         tally.check(FUZZ, || fuzz::run(seconds));
     }
     match report(prepare_end_to_end()) {
-        Some(binary) => tally.tests("test: end to end (kernel, PostgreSQL)", &mut end_to_end_tests(options, &binary)),
+        Some(binary) => {
+            tally.tests("test: exports to servers of the distribution", &mut receiver_tests(options));
+            tally.tests("test: end to end (kernel, PostgreSQL)", &mut end_to_end_tests(options, &binary));
+        }
         None => tally.failed += 1,
     }
     println!("{} passed, {} failed", tally.passed, tally.failed);
@@ -94,7 +97,7 @@ fn format() -> Result<()> {
 
 fn clippy() -> Result<()> {
     let mut command = cargo();
-    command.args(["clippy", "--quiet", "--all-targets", "--features", "warder-tests/end-to-end"]);
+    command.args(["clippy", "--quiet", "--all-targets", "--features", "warder-tests/end-to-end,export/receivers"]);
     foreground(command.args(["--", "-D", "warnings"]))
 }
 
@@ -105,6 +108,13 @@ fn unit_tests(options: &Options) -> Command {
         command.args(["--exclude", package]);
     }
     command.args(&options.filter);
+    command
+}
+
+fn receiver_tests(options: &Options) -> Command {
+    let mut command = cargo();
+    command.args(["test", "--quiet", "--no-fail-fast", "--package", "export", "--features", "receivers"]);
+    command.args(["--test", "syslog"]).args(&options.filter);
     command
 }
 
