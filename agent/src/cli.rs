@@ -1,9 +1,13 @@
 //! The command line: what can be asked, and how it is answered.
 
+mod evidence;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use search::filter::FilterError;
+use search::query::ResumeError;
 
 use crate::config::{Config, ConfigError};
 use crate::control::client;
@@ -31,6 +35,18 @@ enum Command {
     /// Show what was recorded, also when the agent is not running
     #[command(after_help = EXIT_CODES)]
     Timeline(Timeline),
+    /// Find records, newest first
+    Search(evidence::Search),
+    /// Play a session as it went, with its pauses
+    #[command(after_help = EXIT_CODES)]
+    Replay(evidence::Replay),
+    /// Check what a journal proves
+    Verify(evidence::Verify),
+    /// Print the proof of one record, for somebody who must not see the others
+    #[command(after_help = EXIT_CODES)]
+    Prove(evidence::Prove),
+    /// Check such a proof
+    VerifyProof(evidence::VerifyProof),
     /// Find out what this host can observe, and what to do about the rest
     #[command(after_help = EXIT_CODES)]
     Doctor(Doctor),
@@ -78,11 +94,8 @@ struct Timeline {
     /// The records as they are, one JSON object per line
     #[arg(long)]
     json: bool,
-    /// Folder of the journal, instead of the configured one
-    #[arg(long, value_name = "DIR", conflicts_with = "config")]
-    events: Option<PathBuf>,
     #[command(flatten)]
-    config: ConfigArg,
+    journal: evidence::JournalArg,
 }
 
 #[derive(Debug, Args)]
@@ -132,6 +145,7 @@ fn report(error: &anyhow::Error) -> ExitCode {
         eprintln!("{config}");
         return ExitCode::from(2);
     }
+    let wrong_filter = error.downcast_ref::<FilterError>().is_some() || error.downcast_ref::<ResumeError>().is_some();
     let closed_pipe = |cause: &(dyn std::error::Error + 'static)| {
         cause.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
     };
@@ -139,7 +153,7 @@ fn report(error: &anyhow::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     eprintln!("warder: {}", terminal::escape(&format!("{error:#}")));
-    ExitCode::FAILURE
+    if wrong_filter { ExitCode::from(2) } else { ExitCode::FAILURE }
 }
 
 fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
@@ -149,6 +163,11 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Symbols => privileges::symbols()?,
         Command::Sessions(arguments) => sessions(&arguments)?,
         Command::Timeline(arguments) => show_timeline(&arguments)?,
+        Command::Search(arguments) => arguments.run()?,
+        Command::Replay(arguments) => arguments.run()?,
+        Command::Verify(arguments) => return arguments.run(),
+        Command::Prove(arguments) => arguments.run()?,
+        Command::VerifyProof(arguments) => return arguments.run(),
         Command::Doctor(arguments) => return examine(&arguments),
         Command::Scan(arguments) => scan(&arguments)?,
         Command::Config(ConfigCommand::Check(config)) => check_config(&config.load()?)?,
@@ -164,12 +183,8 @@ fn sessions(arguments: &Sessions) -> anyhow::Result<()> {
 }
 
 fn show_timeline(arguments: &Timeline) -> anyhow::Result<()> {
-    let directory = match &arguments.events {
-        Some(directory) => directory.clone(),
-        None => arguments.config.load()?.journal.directory,
-    };
     timeline::show(&timeline::Question {
-        directory,
+        directory: arguments.journal.directory()?,
         session: arguments.session.clone(),
         end: if arguments.follow { timeline::End::Follow } else { timeline::End::Stop },
         form: if arguments.json { timeline::Form::Json } else { timeline::Form::Text },

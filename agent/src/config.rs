@@ -11,6 +11,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use export::config::ExportConfig;
+use export::witness::WitnessConfig;
+use redact::policy::{Mode, Policy, UnknownMode};
+use serde::{Deserialize, Serialize};
+
 /// Where the configuration is looked for unless the command line says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/warder/warder.toml";
 
@@ -30,6 +35,10 @@ pub struct Config {
     pub metrics_listen: Option<SocketAddr>,
     /// Bounds of the kernel side.
     pub capture: Capture,
+    /// What is taken out of statements before they are written.
+    pub redaction: Redaction,
+    /// Where records are sent.
+    pub exports: Vec<ExportConfig>,
     /// Databases to observe; empty: every listener of a process whose executable is called `postgres`.
     pub databases: Vec<Database>,
 }
@@ -76,6 +85,8 @@ pub struct Journal {
     pub key_file: PathBuf,
     /// Bounds of that folder.
     pub limits: store::writer::Limits,
+    /// Who keeps its checkpoints elsewhere.
+    pub witnesses: Vec<WitnessConfig>,
 }
 
 /// `[capture]`
@@ -89,6 +100,49 @@ pub struct Capture {
     pub statement_bytes_max: u32,
     /// Period of the healing iterators.
     pub scan_interval: Duration,
+}
+
+/// `[redaction]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redaction {
+    /// The default first, then what databases and roles say.
+    pub rules: Vec<RedactionRule>,
+    /// Key of the fingerprints that stand for values; absolute.
+    pub key_file: PathBuf,
+}
+
+/// What is replaced in the statements of a database, of a role, of a role in a database, or (neither) of all others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RedactionRule {
+    /// Name of a database in the configuration.
+    pub database: Option<String>,
+    /// Role that a session logged in as.
+    pub role: Option<String>,
+    /// `none`, `literals`, `parameters` or `both`.
+    pub mode: String,
+}
+
+impl Redaction {
+    /// The policy that these rules are, or the mode that is none.
+    pub fn policy(rules: &[RedactionRule]) -> Result<Policy, UnknownMode> {
+        let mut policy = Policy::default();
+        for RedactionRule { database, role, mode } in rules {
+            let mode: Mode = mode.parse()?;
+            match (database, role) {
+                (None, None) => policy = Policy::new(mode),
+                (Some(database), None) => policy.set_database(database, mode),
+                (None, Some(role)) => policy.set_role(role, mode),
+                (Some(database), Some(role)) => policy.set_role_in(database, role, mode),
+            }
+        }
+        Ok(policy)
+    }
+
+    /// Whether values are replaced anywhere, so that the key is needed.
+    #[must_use]
+    pub fn is_wanted(&self) -> bool {
+        Self::policy(&self.rules).is_ok_and(|policy| !policy.is_none())
+    }
 }
 
 /// One `[[database]]`; at least one of port, socket and executable is there.
@@ -118,6 +172,7 @@ impl Default for Config {
                 directory: "/var/lib/warder/journal".into(),
                 key_file: "/var/lib/warder/key/journal.pem".into(),
                 limits: store::writer::Limits::default(),
+                witnesses: Vec::new(),
             },
             metrics_listen: Some(SocketAddr::from(([127, 0, 0, 1], 9464))),
             capture: Capture {
@@ -126,6 +181,11 @@ impl Default for Config {
                 statement_bytes_max: 1 << 20,
                 scan_interval: Duration::from_secs(30),
             },
+            redaction: Redaction {
+                rules: vec![RedactionRule { database: None, role: None, mode: "none".into() }],
+                key_file: "/var/lib/warder/key/redaction.key".into(),
+            },
+            exports: Vec::new(),
             databases: Vec::new(),
         }
     }

@@ -3,7 +3,10 @@
 //! One thread, one runtime. The order in which the kernel reserved its records is kept all the way to the file.
 
 mod answers;
+mod exports;
+mod indexing;
 mod pipeline;
+mod redaction;
 mod streams;
 
 use std::cell::RefCell;
@@ -22,6 +25,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tracing::{info, warn};
 
 use crate::core_process::answers::Answers;
+use crate::core_process::exports::Exports;
 use crate::core_process::pipeline::Pipeline;
 use crate::link::{ArgvMode, Hello, Link, ToCore, ToKernel, VERSION};
 use crate::{control, privileges, run};
@@ -74,6 +78,7 @@ async fn serve(hello: Hello, descriptors: Vec<OwnedFd>, link: Link) -> Result<()
     let ring = Ring::new(descriptors.ring, Decoder::new(argv)).context("the ring buffer cannot be mapped")?;
     let counters = Counters::new(descriptors.counters).context("the kernel's counters cannot be read")?;
     let pipeline = Rc::new(RefCell::new(Pipeline::start(&hello, counters, argv)?));
+    let exports = Exports::start(&hello, &hello.journal.directory, &pipeline.borrow().metrics);
     let link = Rc::new(readable(link).context("the link cannot be polled")?);
     let answers = Rc::new(Answers::new(Rc::clone(&pipeline), Rc::clone(&link), &hello));
 
@@ -86,6 +91,7 @@ async fn serve(hello: Hello, descriptors: Vec<OwnedFd>, link: Link) -> Result<()
         () = tick(&pipeline, &answers) => Ok(()),
     };
     pipeline.borrow_mut().flush();
+    exports.stop();
     end
 }
 

@@ -23,10 +23,10 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{Uid, chown};
 use tracing::{info, warn};
 
-use crate::clock;
 use crate::config::{Argv, Config};
 use crate::link::{ArgvMode, FoundOrigin, Hello, Journal, Link, ToCore, ToKernel, VERSION};
 use crate::privileges::{self, Identity};
+use crate::{clock, key_file};
 
 /// How long the core may take to write down the end.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
@@ -54,6 +54,9 @@ pub(crate) fn run(config: &Config) -> Result<()> {
     info!("the eBPF programs are loaded and read this kernel correctly");
     prepare_directory(&config.journal.directory, identity)?;
     prepare_key_directory(&config.journal.key_file, identity)?;
+    if config.redaction.is_wanted() {
+        key_file::prepare(&config.redaction.key_file, identity.user, identity.group)?;
+    }
     let control = control_socket(&config.agent.control_socket, identity)?;
     let mut process = KernelProcess {
         config,
@@ -269,6 +272,10 @@ impl KernelProcess<'_> {
             databases: self.witness.databases(),
             journal: Journal::of(&config.journal),
             metrics_listen: config.metrics_listen,
+            redaction: config.redaction.rules.clone(),
+            redaction_key: config.redaction.is_wanted().then(|| config.redaction.key_file.clone()),
+            exports: config.exports.clone(),
+            witnesses: config.journal.witnesses.clone(),
             viewers: self.identity.group.as_raw(),
             argv: match config.agent.argv {
                 Argv::None => ArgvMode::None,

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use export::config::ExportConfig;
+use export::witness::WitnessConfig;
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg, setsockopt,
     socketpair, sockopt,
@@ -15,6 +17,8 @@ use nix::sys::socket::{
 use nix::sys::time::TimeVal;
 use serde::{Deserialize, Serialize};
 use store::writer::Limits;
+
+use crate::config::RedactionRule;
 
 /// Version of the messages: both ends are the same binary, and check it.
 pub(crate) const VERSION: u32 = 1;
@@ -82,6 +86,11 @@ pub(crate) struct Hello {
     pub(crate) databases: Vec<(u16, String)>,
     pub(crate) journal: Journal,
     pub(crate) metrics_listen: Option<std::net::SocketAddr>,
+    pub(crate) redaction: Vec<RedactionRule>,
+    /// Readable to the core; only there if the rules replace anything.
+    pub(crate) redaction_key: Option<PathBuf>,
+    pub(crate) exports: Vec<ExportConfig>,
+    pub(crate) witnesses: Vec<WitnessConfig>,
     pub(crate) viewers: u32,
     pub(crate) argv: ArgvMode,
     pub(crate) ring_bytes: u32,

@@ -7,7 +7,7 @@ mod tests;
 
 use std::collections::BTreeSet;
 use std::io::{self, BufWriter, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -16,7 +16,7 @@ use store::reader::{ReadError, Reader};
 use store::select::{Fit, SessionSelector};
 
 use crate::terminal::{self, Terminal};
-use render::Renderer;
+pub(crate) use render::Renderer;
 
 /// Pause between two looks at the file while following it.
 const FOLLOW_PAUSE: Duration = Duration::from_millis(200);
@@ -60,7 +60,7 @@ pub fn show(question: &Question) -> anyhow::Result<()> {
     let mut reader = Reader::new(&question.directory);
     let mut renderer = Renderer::new(Terminal::stdout());
     if let Some(typed) = &question.session {
-        let session = find(question, typed)?;
+        let session = session_of(&question.directory, typed)?;
         reader = reader.select(SessionSelector::exactly(session));
         renderer = renderer.only(session);
     }
@@ -87,13 +87,14 @@ pub fn show(question: &Question) -> anyhow::Result<()> {
     }
 }
 
-fn readable(directory: &std::path::Path) -> anyhow::Result<()> {
+/// A folder that cannot be read is explained before anything else is tried.
+pub(crate) fn readable(directory: &Path) -> anyhow::Result<()> {
     let shown = directory.display();
     match std::fs::read_dir(directory) {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => bail!(
             "there is no folder {shown}: nothing was recorded yet, or it is elsewhere; \
-             name it with --events, or its configuration with -c"
+             name it with --journal, or its configuration with -c"
         ),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             bail!("this account may not read {shown}; run as root, or as a member of the group that owns it")
@@ -103,10 +104,10 @@ fn readable(directory: &std::path::Path) -> anyhow::Result<()> {
 }
 
 /// The one session that `typed` means.
-fn find(question: &Question, typed: &str) -> anyhow::Result<SessionText> {
+pub(crate) fn session_of(directory: &Path, typed: &str) -> anyhow::Result<SessionText> {
     let selector = SessionSelector::new(typed);
     let (mut exact, mut prefix) = (BTreeSet::new(), BTreeSet::new());
-    Reader::new(&question.directory).for_each_head(|head| {
+    Reader::new(directory).for_each_head(|head| {
         if let Some(session) = &head.session {
             match selector.fit(session) {
                 Some(Fit::Exact) => exact.insert(*session),
@@ -120,7 +121,7 @@ fn find(question: &Question, typed: &str) -> anyhow::Result<SessionText> {
         (1, Some(session)) => Ok(*session),
         (0, _) | (_, None) => bail!(
             "no session \"{typed}\" is recorded in {}; list all with warder timeline, live ones with warder sessions",
-            question.directory.display()
+            directory.display()
         ),
         (count, _) => {
             let names: Vec<&str> = found.iter().take(CANDIDATES_SHOWN).map(SessionText::as_str).collect();

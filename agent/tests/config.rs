@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use agent::config::{Account, Argv, Config};
+use redact::policy::{Mode, Scope};
 
 /// Checks a text; `expected` are the whole lines of the error, after `warder.toml:`.
 fn check(text: &str, expected: &[&str]) {
@@ -34,7 +35,7 @@ fn documented_defaults_are_the_defaults() {
             keys += 1;
         }
     }
-    assert_eq!(keys, 17, "{text}");
+    assert_eq!(keys, 19, "{text}");
     let config = Config::parse(&text, Path::new("w.toml")).unwrap();
     assert_eq!(config, Config { path: Some("w.toml".into()), ..Config::default() });
 }
@@ -108,11 +109,11 @@ fn names_types_and_syntax() {
         ),
         (
             "[agnt]\n",
-            "1: agnt: unknown key `agnt`; remove it, or use a known key (expected one of agent, journal, metrics, capture, database)",
+            "1: agnt: unknown key `agnt`; remove it, or use a known key (expected one of agent, journal, metrics, capture, redaction, database, export)",
         ),
         (
             "\n[[database]]\nname = \"a\"\nhost = \"x\"",
-            "4: database.host: unknown key `host`; remove it, or use a known key (expected one of name, engine, port, socket, executable)",
+            "4: database.host: unknown key `host`; remove it, or use a known key (expected one of name, engine, port, socket, executable, redaction)",
         ),
         (
             "[journal]\n\ndays_max = \"x\"",
@@ -255,4 +256,85 @@ fn a_named_file_must_exist() {
         .unwrap();
     assert_eq!(command.status.code(), Some(2));
     assert!(command.stdout.is_empty());
+}
+
+#[test]
+fn redaction_is_set_for_all_for_databases_and_for_roles() {
+    let text = r#"
+        [redaction]
+        statements = "parameters"
+        key_file = "/etc/warder/redaction.key"
+        [[redaction.role]]
+        name = "app"
+        statements = "both"
+        [[redaction.role]]
+        name = "report"
+        database = "shop"
+        statements = "none"
+        [[database]]
+        name = "shop"
+        port = 5432
+        redaction = "literals"
+    "#;
+    let redaction = Config::parse(text, Path::new("w.toml")).unwrap().redaction;
+    assert_eq!(redaction.key_file.to_str(), Some("/etc/warder/redaction.key"));
+    assert!(redaction.is_wanted());
+    let policy = agent::config::Redaction::policy(&redaction.rules).unwrap();
+    let mode = |database, role| policy.mode(&Scope { database, role: Some(role) });
+    assert_eq!(mode("other", "someone"), Mode::Parameters);
+    assert_eq!(mode("shop", "someone"), Mode::Literals);
+    assert_eq!(mode("other", "app"), Mode::Both);
+    assert_eq!(mode("shop", "report"), Mode::None);
+    assert!(!Config::default().redaction.is_wanted());
+}
+
+#[test]
+fn redaction_that_means_nothing() {
+    check(
+        "[redaction]\nstatements = \"some\"\n",
+        &[
+            "2: redaction.statements: \"some\" is not a mode of redaction; use \"none\", \"literals\", \"parameters\" or \"both\"",
+        ],
+    );
+    check(
+        "[[redaction.role]]\nname = \"app\"\n",
+        &[
+            "1: redaction.role: a [[redaction.role]] needs a name and what is replaced; add name = \"...\" and statements = \"...\"",
+        ],
+    );
+    check(
+        "[[database]]\nname = \"shop\"\nport = 1\n[[redaction.role]]\nname = \"app\"\ndatabase = \"shep\"\nstatements = \"both\"\n",
+        &["6: redaction.role.database: there is no [[database]] \"shep\"; use the name of one, or leave it out"],
+    );
+}
+
+#[test]
+fn exports_are_checked() {
+    let config = Config::parse(
+        "[[export]]\nname = \"collector\"\nkind = \"otlp\"\nurl = \"http://127.0.0.1:4318\"\n",
+        Path::new("w.toml"),
+    );
+    assert_eq!(config.unwrap().exports.len(), 1);
+    check(
+        "[[export]]\nname = \"a\"\nkind = \"jsonl\"\nfile = \"/srv/a\"\n[[export]]\nname = \"a\"\nkind = \"jsonl\"\nfile = \"/srv/b\"\n",
+        &[
+            "5: export.name: name \"a\" already belongs to another export or witness; give each its own: it names the cursor",
+        ],
+    );
+}
+
+#[test]
+fn witnesses_are_checked() {
+    let text = "[[journal.witness]]\nname = \"vault\"\nfile = \"/mnt/vault/checkpoints.jsonl\"\n";
+    assert_eq!(Config::parse(text, Path::new("w.toml")).unwrap().journal.witnesses.len(), 1);
+    check(
+        "[[journal.witness]]\nname = \"vault\"\n",
+        &["1: journal.witness.file: say once where checkpoints go: file, url or syslog; see docs/exports.md"],
+    );
+    check(
+        "[[journal.witness]]\nname = \"a\"\nfile = \"/srv/a\"\n[[export]]\nname = \"a\"\nkind = \"jsonl\"\nfile = \"/srv/b\"\n",
+        &[
+            "4: export.name: name \"a\" already belongs to another export or witness; give each its own: it names the cursor",
+        ],
+    );
 }

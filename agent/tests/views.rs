@@ -72,7 +72,7 @@ fn append(writer: &mut Writer, session: SessionId, reason: &'static str) {
 
 fn timeline(directory: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_warder"));
-    command.args(["timeline", "--events"]).arg(directory).args(arguments).output().unwrap()
+    command.args(["timeline", "--journal"]).arg(directory).args(arguments).output().unwrap()
 }
 
 fn stdout(output: Output) -> String {
@@ -132,7 +132,7 @@ fn a_line_that_is_no_record_does_not_end_the_timeline() {
 #[test]
 fn no_folder_is_said_with_what_to_do() {
     let error = stderr(timeline(Path::new("/nonexistent"), &[]));
-    assert!(error.contains("there is no folder /nonexistent") && error.contains("--events"), "{error}");
+    assert!(error.contains("there is no folder /nonexistent") && error.contains("--journal"), "{error}");
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn following_shows_what_happens_over_rotations() {
     let mut writer = writer(directory.path());
     append(&mut writer, session(1, 42), "lost");
     let mut child = Command::new(env!("CARGO_BIN_EXE_warder"))
-        .args(["timeline", "--json", "--follow", "--events"])
+        .args(["timeline", "--json", "--follow", "--journal"])
         .arg(directory.path())
         .stdout(Stdio::piped())
         .spawn()
@@ -167,7 +167,7 @@ fn a_closed_pipe_is_an_ordinary_end() {
         append(&mut writer, session(1, 42), "lost");
     }
     let mut child = Command::new(env!("CARGO_BIN_EXE_warder"))
-        .args(["timeline", "--events"])
+        .args(["timeline", "--journal"])
         .arg(directory.path())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -1,16 +1,20 @@
 //! From what the file says to what the agent works with. All mistakes are found, not only the first.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::Spanned;
 
-use super::{Account, Argv, Config, Database, Mistake, file};
+use export::plan::{ConfigError, Plan};
+
+use super::{Account, Argv, Config, Database, Mistake, Redaction, RedactionRule, file};
 
 /// Databases in one configuration: each is probed and has its own metric series.
 const DATABASES_MAX: usize = 256;
+/// Exports and witnesses in one configuration: each has a thread and up to a batch in memory.
+const OUTLETS_MAX: usize = 16;
 /// `sun_path` holds 108 bytes, the last one 0.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// The bucket of metrics for databases beyond their bound.
@@ -36,7 +40,105 @@ impl Checker {
             config.metrics_listen = self.listen(listen);
         }
         config.databases = self.databases(&file.database);
+        self.redaction(file, &mut config.redaction);
+        self.outlets(file, &mut config);
         config
+    }
+
+    /// The default first: it makes the policy that the others change.
+    fn redaction(&mut self, file: &file::File, config: &mut Redaction) {
+        let redaction = &file.redaction;
+        if let Some(path) = &redaction.key_file {
+            self.absolute("redaction.key_file", path, &mut config.key_file);
+        }
+        let default = redaction.statements.as_ref().and_then(|mode| self.redaction_mode("redaction.statements", mode));
+        if let Some(mode) = default {
+            config.rules = vec![RedactionRule { database: None, role: None, mode }];
+        }
+        for database in file.database.iter().map(Spanned::get_ref) {
+            let Some(mode) = &database.redaction else { continue };
+            if let Some(mode) = self.redaction_mode("database.redaction", mode) {
+                let database = database.name.as_ref().map(|name| name.get_ref().clone());
+                config.rules.push(RedactionRule { database, role: None, mode });
+            }
+        }
+        for entry in &redaction.role {
+            config.rules.extend(self.redacted_role(entry, &file.database));
+        }
+    }
+
+    fn redacted_role(
+        &mut self,
+        entry: &Spanned<file::RedactedRole>,
+        databases: &[Spanned<file::Database>],
+    ) -> Option<RedactionRule> {
+        let fields = entry.get_ref();
+        let (Some(role), Some(mode)) = (&fields.name, &fields.statements) else {
+            let what = "a [[redaction.role]] needs a name and what is replaced";
+            self.mistake_at(entry, "redaction.role", what, "add name = \"...\" and statements = \"...\"");
+            return None;
+        };
+        if let Some(database) = &fields.database {
+            let is_named = |entry: &Spanned<file::Database>| {
+                entry.get_ref().name.as_ref().is_some_and(|name| name.get_ref() == database.get_ref())
+            };
+            // Without any [[database]] they are discovered, and their names are not known yet.
+            if !databases.is_empty() && !databases.iter().any(is_named) {
+                let what = format!("there is no [[database]] \"{}\"", database.get_ref());
+                self.mistake_at(database, "redaction.role.database", &what, "use the name of one, or leave it out");
+            }
+        }
+        Some(RedactionRule {
+            database: fields.database.as_ref().map(|database| database.get_ref().clone()),
+            role: Some(role.get_ref().clone()),
+            mode: self.redaction_mode("redaction.role.statements", mode)?,
+        })
+    }
+
+    fn redaction_mode(&mut self, key: &str, mode: &Spanned<String>) -> Option<String> {
+        let text = mode.get_ref();
+        if text.parse::<redact::policy::Mode>().is_ok() {
+            return Some(text.clone());
+        }
+        let remedy = "use \"none\", \"literals\", \"parameters\" or \"both\"";
+        self.mistake_at(mode, key, &format!("\"{text}\" is not a mode of redaction"), remedy);
+        None
+    }
+
+    /// Exports and witnesses. A witness is an export as well: their names are told apart together.
+    fn outlets(&mut self, file: &file::File, config: &mut Config) {
+        let mut names = HashSet::new();
+        for entry in &file.journal.witness {
+            let witness = entry.get_ref();
+            self.outlet(entry, "journal.witness", export::witness::plan(witness), &witness.name, &mut names);
+        }
+        for entry in &file.export {
+            let export = entry.get_ref();
+            self.outlet(entry, "export", Plan::check(export), &export.name, &mut names);
+        }
+        if names.len() > OUTLETS_MAX {
+            let what = format!("{} exports and witnesses are more than {OUTLETS_MAX}", names.len());
+            self.mistake(None, "export", &what, "let one receiver pass records on");
+        }
+        config.journal.witnesses = file.journal.witness.iter().map(|entry| entry.get_ref().clone()).collect();
+        config.exports = file.export.iter().map(|entry| entry.get_ref().clone()).collect();
+    }
+
+    fn outlet<'f, T>(
+        &mut self,
+        at: &Spanned<T>,
+        section: &str,
+        plan: Result<Plan, ConfigError>,
+        name: &'f str,
+        names: &mut HashSet<&'f str>,
+    ) {
+        if let Err(error) = plan {
+            self.mistake_at(at, &format!("{section}.{}", error.key), &error.text, "see docs/exports.md");
+        }
+        if !names.insert(name) {
+            let what = format!("name \"{name}\" already belongs to another export or witness");
+            self.mistake_at(at, &format!("{section}.name"), &what, "give each its own: it names the cursor");
+        }
     }
 
     fn agent(&mut self, agent: &file::Agent, config: &mut Config) {

@@ -15,7 +15,9 @@ pub(super) struct File {
     pub(super) journal: Journal,
     pub(super) metrics: Metrics,
     pub(super) capture: Capture,
+    pub(super) redaction: Redaction,
     pub(super) database: Vec<Spanned<Database>>,
+    pub(super) export: Vec<Spanned<export::config::ExportConfig>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -46,6 +48,7 @@ pub(super) struct Journal {
     pub(super) checkpoint_records: Number,
     pub(super) checkpoint_seconds: Number,
     pub(super) sync_interval_milliseconds: Number,
+    pub(super) witness: Vec<Spanned<export::witness::WitnessConfig>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -71,6 +74,23 @@ pub(super) struct Database {
     pub(super) port: Number,
     pub(super) socket: Text,
     pub(super) executable: Text,
+    pub(super) redaction: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Redaction {
+    pub(super) statements: Text,
+    pub(super) key_file: Text,
+    pub(super) role: Vec<Spanned<RedactedRole>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RedactedRole {
+    pub(super) name: Text,
+    pub(super) database: Text,
+    pub(super) statements: Text,
 }
 
 impl File {

@@ -6,10 +6,8 @@ use std::os::fd::AsFd as _;
 use std::rc::Rc;
 
 use model::record::{Record, What};
-use model::statement::Text;
 use model::time::WallTime;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use redact::Judgement;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, oneshot};
 
@@ -95,7 +93,8 @@ impl Handler for Answers {
         pipeline.read_ledgers(clock::boot());
         for session in pipeline.sessions.live() {
             let running = pipeline.streams.in_progress(session.id.cookie);
-            let shown = running.map(|running| (shown(running.text), Pipeline::wall(running.started)));
+            let shown = running
+                .map(|running| (pipeline.redaction.running(session, running.text), Pipeline::wall(running.started)));
             let current = shown.as_ref().map(|(text, since)| (&**text, *since));
             visit(LiveSession { session, since: Pipeline::wall(session.opened), current });
         }
@@ -138,17 +137,5 @@ impl Handler for Answers {
     fn record_operator(&self, verb: &'static str, uid: u32) {
         let what = What::OperatorCommand { verb: verb.to_owned(), uid };
         self.pipeline.borrow_mut().record(Record { time: clock::wall(), what });
-    }
-}
-
-/// The text of a running statement as it may be shown; empty where it is not known.
-fn shown(text: &Text) -> String {
-    let text = match text {
-        Text::Whole(text) | Text::Truncated { beginning: text, .. } => text,
-        Text::Unknown(_) => return String::new(),
-    };
-    match redact::sql(text) {
-        Judgement::Plain => text.to_string(),
-        Judgement::Tainted(redacted) => redacted,
     }
 }

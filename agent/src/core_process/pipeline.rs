@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use capture::counters::{Counters, Faults};
 use capture::decode::{Decoder, Item, Position, Told};
-use export::metrics::{EventTotals, Metrics, ProbeState};
+use export::metrics::{JournalTotals, Metrics, ProbeState};
 use model::id::{BootId, DatabaseId, HostId, SocketCookie};
 use model::kernel::KernelEvent;
 use model::record::{Record, What};
@@ -22,6 +22,8 @@ use store::line::Machine;
 use store::writer::{AppendError, Writer};
 use tracing::{error, info, warn};
 
+use super::indexing::Indexing;
+use super::redaction::Redaction;
 use super::streams::Streams;
 use crate::clock;
 use crate::link::{FoundOrigin, Hello, ToCore};
@@ -51,7 +53,9 @@ pub(super) struct Pipeline {
     decoder: Decoder,
     writer: Writer,
     alive: Alive,
-    metrics: Metrics,
+    pub(super) metrics: Metrics,
+    pub(super) redaction: Redaction,
+    indexing: Indexing,
     probes: HashMap<u32, (String, bool)>,
     losses: HashMap<&'static str, u64>,
     faults: Faults,
@@ -116,6 +120,8 @@ impl Pipeline {
             writer,
             alive,
             metrics: Metrics::new(env!("CARGO_PKG_VERSION")),
+            redaction: Redaction::new(hello)?,
+            indexing: Indexing::start(&journal.directory),
             probes: HashMap::new(),
             streams_refused: 0,
             vanished: HashMap::new(),
@@ -170,8 +176,10 @@ impl Pipeline {
                     // Before the decoder judges by what it does not see: direct TLS has no negotiation.
                     self.encrypted(content.cookie, content.encryption);
                 }
-                let Self { streams, sessions, records, .. } = self;
-                streams.feed(&content, &mut |event| wire_event(sessions, content.cookie, content.at, event, records));
+                let Self { streams, sessions, records, redaction, .. } = self;
+                streams.feed(&content, &mut |event| {
+                    wire_event(redaction, sessions, content.cookie, content.at, event, records);
+                });
                 self.write_records();
             }
             Item::Listening { .. } => self.wish_for_listeners(),
@@ -199,8 +207,8 @@ impl Pipeline {
 
     /// Lets the decoder of a session say its last; without effect the second time.
     fn end_stream(&mut self, cookie: SocketCookie, at: BootTime, told: Option<Told>) {
-        let Self { streams, sessions, records, .. } = self;
-        streams.close(cookie, at, told, &mut |event| wire_event(sessions, cookie, at, event, records));
+        let Self { streams, sessions, records, redaction, .. } = self;
+        streams.close(cookie, at, told, &mut |event| wire_event(redaction, sessions, cookie, at, event, records));
         self.vanished.remove(&cookie);
     }
 
@@ -286,6 +294,7 @@ impl Pipeline {
         self.sessions.on_tick(now, &mut self.records);
         self.write_records();
         self.flush();
+        self.metrics.newest_record(self.writer.written());
     }
 
     /// Losses become records, and a reason to look at everything again.
@@ -396,11 +405,18 @@ impl Pipeline {
     /// The text of `/metrics`, with what is read only when somebody asks.
     pub(super) fn render_metrics(&mut self) -> String {
         self.read_ledgers(clock::boot());
-        let written = self.writer.counters();
-        self.metrics.events(EventTotals {
-            written: written.written,
-            written_bytes: written.written_bytes,
-            dropped: written.dropped,
+        let journal = self.writer.counters();
+        self.metrics.journal(&JournalTotals {
+            records: journal.written,
+            bytes: journal.written_bytes,
+            dropped: journal.dropped,
+            in_doubt: journal.in_doubt,
+            checkpoints: journal.checkpoints,
+            sealed: journal.sealed,
+            last_record: self.writer.written(),
+            durable_record: self.writer.durable(),
+            unsigned_records: self.writer.unsigned(),
+            index_lag: self.indexing.lag(),
         });
         self.metrics.map("sessions", self.sessions.live().count() as u64, u64::from(self.sessions_max));
         self.metrics.map("decoders", self.streams.len() as u64, u64::from(self.sessions_max));
@@ -427,6 +443,7 @@ impl Pipeline {
 
 /// One decoded event of a stream: statements are redacted before anything else sees them.
 fn wire_event(
+    redaction: &Redaction,
     sessions: &mut Sessions,
     cookie: SocketCookie,
     at: BootTime,
@@ -434,7 +451,7 @@ fn wire_event(
     records: &mut Vec<Record>,
 ) {
     if let WireEvent::Statement(statement) = &mut event {
-        redact::statement(statement);
+        redaction.statement(sessions.get(cookie), statement);
     }
     sessions.on_wire(cookie, at, event, records);
 }

@@ -19,7 +19,7 @@ use crate::words;
 const SESSIONS_MAX: usize = 100_000;
 
 /// Turns records into lines. Remembers who the sessions are, and where the output stands.
-pub(super) struct Renderer {
+pub(crate) struct Renderer {
     terminal: Terminal,
     /// Only this session is shown; records of no session only while it is open.
     only: Option<SessionText>,
@@ -33,17 +33,27 @@ pub(super) struct Renderer {
 }
 
 impl Renderer {
-    pub(super) fn new(terminal: Terminal) -> Self {
+    pub(crate) fn new(terminal: Terminal) -> Self {
         Self { terminal, only: None, only_is_open: false, sessions: HashMap::new(), group: None, day: String::new() }
     }
 
     /// Shows one session, with what concerns the whole host while it is open.
-    pub(super) fn only(self, session: SessionText) -> Self {
+    pub(crate) fn only(self, session: SessionText) -> Self {
         Self { only: Some(session), ..self }
     }
 
+    /// Remembers who a session is, from a record that is not shown itself.
+    pub(crate) fn introduce(&mut self, entry: &Entry) {
+        let (Some(session), form) = (entry.session, &entry.event) else { return };
+        match form {
+            Event::SessionOpen(form) | Event::SessionChange(form) => self.remember(session, form),
+            Event::SessionClose(form) => self.remember(session, &form.session),
+            _ => false,
+        };
+    }
+
     /// The lines of a record, each with its newline; often one, sometimes none.
-    pub(super) fn entry(&mut self, entry: &Entry) -> String {
+    pub(crate) fn entry(&mut self, entry: &Entry) -> String {
         let mut out = String::new();
         let Some(session) = entry.session else {
             if self.only.is_none() || self.only_is_open {

@@ -1,0 +1,109 @@
+//! Keeps the index up with the journal, in a thread that always yields to everything else.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use search::index::indexer::{IndexError, Indexer, Progress};
+use search::source::Journal;
+use tracing::{error, info, warn};
+
+use crate::search_view::index_folder;
+
+/// Pause when the index has caught up, and after an error.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Pause between two steps while it is behind: indexing must not take a processor for itself.
+const BREATH: Duration = Duration::from_millis(5);
+/// Priority of the thread: whatever else wants to run goes first.
+const NICE: i32 = 19;
+
+/// The running indexer. Dropping it ends the thread.
+#[derive(Debug)]
+pub(super) struct Indexing {
+    stop: Option<Sender<()>>,
+    lag: Arc<AtomicU64>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Indexing {
+    /// Starts to index. Without an index everything works, and searching takes longer; so no error ends anything.
+    pub(super) fn start(journal: &Path) -> Self {
+        let (stop, stopped) = mpsc::channel();
+        let lag = Arc::new(AtomicU64::new(0));
+        let (shared, folder) = (Arc::clone(&lag), journal.to_owned());
+        let work = move || {
+            yield_to_all();
+            let wait = |pause| !matches!(stopped.recv_timeout(pause), Err(RecvTimeoutError::Timeout));
+            follow(&folder, &shared, &wait);
+        };
+        match std::thread::Builder::new().name("index".to_owned()).spawn(work) {
+            Ok(thread) => Self { stop: Some(stop), lag, thread: Some(thread) },
+            Err(problem) => {
+                error!("the journal is not indexed: no thread ({problem}); searching works and takes longer");
+                Self { stop: None, lag, thread: None }
+            }
+        }
+    }
+
+    /// Records that are not indexed yet.
+    pub(super) fn lag(&self) -> u64 {
+        self.lag.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Indexing {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            error!("the indexer ended by a panic");
+        }
+    }
+}
+
+/// Indexes until `wait` says that it was stopped.
+fn follow(journal: &Path, lag: &AtomicU64, wait: &impl Fn(Duration) -> bool) {
+    let mut failing = false;
+    let mut indexer = None;
+    loop {
+        let step = match &mut indexer {
+            Some(indexer) => Indexer::step(indexer),
+            None => Indexer::open(&index_folder(journal), Journal::new(journal)).map(|opened| {
+                indexer = Some(opened);
+                Progress::default()
+            }),
+        };
+        let pause = match step {
+            Ok(progress) => {
+                if std::mem::take(&mut failing) {
+                    info!("the journal is indexed again");
+                }
+                lag.store(progress.records_behind, Ordering::Relaxed);
+                if progress.blocks_behind > 0 { BREATH } else { PAUSE }
+            }
+            Err(problem) => {
+                say_once(&mut failing, problem);
+                PAUSE
+            }
+        };
+        if wait(pause) {
+            return;
+        }
+    }
+}
+
+fn say_once(failing: &mut bool, problem: IndexError) {
+    if !std::mem::replace(failing, true) {
+        warn!("the journal is not indexed: {:#}; it is tried again", anyhow::Error::new(problem));
+    }
+}
+
+#[expect(unsafe_code, reason = "the standard library has no priority of threads")]
+fn yield_to_all() {
+    // SAFETY: setpriority(2) with 0 changes the calling thread only (Linux), and lowering a priority needs no right.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) };
+}
