@@ -17,7 +17,7 @@ use crate::process::{self, Running};
 use crate::{directory, http, wait};
 
 /// Account of the agent's core process in tests: one without any right.
-const CORE_ACCOUNT: &str = "nobody";
+pub const CORE_ACCOUNT: &str = "nobody";
 
 /// What the core process is called in `/proc`.
 const CORE_NAME: &str = "warder-core";
@@ -53,6 +53,10 @@ pub struct AgentOptions {
     pub capture: Vec<String>,
     /// Port of the metrics endpoint; a free one if absent.
     pub metrics_port: Option<u16>,
+    /// Lines of the `[journal]` table.
+    pub journal: Vec<String>,
+    /// Lines at the end: whole tables of their own.
+    pub tables: Vec<String>,
 }
 
 /// An agent with its private directory; stopped when the value is dropped.
@@ -103,10 +107,13 @@ impl Agent {
             "[journal]".to_owned(),
             format!("directory = {}", quoted(&self.events_directory())),
             format!("key_file = {}", quoted(&self.key_file())),
+        ];
+        lines.extend(options.journal.iter().cloned());
+        lines.extend([
             "[metrics]".to_owned(),
             format!("listen = \"127.0.0.1:{}\"", self.metrics_port),
             "[capture]".to_owned(),
-        ];
+        ]);
         lines.extend(options.capture.iter().cloned());
         for database in &options.databases {
             lines.push("[[database]]".to_owned());
@@ -115,6 +122,7 @@ impl Agent {
             lines.extend(database.socket.as_ref().map(|socket| format!("socket = {}", quoted(socket))));
             lines.extend(database.executable.as_ref().map(|executable| format!("executable = {}", quoted(executable))));
         }
+        lines.extend(options.tables.iter().cloned());
         Ok(lines.join("\n") + "\n")
     }
 
@@ -268,6 +276,20 @@ impl Agent {
     #[must_use]
     pub fn events_directory(&self) -> PathBuf {
         self.directory.path().join("events")
+    }
+
+    /// File of its journal's public key.
+    #[must_use]
+    pub fn public_key(&self) -> PathBuf {
+        self.directory.path().join("key/journal.pem.pub")
+    }
+
+    /// A command of the agent's CLI that needs no configuration.
+    #[must_use]
+    pub fn command_alone(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.args(words);
+        command
     }
 
     /// File of its journal's private key.
