@@ -51,7 +51,10 @@ enum Command {
     #[command(after_help = EXIT_CODES)]
     Doctor(Doctor),
     /// Look for missed sessions now (operator)
-    Scan(Scan),
+    Scan(Ask),
+    /// Work with the journal (operator)
+    #[command(subcommand)]
+    Journal(JournalCommand),
     /// Work with the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -108,12 +111,19 @@ struct Doctor {
 }
 
 #[derive(Debug, Args)]
-struct Scan {
+struct Ask {
     /// One JSON object
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     config: ConfigArg,
+}
+
+#[derive(Debug, Subcommand)]
+enum JournalCommand {
+    /// Make another key sign from now on; the old one vouches for it
+    #[command(after_help = EXIT_CODES)]
+    RotateKey(Ask),
 }
 
 #[derive(Debug, Subcommand)]
@@ -170,6 +180,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::VerifyProof(arguments) => return arguments.run(),
         Command::Doctor(arguments) => return examine(&arguments),
         Command::Scan(arguments) => scan(&arguments)?,
+        Command::Journal(JournalCommand::RotateKey(arguments)) => rotate_key(&arguments)?,
         Command::Config(ConfigCommand::Check(config)) => check_config(&config.load()?)?,
         Command::Version => terminal::print(&format!("warder {}\n", env!("CARGO_PKG_VERSION")))?,
     }
@@ -199,7 +210,7 @@ fn examine(arguments: &Doctor) -> anyhow::Result<ExitCode> {
     Ok(if doctor::can_observe(&findings) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn scan(arguments: &Scan) -> anyhow::Result<()> {
+fn scan(arguments: &Ask) -> anyhow::Result<()> {
     let found = client::scan(&arguments.config.load()?.agent.control_socket)?;
     let text = if arguments.json {
         serde_json::to_string(&found)? + "\n"
@@ -210,6 +221,22 @@ fn scan(arguments: &Scan) -> anyhow::Result<()> {
             found.missed_open,
             found.missed_close,
             std::time::Duration::from_micros(found.duration_us).as_secs_f64() * 1e3
+        )
+    };
+    Ok(terminal::print(&text)?)
+}
+
+fn rotate_key(arguments: &Ask) -> anyhow::Result<()> {
+    let config = arguments.config.load()?;
+    let view = client::rotate_key(&config.agent.control_socket)?;
+    let text = if arguments.json {
+        serde_json::to_string(&view)? + "\n"
+    } else {
+        let file = config.journal.key_file.display().to_string();
+        format!(
+            "key {} signs from now on; keep its public half, {}.pub, off this host\n",
+            view.key,
+            terminal::escape(&file)
         )
     };
     Ok(terminal::print(&text)?)

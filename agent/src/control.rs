@@ -47,6 +47,9 @@ pub struct Response<'a> {
     /// Answer to `scan`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scan: Option<ScanView>,
+    /// Answer to `rotate-key`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<KeyView>,
 }
 
 /// Why a request was refused.
@@ -121,6 +124,14 @@ pub struct StatusView {
     pub events_written: u64,
     /// Records dropped since the start.
     pub events_dropped: u64,
+}
+
+/// The key that signs the journal from now on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct KeyView {
+    /// Its id: the first 16 hexadecimal digits of the SHA-256 of the public key.
+    pub key: String,
 }
 
 /// What a scan found.

@@ -309,6 +309,15 @@ fn redaction_that_means_nothing() {
 }
 
 #[test]
+fn roles_are_bounded() {
+    let role = |number| format!("[[redaction.role]]\nname = \"role{number}\"\nstatements = \"both\"\n");
+    let text: String = (0..=256).map(role).collect();
+    check(&text, &["769: redaction.role: 257 roles are more than 256; set the default or a database instead"]);
+    let long = format!("[[redaction.role]]\nname = \"{}\"\nstatements = \"both\"\n", "r".repeat(64));
+    check(&long, &["2: redaction.role.name: no role has a name of 64 bytes; use at most 63"]);
+}
+
+#[test]
 fn exports_are_checked() {
     let config = Config::parse(
         "[[export]]\nname = \"collector\"\nkind = \"otlp\"\nurl = \"http://127.0.0.1:4318\"\n",

@@ -13,7 +13,7 @@ use std::rc::Rc;
 
 use agent::control::client::{self, ClientError};
 use agent::control::server::{Handler, serve};
-use agent::control::{LiveSession, ScanView, StatusView};
+use agent::control::{KeyView, LiveSession, ScanView, StatusView};
 use model::Known;
 use model::id::{BootId, DatabaseId, HostId, SessionId, SocketCookie};
 use model::process::UnknownProcess;
@@ -50,6 +50,14 @@ impl Handler for Core {
             Err("nothing to scan".into())
         } else {
             Ok(ScanView { sessions: 3, ..ScanView::default() })
+        }
+    }
+
+    fn rotate_key(&self) -> Result<KeyView, String> {
+        if self.sessions.is_empty() {
+            Err("the disk is full".into())
+        } else {
+            Ok(KeyView { key: "0123456789abcdef".into() })
         }
     }
 
@@ -122,7 +130,10 @@ fn ask_as(path: &Path, uid: u32, gid: u32, verb: &str) -> Output {
     let folder = path.parent().unwrap();
     let (binary, config) = (folder.join("warder"), folder.join("warder.toml"));
     if !binary.exists() {
-        std::fs::copy(env!("CARGO_BIN_EXE_warder"), &binary).unwrap();
+        // By another process: a child that a test beside this one forks would inherit our descriptor, and a file that is
+        // open for writing cannot be executed.
+        let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_warder")).arg(&binary).status().unwrap();
+        assert!(copied.success());
         std::fs::write(&config, format!("agent.control_socket = {path:?}\n")).unwrap();
     }
     Command::new(binary).args([verb, "--json", "-c"]).arg(config).uid(uid).gid(gid).output().unwrap()
@@ -140,8 +151,9 @@ fn root_may_look_and_do() {
         assert_eq!((sessions[0].current.as_deref(), sessions[0].since.0), (Some("select 1"), WallTime(1_000_000_000)));
         assert_eq!(client::status(path).unwrap().version, "9.9");
         assert_eq!(client::scan(path).unwrap().sessions, 3);
+        assert_eq!(client::rotate_key(path).unwrap().key, "0123456789abcdef");
     });
-    assert_eq!(recorded, [("scan", 0)]);
+    assert_eq!(recorded, [("scan", 0), ("rotate-key", 0)]);
 }
 
 #[test]
@@ -153,6 +165,8 @@ fn no_sessions_is_an_answer_and_a_failed_scan_is_told() {
         assert!(client::sessions(path).unwrap().is_empty());
         let Err(ClientError::Refused { code, message }) = client::scan(path) else { panic!("refused") };
         assert_eq!((&*code, &*message), ("failed", "nothing to scan"));
+        let Err(ClientError::Refused { message, .. }) = client::rotate_key(path) else { panic!("refused") };
+        assert_eq!(message, "the disk is full");
     });
 }
 

@@ -68,8 +68,12 @@ impl Scene {
 
     /// `warder verify` of a folder, with key and checkpoints from outside.
     fn verify(&self, journal: &Path) -> Result<(Option<i32>, Value)> {
+        self.verify_with(journal, &self.agent.public_key())
+    }
+
+    fn verify_with(&self, journal: &Path, key: &Path) -> Result<(Option<i32>, Value)> {
         let mut command = self.agent.command_alone(&["verify", "--json"]);
-        command.arg(journal).arg("--key").arg(self.agent.public_key());
+        command.arg(journal).arg("--key").arg(key);
         command.arg("--checkpoints").arg(self.checkpoints());
         let output = process::run_any(&mut command)?;
         let report = serde_json::from_slice(&output.stdout)
@@ -116,14 +120,17 @@ fn a_session_is_proved_found_played_and_exported() -> Result<()> {
     let played = String::from_utf8(played.stdout)?;
     ensure!(played.contains("select 5 + 0") && played.contains("closed after"), "{played}");
 
-    check_proof(&scene, by_text[0]["seq"].as_u64().context("no number")?)?;
+    let old_key = scene.outside.join("old.pub");
+    fs::copy(agent.public_key(), &old_key)?;
+    agent.cli(&["journal", "rotate-key"])?;
+    check_proof(&scene, by_text[0]["seq"].as_u64().context("no number")?, &old_key)?;
     check_values_are_gone(&scene)?;
     scene.agent.stop()?;
-    check_copies(&scene)
+    check_copies(&scene, &old_key)
 }
 
 /// One record is proved with two files and nothing else; a changed one is not.
-fn check_proof(scene: &Scene, seq: u64) -> Result<()> {
+fn check_proof(scene: &Scene, seq: u64, key: &Path) -> Result<()> {
     let agent = &scene.agent;
     let proof = wait::until("a checkpoint after the record", wait::PATIENCE, || {
         let output = process::run_any(&mut agent.command(&["prove", &seq.to_string()]))?;
@@ -133,7 +140,7 @@ fn check_proof(scene: &Scene, seq: u64) -> Result<()> {
     let check = |bytes: &[u8]| {
         fs::write(&path, bytes)?;
         let mut command = agent.command_alone(&["verify-proof"]);
-        process::run_any(command.arg(&path).arg("--key").arg(agent.public_key()))
+        process::run_any(command.arg(&path).arg("--key").arg(key))
     };
     let proved = check(&proof)?;
     ensure!(proved.status.code() == Some(0), "{proved:?}");
@@ -159,9 +166,12 @@ fn check_values_are_gone(scene: &Scene) -> Result<()> {
 }
 
 /// After an orderly end: export and journal are equal, the witness's checkpoints fit, the value is nowhere.
-fn check_copies(scene: &Scene) -> Result<()> {
+///
+/// The key was exchanged in between: who trusts the old one trusts the new one, because the old one vouched for it.
+fn check_copies(scene: &Scene, old_key: &Path) -> Result<()> {
     let directory = scene.agent.events_directory();
-    let (code, report) = scene.verify(&directory)?;
+    let (code, report) = scene.verify_with(&directory, old_key)?;
+    ensure!(report["keys"].as_array().map(Vec::len) == Some(2), "{report}");
     ensure!(code == Some(0) && report["verdict"] == "intact", "{report}");
     ensure!(report["unsigned_tail"] == 0 || report["unsigned_tail"] == 1, "{report}");
     ensure!(report["complete_up_to"].as_u64() > Some(0), "{report}");

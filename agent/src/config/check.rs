@@ -15,6 +15,10 @@ use super::{Account, Argv, Config, Database, Mistake, Redaction, RedactionRule, 
 const DATABASES_MAX: usize = 256;
 /// Exports and witnesses in one configuration: each has a thread and up to a batch in memory.
 const OUTLETS_MAX: usize = 16;
+/// Roles with a redaction of their own: the rules travel to the core in one message.
+const REDACTED_ROLES_MAX: usize = 256;
+/// `NAMEDATALEN - 1` of PostgreSQL.
+const ROLE_BYTES_MAX: usize = 63;
 /// `sun_path` holds 108 bytes, the last one 0.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// The bucket of metrics for databases beyond their bound.
@@ -62,6 +66,10 @@ impl Checker {
                 config.rules.push(RedactionRule { database, role: None, mode });
             }
         }
+        if let Some(first_beyond) = redaction.role.get(REDACTED_ROLES_MAX) {
+            let what = format!("{} roles are more than {REDACTED_ROLES_MAX}", redaction.role.len());
+            self.mistake_at(first_beyond, "redaction.role", &what, "set the default or a database instead");
+        }
         for entry in &redaction.role {
             config.rules.extend(self.redacted_role(entry, &file.database));
         }
@@ -78,6 +86,10 @@ impl Checker {
             self.mistake_at(entry, "redaction.role", what, "add name = \"...\" and statements = \"...\"");
             return None;
         };
+        if role.get_ref().len() > ROLE_BYTES_MAX {
+            let what = format!("no role has a name of {} bytes", role.get_ref().len());
+            self.mistake_at(role, "redaction.role.name", &what, &format!("use at most {ROLE_BYTES_MAX}"));
+        }
         if let Some(database) = &fields.database {
             let is_named = |entry: &Spanned<file::Database>| {
                 entry.get_ref().name.as_ref().is_some_and(|name| name.get_ref() == database.get_ref())

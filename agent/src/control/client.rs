@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{PROTOCOL_VERSION, Request, Response, ScanView, SessionView, StatusView, server};
+use super::{KeyView, PROTOCOL_VERSION, Request, Response, ScanView, SessionView, StatusView, server};
 
 /// Longest answer: a million sessions would be more, but nobody reads those in a terminal.
 const RESPONSE_BYTES_MAX: u64 = 256 * 1024 * 1024;
@@ -67,6 +67,11 @@ pub fn status(socket: &Path) -> Result<StatusView, ClientError> {
 /// Has the iterators run now; returns when they have.
 pub fn scan(socket: &Path) -> Result<ScanView, ClientError> {
     answer(socket, request(socket, "scan", server::SCAN_TIMEOUT + server::CLIENT_TIMEOUT)?.scan)
+}
+
+/// Has the journal's key exchanged; returns when the new one signs.
+pub fn rotate_key(socket: &Path) -> Result<KeyView, ClientError> {
+    answer(socket, request(socket, "rotate-key", server::CLIENT_TIMEOUT)?.key)
 }
 
 fn answer<T>(socket: &Path, field: Option<T>) -> Result<T, ClientError> {

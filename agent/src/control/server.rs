@@ -13,7 +13,8 @@ use tokio::task::{JoinSet, LocalSet};
 use tokio::time::timeout;
 
 use super::{
-    LiveSession, PROTOCOL_VERSION, REQUEST_BYTES_MAX, Refusal, Request, Response, ScanView, SessionView, StatusView,
+    KeyView, LiveSession, PROTOCOL_VERSION, REQUEST_BYTES_MAX, Refusal, Request, Response, ScanView, SessionView,
+    StatusView,
 };
 
 /// Connections served at once; more wait in the socket's backlog.
@@ -33,6 +34,8 @@ pub trait Handler {
     fn status(&self) -> StatusView;
     /// Runs the iterators now. The error is shown to the operator.
     fn scan(&self) -> impl Future<Output = Result<ScanView, String>>;
+    /// Exchanges the key that signs the journal. The error is shown to the operator.
+    fn rotate_key(&self) -> Result<KeyView, String>;
     /// Records that an operator used a verb; called before the verb runs.
     fn record_operator(&self, verb: &'static str, uid: u32);
 }
@@ -52,6 +55,7 @@ enum Verb {
     Sessions,
     Status,
     Scan,
+    RotateKey,
 }
 
 impl Verb {
@@ -60,6 +64,7 @@ impl Verb {
             "sessions" => Some(Self::Sessions),
             "status" => Some(Self::Status),
             "scan" => Some(Self::Scan),
+            "rotate-key" => Some(Self::RotateKey),
             _ => None,
         }
     }
@@ -67,7 +72,7 @@ impl Verb {
     const fn needs(self) -> Role {
         match self {
             Self::Sessions | Self::Status => Role::Viewer,
-            Self::Scan => Role::Operator,
+            Self::Scan | Self::RotateKey => Role::Operator,
         }
     }
 }
@@ -155,6 +160,13 @@ async fn answer<H: Handler>(line: &[u8], role: Role, uid: Uid, handler: &H) -> V
                 Err(_elapsed) => refusal("failed", "the scan did not end in time; see the agent's log"),
             }
         }
+        Verb::RotateKey => {
+            handler.record_operator("rotate-key", uid.as_raw());
+            match handler.rotate_key() {
+                Ok(key) => encode(&Response { key: Some(key), ..response }),
+                Err(why) => refusal("failed", &why),
+            }
+        }
     }
 }
 
@@ -169,7 +181,10 @@ fn parse(line: &[u8]) -> Result<Verb, Vec<u8>> {
         return Err(refusal("unsupported_version", "this agent speaks version 1; use a command line of its version"));
     }
     Verb::parse(&request.verb).ok_or_else(|| {
-        refusal("unknown_verb", "known verbs: sessions, status, scan; perhaps the agent is older than the command line")
+        refusal(
+            "unknown_verb",
+            "known verbs: sessions, status, scan, rotate-key; perhaps the agent is older than the command line",
+        )
     })
 }
 

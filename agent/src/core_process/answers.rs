@@ -14,7 +14,7 @@ use tokio::sync::{Notify, oneshot};
 use super::pipeline::{Pipeline, Tally};
 use crate::clock;
 use crate::control::server::Handler;
-use crate::control::{LiveSession, ScanView, StatusView};
+use crate::control::{KeyView, LiveSession, ScanView, StatusView};
 use crate::link::{Hello, Link, ToKernel};
 
 /// Operators that may wait for a scan at the same time.
@@ -132,6 +132,10 @@ impl Handler for Answers {
             .send(&ToKernel::Scan { everything: true, requested: true }, &[], &[])
             .map_err(|error| format!("{error:#}"))?;
         receiver.await.unwrap_or_else(|_| Err("the scan was given up".to_owned()))
+    }
+
+    fn rotate_key(&self) -> Result<KeyView, String> {
+        self.pipeline.borrow_mut().rotate_key()
     }
 
     fn record_operator(&self, verb: &'static str, uid: u32) {

@@ -26,6 +26,7 @@ use super::indexing::Indexing;
 use super::redaction::Redaction;
 use super::streams::Streams;
 use crate::clock;
+use crate::control::KeyView;
 use crate::link::{FoundOrigin, Hello, ToCore};
 
 /// How often the byte ledgers of live sessions are read from the kernel.
@@ -366,6 +367,13 @@ impl Pipeline {
         if let Err(error) = self.writer.settle(clock::wall()) {
             say_once(&mut self.write_failing, &AppendError::Kept(error));
         }
+    }
+
+    /// Exchanges the key that signs the journal; the old one signs that the new one follows.
+    pub(super) fn rotate_key(&mut self) -> Result<KeyView, String> {
+        let key = self.writer.rotate_key(clock::wall()).map_err(|error| format!("{:#}", anyhow::Error::new(error)))?;
+        info!(%key, "the journal has another key; give its public half to whoever verifies");
+        Ok(KeyView { key: key.to_string() })
     }
 
     /// Writes one record of the agent's own.
