@@ -77,7 +77,7 @@ pub enum Argv {
 }
 
 /// `[journal]`
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Journal {
     /// Folder of the segments; absolute.
     pub directory: PathBuf,
@@ -103,7 +103,7 @@ pub struct Capture {
 }
 
 /// `[redaction]`
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Redaction {
     /// The default first, then what databases and roles say.
     pub rules: Vec<RedactionRule>,
@@ -124,9 +124,9 @@ pub struct RedactionRule {
 
 impl Redaction {
     /// The policy that these rules are, or the mode that is none.
-    pub fn policy(rules: &[RedactionRule]) -> Result<Policy, UnknownMode> {
+    pub fn policy(&self) -> Result<Policy, UnknownMode> {
         let mut policy = Policy::default();
-        for RedactionRule { database, role, mode } in rules {
+        for RedactionRule { database, role, mode } in &self.rules {
             let mode: Mode = mode.parse()?;
             match (database, role) {
                 (None, None) => policy = Policy::new(mode),
@@ -141,7 +141,7 @@ impl Redaction {
     /// Whether values are replaced anywhere, so that the key is needed.
     #[must_use]
     pub fn is_wanted(&self) -> bool {
-        Self::policy(&self.rules).is_ok_and(|policy| !policy.is_none())
+        self.policy().is_ok_and(|policy| !policy.is_none())
     }
 }
 

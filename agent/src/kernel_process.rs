@@ -23,10 +23,10 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{Uid, chown};
 use tracing::{info, warn};
 
+use crate::clock;
 use crate::config::{Argv, Config};
-use crate::link::{ArgvMode, FoundOrigin, Hello, Journal, Link, ToCore, ToKernel, VERSION};
+use crate::link::{ArgvMode, FoundOrigin, Hello, Link, ToCore, ToKernel, VERSION};
 use crate::privileges::{self, Identity};
-use crate::{clock, key_file};
 
 /// How long the core may take to write down the end.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
@@ -55,7 +55,7 @@ pub(crate) fn run(config: &Config) -> Result<()> {
     prepare_directory(&config.journal.directory, identity)?;
     prepare_key_directory(&config.journal.key_file, identity)?;
     if config.redaction.is_wanted() {
-        key_file::prepare(&config.redaction.key_file, identity.user, identity.group)?;
+        prepare_key_directory(&config.redaction.key_file, identity)?;
     }
     let control = control_socket(&config.agent.control_socket, identity)?;
     let mut process = KernelProcess {
@@ -135,10 +135,10 @@ fn prepare_directory(directory: &Path, identity: Identity) -> Result<()> {
     Ok(())
 }
 
-/// The core makes the journal's key, in a folder of its own. A folder that is there stays as it is: it may be shared.
+/// The core makes its keys, in a folder of its own. A folder that is there stays as it is: it may be shared.
 fn prepare_key_directory(key_file: &Path, identity: Identity) -> Result<()> {
     let Some(directory) = key_file.parent().filter(|directory| !directory.exists()) else { return Ok(()) };
-    let text = || format!("the folder of the journal's key, {}, could not be prepared", directory.display());
+    let text = || format!("the folder of keys {} could not be prepared", directory.display());
     fs::create_dir_all(directory).with_context(text)?;
     fs::set_permissions(directory, fs::Permissions::from_mode(0o750)).with_context(text)?;
     chown(directory, Some(identity.user), Some(identity.group)).with_context(text)
@@ -270,12 +270,10 @@ impl KernelProcess<'_> {
             host: hexadecimal("/etc/machine-id"),
             boot: hexadecimal("/proc/sys/kernel/random/boot_id"),
             databases: self.witness.databases(),
-            journal: Journal::of(&config.journal),
+            journal: config.journal.clone(),
             metrics_listen: config.metrics_listen,
-            redaction: config.redaction.rules.clone(),
-            redaction_key: config.redaction.is_wanted().then(|| config.redaction.key_file.clone()),
+            redaction: config.redaction.clone(),
             exports: config.exports.clone(),
-            witnesses: config.journal.witnesses.clone(),
             viewers: self.identity.group.as_raw(),
             argv: match config.agent.argv {
                 Argv::None => ArgvMode::None,

@@ -4,21 +4,17 @@
 
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
-use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use export::config::ExportConfig;
-use export::witness::WitnessConfig;
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg, setsockopt,
     socketpair, sockopt,
 };
 use nix::sys::time::TimeVal;
 use serde::{Deserialize, Serialize};
-use store::writer::Limits;
 
-use crate::config::RedactionRule;
+use crate::config::{Journal, Redaction};
 
 /// Version of the messages: both ends are the same binary, and check it.
 pub(crate) const VERSION: u32 = 1;
@@ -86,68 +82,12 @@ pub(crate) struct Hello {
     pub(crate) databases: Vec<(u16, String)>,
     pub(crate) journal: Journal,
     pub(crate) metrics_listen: Option<std::net::SocketAddr>,
-    pub(crate) redaction: Vec<RedactionRule>,
-    /// Readable to the core; only there if the rules replace anything.
-    pub(crate) redaction_key: Option<PathBuf>,
+    pub(crate) redaction: Redaction,
     pub(crate) exports: Vec<ExportConfig>,
-    pub(crate) witnesses: Vec<WitnessConfig>,
     pub(crate) viewers: u32,
     pub(crate) argv: ArgvMode,
     pub(crate) ring_bytes: u32,
     pub(crate) sessions_max: u32,
-}
-
-/// The journal: where it is, and its bounds.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Journal {
-    pub(crate) directory: PathBuf,
-    pub(crate) key_file: PathBuf,
-    pub(crate) segment_bytes_max: u64,
-    pub(crate) segment_age_max: Duration,
-    pub(crate) bytes_max: u64,
-    pub(crate) age_max: Option<Duration>,
-    pub(crate) checkpoint_records: u64,
-    pub(crate) checkpoint_interval: Duration,
-    pub(crate) sync_interval: Duration,
-}
-
-impl Journal {
-    /// As it is configured.
-    pub(crate) fn of(config: &crate::config::Journal) -> Self {
-        let Limits {
-            segment_bytes_max,
-            segment_age_max,
-            bytes_max,
-            age_max,
-            checkpoint_records,
-            checkpoint_interval,
-            sync_interval,
-        } = config.limits;
-        Self {
-            directory: config.directory.clone(),
-            key_file: config.key_file.clone(),
-            segment_bytes_max,
-            segment_age_max,
-            bytes_max,
-            age_max,
-            checkpoint_records,
-            checkpoint_interval,
-            sync_interval,
-        }
-    }
-
-    /// Its bounds.
-    pub(crate) fn limits(&self) -> Limits {
-        Limits {
-            segment_bytes_max: self.segment_bytes_max,
-            segment_age_max: self.segment_age_max,
-            bytes_max: self.bytes_max,
-            age_max: self.age_max,
-            checkpoint_records: self.checkpoint_records,
-            checkpoint_interval: self.checkpoint_interval,
-            sync_interval: self.sync_interval,
-        }
-    }
 }
 
 /// How command lines are shown.

@@ -160,7 +160,7 @@ fn values() {
         ("journal.bytes_max = 131072", "1: journal.bytes_max: this is less than two segments; use 134217728 or more"),
         (
             "journal.key_file = \"/var/lib/warder/journal/key\"",
-            "1: journal.key_file: the private key would be copied with every copy of the journal; put it outside of journal.directory",
+            "1: journal.key_file: the key would be copied with every copy of the journal; put it outside of journal.directory",
         ),
         ("journal.checkpoint_seconds = 0", "1: journal.checkpoint_seconds: 0 is out of range; use 1 to 3600"),
         (
@@ -279,7 +279,7 @@ fn redaction_is_set_for_all_for_databases_and_for_roles() {
     let redaction = Config::parse(text, Path::new("w.toml")).unwrap().redaction;
     assert_eq!(redaction.key_file.to_str(), Some("/etc/warder/redaction.key"));
     assert!(redaction.is_wanted());
-    let policy = agent::config::Redaction::policy(&redaction.rules).unwrap();
+    let policy = redaction.policy().unwrap();
     let mode = |database, role| policy.mode(&Scope { database, role: Some(role) });
     assert_eq!(mode("other", "someone"), Mode::Parameters);
     assert_eq!(mode("shop", "someone"), Mode::Literals);
@@ -330,6 +330,24 @@ fn exports_are_checked() {
             "5: export.name: name \"a\" already belongs to another export or witness; give each its own: it names the cursor",
         ],
     );
+}
+
+#[test]
+fn keys_lie_outside_of_the_journal_whatever_was_named() {
+    check(
+        "[journal]\ndirectory = \"/var/lib/warder\"\n",
+        &[
+            "2: journal.key_file: the key would be copied with every copy of the journal; put it outside of journal.directory",
+            "2: redaction.key_file: the key would be copied with every copy of the journal; put it outside of journal.directory",
+        ],
+    );
+}
+
+#[test]
+fn exports_are_bounded() {
+    let export = |number| format!("[[export]]\nname = \"copy{number}\"\nkind = \"jsonl\"\nfile = \"/srv/{number}\"\n");
+    let text: String = (0..17).map(export).collect();
+    check(&text, &["export: 17 exports and witnesses are more than 16; let one receiver pass records on"]);
 }
 
 #[test]

@@ -7,14 +7,12 @@ use std::time::Duration;
 
 use toml::Spanned;
 
-use export::plan::{ConfigError, Plan};
+use export::plan::{ConfigError, EXPORTS_MAX, Plan};
 
 use super::{Account, Argv, Config, Database, Mistake, Redaction, RedactionRule, file};
 
 /// Databases in one configuration: each is probed and has its own metric series.
 const DATABASES_MAX: usize = 256;
-/// Exports and witnesses in one configuration: each has a thread and up to a batch in memory.
-const OUTLETS_MAX: usize = 16;
 /// Roles with a redaction of their own: the rules travel to the core in one message.
 const REDACTED_ROLES_MAX: usize = 256;
 /// `NAMEDATALEN - 1` of PostgreSQL.
@@ -45,8 +43,23 @@ impl Checker {
         }
         config.databases = self.databases(&file.database);
         self.redaction(file, &mut config.redaction);
+        self.keys(file, &config);
         self.outlets(file, &mut config);
         config
+    }
+
+    /// Keys lie outside of the journal's folder, also where only the folder was named.
+    fn keys(&mut self, file: &file::File, config: &Config) {
+        let directory = &config.journal.directory;
+        let keys = [
+            ("journal.key_file", &file.journal.key_file, &config.journal.key_file),
+            ("redaction.key_file", &file.redaction.key_file, &config.redaction.key_file),
+        ];
+        for (key, named, _) in keys.iter().filter(|(.., path)| path.starts_with(directory)) {
+            let place = named.as_ref().or(file.journal.directory.as_ref()).map(|at| at.span().start);
+            let what = "the key would be copied with every copy of the journal";
+            self.mistake(place, key, what, "put it outside of journal.directory");
+        }
     }
 
     /// The default first: it makes the policy that the others change.
@@ -128,8 +141,8 @@ impl Checker {
             let export = entry.get_ref();
             self.outlet(entry, "export", Plan::check(export), &export.name, &mut names);
         }
-        if names.len() > OUTLETS_MAX {
-            let what = format!("{} exports and witnesses are more than {OUTLETS_MAX}", names.len());
+        if names.len() > EXPORTS_MAX {
+            let what = format!("{} exports and witnesses are more than {EXPORTS_MAX}", names.len());
             self.mistake(None, "export", &what, "let one receiver pass records on");
         }
         config.journal.witnesses = file.journal.witness.iter().map(|entry| entry.get_ref().clone()).collect();
@@ -188,10 +201,6 @@ impl Checker {
         }
         if let Some(key_file) = &journal.key_file {
             self.absolute("journal.key_file", key_file, &mut checked.key_file);
-            if checked.key_file.starts_with(&checked.directory) {
-                let what = "the private key would be copied with every copy of the journal";
-                self.mistake_at(key_file, "journal.key_file", what, "put it outside of journal.directory");
-            }
         }
         let limits = &mut checked.limits;
         self.number(

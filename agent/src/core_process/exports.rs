@@ -20,7 +20,7 @@ impl Exports {
         let host_name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|name| name.trim().to_owned());
         let identity =
             Identity { version: env!("CARGO_PKG_VERSION").to_owned(), host: format!("{:032x}", hello.host), host_name };
-        let witnesses = hello.witnesses.iter().map(|witness| (&witness.name, export::witness::plan(witness)));
+        let witnesses = hello.journal.witnesses.iter().map(|witness| (&witness.name, export::witness::plan(witness)));
         let exports = hello.exports.iter().map(|export| (&export.name, Plan::check(export)));
         let start = |(name, plan): (&String, Result<Plan, ConfigError>)| match plan {
             Ok(plan) => started(name, Export::start(&plan, journal, &identity, metrics)),

@@ -103,7 +103,7 @@ impl Pipeline {
         let machine = Machine { host: HostId(hello.host), boot: BootId(hello.boot) };
         let journal = &hello.journal;
         let keys = KeyFiles::load_or_create(&journal.key_file)?;
-        let (writer, recovery) = Writer::open(&journal.directory, machine, journal.limits(), keys, clock::wall())?;
+        let (writer, recovery) = Writer::open(&journal.directory, machine, journal.limits, keys, clock::wall())?;
         let alive = Alive::open(&journal.directory).context("the heartbeat file cannot be opened")?;
         let session_limits =
             sessions::Limits { sessions_max: hello.sessions_max as usize, ..sessions::Limits::default() };
@@ -121,7 +121,7 @@ impl Pipeline {
             writer,
             alive,
             metrics: Metrics::new(env!("CARGO_PKG_VERSION")),
-            redaction: Redaction::new(hello)?,
+            redaction: Redaction::new(&hello.redaction)?,
             indexing: Indexing::start(&journal.directory),
             probes: HashMap::new(),
             streams_refused: 0,
@@ -331,15 +331,12 @@ impl Pipeline {
 
     /// Reads the byte ledgers of live sessions; a session that the kernel does not know twice in a row has ended.
     pub(super) fn read_ledgers(&mut self, now: BootTime) {
-        let live: Vec<(SocketCookie, Encryption)> =
-            self.sessions.live().map(|session| (session.id.cookie, session.encryption)).collect();
+        let live: Vec<SocketCookie> = self.sessions.live().map(|session| session.id.cookie).collect();
         let mut vanished = HashMap::new();
-        for (cookie, known) in live {
+        for cookie in live {
             match self.counters.session(cookie) {
                 Some((ledger, encryption)) => {
-                    if encryption != known {
-                        self.encrypted(cookie, encryption);
-                    }
+                    self.encrypted(cookie, encryption);
                     self.sessions.on_kernel(KernelEvent::Counted { cookie, ledger }, &mut self.records);
                     if let Some(session) = self.sessions.get(cookie) {
                         self.metrics.observe_session(session);

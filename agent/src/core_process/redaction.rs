@@ -7,9 +7,8 @@ use redact::Judgement;
 use redact::fingerprint::Key;
 use redact::policy::{Mode, Policy, Scope};
 
-use crate::config::Redaction as Rules;
+use crate::config::Redaction as Config;
 use crate::key_file;
-use crate::link::Hello;
 
 /// Policy and key; without a key no value is replaced.
 pub(super) struct Redaction {
@@ -17,11 +16,12 @@ pub(super) struct Redaction {
 }
 
 impl Redaction {
-    pub(super) fn new(hello: &Hello) -> Result<Self> {
-        let Some(path) = &hello.redaction_key else { return Ok(Self { values: None }) };
-        let policy =
-            Rules::policy(&hello.redaction).context("the kernel process passed an unknown mode of redaction")?;
-        Ok(Self { values: Some((policy, key_file::read(path)?)) })
+    pub(super) fn new(config: &Config) -> Result<Self> {
+        let policy = config.policy().context("the kernel process passed an unknown mode of redaction")?;
+        if policy.is_none() {
+            return Ok(Self { values: None });
+        }
+        Ok(Self { values: Some((policy, key_file::load_or_create(&config.key_file)?)) })
     }
 
     /// Redacts a statement of this session; `None`: the session is not known (any more).

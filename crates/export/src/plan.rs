@@ -147,21 +147,6 @@ impl Plan {
     }
 }
 
-/// Checks exports and witnesses against each other: their number, and that no two share a cursor.
-pub fn check_all(plans: &[Plan]) -> Result<(), ConfigError> {
-    if plans.len() > EXPORTS_MAX {
-        return Err(ConfigError::new("name", format!("{} exports and witnesses; at most {EXPORTS_MAX}", plans.len())));
-    }
-    let twice = plans.iter().enumerate().find(|(index, plan)| plans[..*index].iter().any(|p| p.name == plan.name));
-    match twice {
-        Some((_, plan)) => {
-            let text = format!("{:?} names two exports or witnesses; each needs its own, for its cursor", plan.name);
-            Err(ConfigError::new("name", text))
-        }
-        None => Ok(()),
-    }
-}
-
 fn check_name(name: &str) -> Result<(), ConfigError> {
     let fits = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_');
     if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.bytes().all(fits) {

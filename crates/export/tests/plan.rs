@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::allow_attributes, reason = "helpers of tests")]
 
 use export::config::ExportConfig;
-use export::plan::{EXPORTS_MAX, Plan, check_all};
+use export::plan::Plan;
 use serde_json::{Value, json};
 
 fn check(keys: Value, expected: Result<(), &str>) {
@@ -91,21 +91,6 @@ fn good_configurations_are_taken() {
     ] {
         check(keys, Ok(()));
     }
-}
-
-#[test]
-fn names_and_numbers_are_checked_over_all() {
-    let plan = |index: usize| {
-        let config = ExportConfig {
-            file: Some("/x".into()),
-            ..ExportConfig::new(&format!("copy{index}"), export::config::Kind::Jsonl)
-        };
-        Plan::check(&config).unwrap()
-    };
-    let plans: Vec<Plan> = (0..EXPORTS_MAX).map(plan).collect();
-    assert_eq!(check_all(&plans), Ok(()));
-    assert!(check_all(&[&plans[..], &[plan(99)]].concat()).is_err());
-    assert_eq!(check_all(&[plan(1), plan(2), plan(1)]).unwrap_err().key, "name");
 }
 
 /// The examples of the documentation: tables of keys whose values are JSON as well.

@@ -20,7 +20,7 @@ const PUBLIC_MODE: u32 = 0o644;
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
     /// A file cannot be read or written.
-    #[error("cannot use the journal's key file {}", path.display())]
+    #[error("cannot use the key file {}", path.display())]
     File {
         /// The file.
         path: PathBuf,
@@ -36,7 +36,7 @@ pub enum KeyFileError {
         source: KeyError,
     },
     /// Others may read it.
-    #[error("{} may be read by others (mode {mode:03o}): whoever read it can sign; make a new key, or chmod 600 if nobody did", path.display())]
+    #[error("{} may be read by others (mode {mode:03o}): whoever read it has the key; make a new one, or chmod 600 if nobody did", path.display())]
     Exposed {
         /// The file.
         path: PathBuf,
@@ -129,8 +129,16 @@ pub(crate) fn random_journal_id() -> io::Result<JournalId> {
 }
 
 fn read_private(path: &Path) -> Result<Option<SigningKey>, KeyFileError> {
-    let options = OpenOptions::new().read(true).custom_flags(OFlag::O_NOFOLLOW.bits()).open(path);
-    let file = match options {
+    let Some(text) = read_secret(path)? else { return Ok(None) };
+    let key = SigningKey::from_pem(&text).map_err(|source| KeyFileError::NoKey { path: path.to_owned(), source })?;
+    Ok(Some(key))
+}
+
+/// Reads a file that holds a secret; `None` if there is none. One that others may read is refused.
+pub fn read_secret(path: &Path) -> Result<Option<Zeroizing<String>>, KeyFileError> {
+    // A pipe in its place must not make the agent wait for a writer.
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let file = match OpenOptions::new().read(true).custom_flags(flags.bits()).open(path) {
         Err(missing) if missing.kind() == io::ErrorKind::NotFound => return Ok(None),
         other => other.map_err(error(path))?,
     };
@@ -140,14 +148,23 @@ fn read_private(path: &Path) -> Result<Option<SigningKey>, KeyFileError> {
     }
     let mut text = Zeroizing::new(String::with_capacity(KEY_FILE_BYTES_MAX));
     file.take(KEY_FILE_BYTES_MAX as u64).read_to_string(&mut text).map_err(error(path))?;
-    let key = SigningKey::from_pem(&text).map_err(|source| KeyFileError::NoKey { path: path.to_owned(), source })?;
-    Ok(Some(key))
+    Ok(Some(text))
+}
+
+/// Writes a file that holds a secret: readable to its owner only, whole or not at all.
+pub fn write_secret(path: &Path, text: &str) -> Result<(), KeyFileError> {
+    write(path, text.as_bytes(), PRIVATE_MODE)
+}
+
+/// 32 of the kernel's random bytes, for a key in this file.
+pub fn random_secret(path: &Path) -> Result<Zeroizing<[u8; 32]>, KeyFileError> {
+    let mut bytes = Zeroizing::new([0; 32]);
+    entropy(&mut *bytes).map_err(error(path))?;
+    Ok(bytes)
 }
 
 fn new_key(path: &Path) -> Result<SigningKey, KeyFileError> {
-    let mut bytes = Zeroizing::new([0; 32]);
-    entropy(&mut *bytes).map_err(error(path))?;
-    Ok(SigningKey::new(&Secret::take(&mut bytes)))
+    Ok(SigningKey::new(&Secret::take(&mut *random_secret(path)?)))
 }
 
 /// The kernel's random numbers.
@@ -156,7 +173,7 @@ fn entropy(bytes: &mut [u8]) -> io::Result<()> {
 }
 
 fn write_private(path: &Path, key: &SigningKey) -> Result<(), KeyFileError> {
-    write(path, key.to_pem().as_bytes(), PRIVATE_MODE)
+    write_secret(path, &key.to_pem())
 }
 
 /// Whole or not at all, also after a power failure.
