@@ -16,9 +16,10 @@ use tokio::task::{JoinSet, LocalSet};
 use tokio::time::timeout;
 
 /// Connections served at once; more wait in the listener's backlog.
-const CONNECTIONS_MAX: usize = 16;
-/// How long a client may take to send its request.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+const CONNECTIONS_MAX: usize = 64;
+/// How long a client may take to send its request: a scraper sends it with its first packet, and connections that say
+/// nothing must not keep it waiting for longer than its own patience (10 s by default).
+const HEADER_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a connection may live: a scrape takes milliseconds.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(15);
 /// Largest request head; a scraper sends a few hundred bytes.

@@ -366,7 +366,7 @@ fn a_cursor_that_is_damaged_means_everything_again() {
 
 /// Not a test: the process that [`a_killed_exporter_goes_on_where_it_was`] kills.
 #[test]
-#[ignore = "run by another test"]
+#[ignore = "not a test: the process that a_killed_exporter_goes_on_where_it_was starts and kills"]
 fn exporter() {
     let (Ok(url), Ok(folder)) = (std::env::var("EXPORTER_URL"), std::env::var("EXPORTER_JOURNAL")) else { return };
     let config = ExportConfig { batch_records_max: Some(7), ..webhook(&url) };
