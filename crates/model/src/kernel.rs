@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::id::{DatabaseId, SocketCookie};
+use crate::mediation::Leg;
 use crate::process::{Process, ProcessKey};
 use crate::session::{Encryption, Ledger, Origin, Transport};
 use crate::time::BootTime;
@@ -26,6 +27,8 @@ pub enum KernelEvent {
         peer_credentials: Option<(u32, u32)>,
         /// Seen live or found.
         origin: Origin,
+        /// Which part of the client's way it is.
+        leg: Leg,
     },
     /// A server process touched the session for the first time.
     Owned {

@@ -6,10 +6,13 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod coverage;
 pub mod id;
 pub mod kernel;
+pub mod mediation;
 pub mod process;
 pub mod record;
+pub mod request;
 pub mod session;
 pub mod statement;
 pub mod time;

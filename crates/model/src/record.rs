@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use crate::coverage::{BypassReason, Coverage};
 use crate::id::SessionId;
 use crate::process::Process;
+use crate::request::Request;
 use crate::session::Session;
 use crate::statement::Statement;
 use crate::time::WallTime;
@@ -52,6 +54,14 @@ pub enum What {
         duration: u64,
         /// The end was noticed by an iterator, not seen live.
         missed: bool,
+    },
+    /// A client asked for something through the proxy; it goes to the server when this is recorded as safely as the
+    /// configuration wants.
+    Requested {
+        /// Of which session.
+        session: SessionId,
+        /// The request.
+        request: Box<Request>,
     },
     /// A statement ended.
     Statement {
@@ -112,6 +122,41 @@ pub enum What {
         stage: &'static str,
         /// How many since the last such record.
         count: u64,
+    },
+    /// A session got around the proxy of a guarded database. The record before tells all about it.
+    Bypass {
+        /// The session.
+        session: Arc<Session>,
+        /// How.
+        reason: BypassReason,
+    },
+    /// The two witnesses disagree on a session that went through the proxy.
+    IntegrityAlert {
+        /// Which session.
+        session: SessionId,
+        /// On which figure, in fixed words: `bytes_to_server`, `bytes_from_server`, `messages_to_server`,
+        /// `messages_from_server`.
+        figure: &'static str,
+        /// What the proxy says.
+        proxy: u64,
+        /// What the kernel says.
+        kernel: u64,
+        /// `quiet` (nothing was under way) or `end`.
+        when: &'static str,
+    },
+    /// The coverage ledger of one database for one interval.
+    Coverage(Arc<Coverage>),
+    /// Something happened to the proxy itself.
+    Proxy {
+        /// What, in fixed words: `worker_ended`, `steered`, `not_steered`, `steering_lost`, `socket_taken`,
+        /// `socket_given_back`, `socket_retaken`.
+        event: &'static str,
+        /// Name of the database in the configuration, where it concerns one.
+        database_name: Option<Arc<str>>,
+        /// Number of the worker, where it concerns one.
+        worker: Option<u32>,
+        /// For people: why, how.
+        detail: Option<String>,
     },
     /// An operator used a control verb.
     OperatorCommand {

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::Known;
+use crate::coverage::Class;
 use crate::id::{DatabaseId, SessionId, SocketCookie};
+use crate::mediation::Mediation;
 use crate::process::{Process, UnknownProcess};
 use crate::time::BootTime;
 
@@ -69,6 +71,10 @@ pub struct Ledger {
     pub overhead_received_max: u64,
     /// TLS only: sent ciphertext that content can not account for (handshake, record overhead) at most.
     pub overhead_sent_max: u64,
+    /// Typed messages that began in the received content.
+    pub messages_received: u64,
+    /// Typed messages that began in the sent content.
+    pub messages_sent: u64,
 }
 
 impl Ledger {
@@ -144,4 +150,30 @@ pub struct Session {
     pub errors: u64,
     /// Gaps in the observed stream (loss, desynchronisation).
     pub gaps: u64,
+    /// The proxy's part, where it goes through the proxy. Then `transport`, `client` and `encryption` are those of the
+    /// client's connection to the proxy, and `ledger` is that of the proxy's connection to the server.
+    pub mediation: Option<Box<Mediation>>,
+    /// How it came to the server; `None` where the database is not guarded, or while it is not known yet.
+    pub class: Option<Class>,
+}
+
+impl Session {
+    /// Observed share of its bytes in parts per million, see [`Ledger::coverage_ppm`]. What a worker of the proxy read
+    /// is observed as far as the kernel's ledger confirms it.
+    #[must_use]
+    pub fn coverage_ppm(&self) -> Option<u32> {
+        match &self.mediation {
+            Some(mediation) if !mediation.relayed && mediation.hop.is_some() => {
+                let relayed = Ledger {
+                    content_received: mediation.counts.to_upstream,
+                    content_sent: mediation.counts.from_upstream,
+                    overhead_received_max: 0,
+                    overhead_sent_max: 0,
+                    ..self.ledger
+                };
+                relayed.coverage_ppm()
+            }
+            _ => self.ledger.coverage_ppm(),
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! What a protocol decoder is fed and what it says.
 
+use crate::request::Request;
 use crate::session::Encryption;
 use crate::statement::Statement;
 
@@ -80,6 +81,8 @@ pub enum WireEvent {
         /// Primary message.
         message: String,
     },
+    /// A message that asks for something is complete. Only of connections that are to say so, and before its statement.
+    Requested(Box<Request>),
     /// A statement whose observation has ended.
     Statement(Box<Statement>),
     /// NotificationResponse; the payload is not kept.

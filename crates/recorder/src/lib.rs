@@ -1,0 +1,30 @@
+//! The way from a proxy worker to the core: a ring in memory that both share and neither can take from the other.
+//!
+//! A worker copies what a client asks into the ring *before* it forwards it, and gets [`Recorded`] for that. The ring
+//! belongs to a descriptor that the core holds too, so what is in it outlives the worker. The core reads it as it
+//! reads the kernel's ring, says how far it has written and synced, and believes nothing that it finds: a worker may
+//! be under somebody else's control.
+//!
+//! What is not here: what the bytes mean (`wire-pg`), which bytes matter (`proxy`), files (`store`).
+
+#![warn(missing_docs)]
+
+mod encoding;
+mod intake;
+mod memory;
+mod note;
+mod record;
+
+pub use intake::{Intake, Item};
+pub use memory::{Channel, OpenError, RING_BYTES_MAX, RING_BYTES_MIN};
+pub use record::{Level, NotRecorded, Pending, REPORT_BYTES_MAX, Recorded, Recorder, Unproven};
+
+/// Both ends of a new ring in one process, for tests.
+///
+/// # Errors
+/// When there is no memory.
+pub fn pair(bytes: usize) -> Result<(Recorder, Intake), OpenError> {
+    let channel = Channel::create(bytes)?;
+    let other = channel.try_clone()?;
+    Ok((Recorder::open(channel)?, Intake::open(other)?))
+}
