@@ -15,11 +15,12 @@ pub mod process;
 pub mod scan;
 pub mod session;
 pub mod settings;
+pub mod steering;
 #[cfg(feature = "user")]
 mod user;
 
 /// Version of everything in this crate. Every record carries it; the self-test after the load compares it.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Kind of a ring-buffer record; the first field of each ([`Header::kind`]).
 pub mod kind {

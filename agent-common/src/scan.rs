@@ -26,8 +26,8 @@ pub struct ScannedSocket {
     pub peer_pid: u32,
     /// Unix: its effective uid.
     pub peer_uid: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// TCP, marked as the proxy's (listener, or accepted by one): database id + 1; 0 otherwise.
+    pub front: u32,
 }
 const _: () = assert!(size_of::<ScannedSocket>() == 96);
 

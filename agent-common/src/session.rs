@@ -43,8 +43,8 @@ pub struct Opened {
     pub database: u32,
     /// `FAMILY_*`
     pub family: u16,
-    /// Zero.
-    pub reserved: u16,
+    /// `LEG_*`
+    pub leg: u16,
     /// TCP: addresses. Zero for Unix.
     pub endpoints: Endpoints,
     /// Unix: pid of the process that called connect, initial pid namespace; 0 for TCP.
@@ -89,8 +89,10 @@ pub struct DirectionCounts {
     pub handshake_bytes: u64,
     /// TLS or GSS: calls that returned content (each is at most one record, or `content / 16384 + 1` records).
     pub content_calls: u64,
+    /// Typed messages that began in the content (start-up packets and the answers to them have no type).
+    pub messages: u64,
 }
-const _: () = assert!(size_of::<DirectionCounts>() == 40);
+const _: () = assert!(size_of::<DirectionCounts>() == 48);
 
 /// Byte counts of a session.
 #[repr(C)]
@@ -105,7 +107,7 @@ pub struct Ledger {
     /// Zero.
     pub reserved: u32,
 }
-const _: () = assert!(size_of::<Ledger>() == 88);
+const _: () = assert!(size_of::<Ledger>() == 104);
 
 /// Content is read at the socket calls; encryption is not yet decided.
 pub const CHANNEL_UNDECIDED: u32 = 0;
@@ -115,6 +117,23 @@ pub const CHANNEL_PLAIN: u32 = 1;
 pub const CHANNEL_TLS: u32 = 2;
 /// Content is read at the server's GSS functions; the socket carries ciphertext.
 pub const CHANNEL_GSS: u32 = 3;
+
+/// Content is not read: a proxy's worker does it. Bytes are counted as for every session.
+pub const CHANNEL_UNREAD: u32 = 4;
+
+/// A client's own connection to the server.
+pub const LEG_DIRECT: u16 = 0;
+/// A client's connection to the proxy.
+pub const LEG_FRONT: u16 = 1;
+/// The proxy's connection to the server.
+pub const LEG_HOP: u16 = 2;
+
+/// Value of the map `HOPS`: the content of this hop is read.
+pub const HOP_READ: u32 = 1;
+/// Value of the map `HOPS`: the content of this hop is not read, the proxy's worker does it.
+pub const HOP_UNREAD: u32 = 2;
+/// Bit in a value of the map `UNIX_LISTENERS`: the listener is the proxy's, the rest is the database's id.
+pub const LISTENER_IS_FRONT: u32 = 1 << 31;
 
 /// State of one direction of the message walk.
 #[repr(C)]
@@ -145,7 +164,7 @@ pub struct Direction {
     /// Skips in use, 0 to 2.
     pub skips_used: u8,
 }
-const _: () = assert!(size_of::<Direction>() == 112);
+const _: () = assert!(size_of::<Direction>() == 120);
 
 /// Typed messages: one type byte, four bytes of length.
 pub const PHASE_MESSAGES: u8 = 0;
@@ -178,6 +197,8 @@ pub struct Session {
     /// `CHANNEL_*`
     pub channel: u32,
     /// `FAMILY_*`
-    pub family: u32,
+    pub family: u16,
+    /// `LEG_*`
+    pub leg: u16,
 }
-const _: () = assert!(size_of::<Session>() == 240);
+const _: () = assert!(size_of::<Session>() == 256);

@@ -4,6 +4,7 @@
 use crate::listener::TcpListener;
 use crate::session::Session;
 use crate::settings::ProbeCounts;
+use crate::steering::{Counters, Destination, Rule, Source, Tuple};
 
 // SAFETY: `repr(C)`, fixed-width integer fields, no padding (size assertions), every bit pattern is valid.
 unsafe impl aya::Pod for TcpListener {}
@@ -11,3 +12,13 @@ unsafe impl aya::Pod for TcpListener {}
 unsafe impl aya::Pod for Session {}
 // SAFETY: as above.
 unsafe impl aya::Pod for ProbeCounts {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Destination {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Rule {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Tuple {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Source {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Counters {}

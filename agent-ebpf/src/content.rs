@@ -275,6 +275,7 @@ fn leave_out(walk: &mut Walk, direction: &mut Direction, message: u8, length: u3
     if walk.position > walk.run {
         tell(walk, 0);
     }
+    direction.counts.messages += 1;
     let available = (walk.length - walk.position - 5).min(length - 4);
     walk.position += 5 + available;
     direction.partial = 0;
@@ -286,6 +287,7 @@ fn leave_out(walk: &mut Walk, direction: &mut Direction, message: u8, length: u3
 
 #[inline(always)]
 fn expect_body(direction: &mut Direction, side: u8, message: u8, length: u32) {
+    direction.counts.messages += 1;
     direction.partial = 0;
     direction.message = message;
     direction.remaining = length - 4;

@@ -6,7 +6,7 @@
 //! The attach cookie is the index of the attachment in `PROBES`; bit 31 says GSS.
 
 use agent_common::content::{SIDE_CLIENT, SIDE_SERVER};
-use agent_common::session::{CHANNEL_GSS, CHANNEL_TLS, PHASE_EITHER, PHASE_LOST, PHASE_MESSAGES};
+use agent_common::session::{CHANNEL_GSS, CHANNEL_TLS, CHANNEL_UNREAD, PHASE_EITHER, PHASE_LOST, PHASE_MESSAGES};
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated::bpf_get_attach_cookie;
 use aya_ebpf::macros::{uprobe, uretprobe};
@@ -105,6 +105,9 @@ fn leave(ctx: &RetProbeContext, side: u8) -> u32 {
     let channel = if attachment & COOKIE_GSS == 0 { CHANNEL_TLS } else { CHANNEL_GSS };
     // SAFETY: the pointer comes from the map; only the serving thread changes a session's content state.
     unsafe {
+        if (*session).channel == CHANNEL_UNREAD {
+            return 0;
+        }
         if (*session).channel != channel {
             // A session older than the agent: until now its ciphertext was taken for plaintext.
             (*session).channel = channel;

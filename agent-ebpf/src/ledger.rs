@@ -7,7 +7,7 @@ use core::ffi::c_void;
 
 use agent_common::content::{SIDE_CLIENT, SIDE_SERVER};
 use agent_common::kind;
-use agent_common::session::{CHANNEL_PLAIN, CHANNEL_UNDECIDED, FAMILY_UNIX, Session};
+use agent_common::session::{CHANNEL_PLAIN, CHANNEL_UNDECIDED, FAMILY_UNIX, LEG_FRONT, Session};
 use agent_common::settings::counter;
 use aya_ebpf::bindings::pt_regs;
 use aya_ebpf::helpers::generated::{
@@ -20,7 +20,7 @@ use crate::content::walk;
 use crate::maps::{OWNERS, PORT_SET, SESSIONS, UNIX_LISTENERS, count, offsets};
 use crate::process::{current_pid, report_current, track_current};
 use crate::read::{kernel_or_zero, member, user};
-use crate::session::{first_touch_unix, is_internet};
+use crate::session::{first_touch_unix, is_hop, is_internet};
 use crate::storage::{calls, is_identified, set_identified};
 
 /// `MSG_PEEK`: the bytes stay in the socket and will be counted when they are really read.
@@ -116,7 +116,13 @@ fn cookie(sk: *mut c_void) -> u64 {
 #[inline(never)]
 fn own(session: *mut Session, cookie: u64) -> u32 {
     // SAFETY: the pointer comes from the session map; see `received`.
-    unsafe { (*session).owner = current_pid() };
+    unsafe {
+        (*session).owner = current_pid();
+        if (*session).leg == LEG_FRONT {
+            // A worker of the proxy: it holds many, and is nobody's server.
+            return 0;
+        }
+    }
     let _ = OWNERS.insert(current_pid(), cookie, 0);
     if let Some(calls) = calls() {
         calls.session = cookie;
@@ -147,6 +153,9 @@ fn identify_unix_client(sk: *mut c_void, peer: u64) -> u32 {
     }
     set_identified(sk);
     let cookie = cookie(sk);
+    if is_hop(cookie) {
+        return 0;
+    }
     let server: u64 = kernel_or_zero(peer, offsets().sock_cookie);
     track_current();
     report_current(kind::CONNECTED, cookie, server)

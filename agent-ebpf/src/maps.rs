@@ -53,6 +53,10 @@ pub(crate) static UNIX_LISTENERS: HashMap<u64, u32> = HashMap::with_max_entries(
 #[map]
 pub(crate) static CONNECTING: LruHashMap<Endpoints, u64> = LruHashMap::with_max_entries(8192, 0);
 
+/// The proxy's sockets to servers, marked before they connect. Value: `HOP_*`. User space sets the size.
+#[map]
+pub(crate) static HOPS: LruHashMap<u64, u32> = LruHashMap::with_max_entries(16384, 0);
+
 /// Records lost per kind because the ring was full.
 #[map]
 pub(crate) static LOSSES: PerCpuArray<u64> = PerCpuArray::with_max_entries(kind::COUNT, 0);
@@ -65,7 +69,7 @@ pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(cou
 #[map]
 pub(crate) static PROBES: PerCpuArray<ProbeCounts> = PerCpuArray::with_max_entries(256, 0);
 
-/// A session before its first byte. In a map because 240 bytes are half of a BPF stack.
+/// A session before its first byte. In a map because 256 bytes are half of a BPF stack.
 #[map]
 pub(crate) static NEW_SESSION: Array<Session> = Array::with_max_entries(1, 0);
 

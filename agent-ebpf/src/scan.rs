@@ -10,6 +10,7 @@ use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_seq_write};
 use crate::maps::offsets;
 use crate::read::kernel_or_zero;
 use crate::session::{endpoints, family, is_internet, peer_credentials, unix_path};
+use crate::storage::front_of;
 
 /// `struct bpf_iter_meta`, UAPI-like: verified through BTF.
 #[repr(C)]
@@ -59,7 +60,7 @@ fn write(ctx: *mut core::ffi::c_void) -> i32 {
         state: u16::from(kernel_or_zero::<u8>(socket as u64, offsets().sock_state)),
         peer_pid: 0,
         peer_uid: u32::MAX,
-        reserved: 0,
+        front: front_of(socket).map_or(0, |database| database + 1),
     };
     fill(&mut record);
     // SAFETY: the record is initialised; the helper copies it.

@@ -3,7 +3,8 @@
 use agent_common::content::{SIDE_CLIENT, SIDE_SERVER};
 use agent_common::listener::{Listening, TcpListener};
 use agent_common::session::{
-    Closed, Endpoints, FAMILY_INET, FAMILY_INET6, FAMILY_UNIX, Ledger, Opened, Session, UNIX_PATH_MAX,
+    CHANNEL_UNREAD, Closed, Endpoints, FAMILY_INET, FAMILY_INET6, FAMILY_UNIX, HOP_READ, LEG_DIRECT, LEG_FRONT,
+    LEG_HOP, LISTENER_IS_FRONT, Ledger, Opened, Session, UNIX_PATH_MAX,
 };
 use agent_common::settings::counter;
 use agent_common::{ABI_VERSION, Header, kind};
@@ -17,11 +18,12 @@ use aya_log_ebpf::warn;
 
 use crate::content::tell_rest;
 use crate::maps::{
-    CONNECTING, EVENTS, NEW_SESSION, PORTS, SESSIONS, TCP_LISTENERS, UNIX_LISTENERS, count, count_loss, offsets,
+    CONNECTING, EVENTS, HOPS, NEW_SESSION, PORTS, SESSIONS, TCP_LISTENERS, UNIX_LISTENERS, count, count_loss, offsets,
     wake_flags,
 };
 use crate::process::{current_pid, report_current, track_current};
 use crate::read::{kernel, kernel_or_zero};
+use crate::storage::front_of;
 
 // States of `include/net/tcp_states.h`; UAPI since `bpf_sock_ops`.
 const ESTABLISHED: i32 = 1;
@@ -137,9 +139,20 @@ fn connecting(sk: *mut core::ffi::c_void) {
     if PORTS.get_ptr(peer_port(sk as u64)).is_none() {
         return;
     }
-    track_current();
     // SAFETY: `sk` is the trusted socket argument of the tracepoint.
-    report_current(kind::CONNECTED, unsafe { bpf_get_socket_cookie(sk) }, 0);
+    let cookie = unsafe { bpf_get_socket_cookie(sk) };
+    if is_hop(cookie) {
+        // Whoever opens it is not the session's client: that one is at the proxy's other side.
+        return;
+    }
+    track_current();
+    report_current(kind::CONNECTED, cookie, 0);
+}
+
+/// Whether this socket is marked as the proxy's way to a server.
+#[inline(always)]
+pub(crate) fn is_hop(client_cookie: u64) -> bool {
+    HOPS.get_ptr(client_cookie).is_some()
 }
 
 /// The client's half is established before the server's: leave its cookie where [`accepted`] looks.
@@ -186,13 +199,35 @@ fn take_client(ends: &Endpoints) -> u64 {
     found
 }
 
+/// What a new session is.
+#[derive(Clone, Copy)]
+struct New {
+    cookie: u64,
+    database: u32,
+    family: u16,
+    leg: u16,
+    channel: u32,
+}
+
+impl New {
+    /// A session with a server, or with the proxy in its place.
+    #[inline(always)]
+    fn of(cookie: u64, client: u64, database: u32, family: u16, is_front: bool) -> Self {
+        let undecided = Self { cookie, database, family, leg: LEG_DIRECT, channel: 0 };
+        if is_front {
+            return Self { leg: LEG_FRONT, channel: CHANNEL_UNREAD, ..undecided };
+        }
+        let Some(mark) = HOPS.get_ptr(client) else { return undecided };
+        // SAFETY: the pointer comes from the map.
+        let is_read = unsafe { *mark } == HOP_READ;
+        Self { leg: LEG_HOP, channel: if is_read { 0 } else { CHANNEL_UNREAD }, ..undecided }
+    }
+}
+
 /// The database whose listener accepted a connection. A configured port is a database's wherever somebody listens on
 /// it; any other belongs to the one listener that user space has judged.
 #[inline(always)]
-fn database_of(sk: u64) -> Option<u32> {
-    let listener = own_listener(sk);
-    // SAFETY: the pointer comes from the map.
-    let by_port = unsafe { *PORTS.get_ptr(listener.port)? };
+fn database_of(listener: TcpListener, by_port: u32) -> Option<u32> {
     if by_port != u32::MAX {
         return Some(by_port);
     }
@@ -207,16 +242,27 @@ fn database_of(sk: u64) -> Option<u32> {
 
 #[inline(always)]
 fn accepted(sk: *mut core::ffi::c_void) {
-    let Some(database) = database_of(sk as u64) else { return };
+    let listener = own_listener(sk as u64);
+    let Some(by_port) = PORTS.get_ptr(listener.port) else { return };
+    // SAFETY: the pointer comes from the map.
+    let by_port = unsafe { *by_port };
+    // A steered connection has the database's own address: only the mark tells whose listener accepted it.
+    let (database, is_front) = match front_of(sk) {
+        Some(database) => (database, true),
+        None => match database_of(listener, by_port) {
+            Some(database) => (database, false),
+            None => return,
+        },
+    };
+    let ends = endpoints(sk as u64);
+    let client = take_client(&ends);
     // SAFETY: `sk` is the trusted socket argument of the tracepoint.
     let cookie = unsafe { bpf_get_socket_cookie(sk) };
     let family = kernel_or_zero(sk as u64, offsets().sock_family);
-    if insert(cookie, database, family).is_none() {
-        return;
+    let new = New::of(cookie, client, database, family, is_front);
+    if insert(&new).is_some() {
+        report_opened(&new, client, sk as u64, Some(&ends));
     }
-    let ends = endpoints(sk as u64);
-    let client = take_client(&ends);
-    report_opened(cookie, client, database, family, sk as u64, Some(&ends));
 }
 
 /// A socket that is not known touches data: is it the server's end of a Unix session?
@@ -230,17 +276,20 @@ pub(crate) fn first_touch_unix(sk: *mut core::ffi::c_void, cookie: u64) -> u32 {
     let Some(database) = UNIX_LISTENERS.get_ptr(bound) else { return 0 };
     // SAFETY: the pointer comes from the map.
     let database = unsafe { *database };
-    if insert(cookie, database, FAMILY_UNIX).is_none() {
-        return 0;
-    }
     let peer: u64 = kernel_or_zero(sk as u64, at.unix_peer);
     let client: u64 = kernel_or_zero(peer, at.sock_cookie);
-    report_opened(cookie, client, database, FAMILY_UNIX, sk as u64, None);
+    let is_front = database & LISTENER_IS_FRONT != 0;
+    let new = New::of(cookie, client, database & !LISTENER_IS_FRONT, FAMILY_UNIX, is_front);
+    if insert(&new).is_none() {
+        return 0;
+    }
+    report_opened(&new, client, sk as u64, None);
     1
 }
 
 #[inline(always)]
-fn insert(cookie: u64, database: u32, family: u16) -> Option<()> {
+fn insert(new: &New) -> Option<()> {
+    let cookie = new.cookie;
     let fresh = NEW_SESSION.get_ptr(0)?;
     // SAFETY: the pointer comes from an array map and is valid for the program's run.
     if SESSIONS.insert(cookie, unsafe { &*fresh }, u64::from(BPF_NOEXIST)).is_err() {
@@ -253,14 +302,16 @@ fn insert(cookie: u64, database: u32, family: u16) -> Option<()> {
     let session = SESSIONS.get_ptr_mut(cookie)?;
     // SAFETY: the session was inserted just now; nobody else writes these fields.
     unsafe {
-        (*session).database = database;
-        (*session).family = u32::from(family);
+        (*session).database = new.database;
+        (*session).family = new.family;
+        (*session).leg = new.leg;
+        (*session).channel = new.channel;
     }
     Some(())
 }
 
 #[inline(always)]
-fn report_opened(cookie: u64, client_cookie: u64, database: u32, family: u16, sk: u64, tcp: Option<&Endpoints>) {
+fn report_opened(new: &New, client_cookie: u64, sk: u64, tcp: Option<&Endpoints>) {
     let Some(mut entry) = EVENTS.reserve::<Opened>(0) else {
         count_loss(kind::OPENED);
         return;
@@ -269,11 +320,11 @@ fn report_opened(cookie: u64, client_cookie: u64, database: u32, family: u16, sk
     // SAFETY: `record` points to a reserved record; every field is written.
     unsafe {
         (*record).header = Header { kind: kind::OPENED, abi: ABI_VERSION, at: bpf_ktime_get_boot_ns() };
-        (*record).cookie = cookie;
+        (*record).cookie = new.cookie;
         (*record).client_cookie = client_cookie;
-        (*record).database = database;
-        (*record).family = family;
-        (*record).reserved = 0;
+        (*record).database = new.database;
+        (*record).family = new.family;
+        (*record).leg = new.leg;
         (*record).peer_pid = 0;
         (*record).peer_uid = u32::MAX;
         (*record).path = [0; UNIX_PATH_MAX];
@@ -337,7 +388,7 @@ pub(crate) unsafe fn unix_path(sk: u64, target: *mut u8) {
 pub(crate) fn owner_exited(cookie: u64) {
     let Some(session) = SESSIONS.get_ptr(cookie) else { return };
     // SAFETY: the pointer comes from the map.
-    if unsafe { (*session).family } == u32::from(FAMILY_UNIX) {
+    if unsafe { (*session).family } == FAMILY_UNIX {
         close(cookie);
     }
 }

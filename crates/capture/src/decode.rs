@@ -11,11 +11,13 @@ use agent_common::process::{
     ARGUMENTS_TRUNCATED, EXECUTABLE_DELETED, EXECUTABLE_TRUNCATED, Exited, Forked, Identified,
 };
 use agent_common::session::{
-    CHANNEL_GSS, CHANNEL_TLS, Closed, DirectionCounts, Endpoints, FAMILY_UNIX, Ledger, Opened, RESUME_UNKNOWN,
+    CHANNEL_GSS, CHANNEL_TLS, Closed, DirectionCounts, Endpoints, FAMILY_UNIX, LEG_DIRECT, LEG_FRONT, LEG_HOP, Ledger,
+    Opened, RESUME_UNKNOWN,
 };
 use agent_common::{ABI_VERSION, Header, kind};
 use model::id::{DatabaseId, SocketCookie};
 use model::kernel::KernelEvent;
+use model::mediation::Leg;
 use model::process::{Ancestor, Arguments, Executable, Process, ProcessKey, ProcessSource};
 use model::session::{self, Encryption, Origin, Transport};
 use model::time::BootTime;
@@ -324,7 +326,17 @@ fn opened(record: &Opened, origin: Origin) -> Option<KernelEvent> {
         client_cookie: (record.client_cookie != 0).then_some(SocketCookie(record.client_cookie)),
         peer_credentials: (unix && record.peer_pid != 0).then_some((record.peer_pid, record.peer_uid)),
         origin,
+        leg: leg(record.leg)?,
     })
+}
+
+const fn leg(leg: u16) -> Option<Leg> {
+    match leg {
+        LEG_DIRECT => Some(Leg::Direct),
+        LEG_FRONT => Some(Leg::Front),
+        LEG_HOP => Some(Leg::Hop),
+        _ => None,
+    }
 }
 
 /// IPv4 addresses travel as mapped IPv6.
@@ -414,6 +426,8 @@ pub(crate) fn ledger(counts: &Ledger) -> session::Ledger {
         content_received: counts.received.content_bytes,
         content_sent: counts.sent.content_bytes,
         captured: counts.received.captured_bytes + counts.sent.captured_bytes,
+        messages_received: counts.received.messages,
+        messages_sent: counts.sent.messages,
         overhead_received_max: if explains { overhead_max(&counts.received) } else { 0 },
         overhead_sent_max: if explains { overhead_max(&counts.sent) } else { 0 },
     }

@@ -3,11 +3,12 @@
 use std::collections::{HashMap, HashSet};
 
 use agent_common::process::Identified;
-use agent_common::session::{FAMILY_UNIX, Opened, UNIX_PATH_MAX};
+use agent_common::session::{FAMILY_UNIX, LEG_DIRECT, LEG_FRONT, LEG_HOP, Opened, UNIX_PATH_MAX};
 use agent_common::{ABI_VERSION, Header, kind};
 use model::session::Origin;
 
 use crate::decode::bytes_of;
+use crate::marks::Marks;
 use crate::processes::{CommandLines, ProcessEntry, holders, identify, postgresql_title};
 use crate::sockets::Socket;
 
@@ -40,36 +41,50 @@ impl Found {
     }
 }
 
-/// Describes the sessions in `unknown` (with their database ids).
+/// A session to be described.
+pub(crate) struct Unknown<'a> {
+    /// The accepted socket.
+    pub(crate) socket: &'a Socket,
+    /// Id of its database.
+    pub(crate) database: u16,
+    /// `LEG_*` where the listener or the live hooks tell it.
+    pub(crate) leg: Option<u16>,
+}
+
+/// Describes the sessions in `unknown`.
 pub(crate) fn found_session(
-    unknown: &[(&Socket, u16)],
+    unknown: &[Unknown<'_>],
     sockets: &[Socket],
     processes: &[ProcessEntry],
     origin: Origin,
     at: u64,
     command_lines: CommandLines,
+    marks: &Marks,
 ) -> Vec<Found> {
     if unknown.is_empty() {
         return Vec::new();
     }
     let peers = Peers::new(sockets);
-    let mut inodes: HashSet<u64> = unknown.iter().map(|(socket, _)| socket.scanned.inode).collect();
-    inodes.extend(unknown.iter().filter_map(|(socket, _)| Some(peers.of(socket)?.scanned.inode)));
+    let mut inodes: HashSet<u64> = unknown.iter().map(|session| session.socket.scanned.inode).collect();
+    inodes.extend(unknown.iter().filter_map(|session| Some(peers.of(session.socket)?.scanned.inode)));
     inodes.remove(&0);
     let holders = holders(processes.iter().map(|process| process.pid), &inodes);
     unknown
         .iter()
-        .map(|(socket, database)| {
+        .map(|session| {
+            let socket = session.socket;
             let peer = peers.of(socket);
+            let leg = session.leg.unwrap_or_else(|| leg_by_peer(peer, marks));
             let cookie = socket.scanned.cookie;
-            let server_pid = holders.get(&socket.scanned.inode).copied();
-            let client = peer.and_then(|peer| {
+            // A front's holder is a worker, and the client of a hop is at the front: neither is the session's.
+            let server_pid = holders.get(&socket.scanned.inode).copied().filter(|_| leg != LEG_FRONT);
+            let client = peer.filter(|_| leg != LEG_HOP).and_then(|peer| {
                 let pid = *holders.get(&peer.scanned.inode)?;
                 identify(pid, kind::CONNECTED, peer.scanned.cookie, cookie, at, command_lines)
             });
             Found {
-                opened: opened(socket, peer, *database, at),
-                database: *database,
+                opened: opened(session, peer, leg, at),
+                database: session.database,
                 server_pid,
                 server: server_pid.and_then(|pid| identify(pid, kind::OWNED, cookie, 0, at, command_lines)),
                 title: server_pid.and_then(postgresql_title),
@@ -113,7 +128,14 @@ impl<'a> Peers<'a> {
     }
 }
 
-fn opened(socket: &Socket, peer: Option<&Socket>, database: u16, at: u64) -> Opened {
+/// The leg of a connection that the live hooks never saw and whose listener is a database's.
+fn leg_by_peer(peer: Option<&Socket>, marks: &Marks) -> u16 {
+    let mark = peer.and_then(|peer| marks.hop_of(peer.scanned.cookie));
+    if mark.is_some() { LEG_HOP } else { LEG_DIRECT }
+}
+
+fn opened(session: &Unknown<'_>, peer: Option<&Socket>, leg: u16, at: u64) -> Opened {
+    let socket = session.socket;
     let mut path = [0; UNIX_PATH_MAX];
     for (target, source) in path.iter_mut().zip(socket.path.bytes()) {
         *target = source;
@@ -122,9 +144,9 @@ fn opened(socket: &Socket, peer: Option<&Socket>, database: u16, at: u64) -> Ope
         header: Header { kind: kind::OPENED, abi: ABI_VERSION, at },
         cookie: socket.scanned.cookie,
         client_cookie: peer.map_or(0, |peer| peer.scanned.cookie),
-        database: u32::from(database),
+        database: u32::from(session.database),
         family: socket.scanned.family,
-        reserved: 0,
+        leg,
         endpoints: socket.scanned.endpoints,
         peer_pid: socket.scanned.peer_pid,
         peer_uid: socket.scanned.peer_uid,

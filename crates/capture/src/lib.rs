@@ -9,6 +9,7 @@ pub mod counters;
 pub mod decode;
 pub mod found;
 pub mod handout;
+pub mod marks;
 pub mod object;
 pub mod offsets;
 pub mod processes;

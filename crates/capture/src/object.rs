@@ -25,7 +25,7 @@ const ITERATORS: [(&str, &str); 2] = [("scan_tcp", "tcp"), ("scan_unix", "unix")
 const PROBES: [&str; 4] = ["encrypted_read", "encrypted_read_return", "encrypted_write", "encrypted_write_return"];
 
 /// Maps with one entry for each session at most.
-const SIZED_BY_SESSIONS: [&str; 3] = ["SESSIONS", "OWNERS", "CLIENT_PROCESSES"];
+const SIZED_BY_SESSIONS: [&str; 4] = ["SESSIONS", "OWNERS", "CLIENT_PROCESSES", "HOPS"];
 
 /// Size and limits of one load.
 #[derive(Clone, Copy, Debug)]

@@ -2,22 +2,24 @@
 //! compared with `/proc`, `getsockname` and `SO_COOKIE`. Wrong offsets fail silently; this is where they are caught.
 
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpListener as StdTcpListener, TcpStream};
-use std::os::fd::AsRawFd;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdTcpListener, TcpStream};
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::os::unix::net::{SocketAddr as UnixAddress, UnixListener, UnixStream};
 
 use agent_common::content::Content;
 use agent_common::listener::TcpListener;
 use agent_common::process::{ARGUMENTS_TRUNCATED, Identified};
-use agent_common::session::Opened;
+use agent_common::session::{LEG_FRONT, LEG_HOP, Opened};
 use agent_common::{ABI_VERSION, Header, kind};
 use aya::maps::RingBuf;
+use model::id::SocketCookie;
 
 use crate::decode::{address, read, text_until_nul};
+use crate::marks::HopContent;
 use crate::object::LoadError;
 use crate::processes::{self, CommandLines};
-use crate::sockets::{ScanError, scan};
+use crate::sockets::{ScanError, scan, socket_cookie};
 use crate::witness::{Witness, WitnessError};
 
 /// Why the programs are not trusted.
@@ -68,6 +70,8 @@ pub fn run(witness: &mut Witness, capture_arguments: bool) -> Result<(), SelfTes
     let mut differences = Differences::default();
     over_tcp(witness, &mut differences, capture_arguments)?;
     over_unix(witness, &mut differences)?;
+    through_proxy(witness, &mut differences)?;
+    through_taken_over_socket(witness, &mut differences)?;
     if differences.0.is_empty() { Ok(()) } else { Err(SelfTestError::Mismatch(differences.0.join("; "))) }
 }
 
@@ -84,13 +88,8 @@ fn over_tcp(
     witness.watch_port(port, u32::MAX)?;
     witness.map::<TcpListener, u32>("TCP_LISTENERS")?.insert(key, DATABASE, 0).map_err(WitnessError::from)?;
     let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-    // Anybody may connect to the port meanwhile.
-    let (mut server, client_address) = loop {
-        let (server, from) = listener.accept()?;
-        if from == client.local_addr()? {
-            break (server, from);
-        }
-    };
+    let client_address = client.local_addr()?;
+    let mut server = accept_from(&listener, client_address)?;
     client.write_all(&GREETING)?;
     server.read_exact(&mut [0; GREETING.len()])?;
     witness.map::<u16, u32>("PORTS")?.remove(&port).map_err(WitnessError::from)?;
@@ -121,9 +120,8 @@ fn over_tcp(
 }
 
 fn over_unix(witness: &mut Witness, differences: &mut Differences) -> Result<(), SelfTestError> {
-    // An abstract name: no folder that cannot be written, or in which somebody else has made it before.
-    let name = format!("warder-selftest-{}-{}", std::process::id(), processes::start(std::process::id()).unwrap_or(0));
-    let address = SocketAddr::from_abstract_name(&name)?;
+    let name = own_name("server");
+    let address = UnixAddress::from_abstract_name(&name)?;
     let listener = UnixListener::bind_addr(&address)?;
     let text = format!("@{name}");
     let sockets = scan(&mut witness.ebpf, None).map_err(|error: ScanError| WitnessError::from(error))?;
@@ -146,10 +144,88 @@ fn over_unix(witness: &mut Witness, differences: &mut Differences) -> Result<(),
     Ok(())
 }
 
+/// The two legs of a connection through the proxy.
+fn through_proxy(witness: &mut Witness, differences: &mut Differences) -> Result<(), SelfTestError> {
+    let front = StdTcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    witness.mark_front(front.as_fd(), u16::MAX)?;
+    let front_address = front.local_addr()?;
+    let client = TcpStream::connect(front_address)?;
+    let accepted = accept_from(&front, client.local_addr()?)?;
+    let server = StdTcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let server_address = server.local_addr()?;
+    witness.watch_port(server_address.port(), DATABASE - 1)?;
+    let upstream = nix::sys::socket::socket(
+        nix::sys::socket::AddressFamily::Inet,
+        nix::sys::socket::SockType::Stream,
+        nix::sys::socket::SockFlag::SOCK_CLOEXEC,
+        None,
+    )
+    .map_err(std::io::Error::from)?;
+    let upstream_cookie = socket_cookie(&upstream)?;
+    let marks = witness.marks();
+    marks.hop(SocketCookie(upstream_cookie), HopContent::Counted).map_err(WitnessError::from)?;
+    let SocketAddr::V4(address) = server_address else { unreachable!("bound to an IPv4 address") };
+    let address = nix::sys::socket::SockaddrIn::from(address);
+    nix::sys::socket::connect(upstream.as_raw_fd(), &address).map_err(std::io::Error::from)?;
+    let mut upstream = TcpStream::from(upstream);
+    let mut served = accept_from(&server, upstream.local_addr()?)?;
+    upstream.write_all(&GREETING)?;
+    served.read_exact(&mut [0; GREETING.len()])?;
+    marks.forget_hop(SocketCookie(upstream_cookie));
+    for port in [front_address.port(), server_address.port()] {
+        witness.map::<u16, u32>("PORTS")?.remove(&port).map_err(WitnessError::from)?;
+    }
+    let (front_cookie, hop_cookie) = (socket_cookie(&accepted)?, socket_cookie(&served)?);
+    drop((client, accepted, upstream, served));
+    let seen = drain(witness)?;
+    let find = |cookie| seen.opened.iter().find(|opened| opened.cookie == cookie).map(|opened| opened.leg);
+    differences.compare("leg of a client's connection to the proxy", find(front_cookie), Some(LEG_FRONT));
+    differences.compare("leg of the proxy's connection", find(hop_cookie), Some(LEG_HOP));
+    let of_hop = seen.opened.iter().find(|opened| opened.cookie == hop_cookie).map(|opened| opened.client_cookie);
+    differences.compare("the proxy's socket", of_hop, Some(upstream_cookie));
+    differences.compare("content of the proxy's connection", seen.content.concat(), Vec::new());
+    Ok(())
+}
+
+/// A client of the Unix socket in a database's place.
+fn through_taken_over_socket(witness: &mut Witness, differences: &mut Differences) -> Result<(), SelfTestError> {
+    let address = UnixAddress::from_abstract_name(own_name("front"))?;
+    let listener = UnixListener::bind_addr(&address)?;
+    witness.mark_front_unix(listener.as_fd(), u16::MAX)?;
+    let mut client = UnixStream::connect_addr(&address)?;
+    let (mut accepted, _) = listener.accept()?;
+    client.write_all(&GREETING)?;
+    accepted.read_exact(&mut [0; GREETING.len()])?;
+    let (client_cookie, cookie) = (socket_cookie(&client)?, socket_cookie(&accepted)?);
+    witness.marks().forget_front(SocketCookie(cookie));
+    let seen = drain(witness)?;
+    let opened = seen.opened.iter().find(|opened| opened.cookie == cookie);
+    differences.compare("leg of a Unix client", opened.map(|opened| opened.leg), Some(LEG_FRONT));
+    differences.compare("Unix client", opened.map(|opened| opened.client_cookie), Some(client_cookie));
+    differences.compare("Unix clients identified at the proxy", seen.connected.len(), 1);
+    Ok(())
+}
+
+/// An abstract name: no folder that cannot be written, or in which somebody else has made it before.
+fn own_name(purpose: &str) -> String {
+    let start = processes::start(std::process::id()).unwrap_or(0);
+    format!("warder-selftest-{purpose}-{}-{start}", std::process::id())
+}
+
+/// Anybody may connect to the port meanwhile.
+fn accept_from(listener: &StdTcpListener, client: SocketAddr) -> Result<TcpStream, std::io::Error> {
+    loop {
+        let (server, from) = listener.accept()?;
+        if from == client {
+            return Ok(server);
+        }
+    }
+}
+
 fn connect_unix(
     witness: &mut Witness,
     listener: &UnixListener,
-    address: &SocketAddr,
+    address: &UnixAddress,
     bound: u64,
 ) -> Result<(u64, u64), SelfTestError> {
     witness.map::<u64, u32>("UNIX_LISTENERS")?.insert(bound, DATABASE, 0).map_err(WitnessError::from)?;
@@ -162,22 +238,6 @@ fn connect_unix(
     let mut sessions = witness.map::<u64, agent_common::session::Session>("SESSIONS")?;
     sessions.remove(&cookies.1).map_err(WitnessError::from)?;
     Ok(cookies)
-}
-
-fn socket_cookie(socket: &impl AsRawFd) -> Result<u64, std::io::Error> {
-    let mut cookie: u64 = 0;
-    let mut length = libc::socklen_t::try_from(size_of::<u64>()).expect("eight fits");
-    // SAFETY: the kernel writes at most `length` bytes to `cookie`.
-    let result = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_COOKIE,
-            (&raw mut cookie).cast(),
-            &raw mut length,
-        )
-    };
-    if result == 0 { Ok(cookie) } else { Err(std::io::Error::last_os_error()) }
 }
 
 fn drain(witness: &mut Witness) -> Result<Seen, SelfTestError> {

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Read as _;
+use std::os::fd::AsRawFd;
 
 use agent_common::scan::{SCANNED_PATH_BYTES, ScannedSocket};
 use aya::Ebpf;
@@ -81,4 +82,29 @@ fn read_in_namespace(link: IterLink, namespace_of: Option<u32>) -> std::io::Resu
         }
         bytes.extend_from_slice(buffer.get(..length).unwrap_or_default());
     }
+}
+
+/// `SO_COOKIE`: the kernel's identity of a socket.
+pub(crate) fn socket_cookie(socket: &impl AsRawFd) -> Result<u64, std::io::Error> {
+    let mut cookie: u64 = 0;
+    let mut length = libc::socklen_t::try_from(size_of::<u64>()).expect("eight fits");
+    // SAFETY: the kernel writes at most `length` bytes to `cookie`.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut length,
+        )
+    };
+    if result == 0 { Ok(cookie) } else { Err(std::io::Error::last_os_error()) }
+}
+
+/// The port that a TCP socket is bound to.
+pub(crate) fn own_port(socket: &impl AsRawFd) -> Result<u16, std::io::Error> {
+    let address: nix::sys::socket::SockaddrStorage = nix::sys::socket::getsockname(socket.as_raw_fd())?;
+    let v4 = address.as_sockaddr_in().map(nix::sys::socket::SockaddrIn::port);
+    let port = v4.or_else(|| address.as_sockaddr_in6().map(nix::sys::socket::SockaddrIn6::port));
+    port.ok_or_else(|| std::io::Error::other("this is no TCP socket"))
 }

@@ -3,13 +3,16 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::net::IpAddr;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use agent_common::listener::TcpListener;
-use agent_common::session::{FAMILY_UNIX, PHASE_EITHER, PHASE_MESSAGES, PHASE_STARTUP, Session};
+use agent_common::session::{
+    CHANNEL_UNREAD, FAMILY_UNIX, HOP_UNREAD, LEG_FRONT, LEG_HOP, LISTENER_IS_FRONT, PHASE_EITHER, PHASE_MESSAGES,
+    PHASE_STARTUP, Session,
+};
 use agent_common::settings::ProbeCounts;
 use aya::Ebpf;
 use aya::maps::{Array, HashMap as KernelHashMap, MapData, MapError, PerCpuArray};
@@ -19,10 +22,11 @@ use aya_log::EbpfLogger;
 use model::session::Origin;
 
 use crate::decode::address;
-use crate::found::{Found, found_session};
+use crate::found::{Found, Unknown, found_session};
+use crate::marks::Marks;
 use crate::object::{LoadError, LoadOptions, attach_tracepoints, load, named};
 use crate::processes::{self, CommandLines, ProcessEntry};
-use crate::sockets::{CLOSE_WAIT, ESTABLISHED, LISTEN, ScanError, Socket, scan};
+use crate::sockets::{CLOSE_WAIT, ESTABLISHED, LISTEN, ScanError, Socket, own_port, scan, socket_cookie};
 use crate::symbols::Symbol;
 
 /// Which listeners belong to a database.
@@ -93,6 +97,9 @@ pub enum WitnessError {
     /// Iterators.
     #[error(transparent)]
     Scan(#[from] ScanError),
+    /// A listener of the proxy.
+    #[error("a listener of the proxy could not be marked")]
+    Listener(#[source] std::io::Error),
 }
 
 /// Probe attachments of one agent, dropped ones included: the length of the map `PROBES`.
@@ -111,10 +118,13 @@ struct Attachment {
 /// The loaded and attached programs.
 pub struct Witness {
     pub(crate) ebpf: Ebpf,
+    marks: Marks,
     rules: Vec<DatabaseRule>,
     command_lines: CommandLines,
     names: Vec<Arc<str>>,
     listeners: HashMap<ListenerKey, Registered>,
+    /// Unix listeners of the proxy: cookie and database.
+    fronts: HashMap<ListenerKey, (u64, u16)>,
     attachments: Vec<Attachment>,
     executables: HashSet<(u64, u64)>,
     absent_before: HashSet<u64>,
@@ -168,12 +178,15 @@ impl Witness {
         prepare_new_session(&mut ebpf)?;
         let diagnostics = EbpfLogger::init(&mut ebpf)?;
         attach_tracepoints(&mut ebpf)?;
+        let marks = Marks::new(&ebpf)?;
         let mut witness = Self {
             ebpf,
+            marks,
             names: Vec::new(),
             rules: Vec::new(),
             command_lines: if options.capture_arguments { CommandLines::Read } else { CommandLines::Leave },
             listeners: HashMap::new(),
+            fronts: HashMap::new(),
             attachments: Vec::new(),
             executables: HashSet::new(),
             absent_before: HashSet::new(),
@@ -188,6 +201,61 @@ impl Witness {
         }
         witness.rules = rules;
         Ok(witness)
+    }
+
+    /// For the thread that opens the proxy's connections.
+    #[must_use]
+    pub fn marks(&self) -> Marks {
+        self.marks.clone()
+    }
+
+    /// From now on what this TCP listener accepts is a client's connection to the proxy of `database`. To be called
+    /// before anybody can connect.
+    ///
+    /// # Errors
+    /// When the descriptor is no TCP socket or a map refuses it: then the listener must not be used.
+    pub fn mark_front(&mut self, listener: BorrowedFd<'_>, database: u16) -> Result<(), WitnessError> {
+        let cookie = socket_cookie(&listener).map_err(WitnessError::Listener)?;
+        let port = own_port(&listener).map_err(WitnessError::Listener)?;
+        self.marks.front_tcp(listener, cookie, database)?;
+        if self.map::<u16, u32>("PORTS")?.get(&port, 0).is_err() {
+            self.watch_port(port, u32::MAX)?;
+        }
+        Ok(())
+    }
+
+    /// The same for a Unix listener, which has a database's path.
+    ///
+    /// # Errors
+    /// When the iterator does not find the socket, or a map refuses it.
+    pub fn mark_front_unix(&mut self, listener: BorrowedFd<'_>, database: u16) -> Result<(), WitnessError> {
+        let cookie = socket_cookie(&listener).map_err(WitnessError::Listener)?;
+        self.marks.front_unix(cookie, database);
+        let is_it = |socket: &Socket| socket.scanned.cookie == cookie;
+        let mut sockets = scan(&mut self.ebpf, None)?;
+        if !sockets.iter().any(is_it) {
+            // Made in the network namespace of its database.
+            sockets = self.all_sockets(&processes::all(), &mut Vec::new());
+        }
+        let missing = || WitnessError::Listener(std::io::Error::other("the socket iterator does not show it"));
+        let socket = sockets.iter().find(|socket| is_it(socket)).ok_or_else(missing)?;
+        let key = ListenerKey::Unix { bound_address: socket.scanned.bound_address };
+        // A scan between bind and mark can have taken it for the database's own.
+        self.listeners.remove(&key);
+        self.fronts.insert(key, (cookie, database));
+        let value = u32::from(database) | LISTENER_IS_FRONT;
+        self.map::<u64, u32>("UNIX_LISTENERS")?.insert(socket.scanned.bound_address, value, 0)?;
+        Ok(())
+    }
+
+    /// TCP listeners of a database that the last scan has seen.
+    #[must_use]
+    pub fn listeners_of(&self, database: u16) -> Vec<TcpListener> {
+        let of_database = |(key, registered): (&ListenerKey, &Registered)| match key {
+            ListenerKey::Tcp(listener) if registered.database == database => Some(*listener),
+            ListenerKey::Tcp(_) | ListenerKey::Unix { .. } => None,
+        };
+        self.listeners.iter().filter_map(of_database).collect()
     }
 
     /// The databases that are known so far: id and name.
@@ -257,7 +325,8 @@ impl Witness {
         self.update_listeners(&processes, &sockets, &mut report, callbacks)?;
         report.local_addresses = local_addresses(&sockets);
         let unknown = self.sessions_to_describe(&sockets, extent)?;
-        for found in found_session(&unknown, &sockets, &processes, origin, at, self.command_lines) {
+        let marks = self.marks.clone();
+        for found in found_session(&unknown, &sockets, &processes, origin, at, self.command_lines, &marks) {
             self.observe(&found)?;
             report.found.push(found);
         }
@@ -326,7 +395,8 @@ impl Witness {
 
     /// Listeners of databases that are not registered yet.
     fn new_listeners<'a>(&mut self, processes: &[ProcessEntry], sockets: &'a [Socket]) -> Vec<NewListener<'a>> {
-        let listening: Vec<&'a Socket> = sockets.iter().filter(|socket| socket.scanned.state == LISTEN).collect();
+        let mut listening: Vec<&'a Socket> = sockets.iter().filter(|socket| socket.scanned.state == LISTEN).collect();
+        self.leave_out_own(&mut listening);
         let is_known = |socket: &&Socket| {
             let registered = self.listeners.get(&key_of(socket));
             registered.is_some_and(|registered| registered.sockets.contains(&socket.scanned.cookie))
@@ -356,6 +426,15 @@ impl Witness {
         fresh.into_iter().filter_map(accept).collect()
     }
 
+    /// The proxy's listeners are no database's, although they have a database's port or path: those that are marked,
+    /// and those that are about to be.
+    fn leave_out_own(&self, listening: &mut Vec<&Socket>) {
+        listening.retain(|socket| socket.scanned.front == 0 && self.marks.listener(socket.scanned.cookie).is_none());
+        let inodes: HashSet<u64> = listening.iter().map(|socket| socket.scanned.inode).collect();
+        let own = processes::holders(std::iter::once(std::process::id()), &inodes);
+        listening.retain(|socket| !own.contains_key(&socket.scanned.inode));
+    }
+
     /// Leaves out what a user listens on beyond his share.
     fn limit_users(&self, accepted: &mut Vec<NewListener<'_>>, report: &mut ScanReport) {
         let mut shares: HashMap<u32, usize> = HashMap::new();
@@ -382,7 +461,14 @@ impl Witness {
     fn forget_listeners(&mut self, sockets: &[Socket]) -> Result<(), WitnessError> {
         let listening = sockets.iter().filter(|socket| socket.scanned.state == LISTEN);
         let present: HashSet<u64> = listening.map(|socket| socket.scanned.cookie).collect();
+        self.marks.keep_listeners(|cookie| present.contains(&cookie));
         let mut gone = Vec::new();
+        self.fronts.retain(|key, (cookie, _)| {
+            if !present.contains(cookie) {
+                gone.push(*key);
+            }
+            present.contains(cookie)
+        });
         self.listeners.retain(|key, registered| {
             registered.sockets.retain(|cookie| present.contains(cookie));
             if registered.sockets.is_empty() {
@@ -484,23 +570,39 @@ impl Witness {
         &mut self,
         sockets: &'a [Socket],
         extent: Extent,
-    ) -> Result<Vec<(&'a Socket, u16)>, WitnessError> {
-        let listeners = self.listeners.clone();
-        let database_of = |socket: &Socket| {
+    ) -> Result<Vec<Unknown<'a>>, WitnessError> {
+        let (listeners, fronts) = (self.listeners.clone(), self.fronts.clone());
+        let describe = |socket: &'a Socket| {
+            let front = fronts.get(&key_of(socket)).map(|(_, database)| *database);
+            let front = front.or_else(|| u16::try_from(socket.scanned.front.checked_sub(1)?).ok());
+            if let Some(database) = front {
+                return Some(Unknown { socket, database, leg: Some(LEG_FRONT) });
+            }
             let candidates = match key_of(socket) {
                 ListenerKey::Tcp(listener) => listener.candidates().map(|candidate| candidate.map(ListenerKey::Tcp)),
                 key @ ListenerKey::Unix { .. } => [Some(key), None, None],
             };
             let registered = candidates.iter().flatten().find_map(|key| listeners.get(key))?;
-            Some(registered.database)
+            Some(Unknown { socket, database: registered.database, leg: None })
         };
         let sessions = self.map::<u64, Session>("SESSIONS")?;
         Ok(sockets
             .iter()
             .filter(|socket| matches!(socket.scanned.state, ESTABLISHED | CLOSE_WAIT))
-            .filter_map(|socket| Some((socket, database_of(socket)?)))
-            .filter(|(socket, _)| extent == Extent::Everything || sessions.get(&socket.scanned.cookie, 0).is_err())
+            .filter_map(describe)
+            .filter_map(|unknown| match sessions.get(&unknown.socket.scanned.cookie, 0) {
+                // The live hooks knew at its beginning what it is.
+                Ok(known) => (extent == Extent::Everything).then_some(Unknown { leg: Some(known.leg), ..unknown }),
+                Err(_) => Some(unknown),
+            })
             .collect())
+    }
+
+    /// Whether the proxy's worker reads the content of this session.
+    fn is_unread(&self, found: &Found) -> bool {
+        let is_hop = found.opened.leg == LEG_HOP;
+        let mark = is_hop.then(|| self.marks.hop_of(found.opened.client_cookie)).flatten();
+        found.opened.leg == LEG_FRONT || mark == Some(HOP_UNREAD)
     }
 
     /// From now on the live hooks count and read this session too.
@@ -510,7 +612,9 @@ impl Witness {
         let mut session = Session {
             owner: found.server_pid.unwrap_or_default(),
             database: u32::from(found.database),
-            family: u32::from(found.opened.family),
+            family: found.opened.family,
+            leg: found.opened.leg,
+            channel: if self.is_unread(found) { CHANNEL_UNREAD } else { 0 },
             ..Session::default()
         };
         session.client.phase = PHASE_EITHER;
