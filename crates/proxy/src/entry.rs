@@ -1,0 +1,160 @@
+//! What the worker's timer knows of a connection, and how it tells the connection's task what to do.
+
+use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
+use std::task::{Context, Poll, Waker};
+
+use model::id::SocketCookie;
+use model::mediation::Listener;
+use model::time::BootTime;
+
+/// Whose sessions are counted together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum ClientKey {
+    Address(IpAddr),
+    User(u32),
+}
+
+/// How far a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Before its StartupMessage is forwarded.
+    Startup,
+    /// Messages are relayed.
+    Relaying,
+    /// Ciphertext is relayed.
+    Unread,
+    /// The server has finished, and the client was told.
+    Ending,
+    /// The client was told why, and may read it before the connection is closed.
+    Farewell,
+}
+
+/// What the timer wants a connection to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Add to the worker's counters what has moved.
+    Publish,
+    /// The same, and tell the counts: nothing has moved for a while.
+    Count,
+    /// It did not start up, or did not end, in time.
+    TimedOut,
+    /// It was idle for too long.
+    Idle,
+    /// The worker stops.
+    Drain,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) cookie: SocketCookie,
+    pub(crate) listener: Listener,
+    pub(crate) client: ClientKey,
+    /// When it came into its phase.
+    since: Cell<BootTime>,
+    phase: Cell<Phase>,
+    /// When bytes moved last.
+    active: Cell<BootTime>,
+    /// When the worker's counters were brought up to date.
+    published: Cell<BootTime>,
+    /// Bytes moved since the counts were told.
+    uncounted: Cell<bool>,
+    /// Transaction status, while the server waits for the client.
+    ready: Cell<Option<u8>>,
+    order: Cell<Option<Order>>,
+    task: RefCell<Option<Waker>>,
+}
+
+impl Entry {
+    pub(crate) fn new(cookie: SocketCookie, listener: Listener, client: ClientKey, at: BootTime) -> Self {
+        Self {
+            cookie,
+            listener,
+            client,
+            since: Cell::new(at),
+            phase: Cell::new(Phase::Startup),
+            active: Cell::new(at),
+            published: Cell::new(at),
+            uncounted: Cell::new(false),
+            ready: Cell::new(None),
+            order: Cell::new(None),
+            task: RefCell::new(None),
+        }
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase.get()
+    }
+
+    pub(crate) fn enter(&self, phase: Phase, at: BootTime) {
+        self.phase.set(phase);
+        self.since.set(at);
+    }
+
+    pub(crate) fn in_phase_nanos(&self, now: BootTime) -> u64 {
+        now.nanos_since(self.since.get())
+    }
+
+    pub(crate) fn idle_nanos(&self, now: BootTime) -> u64 {
+        now.nanos_since(self.active.get())
+    }
+
+    /// Bytes have moved.
+    pub(crate) fn moved(&self, at: BootTime, ready: Option<u8>) {
+        self.active.set(at);
+        self.uncounted.set(true);
+        self.ready.set(ready);
+    }
+
+    pub(crate) fn ready(&self) -> Option<u8> {
+        self.ready.get()
+    }
+
+    pub(crate) fn unpublished_nanos(&self, now: BootTime) -> u64 {
+        now.nanos_since(self.published.get())
+    }
+
+    pub(crate) fn published(&self, at: BootTime) {
+        self.published.set(at);
+    }
+
+    pub(crate) fn is_uncounted(&self) -> bool {
+        self.uncounted.get()
+    }
+
+    pub(crate) fn counted(&self) {
+        self.uncounted.set(false);
+    }
+
+    /// Gives an order and wakes the task. An order to end is not replaced.
+    pub(crate) fn order(&self, order: Order) {
+        if matches!(self.order.get(), None | Some(Order::Count | Order::Publish)) {
+            self.order.set(Some(order));
+        }
+        if let Some(task) = &*self.task.borrow() {
+            task.wake_by_ref();
+        }
+    }
+
+    pub(crate) fn take_order(&self) -> Option<Order> {
+        self.order.take()
+    }
+
+    /// The waker of a task does not change: it is kept once.
+    pub(crate) fn belongs_to(&self, cx: &Context<'_>) {
+        *self.task.borrow_mut() = Some(cx.waker().clone());
+    }
+
+    /// Polls `what` unless the connection was told to stop; being told to count is no reason to.
+    pub(crate) fn poll_until<T>(
+        &self,
+        cx: &mut Context<'_>,
+        what: impl FnOnce(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<Result<T, Order>> {
+        match self.take_order() {
+            None | Some(Order::Count | Order::Publish) => what(cx).map(Ok),
+            Some(order) => Poll::Ready(Err(order)),
+        }
+    }
+}

@@ -1,0 +1,375 @@
+//! Copies both directions between a client and its server, one task for both.
+//!
+//! The cost of a round trip decides what the proxy costs: two receives, two sends and two waits for events, and no
+//! allocation. Bytes are read into the worker's one buffer, walked and recorded in place, and written from it. Only
+//! what the other socket has no room for is kept, and then nothing more is read from that side: back-pressure.
+
+use std::future::Future as _;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use model::mediation::{End, MediationEvent, Refusal, RelayCounts};
+use model::time::BootTime;
+use recorder::Pending;
+use tokio::time::{Sleep, sleep};
+
+use crate::book::{Judgement, Patience, Reading, Recording, WAIT_MAX};
+use crate::clock;
+use crate::common::Common;
+use crate::entry::{Entry, Order, Phase};
+use crate::permission::{Permission, Unread};
+use crate::rest::Rest;
+use crate::stats::Bytes;
+use crate::stop::Stop;
+use crate::transport::Transport;
+use crate::upstream::Upstream;
+
+/// What is known of the bytes.
+pub(crate) enum Content {
+    /// Messages.
+    Read(Box<Reading>),
+    /// Ciphertext.
+    Unread(Unread),
+}
+
+/// One direction's life.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// Bytes may come.
+    Open,
+    /// The source has finished; the other end is to be told.
+    Finishing,
+    /// Over.
+    Done,
+}
+
+/// What is held back until it is recorded.
+struct Held {
+    bytes: Vec<u8>,
+    pending: Pending,
+    /// When it was read.
+    at: BootTime,
+    /// When it has waited long enough.
+    deadline: Pin<Box<Sleep>>,
+}
+
+/// A relay under way.
+pub(crate) struct Relay {
+    pub(crate) common: Rc<Common>,
+    pub(crate) entry: Rc<Entry>,
+    pub(crate) client: Transport,
+    to_client: Rest,
+    upstream: Upstream,
+    content: Content,
+    /// A chunk whose record is on its way.
+    held: Option<Held>,
+    up: Way,
+    down: Way,
+    ended_by: Option<End>,
+    messages_up: u64,
+    messages_down: u64,
+    /// Requests that ReadyForQuery answers; the start-up is the first.
+    asked: u64,
+    answered: u64,
+    /// Socket counts that are in the worker's statistics already.
+    told: RelayCounts,
+}
+
+impl Relay {
+    pub(crate) fn new(
+        common: Rc<Common>,
+        entry: Rc<Entry>,
+        client: Transport,
+        upstream: Upstream,
+        content: Content,
+    ) -> Self {
+        let phase = if matches!(content, Content::Read(_)) { Phase::Relaying } else { Phase::Unread };
+        entry.enter(phase, clock::now());
+        Self {
+            common,
+            entry,
+            client,
+            to_client: Rest::new(),
+            upstream,
+            content,
+            held: None,
+            up: Way::Open,
+            down: Way::Open,
+            ended_by: None,
+            messages_up: 0,
+            messages_down: 0,
+            asked: 1,
+            answered: 0,
+            told: RelayCounts::default(),
+        }
+    }
+
+    /// Counts since the beginning of the connection.
+    pub(crate) const fn counts(&self) -> RelayCounts {
+        let (client, upstream) = (self.client.socket(), self.upstream.socket());
+        RelayCounts {
+            from_client: client.received,
+            to_client: client.sent,
+            to_upstream: upstream.sent,
+            from_upstream: upstream.received,
+            messages_to_upstream: self.messages_up,
+            messages_to_client: self.messages_down,
+        }
+    }
+
+    /// Everything that was read is written.
+    pub(crate) const fn is_quiet(&self) -> bool {
+        self.upstream.is_drained() && self.to_client.is_empty() && self.held.is_none()
+    }
+
+    /// Whether an error message of ours would be understood by the client here.
+    pub(crate) fn can_be_told(&self) -> bool {
+        let boundary = matches!(&self.content, Content::Read(reading) if reading.can_be_told());
+        boundary && self.to_client.is_empty() && self.down == Way::Open
+    }
+
+    /// Takes bytes that were read during the opening.
+    pub(crate) fn begin(&mut self, cx: &mut Context<'_>, from_client: &[u8], from_upstream: &[u8]) -> Result<(), Stop> {
+        if !from_client.is_empty() {
+            self.take_from_client(cx, from_client, clock::now())?;
+        }
+        if !from_upstream.is_empty() {
+            self.take_from_upstream(cx, from_upstream)?;
+        }
+        Ok(())
+    }
+
+    /// Relays what can be relayed now; ready when the connection is over.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Stop> {
+        if let Some(order) = self.entry.take_order()
+            && let Some(stop) = self.follow(order)
+        {
+            return Poll::Ready(stop);
+        }
+        let up = self.poll_up(cx);
+        let down = self.poll_down(cx);
+        match (up, down) {
+            (Poll::Ready(Err(stop)), _) | (_, Poll::Ready(Err(stop))) => Poll::Ready(stop),
+            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => {
+                Poll::Ready(Stop::ended(self.ended_by.unwrap_or(End::Upstream)))
+            }
+            _ => Poll::Pending,
+        }
+    }
+
+    fn follow(&mut self, order: Order) -> Option<Stop> {
+        match order {
+            Order::Publish => {
+                self.tell_statistics();
+                None
+            }
+            Order::Count => {
+                self.count();
+                None
+            }
+            Order::TimedOut => Some(Stop::ended(self.ended_by.unwrap_or(End::Upstream))),
+            Order::Idle => {
+                Some(Stop::said(End::Idle, "57P05", "terminating connection due to the proxy's idle-session timeout"))
+            }
+            Order::Drain => {
+                let text = "terminating connection because the proxy is stopping; connect again";
+                Some(Stop::said(End::Drained, "57P01", text))
+            }
+        }
+    }
+
+    /// Says how much was relayed, if nothing is under way.
+    fn count(&mut self) {
+        self.tell_statistics();
+        if !self.is_quiet() {
+            return;
+        }
+        self.entry.counted();
+        let (connection, at) = (self.entry.cookie, clock::now());
+        self.common.note(&MediationEvent::Counted { connection, at, counts: self.counts(), quiet: true });
+    }
+
+    /// Adds to the worker's statistics what was relayed since the last time.
+    pub(crate) fn tell_statistics(&mut self) {
+        let now = self.counts();
+        let told = std::mem::replace(&mut self.told, now);
+        self.entry.published(clock::now());
+        let stats = &self.common.stats;
+        stats.relayed(Bytes::FromClient, now.from_client - told.from_client);
+        stats.relayed(Bytes::ToClient, now.to_client - told.to_client);
+        stats.relayed(Bytes::ToUpstream, now.to_upstream - told.to_upstream);
+        stats.relayed(Bytes::FromUpstream, now.from_upstream - told.from_upstream);
+    }
+
+    /// Client to server.
+    fn poll_up(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stop>> {
+        let common = self.common.clone();
+        loop {
+            if self.up == Way::Done {
+                return Poll::Ready(Ok(()));
+            }
+            if ready!(self.poll_up_room(cx)).is_err() {
+                // What the server said last may still be on its way to the client.
+                self.end(End::UpstreamBroken);
+                self.up = Way::Done;
+                continue;
+            }
+            if self.up == Way::Finishing {
+                self.up = Way::Done;
+                continue;
+            }
+            if self.held.is_some() {
+                ready!(self.poll_held(cx))?;
+                continue;
+            }
+            let mut chunk = common.chunk.borrow_mut();
+            match ready!(self.client.poll_read(cx, &mut chunk)) {
+                Err(_) => return Poll::Ready(Err(Stop::ended(self.ended_by.unwrap_or(End::ClientBroken)))),
+                Ok(0) => {
+                    self.end(End::Client);
+                    self.up = Way::Finishing;
+                }
+                Ok(length) => self.take_from_client(cx, chunk.get(..length).unwrap_or_default(), clock::now())?,
+            }
+        }
+    }
+
+    /// Ready when more may be sent to the server; or, at the end, when it was told that nothing more comes.
+    fn poll_up_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.up {
+            Way::Finishing if self.held.is_none() => self.upstream.poll_finish(cx),
+            _ => self.upstream.poll_flush(cx),
+        }
+    }
+
+    /// Records a piece of the client's stream, and forwards it as soon as that is enough.
+    fn take_from_client(&mut self, cx: &mut Context<'_>, bytes: &[u8], at: BootTime) -> Result<(), Stop> {
+        self.entry.moved(at, None);
+        let permission = match &mut self.content {
+            Content::Unread(ciphertext) => Permission::unread(ciphertext),
+            Content::Read(reading) => {
+                let (judgement, walked) = reading.client(&self.common.book, &self.common.stats, at, bytes);
+                self.messages_up += walked.messages;
+                self.asked += walked.cycles;
+                if walked.terminated {
+                    // The server answers by closing: that is not its own wish.
+                    self.ended_by.get_or_insert(End::Client);
+                }
+                match judgement {
+                    Judgement::Exempted(exemption) => Permission::unrecorded(exemption),
+                    Judgement::Refused(reason) => return Err(not_recorded(reason)),
+                    Judgement::Recorded(pending) => {
+                        let Common { book, stats, .. } = &*self.common;
+                        match book.ask(reading, stats, pending, Patience::Left, cx.waker()) {
+                            Recording::Permitted(permission) => permission,
+                            Recording::Refused(reason) => return Err(not_recorded(reason)),
+                            Recording::Waits(pending) => {
+                                let deadline = Box::pin(sleep(WAIT_MAX));
+                                self.held = Some(Held { bytes: bytes.to_vec(), pending, at, deadline });
+                                return Ok(());
+                            }
+                        }
+                    }
+                }
+            }
+        };
+        self.forward(cx, bytes, permission, at);
+        Ok(())
+    }
+
+    fn forward(&mut self, cx: &mut Context<'_>, bytes: &[u8], permission: Permission, at: BootTime) {
+        if self.upstream.forward(cx, bytes, permission).is_err() {
+            self.end(End::UpstreamBroken);
+            self.up = Way::Done;
+        }
+        self.common.stats.forwarded_after(clock::now().nanos_since(at));
+    }
+
+    /// Asks again for the permission of what is held back.
+    fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stop>> {
+        let Some(mut held) = self.held.take() else { return Poll::Ready(Ok(())) };
+        let patience = match held.deadline.as_mut().poll(cx) {
+            Poll::Ready(()) => Patience::Exhausted,
+            Poll::Pending => Patience::Left,
+        };
+        let Common { book, stats, .. } = &*self.common;
+        let answer = match &self.content {
+            Content::Unread(ciphertext) => Recording::Permitted(Permission::unread(ciphertext)),
+            Content::Read(reading) => book.ask(reading, stats, held.pending, patience, cx.waker()),
+        };
+        match answer {
+            Recording::Permitted(permission) => {
+                self.forward(cx, &held.bytes, permission, held.at);
+                Poll::Ready(Ok(()))
+            }
+            Recording::Refused(reason) => Poll::Ready(Err(not_recorded(reason))),
+            Recording::Waits(_) => {
+                self.held = Some(held);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Server to client.
+    fn poll_down(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stop>> {
+        let common = self.common.clone();
+        loop {
+            if self.down == Way::Done {
+                return Poll::Ready(Ok(()));
+            }
+            if ready!(self.to_client.poll_flush(&mut self.client, cx)).is_err() {
+                return Poll::Ready(Err(Stop::ended(self.ended_by.unwrap_or(End::ClientBroken))));
+            }
+            if self.down == Way::Finishing {
+                // A client that has gone already does not need to be told.
+                let _gone = ready!(self.client.poll_finish(cx));
+                self.down = Way::Done;
+                self.entry.enter(Phase::Ending, clock::now());
+                continue;
+            }
+            let mut chunk = common.chunk.borrow_mut();
+            match ready!(self.upstream.poll_read(cx, &mut chunk)) {
+                Ok(0) => self.server_finished(End::Upstream),
+                Ok(length) => self.take_from_upstream(cx, chunk.get(..length).unwrap_or_default())?,
+                Err(_) => self.server_finished(End::UpstreamBroken),
+            }
+        }
+    }
+
+    fn server_finished(&mut self, by: End) {
+        self.end(by);
+        self.down = Way::Finishing;
+    }
+
+    /// Records a piece of the server's stream and passes it on.
+    fn take_from_upstream(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Result<(), Stop> {
+        let at = clock::now();
+        let mut ready = None;
+        if let Content::Read(reading) = &mut self.content {
+            let walked = reading.server(&self.common.book, &self.common.stats, at, bytes);
+            self.messages_down += walked.messages;
+            self.answered += walked.cycles;
+            // A status that comes while more is asked is no rest.
+            ready = walked.ready.filter(|_| self.answered >= self.asked);
+        }
+        self.entry.moved(at, ready);
+        self.to_client
+            .send(&mut self.client, cx, bytes)
+            .map_err(|_broken| Stop::ended(self.ended_by.unwrap_or(End::ClientBroken)))
+    }
+
+    /// The first end decides who ended it.
+    fn end(&mut self, by: End) {
+        self.ended_by.get_or_insert(by);
+    }
+}
+
+/// A session of an enforced database whose statement is not on record.
+fn not_recorded(reason: Refusal) -> Stop {
+    match reason {
+        Refusal::Protocol => Stop::refused(reason, "08P01", "these bytes are not the PostgreSQL protocol"),
+        _ => Stop::refused(reason, "58030", "the statement could not be recorded, so it was not run"),
+    }
+}

@@ -1,0 +1,4 @@
+pub mod client;
+pub mod cluster;
+pub mod proxy;
+pub mod wait;
