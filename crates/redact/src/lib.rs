@@ -24,12 +24,14 @@ mod number;
 pub mod policy;
 mod pseudonym;
 mod quoted;
+mod request;
 mod statement;
 mod taint;
 mod text;
 mod uri;
 
 use fingerprint::Key;
+use model::request::Request;
 use model::statement::{Statement, Text};
 use policy::Mode;
 use pseudonym::Judged;
@@ -96,6 +98,19 @@ pub fn statement(statement: &mut Statement) {
 pub fn statement_in_mode(statement: &mut Statement, mode: Mode, key: &Key) {
     let taint = statement::redact(statement);
     pseudonym::replace(statement, mode, taint, key);
+}
+
+/// Takes out of a request what may be a secret, as [`statement()`] does. Values are withheld also where it is in doubt
+/// which text they are bound to.
+pub fn request(request: &mut Request) {
+    request::redact(request);
+}
+
+/// Takes secrets out of a request as [`request()`] does, and then replaces values as the mode says. Where literals are
+/// replaced its text is withheld as a whole: only the answer tells whether the server reads the text as we would.
+pub fn request_in_mode(request: &mut Request, mode: Mode, key: &Key) {
+    let taint = request::redact(request);
+    pseudonym::replace_request(request, mode, taint, key);
 }
 
 /// The text alone of a statement whose outcome is not known yet, as [`statement_in_mode`] leaves it.

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use model::request::Request;
 use model::statement::{Outcome, Parameter, Statement, Text, Value};
 
 use crate::fingerprint::{Domain, Key, is_printed};
@@ -42,6 +43,18 @@ pub(crate) fn replace(statement: &mut Statement, mode: Mode, taint: Taint, key: 
     for outcome in &mut statement.outcomes {
         if let Outcome::Failed { message, .. } = outcome {
             statement.redacted |= replace_message(message, key);
+        }
+    }
+}
+
+/// See [`crate::request_in_mode`].
+pub(crate) fn replace_request(request: &mut Request, mode: Mode, taint: Taint, key: &Key) {
+    if mode.covers_literals() {
+        request.redacted |= replace_text(&mut request.text, Judged::NotUnderstood, taint, key);
+    }
+    if mode.covers_parameters() {
+        for parameter in request.parameters.iter_mut().flatten() {
+            request.redacted |= replace_value(parameter, key);
         }
     }
 }

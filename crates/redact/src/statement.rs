@@ -7,7 +7,7 @@ use model::statement::{Outcome, Parameter, Statement, Text, UnknownText, Value};
 use crate::{Judgement, WITHHELD_MESSAGE, sql, taint};
 
 /// Which of a statement's values may be kept.
-enum Values {
+pub(crate) enum Values {
     /// The text is harmless: a value goes by its own form.
     Judge,
     /// The text is unknown in part: none may be kept.
@@ -70,7 +70,7 @@ fn withhold_rest(statement: &mut Statement) -> Taint {
 }
 
 /// Whether a value was withheld.
-fn withhold_values(parameters: &mut Option<Vec<Parameter>>, values: &Values) -> bool {
+pub(crate) fn withhold_values(parameters: &mut Option<Vec<Parameter>>, values: &Values) -> bool {
     let mut withheld = false;
     for parameter in parameters.iter_mut().flatten() {
         let is_secret = match (values, &parameter.value) {

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use model::id::SocketCookie;
 use model::kernel::KernelEvent;
+use model::mediation::MediationEvent;
 use model::process::Process;
-use model::statement::{Statement, Text, Value};
+use model::request::Request;
+use model::statement::{Parameter, Statement, Text, Value};
 use model::time::BootTime;
 use model::wire::WireEvent;
 
@@ -17,6 +19,10 @@ pub(crate) enum Event {
     Kernel(KernelEvent),
     /// Of the wire, with its time.
     Wire(BootTime, WireEvent),
+    /// Of the proxy.
+    Mediation(MediationEvent),
+    /// Of the proxy's plaintext, with its time.
+    MediatedWire(BootTime, WireEvent),
 }
 
 /// The events of one socket, in order of arrival, and how many statements left without waiting longer.
@@ -43,9 +49,16 @@ pub(crate) struct Recorded {
 pub(crate) struct Early {
     sockets: HashMap<SocketCookie, Waiting>,
     bytes: usize,
+    /// Requests among the events: they are not on record as long as they wait.
+    requests: usize,
 }
 
 impl Early {
+    /// Requests that wait.
+    pub(crate) const fn requests(&self) -> usize {
+        self.requests
+    }
+
     /// Lets a socket wait from `at`. If it is new and `max` wait already, the one whose last event is oldest
     /// has to go.
     pub(crate) fn wait(&mut self, cookie: SocketCookie, at: BootTime, max: usize) -> Option<(SocketCookie, Waiting)> {
@@ -64,6 +77,7 @@ impl Early {
         let bytes = cost(&event);
         match self.sockets.get_mut(&cookie) {
             Some(waiting) if self.bytes + bytes <= bytes_max => {
+                self.requests += usize::from(is_request(&event));
                 waiting.events.push(event);
                 waiting.bytes += bytes;
                 self.bytes += bytes;
@@ -76,6 +90,7 @@ impl Early {
     pub(crate) fn take(&mut self, cookie: SocketCookie) -> Option<Waiting> {
         let waiting = self.sockets.remove(&cookie)?;
         self.bytes -= waiting.bytes;
+        self.requests -= waiting.requests();
         Some(waiting)
     }
 
@@ -83,19 +98,20 @@ impl Early {
         self.sockets.get_mut(&cookie)
     }
 
-    /// The sockets that began to wait before `before` and hold statements.
+    /// The sockets that began to wait before `before` and hold statements or requests.
     pub(crate) fn overdue(&self, before: BootTime) -> Vec<SocketCookie> {
         let is_overdue = |waiting: &Waiting| waiting.first < before && waiting.events.iter().any(is_statement);
         self.sockets.iter().filter(|(_, waiting)| is_overdue(waiting)).map(|(&cookie, _)| cookie).collect()
     }
 
-    /// Takes the statements of one socket, in order.
+    /// Takes the statements and requests of one socket, in order.
     pub(crate) fn take_statements(&mut self, cookie: SocketCookie) -> Vec<Event> {
         let Some(waiting) = self.sockets.get_mut(&cookie) else {
             return Vec::new();
         };
         let statements: Vec<_> = waiting.events.extract_if(.., |event| is_statement(event)).collect();
         let bytes: usize = statements.iter().map(cost).sum();
+        self.requests -= statements.iter().filter(|event| is_request(event)).count();
         waiting.bytes -= bytes;
         self.bytes -= bytes;
         statements
@@ -105,6 +121,7 @@ impl Early {
     pub(crate) fn expire(&mut self, before: BootTime) -> Vec<(SocketCookie, Waiting)> {
         let expired: Vec<_> = self.sockets.extract_if(|_, waiting| waiting.last < before).collect();
         self.bytes -= expired.iter().map(|(_, waiting)| waiting.bytes).sum::<usize>();
+        self.requests -= expired.iter().map(|(_, waiting)| waiting.requests()).sum::<usize>();
         expired
     }
 
@@ -119,38 +136,69 @@ impl Early {
         }
     }
 
+    /// Whether a socket that does not wait yet would have to push out another.
+    pub(crate) fn is_full_for(&self, cookie: SocketCookie, max: usize) -> bool {
+        self.sockets.len() >= max && !self.sockets.contains_key(&cookie)
+    }
+
+    pub(crate) fn has(&self, cookie: SocketCookie) -> bool {
+        self.sockets.contains_key(&cookie)
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.sockets.len()
     }
 }
 
 fn is_statement(event: &Event) -> bool {
-    matches!(event, Event::Wire(_, WireEvent::Statement(_)))
+    let is_one = |event: &WireEvent| matches!(event, WireEvent::Statement(_) | WireEvent::Requested(_));
+    matches!(event, Event::Wire(_, event) | Event::MediatedWire(_, event) if is_one(event))
+}
+
+fn is_request(event: &Event) -> bool {
+    matches!(event, Event::Wire(_, WireEvent::Requested(_)) | Event::MediatedWire(_, WireEvent::Requested(_)))
+}
+
+impl Waiting {
+    fn requests(&self) -> usize {
+        self.events.iter().filter(|event| is_request(event)).count()
+    }
 }
 
 /// Memory that an event holds, estimated from above for what a client can make large.
 fn cost(event: &Event) -> usize {
     let content = match event {
-        Event::Wire(_, WireEvent::Statement(statement)) => size_of::<Statement>() + statement_bytes(statement),
-        Event::Wire(_, WireEvent::Startup { parameters, .. }) => {
+        Event::Wire(_, WireEvent::Statement(statement)) | Event::MediatedWire(_, WireEvent::Statement(statement)) => {
+            size_of::<Statement>()
+                + content_bytes(&statement.text, statement.parameters.as_deref())
+                + statement.outcomes.len() * 128
+        }
+        Event::Wire(_, WireEvent::Requested(request)) | Event::MediatedWire(_, WireEvent::Requested(request)) => {
+            size_of::<Request>() + content_bytes(&request.text, request.parameters.as_deref())
+        }
+        Event::Wire(_, WireEvent::Startup { parameters, .. })
+        | Event::MediatedWire(_, WireEvent::Startup { parameters, .. }) => {
             parameters.iter().map(|(name, value)| 48 + name.len() + value.len()).sum()
         }
-        Event::Wire(_, WireEvent::ParameterStatus { name, value }) => name.len() + value.len(),
+        Event::Wire(_, WireEvent::ParameterStatus { name, value })
+        | Event::MediatedWire(_, WireEvent::ParameterStatus { name, value }) => name.len() + value.len(),
+        Event::Mediation(MediationEvent::Refused { message, .. }) => message.len(),
         // A process is bounded by its capture.
         Event::Kernel(_) => 1_024,
-        Event::Wire(..) => 256,
+        Event::Wire(..) | Event::MediatedWire(..) => 256,
+        Event::Mediation(_) => 0,
     };
     size_of::<Event>() + content
 }
 
-fn statement_bytes(statement: &Statement) -> usize {
-    let text = match &statement.text {
+fn content_bytes(text: &Text, parameters: Option<&[Parameter]>) -> usize {
+    let text = match text {
         Text::Whole(text) | Text::Truncated { beginning: text, .. } => text.len(),
         Text::Unknown(_) => 0,
     };
-    let values = statement.parameters.iter().flatten().map(|parameter| match &parameter.value {
+    let values = parameters.into_iter().flatten().map(|parameter| match &parameter.value {
         Value::Readable(value) => value.len() + 40,
         Value::Null | Value::Opaque { .. } | Value::Redacted => 40,
     });
-    text + values.sum::<usize>() + statement.outcomes.len() * 128
+    text + values.sum::<usize>()
 }

@@ -5,34 +5,37 @@ use std::sync::Arc;
 use model::Known;
 use model::id::{DatabaseId, SocketCookie};
 use model::kernel::KernelEvent;
+use model::mediation::Leg;
 use model::process::{Process, UnknownProcess};
 use model::record::{Record, What};
 use model::session::{Encryption, Ledger, Login, Origin, Session, Transport};
 use model::time::BootTime;
 
 use crate::Sessions;
+use crate::coverage::reclassify;
 use crate::early::Event;
-use crate::entry::Entry;
+use crate::entry::{Due, Entry};
 use crate::past::Past;
 use crate::sessions::absent_client;
 use crate::totals::merge_ledgers;
 
 /// [`KernelEvent::Opened`], without the cookie.
-struct Opening {
-    at: BootTime,
-    database: DatabaseId,
-    transport: Transport,
-    client_cookie: Option<SocketCookie>,
-    peer_credentials: Option<(u32, u32)>,
-    origin: Origin,
+pub(crate) struct Opening {
+    pub(crate) at: BootTime,
+    pub(crate) database: DatabaseId,
+    pub(crate) transport: Transport,
+    pub(crate) client_cookie: Option<SocketCookie>,
+    pub(crate) peer_credentials: Option<(u32, u32)>,
+    pub(crate) origin: Origin,
+    pub(crate) leg: Leg,
 }
 
 impl Sessions {
     pub(crate) fn kernel_event(&mut self, event: KernelEvent, out: &mut Vec<Record>) {
         match event {
-            KernelEvent::Opened { cookie, at, database, transport, client_cookie, peer_credentials, origin } => {
+            KernelEvent::Opened { cookie, at, database, transport, client_cookie, peer_credentials, origin, leg } => {
                 self.see(at);
-                let opening = Opening { at, database, transport, client_cookie, peer_credentials, origin };
+                let opening = Opening { at, database, transport, client_cookie, peer_credentials, origin, leg };
                 self.opened(cookie, opening, out);
             }
             KernelEvent::Connected { client_cookie, cookie: None, at, process } => {
@@ -77,7 +80,10 @@ impl Sessions {
             self.see(at);
         }
         if !self.live.contains_key(&cookie) {
-            return self.without_session(cookie, Event::Kernel(event), out);
+            return match self.aliases.get(&cookie) {
+                Some(&server) => self.front_event(server, event, out),
+                None => self.without_session(cookie, Event::Kernel(event), out),
+            };
         }
         match event {
             KernelEvent::Owned { at, process, title, .. } => self.owned(cookie, at, process, title),
@@ -86,7 +92,10 @@ impl Sessions {
             }
             KernelEvent::ClientGone { .. } => self.client_gone(cookie),
             KernelEvent::Encrypted { encryption, .. } => self.encrypted(cookie, encryption),
-            KernelEvent::Counted { ledger, .. } => self.counted(cookie, &ledger),
+            KernelEvent::Counted { ledger, .. } => {
+                self.counted(cookie, &ledger);
+                self.look(cookie, out);
+            }
             KernelEvent::Closed { at, ledger, missed, .. } => return self.closed(cookie, at, &ledger, missed, out),
             KernelEvent::Opened { .. }
             | KernelEvent::Executed { .. }
@@ -97,27 +106,43 @@ impl Sessions {
         self.settle(cookie, out);
     }
 
-    fn opened(&mut self, cookie: SocketCookie, opening: Opening, out: &mut Vec<Record>) {
+    pub(crate) fn opened(&mut self, cookie: SocketCookie, opening: Opening, out: &mut Vec<Record>) {
+        let cookie = self.named(cookie);
         if let Some(entry) = self.live.get_mut(&cookie) {
-            // Found again by an iterator; perhaps it knows the other end by now.
+            // Found again by an iterator, or told by the proxy before; perhaps this one knows the other end.
             let session = &mut entry.session;
+            if entry.leg == Leg::Front && opening.leg == Leg::Front {
+                session.transport = opening.transport;
+            }
             session.peer_credentials = session.peer_credentials.or(opening.peer_credentials);
-            if let Some(client) = opening.client_cookie {
+            let is_clients = match opening.leg {
+                Leg::Direct => entry.leg == Leg::Direct,
+                Leg::Front => entry.leg == Leg::Front || entry.is_joined(),
+                Leg::Hop => entry.leg == Leg::Hop && !entry.is_joined(),
+            };
+            if let Some(client) = opening.client_cookie.filter(|_| is_clients) {
                 self.name_client_socket(cookie, client, opening.at);
                 self.settle(cookie, out);
+                if opening.leg == Leg::Hop {
+                    self.hop_opened(cookie, out);
+                }
             }
             return;
         }
-        if matches!(self.past.get_mut(cookie), Some(Past::Closed { .. })) {
+        if matches!(self.past.get_mut(cookie), Some(Past::Closed { .. } | Past::Joined { .. })) {
             return;
         }
         if self.live.len() >= self.limits.sessions_max {
             return self.refuse(cookie, out);
         }
         self.past.remove(cookie);
+        let leg = opening.leg;
         self.insert(cookie, opening);
         self.settle(cookie, out);
         self.replay(cookie, out);
+        if leg == Leg::Hop {
+            self.hop_opened(cookie, out);
+        }
     }
 
     /// A session beyond the limit: it and what follows of it are counted, nothing is kept.
@@ -133,13 +158,6 @@ impl Sessions {
     }
 
     fn insert(&mut self, cookie: SocketCookie, opening: Opening) {
-        let counts = self.totals.database(opening.database).sessions_mut(&opening.transport);
-        counts.opened += 1;
-        match opening.origin {
-            Origin::Opened => {}
-            Origin::FoundAtStart => counts.found_at_start += 1,
-            Origin::MissedOpen => counts.missed_open += 1,
-        }
         let name = self.database_names.get(&opening.database).map_or_else(|| Arc::from("unnamed"), Arc::clone);
         let absent = absent_client(&self.local, &opening.transport, opening.client_cookie);
         let session = Session {
@@ -159,8 +177,15 @@ impl Sessions {
             statements: 0,
             errors: 0,
             gaps: 0,
+            mediation: None,
+            class: None,
         };
-        self.live.insert(cookie, Box::new(Entry::new(session)));
+        let mut entry = Entry::new(session, opening.leg);
+        if entry.is_counted {
+            self.totals.database(opening.database).opened(&entry.session);
+        }
+        reclassify(&mut entry, &self.guards);
+        self.live.insert(cookie, Box::new(entry));
         if let Some(client) = opening.client_cookie {
             self.name_client_socket(cookie, client, opening.at);
         }
@@ -179,6 +204,8 @@ impl Sessions {
             match event {
                 Event::Kernel(event) => self.kernel_event(event, out),
                 Event::Wire(at, event) => self.on_wire(cookie, at, event, out),
+                Event::Mediation(event) => self.on_mediation(event, out),
+                Event::MediatedWire(at, event) => self.on_wire_mediated(cookie, at, event, out),
             }
         }
     }
@@ -210,7 +237,7 @@ impl Sessions {
     }
 
     /// The first process that is known as the client stays it.
-    fn attach_client(
+    pub(crate) fn attach_client(
         &mut self,
         cookie: SocketCookie,
         client: Option<SocketCookie>,
@@ -254,7 +281,7 @@ impl Sessions {
         }
     }
 
-    fn client_gone(&mut self, cookie: SocketCookie) {
+    pub(crate) fn client_gone(&mut self, cookie: SocketCookie) {
         if let Some(entry) = self.live.get_mut(&cookie)
             && entry.session.client == Known::Unknown(UnknownProcess::NotSeen)
         {
@@ -264,8 +291,15 @@ impl Sessions {
     }
 
     fn encrypted(&mut self, cookie: SocketCookie, encryption: Encryption) {
-        if let Some(entry) = self.live.get_mut(&cookie) {
-            entry.encryption_by_kernel(encryption, self.latest);
+        let latest = self.latest;
+        let Some(entry) = self.live.get_mut(&cookie) else {
+            return;
+        };
+        if let Some(mediation) = entry.session.mediation.as_mut().filter(|_| entry.leg == Leg::Hop) {
+            // What protects the client's connection is the proxy's to say.
+            mediation.hop_encryption = encryption;
+        } else {
+            entry.encryption_by_kernel(encryption, latest);
         }
     }
 
@@ -277,18 +311,42 @@ impl Sessions {
         let session = &mut entry.session;
         let now = merge_ledgers(&session.ledger, ledger, u64::max);
         let more = merge_ledgers(&now, &session.ledger, u64::saturating_sub);
-        let bytes = &mut self.totals.database(session.database).bytes;
-        *bytes = merge_ledgers(bytes, &more, u64::saturating_add);
         session.ledger = now;
+        if entry.leg == Leg::Front
+            && let Some(mediation) = &mut session.mediation
+        {
+            mediation.front_received = now.socket_received;
+            mediation.front_sent = now.socket_sent;
+        }
+        // What a client sends to the proxy reaches the server by the hop, and is counted there.
+        if entry.leg != Leg::Front || entry.is_counted {
+            self.totals.database(session.database).add_bytes(&more);
+        }
     }
 
     fn closed(&mut self, cookie: SocketCookie, at: BootTime, ledger: &Ledger, missed: bool, out: &mut Vec<Record>) {
         self.counted(cookie, ledger);
+        let leg = self.live.get(&cookie).map_or(Leg::Direct, |entry| entry.leg);
+        match (leg, self.relay(cookie)) {
+            (Leg::Front, Some(relay)) => relay.front_closed = Some(at),
+            (Leg::Hop, Some(relay)) => relay.server_closed = Some((at, missed)),
+            _ => return self.end(cookie, at, missed, out),
+        }
+        self.waiting.insert(cookie);
+        self.finish(cookie, out);
+    }
+
+    /// The session is over, and nothing more is expected of it.
+    pub(crate) fn end(&mut self, cookie: SocketCookie, at: BootTime, missed: bool, out: &mut Vec<Record>) {
+        if self.live.get(&cookie).is_some_and(|entry| entry.is_new()) {
+            self.say(cookie, Due::Now, out);
+        }
         let Some(mut entry) = self.live.remove(&cookie) else {
             return;
         };
-        out.extend(entry.announcement(self.clock));
+        self.count_last(&mut entry);
         self.forget(cookie, &entry);
+        self.forget_mediation(cookie, &entry.session);
         let session = entry.session;
         let counts = self.totals.database(session.database).sessions_mut(&session.transport);
         counts.closed += 1;
@@ -303,7 +361,7 @@ impl Sessions {
     }
 
     /// Takes an ended session out of every index.
-    fn forget(&mut self, cookie: SocketCookie, entry: &Entry) {
+    pub(crate) fn forget(&mut self, cookie: SocketCookie, entry: &Entry) {
         let session = &entry.session;
         if let Some(client) = session.client_cookie {
             self.by_client.remove(&client);

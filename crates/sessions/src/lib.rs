@@ -9,19 +9,26 @@
 //! encryption. If that takes longer than [`Limits::announce_nanos`], or a statement comes first, it is announced
 //! as far as it is known, and the rest follows as `SessionChanged`.
 //!
+//! A client's connection to the proxy and the proxy's connection to the server are one session (`mediation`), and
+//! every session of a guarded database has a class (`coverage`).
+//!
 //! Pure: time is an argument, nothing is fetched, every map has a bound in [`Limits`], and what does not fit is
 //! counted in [`totals::Totals`] and recorded as lost.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod coverage;
 mod early;
 mod entry;
+pub mod guard;
 mod holders;
 mod kernel;
+mod mediation;
 mod outside;
 mod past;
 mod processes;
+mod relay;
 mod sessions;
 pub mod totals;
 mod unmatched;
@@ -50,6 +57,10 @@ pub struct Limits {
     pub announce_nanos: u64,
     /// Forked children of one session's client that are followed.
     pub heirs_max: usize,
+    /// How long one half of a proxied connection waits for the other, and an ended one for its last words.
+    pub join_nanos: u64,
+    /// Length of the coverage ledger's intervals.
+    pub coverage_nanos: u64,
 }
 
 impl Default for Limits {
@@ -64,6 +75,8 @@ impl Default for Limits {
             past_sessions_max: 4_096,
             announce_nanos: 1_000_000_000,
             heirs_max: 16,
+            join_nanos: 2_000_000_000,
+            coverage_nanos: 60_000_000_000,
         }
     }
 }

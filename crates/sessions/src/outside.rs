@@ -2,6 +2,7 @@
 
 use model::id::SocketCookie;
 use model::record::{Record, What};
+use model::request::Request;
 use model::statement::Statement;
 use model::wire::WireEvent;
 
@@ -21,22 +22,39 @@ impl Sessions {
         }
         match self.early.keep(cookie, event, self.limits.early_bytes_max) {
             Ok(()) => {}
-            Err(Event::Wire(_, WireEvent::Statement(statement))) => {
+            Err(
+                Event::Wire(_, WireEvent::Statement(statement))
+                | Event::MediatedWire(_, WireEvent::Statement(statement)),
+            ) => {
                 self.release_statements(cookie, out);
                 let mut recorded = self.early.get_mut(cookie).map(|waiting| waiting.recorded).unwrap_or_default();
                 self.record_without_session(cookie, statement, &mut recorded, out);
                 self.remember_recorded(cookie, recorded);
             }
+            Err(
+                Event::Wire(_, WireEvent::Requested(request)) | Event::MediatedWire(_, WireEvent::Requested(request)),
+            ) => {
+                self.release_statements(cookie, out);
+                self.request_without_session(cookie, request, out);
+            }
             Err(_) => self.drop_early(),
         }
     }
 
-    /// The statements of a socket whose opening does not come leave without it.
+    /// The statements and requests of a socket whose opening does not come leave without it.
     pub(crate) fn release_statements(&mut self, cookie: SocketCookie, out: &mut Vec<Record>) {
         let mut recorded = self.early.get_mut(cookie).map(|waiting| waiting.recorded).unwrap_or_default();
         for event in self.early.take_statements(cookie) {
-            if let Event::Wire(_, WireEvent::Statement(statement)) = event {
-                self.record_without_session(cookie, statement, &mut recorded, out);
+            match event {
+                Event::Wire(_, WireEvent::Statement(statement))
+                | Event::MediatedWire(_, WireEvent::Statement(statement)) => {
+                    self.record_without_session(cookie, statement, &mut recorded, out);
+                }
+                Event::Wire(_, WireEvent::Requested(request))
+                | Event::MediatedWire(_, WireEvent::Requested(request)) => {
+                    self.request_without_session(cookie, request, out);
+                }
+                _ => {}
             }
         }
         self.remember_recorded(cookie, recorded);
@@ -47,19 +65,37 @@ impl Sessions {
         let mut recorded = waiting.recorded;
         for event in waiting.events {
             match event {
-                Event::Wire(_, WireEvent::Statement(statement)) => {
+                Event::Wire(_, WireEvent::Statement(statement))
+                | Event::MediatedWire(_, WireEvent::Statement(statement)) => {
                     self.record_without_session(cookie, statement, &mut recorded, out);
                 }
-                Event::Wire(..) | Event::Kernel(_) => self.drop_early(),
+                Event::Wire(_, WireEvent::Requested(request))
+                | Event::MediatedWire(_, WireEvent::Requested(request)) => {
+                    self.request_without_session(cookie, request, out);
+                }
+                Event::Wire(..) | Event::Kernel(_) | Event::Mediation(_) | Event::MediatedWire(..) => self.drop_early(),
             }
         }
     }
 
-    /// The session has ended, or was beyond the limit. Of an ended session, statements still count.
+    /// The session has ended, or was beyond the limit. Of an ended session, statements still count, and requests are
+    /// recorded in any case.
     fn late(&mut self, cookie: SocketCookie, event: Event, out: &mut Vec<Record>) {
         self.totals.late_events += 1;
-        if let (Some(Past::Closed { database, statements }), Event::Wire(_, WireEvent::Statement(statement))) =
-            (self.past.get_mut(cookie), event)
+        let cookie = match self.past.get_mut(cookie) {
+            Some(Past::Joined { session }) => *session,
+            _ => cookie,
+        };
+        let event = match event {
+            Event::Wire(_, WireEvent::Requested(request)) | Event::MediatedWire(_, WireEvent::Requested(request)) => {
+                return self.request_without_session(cookie, request, out);
+            }
+            event => event,
+        };
+        if let (
+            Some(Past::Closed { database, statements }),
+            Event::Wire(_, WireEvent::Statement(statement)) | Event::MediatedWire(_, WireEvent::Statement(statement)),
+        ) = (self.past.get_mut(cookie), event)
         {
             *statements += 1;
             let (database, number) = (*database, *statements);
@@ -82,6 +118,12 @@ impl Sessions {
         }
         let (time, number) = (self.clock.wall(statement.started), recorded.statements);
         out.push(Record { time, what: What::Statement { session: self.id(cookie), number, statement } });
+    }
+
+    /// What is waited for before it goes to the server must be on record, whatever is known of its session.
+    fn request_without_session(&mut self, cookie: SocketCookie, request: Box<Request>, out: &mut Vec<Record>) {
+        let time = self.clock.wall(request.at);
+        out.push(Record { time, what: What::Requested { session: self.id(cookie), request } });
     }
 
     fn remember_recorded(&mut self, cookie: SocketCookie, recorded: Recorded) {

@@ -14,6 +14,11 @@ pub(crate) enum Past {
         /// Statements recorded for it.
         statements: u64,
     },
+    /// It was the proxy's end of this session.
+    Joined {
+        /// The session.
+        session: SocketCookie,
+    },
     /// It was beyond the limit.
     Refused,
 }

@@ -84,6 +84,10 @@ impl Sessions {
         (key, process): (ProcessKey, Option<Arc<Process>>),
         out: &mut Vec<Record>,
     ) {
+        if self.live.get(&cookie).is_some_and(|entry| !entry.is_counted) {
+            // It is announced with the process as it then is.
+            return;
+        }
         self.record(cookie, at, |session| What::ProcessChanged { session, change, process, pid: key.pid }, out);
     }
 }

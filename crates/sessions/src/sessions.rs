@@ -1,6 +1,6 @@
 //! The state of all sessions of a host, and what passes time.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -14,8 +14,10 @@ use model::time::{BootTime, ClockOffset};
 use model::wire::WireEvent;
 
 use crate::Limits;
+use crate::coverage::{Interval, reclassify};
 use crate::early::{Early, Event};
 use crate::entry::{Due, Entry};
+use crate::guard::Guard;
 use crate::holders::Holders;
 use crate::past::PastSessions;
 use crate::totals::Totals;
@@ -34,6 +36,14 @@ pub struct Sessions {
     pub(crate) local: HashSet<IpAddr>,
     // Boxed: the map keeps room for twice its entries at worst, and an entry is large.
     pub(crate) live: HashMap<SocketCookie, Box<Entry>>,
+    /// Sessions by the proxy's accepted socket.
+    pub(crate) aliases: HashMap<SocketCookie, SocketCookie>,
+    /// Fronts, by the proxy's socket to the server.
+    pub(crate) by_upstream: HashMap<SocketCookie, SocketCookie>,
+    /// Fronts and hops that wait for something.
+    pub(crate) waiting: HashSet<SocketCookie>,
+    pub(crate) guards: BTreeMap<DatabaseId, Guard>,
+    pub(crate) interval: Interval,
     /// Sessions by their client's own socket.
     pub(crate) by_client: HashMap<SocketCookie, SocketCookie>,
     /// Sessions by the pid that their server told its client; in a container it is not the host's.
@@ -63,6 +73,11 @@ impl Sessions {
             database_names: HashMap::new(),
             local: HashSet::new(),
             live: HashMap::new(),
+            aliases: HashMap::new(),
+            by_upstream: HashMap::new(),
+            waiting: HashSet::new(),
+            guards: BTreeMap::new(),
+            interval: Interval::default(),
             by_client: HashMap::new(),
             by_backend: HashMap::new(),
             holders: Holders::default(),
@@ -129,21 +144,26 @@ impl Sessions {
     /// a few times a second.
     pub fn on_tick(&mut self, now: BootTime, out: &mut Vec<Record>) {
         self.latest = self.latest.max(now);
+        self.tick_mediation(now, out);
         self.settle_overdue(now, out);
         let ago = |nanos: u64| BootTime(now.0.saturating_sub(nanos));
         for cookie in self.early.overdue(ago(self.limits.announce_nanos)) {
-            self.release_statements(cookie, out);
+            // What a live socket holds waits for its other half.
+            if !self.live.contains_key(&cookie) {
+                self.release_statements(cookie, out);
+            }
         }
         for (cookie, waiting) in self.early.expire(ago(self.limits.early_session_nanos)) {
             self.abandon(cookie, waiting, out);
         }
         self.totals.clients_unmatched += self.unmatched.expire(ago(self.limits.unmatched_client_nanos));
         self.record_losses(now, out);
+        self.tick_coverage(now, out);
     }
 
-    /// The live sessions, in no order.
+    /// The live sessions, in no order. A connection to the proxy without a hop is none.
     pub fn live(&self) -> impl Iterator<Item = &Session> {
-        self.live.values().map(|entry| &entry.session)
+        self.live.values().filter(|entry| !entry.is_front() || entry.is_counted).map(|entry| &entry.session)
     }
 
     /// A live session, by its server's socket.
@@ -170,15 +190,37 @@ impl Sessions {
         self.early.len()
     }
 
+    /// Requests that wait for their session to be known. They are not among the records yet.
+    #[must_use]
+    pub fn requests_waiting(&self) -> usize {
+        self.early.requests()
+    }
+
     pub(crate) fn id(&self, cookie: SocketCookie) -> SessionId {
         SessionId { host: self.host, boot: self.boot, cookie }
     }
 
     /// Records a session's state if it is due, and otherwise sees to it that a tick does.
     pub(crate) fn settle(&mut self, cookie: SocketCookie, out: &mut Vec<Record>) {
-        if let Some(entry) = self.live.get_mut(&cookie) {
-            out.extend(entry.record(Due::WhenComplete, self.clock));
-            self.queue(cookie);
+        self.say(cookie, Due::WhenComplete, out);
+        self.queue(cookie);
+    }
+
+    /// Records a session's state if it is due; after its announcement, that it got around the proxy.
+    pub(crate) fn say(&mut self, cookie: SocketCookie, due: Due, out: &mut Vec<Record>) {
+        let Some(entry) = self.live.get_mut(&cookie) else {
+            return;
+        };
+        let is_new = entry.is_new();
+        if is_new {
+            reclassify(entry, &self.guards);
+        }
+        if let Some(record) = entry.record(due, self.clock) {
+            let time = record.time;
+            out.push(record);
+            if is_new {
+                self.announced(cookie, time, out);
+            }
         }
     }
 
@@ -192,7 +234,8 @@ impl Sessions {
     }
 
     fn settle_overdue(&mut self, now: BootTime, out: &mut Vec<Record>) {
-        let (live, clock, announce_nanos) = (&mut self.live, self.clock, self.limits.announce_nanos);
+        let (live, announce_nanos) = (&mut self.live, self.limits.announce_nanos);
+        let mut due = Vec::new();
         self.unsettled.retain(|cookie| {
             let Some(entry) = live.get_mut(cookie) else {
                 return false;
@@ -200,10 +243,13 @@ impl Sessions {
             if entry.may_wait(now, announce_nanos) {
                 return true;
             }
-            out.extend(entry.record(Due::Now, clock));
             entry.is_queued = false;
+            due.push(*cookie);
             false
         });
+        for cookie in due {
+            self.say(cookie, Due::Now, out);
+        }
     }
 
     fn record_losses(&mut self, now: BootTime, out: &mut Vec<Record>) {

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use model::coverage::{Class, ClassCount};
 use model::id::DatabaseId;
-use model::session::{Ledger, Transport};
+use model::session::{Ledger, Origin, Session, Transport};
 use model::statement::{Ending, Outcome, Statement, StatementKind};
 
 /// How a client reaches the server, without the addresses.
@@ -170,6 +171,31 @@ impl DatabaseTotals {
     pub(crate) fn sessions_mut(&mut self, transport: &Transport) -> &mut SessionCounts {
         &mut self.sessions[TransportKind::from(transport) as usize]
     }
+
+    /// A session became known.
+    pub(crate) fn opened(&mut self, session: &Session) {
+        let counts = self.sessions_mut(&session.transport);
+        counts.opened += 1;
+        counts.found_at_start += u64::from(session.origin == Origin::FoundAtStart);
+        counts.missed_open += u64::from(session.origin == Origin::MissedOpen);
+    }
+
+    /// A session that is counted turns out to have another transport.
+    pub(crate) fn moved(&mut self, session: &Session, to: &Transport) {
+        let (found, missed) = (session.origin == Origin::FoundAtStart, session.origin == Origin::MissedOpen);
+        let before = self.sessions_mut(&session.transport);
+        before.opened -= 1;
+        before.found_at_start -= u64::from(found);
+        before.missed_open -= u64::from(missed);
+        let after = self.sessions_mut(to);
+        after.opened += 1;
+        after.found_at_start += u64::from(found);
+        after.missed_open += u64::from(missed);
+    }
+
+    pub(crate) fn add_bytes(&mut self, more: &Ledger) {
+        self.bytes = merge_ledgers(&self.bytes, more, u64::saturating_add);
+    }
 }
 
 /// Counters since the start. They never go down.
@@ -190,6 +216,14 @@ pub struct Totals {
     pub clients_unmatched: u64,
     /// Losses reported by others, by kind and stage.
     pub lost: BTreeMap<(&'static str, &'static str), u64>,
+    /// Events of the kernel witness that a worker of the proxy has told as well.
+    pub repeated_events: u64,
+    /// Connections to the proxy that are older than this core, of which the proxy never told anything.
+    pub fronts_unexplained: u64,
+    /// Differences between the two witnesses, by figure.
+    pub integrity_alerts: BTreeMap<&'static str, u64>,
+    /// Sessions and bytes by class, as far as they are counted: at the end of an interval and of a session.
+    pub coverage: BTreeMap<(DatabaseId, Class), ClassCount>,
 }
 
 impl Totals {
@@ -208,5 +242,7 @@ pub(crate) fn merge_ledgers(one: &Ledger, other: &Ledger, merge: fn(u64, u64) ->
         captured: merge(one.captured, other.captured),
         overhead_received_max: merge(one.overhead_received_max, other.overhead_received_max),
         overhead_sent_max: merge(one.overhead_sent_max, other.overhead_sent_max),
+        messages_received: merge(one.messages_received, other.messages_received),
+        messages_sent: merge(one.messages_sent, other.messages_sent),
     }
 }

@@ -8,7 +8,9 @@ use model::time::BootTime;
 use model::wire::{Side, WireEvent};
 
 use crate::Sessions;
+use crate::early::Event;
 use crate::entry::{Due, Entry, Part};
+use crate::relay::Source;
 use crate::totals::ResultLabel;
 
 impl Sessions {
@@ -20,11 +22,45 @@ impl Sessions {
         event: WireEvent,
         out: &mut Vec<Record>,
     ) -> Result<(), WireEvent> {
+        let Some(entry) = self.live.get(&cookie) else {
+            return Err(event);
+        };
+        match entry.source() {
+            Source::Kernel => self.apply_wire(cookie, at, event, out),
+            Source::Worker => {
+                self.totals.repeated_events += 1;
+                Ok(())
+            }
+            Source::Undecided => match self.hold(cookie, Event::Wire(at, event)) {
+                Err(Event::Wire(at, event)) => {
+                    self.choose(cookie, Source::Kernel, out);
+                    self.apply_wire(cookie, at, event, out)
+                }
+                Ok(()) | Err(_) => Ok(()),
+            },
+        }
+    }
+
+    /// What a decoder says whose word counts.
+    pub(crate) fn apply_wire(
+        &mut self,
+        cookie: SocketCookie,
+        at: BootTime,
+        event: WireEvent,
+        out: &mut Vec<Record>,
+    ) -> Result<(), WireEvent> {
+        if let WireEvent::Statement(statement) = event {
+            // It looks the session up by itself: one lookup less in the hot path.
+            return self.statement(cookie, statement, out).map_err(WireEvent::Statement);
+        }
         let Some(entry) = self.live.get_mut(&cookie) else {
             return Err(event);
         };
         match event {
-            WireEvent::Statement(statement) => self.statement(cookie, statement, out),
+            WireEvent::Requested(request) => {
+                let at = request.at;
+                self.record(cookie, at, |session| What::Requested { session, request }, out);
+            }
             WireEvent::CancelRequested { pid } => self.cancel_requested(cookie, at, pid, out),
             WireEvent::Refused { severity, sqlstate, message } => {
                 let what = |session| What::Refused { session, severity, sqlstate, message };
@@ -50,18 +86,30 @@ impl Sessions {
         Ok(())
     }
 
-    /// The hot path: tens of thousands a second.
-    fn statement(&mut self, cookie: SocketCookie, statement: Box<Statement>, out: &mut Vec<Record>) {
-        let Some(entry) = self.live.get_mut(&cookie) else {
-            return;
+    /// The hot path: tens of thousands a second. Gives the statement back if there is no such session.
+    fn statement(
+        &mut self,
+        cookie: SocketCookie,
+        statement: Box<Statement>,
+        out: &mut Vec<Record>,
+    ) -> Result<(), Box<Statement>> {
+        let Some(mut entry) = self.live.get_mut(&cookie) else {
+            return Err(statement);
         };
-        out.extend(entry.record(Due::Now, self.clock));
+        if entry.is_unsettled() {
+            self.say(cookie, Due::Now, out);
+            match self.live.get_mut(&cookie) {
+                Some(again) => entry = again,
+                None => return Err(statement),
+            }
+        }
         let session = &mut entry.session;
         session.statements += 1;
         let result = self.totals.database(session.database).statements.add(&statement);
         session.errors += u64::from(result == ResultLabel::Failed);
         let time = self.clock.wall(statement.started);
         out.push(Record { time, what: What::Statement { session: session.id, number: session.statements, statement } });
+        Ok(())
     }
 
     fn cancel_requested(&mut self, cookie: SocketCookie, at: BootTime, pid: u32, out: &mut Vec<Record>) {
@@ -112,9 +160,7 @@ impl Sessions {
         out: &mut Vec<Record>,
     ) {
         let id = self.id(cookie);
-        if let Some(entry) = self.live.get_mut(&cookie) {
-            out.extend(entry.record(Due::Now, self.clock));
-        }
+        self.say(cookie, Due::Now, out);
         out.push(Record { time: self.clock.wall(at), what: what(id) });
     }
 }
@@ -139,6 +185,7 @@ fn login(entry: &mut Entry, at: BootTime, event: WireEvent) -> Option<u32> {
         | WireEvent::Terminated
         | WireEvent::CancelRequested { .. }
         | WireEvent::Refused { .. }
+        | WireEvent::Requested(_)
         | WireEvent::Statement(_)
         | WireEvent::Gap { .. }
         | WireEvent::Violation { .. } => {}

@@ -42,6 +42,11 @@ impl Connection {
         }
     }
 
+    /// From now on says each request when its message is complete, see [`WireEvent::Requested`].
+    pub fn announce(&mut self) {
+        self.session.ahead.get_or_insert_default();
+    }
+
     /// Takes the next piece of one side's stream, which was seen at `at`.
     pub fn feed(&mut self, side: Side, at: BootTime, input: Input<'_>, sink: &mut dyn FnMut(WireEvent)) {
         match input {
@@ -55,6 +60,7 @@ impl Connection {
     /// The connection was closed: says what was never answered.
     pub fn close(&mut self, _at: BootTime, sink: &mut dyn FnMut(WireEvent)) {
         self.session.close(sink);
+        self.session.ahead = None;
         self.client.seek();
         self.server.seek();
     }

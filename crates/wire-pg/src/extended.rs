@@ -29,6 +29,7 @@ impl Session {
             }
         };
         let prepared = Arc::new(crate::names::Prepared { text, declared, described: OnceLock::new() });
+        self.announce_parse(name.as_ref(), &prepared, at, sink);
         self.ask(Request::Parse(Box::new(Parse { at, name, prepared })), sink);
     }
 
@@ -45,6 +46,7 @@ impl Session {
         let names = name(&mut body).and_then(|portal| Some((portal, name(&mut body)?)));
         let unseen = names.is_none() || self.is_pressed();
         let bound = Arc::new(if unseen { Bound::UNSEEN } else { Bound::parse(&mut body, &self.limits) });
+        self.announce_bind(names.as_ref(), |prepared| bound.parameters(prepared), at, sink);
         self.ask(Request::Bind(Box::new(Bind { at, names, bound })), sink);
     }
 
@@ -64,11 +66,13 @@ impl Session {
         statement.portal = name(&mut body);
         // A negative limit means none, like 0.
         statement.row_limit = body.i32().and_then(|limit| u32::try_from(limit).ok()).unwrap_or(0);
+        self.announce_execute(statement.portal.as_ref(), statement.row_limit, at, sink);
         self.ask(Request::Execute(statement), sink);
     }
 
     /// Ends a batch; what comes after it is not skipped any more.
     pub(crate) fn sync(&mut self, sink: Sink<'_>) {
+        self.announce_sync();
         self.discarded = None;
         self.ask(Request::Sync, sink);
     }

@@ -8,7 +8,8 @@
 //! Life of a message: [`Connection::feed`] -> `frame` (bytes to messages) -> `session` (client messages
 //! become requests in a queue; server messages are answers to the request at its front) -> `held` -> the sink.
 //! Names of prepared statements and portals are resolved when the *answer* arrives: at that moment every
-//! earlier request is answered, so the decoder's view of names is the server's own.
+//! earlier request is answered, so the decoder's view of names is the server's own. On request (`ahead`) each message
+//! that asks for something is also said when it is complete, with what its names mean as far as that is known then.
 //!
 //! What is not here: SQL (texts are opaque), results (rows are counted, never read), redaction.
 //! Chapters refer to the PostgreSQL 18 manual, 55 "Frontend/Backend Protocol".
@@ -16,6 +17,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+mod ahead;
 mod answer;
 mod bound;
 mod catalogue;

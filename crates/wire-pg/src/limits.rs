@@ -60,7 +60,7 @@ impl Limits {
 
 impl Limits {
     /// What one connection holds on the heap at most, approximately: both sides in mid-message, the queue and all
-    /// names full, and as much again for a batch that the server skips.
+    /// names full, and as much again for a batch that the server skips, and for names that wait for an answer.
     #[must_use]
     pub const fn retained_bytes_max(&self) -> u64 {
         // One request or name beyond a bound: lossy UTF-8 has at most three times the bytes of its source; 65,535
@@ -69,12 +69,14 @@ impl Limits {
         const SLOT_BYTES: u64 = 256;
         let message = (self.message_bytes_max as u64).saturating_mul(4).saturating_add(FIXED);
         let values = (self.parameter_bytes_max as u64).saturating_mul(2);
-        let slots = (self.pending_max as u64).saturating_add(self.names_max as u64).saturating_mul(SLOT_BYTES);
+        let slots = (self.pending_max as u64)
+            .saturating_add((self.names_max as u64).saturating_mul(2))
+            .saturating_mul(SLOT_BYTES);
         message
             .saturating_add(values)
             .saturating_mul(4)
             .saturating_add((self.pending_bytes_max as u64).saturating_mul(3))
-            .saturating_add((self.name_bytes_max as u64).saturating_mul(2))
+            .saturating_add((self.name_bytes_max as u64).saturating_mul(3))
             .saturating_add(slots)
     }
 }

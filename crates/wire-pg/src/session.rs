@@ -4,6 +4,7 @@ use model::statement::{CopyDirection, Statement, Transaction};
 use model::time::BootTime;
 use model::wire::{Side, WireEvent};
 
+use crate::ahead::Ahead;
 use crate::catalogue::{OPENING_PACKET, TLS_RECORD};
 use crate::frame::{Broken, Message, Phase};
 use crate::limits::{Limits, Start};
@@ -33,6 +34,8 @@ pub(crate) struct Session {
     pub(crate) held_bytes: usize,
     /// After an error the server skips messages until Sync: the names that those would have made.
     pub(crate) discarded: Option<Box<Names>>,
+    /// Requests are said when they come; and the names that those define which have no answer.
+    pub(crate) ahead: Option<Box<Ahead>>,
     pub(crate) trust: Trust,
     /// The server's last word was ReadyForQuery and the client has said nothing since.
     pub(crate) quiet: bool,
@@ -58,6 +61,7 @@ impl Session {
             held: Vec::new(),
             held_bytes: 0,
             discarded: None,
+            ahead: None,
             trust,
             quiet: false,
             transaction: None,
@@ -203,6 +207,7 @@ impl Session {
             .retained_bytes()
             .saturating_add(self.names.retained_bytes())
             .saturating_add(self.discarded.as_ref().map_or(0, |names| names.retained_bytes()))
+            .saturating_add(self.ahead.as_ref().map_or(0, |ahead| ahead.retained_bytes()))
             .saturating_add(self.held.capacity().saturating_mul(size_of::<WireEvent>()))
             .saturating_add(self.held_bytes)
     }

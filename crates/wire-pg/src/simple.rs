@@ -42,6 +42,7 @@ impl Session {
             Some(text) => text::statement(text, text.len() as u64, self.text_room()),
             None => text::statement(&message.body, message.length.saturating_sub(1), self.text_room()),
         };
+        self.announce(StatementKind::Simple, &text, at, sink);
         self.ask(Request::Query(asked(StatementKind::Simple, text, at)), sink);
     }
 
@@ -49,7 +50,9 @@ impl Session {
         // 0 is no function: the message was cut before its number.
         let function = Reader::new(&message.body).u32().unwrap_or(0);
         let text = Text::Unknown(UnknownText::None);
-        self.ask(Request::FunctionCall(asked(StatementKind::FunctionCall { function }, text, at)), sink);
+        let kind = StatementKind::FunctionCall { function };
+        self.announce(kind, &text, at, sink);
+        self.ask(Request::FunctionCall(asked(kind, text, at)), sink);
     }
 }
 

@@ -7,8 +7,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use model::Known;
+use model::coverage::{Class, ClassCount};
 use model::id::{BootId, DatabaseId, HostId, SocketCookie};
 use model::kernel::KernelEvent;
+use model::mediation::{Leg, MediationEvent};
 use model::process::{Arguments, Executable, Process, ProcessKey, ProcessSource};
 use model::record::{Record, What};
 use model::session::{Encryption, Ledger, Origin, Session, Transport};
@@ -22,6 +24,9 @@ use sessions::{Limits, Sessions};
 pub(crate) enum Step {
     Kernel(KernelEvent),
     Wire(u64, u64, WireEvent),
+    Mediation(MediationEvent),
+    /// Of a worker's plaintext, by the proxy's accepted socket.
+    Mediated(u64, u64, WireEvent),
     Tick(u64),
 }
 
@@ -68,6 +73,17 @@ pub(crate) fn unix() -> Transport {
 }
 
 pub(crate) fn opened_as(cookie: u64, at: u64, transport: Transport, client: Option<u64>, origin: Origin) -> Step {
+    opened_leg(Leg::Direct, cookie, at, transport, client, origin)
+}
+
+pub(crate) fn opened_leg(
+    leg: Leg,
+    cookie: u64,
+    at: u64,
+    transport: Transport,
+    client: Option<u64>,
+    origin: Origin,
+) -> Step {
     Step::Kernel(KernelEvent::Opened {
         cookie: SocketCookie(cookie),
         at: ms(at),
@@ -76,6 +92,7 @@ pub(crate) fn opened_as(cookie: u64, at: u64, transport: Transport, client: Opti
         client_cookie: client.map(SocketCookie),
         peer_credentials: None,
         origin,
+        leg,
     })
 }
 
@@ -185,6 +202,10 @@ pub(crate) fn run(sessions: &mut Sessions, steps: impl IntoIterator<Item = Step>
         match step {
             Step::Kernel(event) => sessions.on_kernel(event, &mut out),
             Step::Wire(cookie, at, event) => sessions.on_wire(SocketCookie(cookie), ms(at), event, &mut out),
+            Step::Mediation(event) => sessions.on_mediation(event, &mut out),
+            Step::Mediated(cookie, at, event) => {
+                sessions.on_wire_mediated(SocketCookie(cookie), ms(at), event, &mut out);
+            }
             Step::Tick(at) => sessions.on_tick(ms(at), &mut out),
         }
     }
@@ -206,6 +227,7 @@ fn line(record: &Record) -> String {
             let bytes = session.ledger.socket_received;
             format!("close {} after {} bytes {bytes}{missed}", shown(session), duration / 1_000_000)
         }
+        What::Requested { session, request } => format!("request {} {:?}", cookie(session), request.text),
         What::Statement { session, number, statement } => match &statement.text {
             Text::Whole(text) => format!("statement {} #{number} {text}", cookie(session)),
             other => format!("statement {} #{number} {other:?}", cookie(session)),
@@ -220,6 +242,17 @@ fn line(record: &Record) -> String {
         What::ProcessChanged { session, change, process, pid } => {
             let path = process.as_ref().map_or("", |process| process.executable.path.as_str());
             format!("{change} {} pid {pid} {path}", cookie(session)).trim_end().to_owned()
+        }
+        What::Bypass { session, reason } => format!("bypass {} {}", shown(session), reason.word()),
+        What::IntegrityAlert { session, figure, proxy, kernel, when } => {
+            format!("integrity {} {figure} {proxy} {kernel} {when}", cookie(session))
+        }
+        What::Coverage(coverage) => {
+            let class = |(class, count): &(Class, ClassCount)| {
+                let detail = class.detail().map_or_else(String::new, |detail| format!("({detail})"));
+                format!(" {}{detail}={}/{}/{}", class.word(), count.sessions, count.open, count.bytes)
+            };
+            format!("coverage {}{}", coverage.database_name, coverage.classes.iter().map(class).collect::<String>())
         }
         What::Lost { kind, stage, count } => format!("lost {kind} {stage} {count}"),
         other => format!("{other:?}"),

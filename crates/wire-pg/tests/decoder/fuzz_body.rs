@@ -10,8 +10,12 @@ pub(crate) fn run(data: &[u8]) {
         return;
     };
     let start = if start % 2 == 0 { Start::FirstByte } else { Start::MidStream };
+    let announces = limits / 2 % 2 == 0;
     let limits = if limits % 2 == 0 { Limits::default() } else { small() };
     let mut connection = Connection::new(start, limits);
+    if announces {
+        connection.announce();
+    }
     let mut statements = 0_u64;
     let mut sink = |event: WireEvent| statements += u64::from(matches!(event, WireEvent::Statement(_)));
     let mut at = 0;

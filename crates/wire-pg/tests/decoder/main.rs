@@ -8,6 +8,7 @@
     reason = "tests choose their numbers, and data is written as it reads best"
 )]
 
+mod ahead;
 mod copy;
 mod drivers;
 mod extended;

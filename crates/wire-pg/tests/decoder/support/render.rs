@@ -1,5 +1,6 @@
 //! Events as lines.
 
+use model::request::Request;
 use model::statement::{Ending, Format, Outcome, Statement, StatementKind, Text, Value};
 use model::wire::WireEvent;
 
@@ -16,6 +17,7 @@ pub fn event(event: &WireEvent) -> String {
         WireEvent::BackendPid(pid) => format!("pid {pid}"),
         WireEvent::ParameterStatus { name, value } => format!("status {name}={value}"),
         WireEvent::Refused { severity, sqlstate, message } => format!("refused {severity} {sqlstate} {message}"),
+        WireEvent::Requested(it) => request(it),
         WireEvent::Statement(it) => statement(it),
         WireEvent::Notification { channel } => format!("notification {channel}"),
         WireEvent::Terminated => "terminated".to_owned(),
@@ -65,6 +67,25 @@ pub fn statement(it: &Statement) -> String {
     parts.push(format!("[{}]", it.outcomes.iter().map(outcome).collect::<Vec<_>>().join("; ")));
     if it.ending != Ending::Answered {
         parts.push(format!("{:?}", it.ending));
+    }
+    parts.join(" ")
+}
+
+/// `ask KIND TEXT [NAMES] [(VALUES)] AT [doubtful]`; defaults are left out.
+pub fn request(it: &Request) -> String {
+    let mut parts = vec!["ask".to_owned(), kind(it.kind), text(&it.text)];
+    parts.extend(it.prepared.as_ref().map(|name| format!("s={name}")));
+    parts.extend(it.portal.as_ref().map(|name| format!("p={name}")));
+    if let Some(parameters) = &it.parameters {
+        let values: Vec<_> = parameters.iter().map(|it| value(it.type_oid, &it.value)).collect();
+        parts.push(format!("({})", values.join(", ")));
+    }
+    if it.row_limit > 0 {
+        parts.push(format!("limit={}", it.row_limit));
+    }
+    parts.push(it.at.0.to_string());
+    if it.doubtful {
+        parts.push("doubtful".to_owned());
     }
     parts.join(" ")
 }
