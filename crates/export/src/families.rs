@@ -6,6 +6,7 @@ use prometheus::{
     Registry,
 };
 
+use crate::proxy::{ProxyFamilies, ProxyTime, Restarting};
 use crate::series::SeriesFamilies;
 
 /// Upper bounds of statement durations in seconds: from a cached point select to a report.
@@ -25,6 +26,16 @@ pub(crate) struct Families {
     pub(crate) coverage: GaugeVec,
     pub(crate) session_gaps: IntCounterVec,
     pub(crate) lost_events: IntCounterVec,
+    pub(crate) bypass_sessions: IntCounterVec,
+    pub(crate) integrity_alerts: IntCounterVec,
+    pub(crate) coverage_sessions: IntCounterVec,
+    pub(crate) coverage_bytes: IntCounterVec,
+    pub(crate) coverage_open: IntGaugeVec,
+    pub(crate) steering_attached: IntGaugeVec,
+    pub(crate) steering_workers: IntGaugeVec,
+    pub(crate) heartbeat_age: GaugeVec,
+    pub(crate) relay_bytes: IntCounterVec,
+    pub(crate) proxy: ProxyFamilies,
     pub(crate) own: OwnFamilies,
     pub(crate) exports: SeriesFamilies,
 }
@@ -128,6 +139,79 @@ impl Families {
                 &["database", "reason"],
             ),
             lost_events: r.counters("lost_events_total", "Events lost, by kind and stage.", &["kind", "stage"]),
+            bypass_sessions: r.counters(
+                "bypass_sessions_total",
+                "Sessions that got around the proxy of a guarded database, by reason.",
+                &["database", "reason"],
+            ),
+            integrity_alerts: r.counters(
+                "integrity_alerts_total",
+                "Figures on which the proxy and the kernel disagree.",
+                &["database", "figure"],
+            ),
+            coverage_sessions: r.counters(
+                "coverage_sessions_total",
+                "Sessions by the way they took to the server, as the coverage ledger counted them.",
+                &["database", "class", "detail"],
+            ),
+            coverage_bytes: r.counters(
+                "coverage_bytes_total",
+                "Bytes of sessions by the way they took to the server, as the coverage ledger counted them.",
+                &["database", "class", "detail"],
+            ),
+            coverage_open: r.gauges(
+                "coverage_sessions_open",
+                "Sessions that were open at the end of the last interval of the coverage ledger.",
+                &["database", "class", "detail"],
+            ),
+            steering_attached: r.gauges(
+                "steering_attached",
+                "1: the kernel sends clients of this database to the proxy; 0: it should, and does not.",
+                &["database"],
+            ),
+            steering_workers: r.gauges(
+                "steering_live_workers",
+                "Workers of the proxy that the kernel finds alive for this database.",
+                &["database"],
+            ),
+            heartbeat_age: r.register(GaugeVec::new(
+                r.options("worker_heartbeat_age_seconds", "Since the last sign of life of a worker of the proxy."),
+                &["worker"],
+            )),
+            relay_bytes: r.counters(
+                "relay_bytes_total",
+                "Bytes that the proxy relayed on its sockets, counted at the end of a session.",
+                &["database", "direction"],
+            ),
+            proxy: ProxyFamilies {
+                sessions: r.gauges(
+                    "proxy_sessions",
+                    "Connections that a worker of the proxy has open, by the way they came; `starting`: of these, not yet started up.",
+                    &["worker", "listener"],
+                ),
+                accepted: r.counters("proxy_accepted_total", "Connections that the proxy accepted.", &["listener"]),
+                refusals: r.counters(
+                    "proxy_refusals_total",
+                    "Connections that the proxy itself refused, by reason.",
+                    &["reason"],
+                ),
+                handshake_failures: r.counters(
+                    "proxy_handshake_failures_total",
+                    "TLS handshakes of the proxy that failed, with clients and with servers.",
+                    &["side", "reason"],
+                ),
+                events: r.counters("proxy_events_total", "What happened in the proxy's workers.", &["event"]),
+                connections: r.counters(
+                    "steering_connections_total",
+                    "What became of connections to steered addresses.",
+                    &["database", "outcome"],
+                ),
+                time: r.register(ProxyTime::new(
+                    "warder_proxy_time_seconds",
+                    "The proxy's own time from reading a piece of a client's stream to writing it to the server.",
+                )),
+                restarting: Restarting::default(),
+            },
             own: OwnFamilies::new(&r),
             exports: SeriesFamilies::new(&r),
         }

@@ -26,6 +26,7 @@ pub mod http;
 mod item;
 pub mod metrics;
 pub mod plan;
+pub mod proxy;
 mod series;
 mod severity;
 mod source;

@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use model::Known;
+use model::coverage::Coverage;
 use model::id::SocketCookie;
+use model::mediation::Mediation;
 use model::process::UnknownProcess;
 use model::record::{Record, What};
 use model::session::{Ledger, Origin, Session, Transport};
@@ -17,6 +19,7 @@ use prometheus::TextEncoder;
 use crate::database::Database;
 use crate::families::{Families, catch_up, catch_up_seconds};
 use crate::gather::Gather;
+use crate::proxy::{SteeringFigures, WorkerFigures};
 use crate::series::Series;
 
 /// Databases with series of their own; the others share the name [`OTHER`]. A database has about a hundred series.
@@ -118,12 +121,27 @@ impl Metrics {
             What::Lost { kind, stage, count } => {
                 self.families.lost_events.with_label_values(&[*kind, *stage]).inc_by(*count);
             }
+            What::Bypass { session, reason } => {
+                let mut observed = self.observed();
+                let database = observed.database(&self.families, &session.database_name);
+                let labels = [&*observed.databases[database].name, reason.word()];
+                self.families.bypass_sessions.with_label_values(&labels).inc();
+            }
+            What::IntegrityAlert { session, figure, .. } => {
+                let mut observed = self.observed();
+                let database = observed.database_of(&self.families, session.cookie);
+                let labels = [&*observed.databases[database].name, *figure];
+                self.families.integrity_alerts.with_label_values(&labels).inc();
+            }
+            What::Coverage(coverage) => self.coverage(coverage),
             What::AgentStarted { .. }
             | What::AgentStopped
             | What::NotObserved { .. }
             | What::CancelRequested { .. }
             | What::Refused { .. }
+            | What::Requested { .. }
             | What::ProcessChanged { .. }
+            | What::Proxy { .. }
             | What::OperatorCommand { .. } => {}
         }
     }
@@ -136,6 +154,56 @@ impl Metrics {
         if let Some(live) = sessions.get_mut(&session.id.cookie) {
             databases[live.database].ledger(&self.families, &live.ledger, &session.ledger);
             live.ledger = session.ledger;
+        }
+    }
+
+    /// One interval of the coverage ledger. Rules have the names of the configuration.
+    fn coverage(&self, coverage: &Coverage) {
+        let mut observed = self.observed();
+        let database = observed.database(&self.families, &coverage.database_name);
+        let name = &*observed.databases[database].name;
+        for (class, count) in &coverage.classes {
+            let labels = [name, class.word(), class.detail().unwrap_or_default()];
+            self.families.coverage_sessions.with_label_values(&labels).inc_by(count.sessions);
+            self.families.coverage_bytes.with_label_values(&labels).inc_by(count.bytes);
+            self.families.coverage_open.with_label_values(&labels).set(clamped(count.open));
+        }
+    }
+
+    /// How steering of a database is.
+    pub fn steering(&self, figures: &SteeringFigures<'_>) {
+        let mut observed = self.observed();
+        let database = observed.database(&self.families, figures.database);
+        let name = &*observed.databases[database].name;
+        self.families.steering_attached.with_label_values(&[name]).set(figures.attached.into());
+        self.families.steering_workers.with_label_values(&[name]).set(clamped(figures.live_workers));
+        for (outcome, total) in figures.connections {
+            // Another steering of the same database counts from zero again.
+            let growth = self.families.proxy.restarting.growth(usize::MAX, format!("{name} {outcome}"), total);
+            self.families.proxy.connections.with_label_values(&[name, outcome]).inc_by(growth);
+        }
+    }
+
+    /// How long ago a worker gave a sign of life. Workers have numbers from 0.
+    pub fn heartbeat(&self, worker: u32, age: Duration) {
+        self.families.heartbeat_age.with_label_values(&[&worker.to_string()]).set(age.as_secs_f64());
+    }
+
+    /// What a worker of the proxy has counted.
+    pub fn proxy_worker(&self, worker: usize, figures: &WorkerFigures<'_>) {
+        self.families.proxy.worker(worker, figures);
+    }
+
+    /// The proxy's part in a session that has ended.
+    fn mediated(&self, name: &str, mediation: &Mediation) {
+        let counts = &mediation.counts;
+        for (direction, bytes) in [
+            ("from_client", counts.from_client),
+            ("to_client", counts.to_client),
+            ("to_server", counts.to_upstream),
+            ("from_server", counts.from_upstream),
+        ] {
+            self.families.relay_bytes.with_label_values(&[name, direction]).inc_by(bytes);
         }
     }
 
@@ -239,6 +307,9 @@ impl Metrics {
         let database = observed.database(&self.families, &session.database_name);
         let name = &*observed.databases[database].name;
         self.families.sessions_closed.with_label_values(&[name, transport_word(&session.transport)]).inc();
+        if let Some(mediation) = &session.mediation {
+            self.mediated(name, mediation);
+        }
         if let Some(live) = observed.sessions.remove(&session.id.cookie) {
             let name = &*observed.databases[live.database].name;
             self.families.sessions_live.with_label_values(&[name, live.transport]).dec();

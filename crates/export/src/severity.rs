@@ -10,6 +10,8 @@ pub(crate) enum Severity {
     Warning,
     /// Something was not observed, or evidence is missing.
     Error,
+    /// A session got around the proxy, or the two witnesses disagree.
+    Critical,
 }
 
 impl Severity {
@@ -21,6 +23,9 @@ impl Severity {
                 if failed { Self::Warning } else { Self::Information }
             }
             Event::Refused(_) => Self::Warning,
+            // It was there before the steering: known, and left alone on purpose.
+            Event::Bypass(form) if form.reason == "before_steering" => Self::Warning,
+            Event::Bypass(_) | Event::Integrity(_) => Self::Critical,
             Event::Gap(_) | Event::Loss(_) | Event::SessionGap(_) => Self::Error,
             _ if type_word == "journal.recovered" => Self::Warning,
             _ => Self::Information,
@@ -33,6 +38,7 @@ impl Severity {
             Self::Information => 6,
             Self::Warning => 4,
             Self::Error => 3,
+            Self::Critical => 2,
         }
     }
 
@@ -42,6 +48,7 @@ impl Severity {
             Self::Information => 1,
             Self::Warning => 2,
             Self::Error => 4,
+            Self::Critical => 5,
         }
     }
 }

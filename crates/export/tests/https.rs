@@ -118,3 +118,54 @@ fn files_that_cannot_be_used_are_named_at_the_start() {
         assert!(source.to_string().contains(expected), "{source}");
     }
 }
+
+#[test]
+fn certificates_are_renewed_without_a_restart() {
+    let files = tempfile::tempdir().unwrap();
+    let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
+    let stranger = tempfile::tempdir().unwrap();
+    let receiver = Receiver::start_tls(server(&ours, stranger.path()), |_, _| Behaviour::Take(Vec::new()));
+    let journal = Journal::new();
+    journal.append(statements(1..=3));
+    // Neither do we trust the receiver, nor it us.
+    let ca = theirs.write(files.path());
+    let (certificate, key) = theirs.sign(files.path(), "warder");
+    let config = ExportConfig {
+        url: Some(format!("https://localhost:{}/", receiver.address.port())),
+        ca_file: Some(ca.clone()),
+        certificate_file: Some(certificate.clone()),
+        key_file: Some(key.clone()),
+        body: Some(Body::Lines),
+        retry_seconds_max: Some(1),
+        ..ExportConfig::new("far", Kind::Webhook)
+    };
+    let metrics = Metrics::new("0");
+    let handle = start(&config, &journal, &metrics);
+    let failed =
+        |reason| sample(&metrics, &format!(r#"warder_export_failed_attempts_total{{export="far",reason="{reason}"}}"#));
+    wait_for("the refusal", || (failed("tls") > 0.0).then_some(()));
+
+    let taken = || receiver.taken().iter().flat_map(|request| json_lines(&request.body)).count();
+    let replace = |from: &Path, to: &Path| {
+        let name = files.path().join("new");
+        std::fs::copy(from, &name).unwrap();
+        std::fs::rename(name, to).unwrap();
+    };
+    let fresh = tempfile::tempdir().unwrap();
+    replace(&ours.write(fresh.path()), &ca);
+    let (new_certificate, new_key) = ours.sign(fresh.path(), "warder");
+    // For a moment the two do not fit together.
+    replace(&new_certificate, &certificate);
+    let before = failed("tls") + failed("broken");
+    wait_for("one more refusal", || (failed("tls") + failed("broken") > before).then_some(()));
+    assert_eq!(taken(), 0);
+    replace(&new_key, &key);
+    wait_for("the records", || (taken() == 3).then_some(()));
+
+    // What cannot be used does not stop what works, and a kept connection has nothing to do with it.
+    std::fs::write(&certificate, "half a cert").unwrap();
+    std::fs::remove_file(&key).unwrap();
+    journal.append(statements(4..=6));
+    wait_for("more records", || (taken() == 6).then_some(()));
+    handle.stop();
+}

@@ -9,8 +9,11 @@ use export::config::{ExportConfig, Identity, Kind};
 use export::export::Export;
 use export::metrics::{DATABASES_MAX, JournalTotals, Metrics, ProbeState};
 use export::plan::Plan;
+use export::proxy::{SteeringFigures, WorkerFigures};
 use model::Known;
+use model::coverage::{BypassReason, Class, ClassCount, Coverage};
 use model::id::{BootId, DatabaseId, HostId, SessionId, SocketCookie};
+use model::mediation::{Mediation, RelayCounts};
 use model::process::UnknownProcess;
 use model::record::{Record, What};
 use model::session::{Encryption, Ledger, Login, Origin, Session, Transport};
@@ -39,6 +42,8 @@ fn session(cookie: u64, database: &str) -> Session {
         statements: 0,
         errors: 0,
         gaps: 0,
+        mediation: None,
+        class: None,
     }
 }
 
@@ -212,6 +217,85 @@ fn databases_beyond_the_bound_share_one_name() {
     assert_eq!(names, DATABASES_MAX + 1);
 }
 
+fn mediated(cookie: u64) -> Session {
+    let counts =
+        RelayCounts { from_client: 1, to_client: 2, to_upstream: 3, from_upstream: 4, ..RelayCounts::default() };
+    let mediation = Mediation { counts, refused: Some("pg_hba"), ..Mediation::of(SocketCookie(9)) };
+    Session { ledger: ledger(1, 1, 1), mediation: Some(Box::new(mediation)), ..session(cookie, "main") }
+}
+
+fn observe_mediation(metrics: &Metrics) {
+    observe(metrics, What::Bypass { session: Arc::new(session(1, "main")), reason: BypassReason::UnixSocket });
+    let (figure, when) = ("bytes_to_server", "end");
+    observe(metrics, What::IntegrityAlert { session: id(1), figure, proxy: 1, kernel: 2, when });
+    let count = ClassCount { sessions: 3, open: 2, bytes: 100 };
+    let classes = vec![(Class::Mediated, count), (Class::AllowedDirect("standby".into()), count)];
+    let (from, to) = (WallTime(0), WallTime(60));
+    let coverage =
+        Coverage { database: DatabaseId(0), database_name: "main".into(), from, to, classes, lost_events: 0 };
+    observe(metrics, What::Coverage(Arc::new(coverage)));
+}
+
+fn steering(attached: bool, live_workers: u64) -> SteeringFigures<'static> {
+    let connections = [("steered", 9), ("hop", 9), ("direct", 1), ("passed_open", 0), ("dropped_closed", 0)];
+    SteeringFigures { database: "main", attached, live_workers, connections }
+}
+
+/// A worker that has counted everything `count` times.
+fn worker(count: u64) -> WorkerFigures<'static> {
+    let buckets: &'static [u64] = if count == 5 { &[5, 5, 5] } else { &[2, 2, 2] };
+    WorkerFigures {
+        accepted: vec![("steered", count)],
+        sessions: vec![("steered", count)],
+        startups: 0,
+        refusals: vec![("access", count)],
+        handshake_failures: vec![("client", "alert", count)],
+        cancels: count,
+        accept_failures: 0,
+        unrecorded: 0,
+        outcomes_unrecorded: 0,
+        not_the_protocol: 0,
+        latency_buckets: buckets,
+        latency_sum: Duration::from_micros(count),
+    }
+}
+
+#[test]
+fn the_two_witnesses_are_counted() {
+    let metrics = Metrics::new("0.1.0");
+    observe(&metrics, What::SessionOpened(Arc::new(session(1, "main"))));
+    observe_mediation(&metrics);
+    observe_mediation(&metrics);
+    observe(&metrics, What::SessionClosed { session: Arc::new(mediated(1)), duration: 0, missed: false });
+    metrics.steering(&steering(false, 0));
+    metrics.heartbeat(1, Duration::from_millis(1500));
+    metrics.proxy_worker(0, &worker(5));
+    // Another process in its place counts from zero again.
+    metrics.proxy_worker(0, &worker(2));
+    check(
+        &metrics,
+        &[
+            ("warder_bypass_sessions_total{database=\"main\",reason=\"unix_socket\"}", 2.0),
+            ("warder_integrity_alerts_total{database=\"main\",figure=\"bytes_to_server\"}", 2.0),
+            ("warder_coverage_sessions_total{class=\"mediated\",database=\"main\",detail=\"\"}", 6.0),
+            ("warder_coverage_bytes_total{class=\"allowed_direct\",database=\"main\",detail=\"standby\"}", 200.0),
+            ("warder_coverage_sessions_open{class=\"mediated\",database=\"main\",detail=\"\"}", 2.0),
+            ("warder_relay_bytes_total{database=\"main\",direction=\"to_server\"}", 3.0),
+            ("warder_proxy_refusals_total{reason=\"access\"}", 7.0),
+            ("warder_proxy_accepted_total{listener=\"steered\"}", 7.0),
+            ("warder_proxy_sessions{listener=\"steered\",worker=\"0\"}", 2.0),
+            ("warder_proxy_handshake_failures_total{reason=\"alert\",side=\"client\"}", 7.0),
+            ("warder_proxy_events_total{event=\"cancel_forwarded\"}", 7.0),
+            ("warder_proxy_time_seconds_bucket{le=\"0.000001\"}", 7.0),
+            ("warder_proxy_time_seconds_bucket{le=\"0.000002\"}", 14.0),
+            ("warder_proxy_time_seconds_bucket{le=\"+Inf\"}", 21.0),
+            ("warder_steering_connections_total{database=\"main\",outcome=\"steered\"}", 9.0),
+            ("warder_steering_attached{database=\"main\"}", 0.0),
+            ("warder_worker_heartbeat_age_seconds{worker=\"1\"}", 1.5),
+        ],
+    );
+}
+
 /// Every family is documented, and nothing else is.
 #[test]
 fn the_documentation_names_every_family() {
@@ -220,14 +304,11 @@ fn the_documentation_names_every_family() {
     observe(&metrics, statement(1, Some("42601")));
     observe(&metrics, What::SessionGap { session: id(1), side: "client", bytes: None, reason: "lost" });
     observe(&metrics, What::Lost { kind: "content", stage: "kernel", count: 4 });
-    observe(
-        &metrics,
-        What::SessionClosed {
-            session: Arc::new(Session { ledger: ledger(1, 1, 1), ..session(1, "main") }),
-            duration: 0,
-            missed: true,
-        },
-    );
+    observe(&metrics, What::SessionClosed { session: Arc::new(mediated(1)), duration: 0, missed: true });
+    observe_mediation(&metrics);
+    metrics.steering(&steering(true, 2));
+    metrics.heartbeat(0, Duration::ZERO);
+    metrics.proxy_worker(0, &worker(1));
     metrics.probe("p", ProbeState::default());
     metrics.map("m", 0, 1);
     metrics.program("p", Duration::ZERO, 0);

@@ -86,7 +86,7 @@ type Expected = (&'static str, u64, &'static str, Option<u64>);
 fn records_are_what_the_documentation_says() {
     let journal = Journal::new();
     journal.append(all_types());
-    let expected: [Expected; 37] = [
+    let expected: [Expected; 42] = [
         ("segment", 1008, "Rotate", None),
         ("agent.start", 1008, "Start", None),
         ("gap", 1008, "gap", None),
@@ -97,6 +97,7 @@ fn records_are_what_the_documentation_says() {
         ("session.change", 4001, "Change", None),
         ("refused", 3002, "Logon", Some(2)),
         ("refused", 6005, "Connect", Some(2)),
+        ("request", 6005, "Request", None),
         ("statement", 6005, "Query", Some(2)),
         ("statement", 6005, "Query", Some(0)),
         ("statement", 6005, "parse", Some(1)),
@@ -108,6 +109,10 @@ fn records_are_what_the_documentation_says() {
         ("process", 1007, "Terminate", None),
         ("loss", 1008, "loss", None),
         ("operator", 1008, "operator", None),
+        ("bypass", 4001, "Bypass", None),
+        ("bypass", 4001, "Bypass", None),
+        ("integrity", 1008, "integrity", None),
+        ("coverage", 1008, "coverage", None),
         ("session.close", 4001, "Close", None),
         ("checkpoint", 1008, "checkpoint", None),
         ("key.handover", 1008, "key.handover", None),

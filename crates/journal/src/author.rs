@@ -3,10 +3,13 @@
 
 use model::time::WallTime;
 
-use crate::hash::{Chain, JournalId, leaf};
+use crate::hash::{Chain, Hash, JournalId, leaf, leaves};
 use crate::key::{KeyId, SigningKey};
 use crate::record::{self, Checkpoint, Handover, Recovered, Removed, Segment};
 use crate::tree::Tree;
+
+/// Longest line that waits for the next one: what is gained is less than a copy of a longer one costs.
+pub(crate) const WAITING_BYTES_MAX: usize = 4096;
 
 /// The end of a journal.
 #[derive(Clone, Debug)]
@@ -32,7 +35,15 @@ impl Place {
 
     /// After one more line (without its newline).
     pub fn push(&mut self, line: &[u8]) {
-        let leaf = leaf(line);
+        self.add(leaf(line));
+    }
+
+    /// After two more lines, which takes less time than one after the other.
+    pub fn push_two(&mut self, first: &[u8], second: &[u8]) {
+        leaves(first, second).into_iter().for_each(|leaf| self.add(leaf));
+    }
+
+    fn add(&mut self, leaf: Hash) {
         self.chain = self.chain.next(&leaf);
         self.tree.push(leaf);
         self.next_seq = self.next_seq.saturating_add(1);
@@ -47,25 +58,21 @@ pub struct Author {
     key: SigningKey,
     /// Number of the last checkpoint, 0 before the first.
     checkpointed: u64,
+    /// A line whose place is known and whose digest waits for the next one's; empty: none does.
+    waiting: Vec<u8>,
 }
 
 impl Author {
     /// Goes on at a place, whose last checkpoint has the number `checkpointed` (0: none).
     #[must_use]
     pub fn new(place: Place, key: SigningKey, checkpointed: u64) -> Self {
-        Self { place, key, checkpointed }
+        Self { place, key, checkpointed, waiting: Vec::new() }
     }
 
     /// Number of the next record.
     #[must_use]
     pub fn next_seq(&self) -> u64 {
-        self.place.next_seq
-    }
-
-    /// Where history stands.
-    #[must_use]
-    pub fn place(&self) -> &Place {
-        &self.place
+        self.place.next_seq.saturating_add(u64::from(!self.waiting.is_empty()))
     }
 
     /// The key that signs.
@@ -77,16 +84,32 @@ impl Author {
     /// Records since the last checkpoint: the tail that nobody has signed yet.
     #[must_use]
     pub fn unsigned(&self) -> u64 {
-        self.place.next_seq.saturating_sub(1).saturating_sub(self.checkpointed)
+        self.next_seq().saturating_sub(1).saturating_sub(self.checkpointed)
     }
 
     /// A line (without its newline) that is stored next.
     pub fn push(&mut self, line: &[u8]) {
-        self.place.push(line);
+        if self.waiting.is_empty() && (1..=WAITING_BYTES_MAX).contains(&line.len()) {
+            self.waiting.extend_from_slice(line);
+        } else if self.waiting.is_empty() {
+            self.place.push(line);
+        } else {
+            self.place.push_two(&self.waiting, line);
+            self.waiting.clear();
+        }
+    }
+
+    /// Everything so far has its place in chain and tree.
+    fn settle(&mut self) {
+        if !self.waiting.is_empty() {
+            self.place.push(&self.waiting);
+            self.waiting.clear();
+        }
     }
 
     /// Begins a segment with its first record.
     pub fn segment(&mut self, out: &mut Vec<u8>, time: WallTime) {
+        self.settle();
         let Place { journal, next_seq, chain, .. } = self.place;
         (self.place.segment, self.place.tree) = (next_seq, Tree::new());
         let public_key = self.key.public();
@@ -98,6 +121,7 @@ impl Author {
 
     /// Signs everything up to here.
     pub fn checkpoint(&mut self, out: &mut Vec<u8>, time: WallTime) {
+        self.settle();
         let Self { place, key, .. } = self;
         let fields = Checkpoint {
             journal: place.journal,
@@ -142,6 +166,7 @@ impl Author {
     }
 
     fn own(&mut self, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>, u64)) {
+        self.settle();
         let start = out.len();
         write(out, self.place.next_seq);
         self.push_last(out, start);

@@ -3,7 +3,8 @@
 //! A segment can be checked without those before it: its first record says what it continues, and
 //! [`crate::verify::Verifier`] compares that with the end of the one before.
 
-use crate::hash::{Chain, Hash, JournalId, leaf};
+use crate::author::WAITING_BYTES_MAX;
+use crate::hash::{Chain, Hash, JournalId, leaf, leaves};
 use crate::head::{self, Head, TimeText};
 use crate::key::{KeyId, PublicKey};
 use crate::record::{self, Checkpoint, Handover, Removed, Segment, Signed};
@@ -162,6 +163,8 @@ pub struct SegmentCheck<'w> {
     key: Option<PublicKey>,
     /// First record that no valid checkpoint of this segment has proved yet.
     proved: u64,
+    /// A line whose digest waits for the next one's; empty: none does.
+    waiting: Vec<u8>,
     checked: Checked,
 }
 
@@ -187,7 +190,7 @@ impl<'w> SegmentCheck<'w> {
             fault: None,
         };
         let next_witnessed = witness.next_after(first_seq.saturating_sub(1));
-        Self { witness, next_witnessed, tree: Tree::new(), key: None, proved: first_seq, checked }
+        Self { witness, next_witnessed, tree: Tree::new(), key: None, proved: first_seq, waiting: Vec::new(), checked }
     }
 
     /// Which journal the segment says it belongs to.
@@ -210,7 +213,8 @@ impl<'w> SegmentCheck<'w> {
 
     /// Chain through the lines so far.
     #[must_use]
-    pub fn chain(&self) -> Chain {
+    pub fn chain(&mut self) -> Chain {
+        self.settle();
         self.checked.chain_after
     }
 
@@ -222,7 +226,8 @@ impl<'w> SegmentCheck<'w> {
 
     /// The tree over the lines so far.
     #[must_use]
-    pub fn tree(&self) -> &Tree {
+    pub fn tree(&mut self) -> &Tree {
+        self.settle();
         &self.tree
     }
 
@@ -230,9 +235,7 @@ impl<'w> SegmentCheck<'w> {
     pub fn line<'a>(&mut self, line: &'a [u8]) -> Result<Head<'a>, Fault> {
         match self.examine(line) {
             Ok(head) => {
-                let leaf = leaf(line);
-                self.checked.chain_after = self.checked.chain_after.next(&leaf);
-                self.tree.push(leaf);
+                self.push(line);
                 self.checked.records = self.checked.records.saturating_add(1);
                 self.checked.bytes = self.checked.bytes.saturating_add(line.len() as u64).saturating_add(1);
                 Ok(head)
@@ -255,8 +258,34 @@ impl<'w> SegmentCheck<'w> {
     /// What the segment turned out to be.
     #[must_use]
     pub fn finish(mut self) -> Checked {
+        self.settle();
         self.checked.root = self.tree.root();
         self.checked
+    }
+
+    /// Gives a line its place in chain and tree, or lets it wait for the next one.
+    fn push(&mut self, line: &[u8]) {
+        if self.waiting.is_empty() && (1..=WAITING_BYTES_MAX).contains(&line.len()) {
+            self.waiting.extend_from_slice(line);
+        } else if self.waiting.is_empty() {
+            self.add(leaf(line));
+        } else {
+            leaves(&self.waiting, line).into_iter().for_each(|leaf| self.add(leaf));
+            self.waiting.clear();
+        }
+    }
+
+    /// All lines so far have their places.
+    fn settle(&mut self) {
+        if !self.waiting.is_empty() {
+            self.add(leaf(&self.waiting));
+            self.waiting.clear();
+        }
+    }
+
+    fn add(&mut self, leaf: Hash) {
+        self.checked.chain_after = self.checked.chain_after.next(&leaf);
+        self.tree.push(leaf);
     }
 
     fn examine<'a>(&mut self, line: &'a [u8]) -> Result<Head<'a>, Why> {
@@ -309,6 +338,7 @@ impl<'w> SegmentCheck<'w> {
         if segment != self.checked.first_seq {
             return Err(Why::Foreign("segment"));
         }
+        self.settle();
         if chain != self.checked.chain_after || root != self.tree.root() {
             return Err(Why::Changed);
         }

@@ -1,6 +1,7 @@
 //! SHA-256 with a first byte that says what is hashed, so that no digest can be taken for another's.
 
 use std::fmt;
+use std::slice;
 
 use serde::de::{Deserialize, Deserializer, Error as _};
 use serde::ser::{Serialize, Serializer};
@@ -24,34 +25,88 @@ pub struct Hash(pub [u8; HASH_BYTES]);
 
 /// Digest of a record: its line without the newline. The blocks are handed over from where they stand; the general form
 /// copies every record once more, because its first byte moves all others.
-#[expect(
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    reason = "what is left is shorter than a block, and the message ends 8 bytes before the end of the last one"
-)]
 #[must_use]
 pub fn leaf(line: &[u8]) -> Hash {
-    let Some((first, rest)) = line.split_first_chunk::<63>() else {
-        return Hash(Sha256::new().chain_update([LEAF]).chain_update(line).finalize().into());
-    };
+    let Some(message) = Message::leaf(line) else { return short_leaf(line) };
     let mut state = INITIAL;
-    let mut head = [LEAF; 64];
-    head[1..].copy_from_slice(first);
-    compress256(&mut state, &[head]);
-    let (blocks, rest) = rest.as_chunks();
-    compress256(&mut state, blocks);
-    // What is left, a one bit, zeros, and the length of the message in bits.
-    let mut tail = [0; 128];
-    let (message, padding) = tail.split_at_mut(rest.len());
-    message.copy_from_slice(rest);
-    padding[0] = 0x80;
-    let message_bits = (line.len() as u64).saturating_add(1).saturating_mul(8).to_be_bytes();
-    let fits = rest.len() < 64 - 8;
-    let end = if fits { 64 } else { 128 };
-    tail[end - 8..end].copy_from_slice(&message_bits);
-    let (blocks, _) = tail[..end].as_chunks();
-    compress256(&mut state, blocks);
+    compress256(&mut state, slice::from_ref(&message.head));
+    compress256(&mut state, message.middle);
+    compress256(&mut state, message.tail());
     to_bytes(state)
+}
+
+/// Digests of two records. Their blocks take turns: one is as slow as its steps, which wait for each other, and the
+/// processor works at the other meanwhile. Together they take three quarters of the time.
+#[must_use]
+pub fn leaves(first: &[u8], second: &[u8]) -> [Hash; 2] {
+    let (Some(left), Some(right)) = (Message::leaf(first), Message::leaf(second)) else {
+        return [leaf(first), leaf(second)];
+    };
+    let mut states = [INITIAL; 2];
+    let [left_state, right_state] = &mut states;
+    let (mut left, mut right) = (left.blocks(), right.blocks());
+    loop {
+        let blocks = (left.next(), right.next());
+        if let (Some(block), _) = blocks {
+            compress256(left_state, slice::from_ref(block));
+        }
+        if let (_, Some(block)) = blocks {
+            compress256(right_state, slice::from_ref(block));
+        }
+        if blocks == (None, None) {
+            return states.map(to_bytes);
+        }
+    }
+}
+
+/// A record that does not fill the first block.
+fn short_leaf(line: &[u8]) -> Hash {
+    Hash(Sha256::new().chain_update([LEAF]).chain_update(line).finalize().into())
+}
+
+/// A record behind its first byte, as blocks.
+struct Message<'a> {
+    head: [u8; 64],
+    middle: &'a [[u8; 64]],
+    tail: [[u8; 64]; 2],
+    /// The tail has one block only.
+    fits: bool,
+}
+
+impl<'a> Message<'a> {
+    /// `None`: it is too short.
+    #[expect(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        reason = "what is left is shorter than a block, and the message ends 8 bytes before the end of the last one"
+    )]
+    #[inline]
+    fn leaf(line: &'a [u8]) -> Option<Self> {
+        let (first, rest) = line.split_first_chunk::<63>()?;
+        let mut head = [LEAF; 64];
+        head[1..].copy_from_slice(first);
+        let (middle, rest) = rest.as_chunks();
+        // What is left, a one bit, zeros, and the length of the message in bits.
+        let mut tail = [[0; 64]; 2];
+        let bytes = tail.as_flattened_mut();
+        let (message, padding) = bytes.split_at_mut(rest.len());
+        message.copy_from_slice(rest);
+        padding[0] = 0x80;
+        let message_bits = (line.len() as u64).saturating_add(1).saturating_mul(8).to_be_bytes();
+        let fits = rest.len() < 64 - 8;
+        let end = if fits { 64 } else { 128 };
+        bytes[end - 8..end].copy_from_slice(&message_bits);
+        Some(Self { head, middle, tail, fits })
+    }
+
+    fn tail(&self) -> &[[u8; 64]] {
+        let [first, _] = &self.tail;
+        if self.fits { slice::from_ref(first) } else { &self.tail }
+    }
+
+    fn blocks(&self) -> impl Iterator<Item = &[u8; 64]> {
+        slice::from_ref(&self.head).iter().chain(self.middle).chain(self.tail())
+    }
 }
 
 /// Digest of two neighbours in the tree.
@@ -196,6 +251,11 @@ mod tests {
         for length in 0..300 {
             let line = vec![b'x'; length];
             assert_eq!(leaf(&line), plain(&[&[LEAF][..], &line].concat()), "{length}");
+            for other in [0, 62, 63, 64, 119, 120, 200, 299 - length] {
+                let other = vec![b'y'; other];
+                assert_eq!(leaves(&line, &other), [leaf(&line), leaf(&other)], "{length} and {}", other.len());
+                assert_eq!(leaves(&other, &line), [leaf(&other), leaf(&line)], "{} and {length}", other.len());
+            }
         }
     }
 

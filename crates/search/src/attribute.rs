@@ -37,6 +37,8 @@ pub enum AttributeKind {
     Transport = 10,
     /// `plaintext`, `tls`, `gss`.
     Encryption = 11,
+    /// How it came to the server: `bypass`, and in detail: `unix_socket`.
+    Class = 12,
 }
 
 /// The part of a value that is compared.
@@ -61,6 +63,8 @@ pub(crate) fn of_session(fields: &SessionFields<'_>, mut state: impl FnMut(Attri
         (AttributeKind::Application, &fields.application_name),
         (AttributeKind::Transport, &fields.transport),
         (AttributeKind::Encryption, &fields.encryption),
+        (AttributeKind::Class, &fields.class),
+        (AttributeKind::Class, &fields.class_detail),
     ];
     for (kind, text) in texts {
         if let Some(Str(text)) = text {

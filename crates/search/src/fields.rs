@@ -156,6 +156,10 @@ pub(crate) struct SessionFields<'a> {
     pub(crate) database: Option<Str<'a>>,
     #[serde(borrow, default)]
     pub(crate) application_name: Option<Str<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) class: Option<Str<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) class_detail: Option<Str<'a>>,
 }
 
 /// A client process.

@@ -7,7 +7,7 @@ use crate::attribute::AttributeKind;
 use crate::filter::{Condition, Filter, Sense, SessionPattern, Wanted};
 use crate::index::block_set::BlockSet;
 use crate::index::bloom::{self, Bloom};
-use crate::index::part::{Body, COOKIE, DAMAGED, FILE_NAME, Head, SESSION, SQLSTATE, TYPE};
+use crate::index::part::{Body, COOKIE, DAMAGED, FILE_NAME, Head, SESSION, SQLSTATE, TYPE, UNIDENTIFIED};
 use crate::matching::{Fitting, SessionTerms, is_type};
 
 /// Late sessions that are looked up one by one in a part's filter; with more, the part is read.
@@ -19,26 +19,38 @@ const GROUPS: [&str; 5] = ["agent", "journal", "key", "segments", "session"];
 /// Attribute terms that sessions fit by what became known after they had occurred in an earlier part.
 /// It holds for all parts: those from there on know it themselves.
 #[derive(Debug, Default)]
-pub(crate) struct Late(HashMap<Box<str>, u32>);
+pub(crate) struct Late(HashMap<Box<str>, Said>);
+
+/// What later parts say of a session.
+#[derive(Clone, Copy, Debug, Default)]
+struct Said {
+    /// Terms that fit.
+    bits: u32,
+    /// Who it is.
+    identified: bool,
+}
 
 impl Late {
     /// Adds what a later part says.
     pub(crate) fn add(&mut self, head: &Head, terms: &SessionTerms<'_>) {
         for entry in &head.late {
             let bits = terms.bits(entry.kind, &entry.value);
-            if bits != 0 {
-                *self.0.entry(entry.session.clone()).or_default() |= bits;
+            let identified = entry.kind == AttributeKind::Transport as u8;
+            if bits != 0 || (identified && !terms.is_empty()) {
+                let said = self.0.entry(entry.session.clone()).or_default();
+                said.bits |= bits;
+                said.identified |= identified;
             }
         }
     }
 
-    fn bits(&self, session: &str) -> u32 {
-        self.0.get(session).copied().unwrap_or(0)
+    fn of(&self, session: &str) -> Said {
+        self.0.get(session).copied().unwrap_or_default()
     }
 
     /// Whether a session that fits one of these bits may occur in a part.
     fn may_occur(&self, bit: u32, bloom: &Bloom) -> bool {
-        let sessions = || self.0.iter().filter(|(_, bits)| *bits & bit != 0).map(|(session, _)| session);
+        let sessions = || self.0.iter().filter(|(_, said)| said.bits & bit != 0).map(|(session, _)| session);
         sessions().take(LATE_LOOKED_UP_MAX + 1).count() > LATE_LOOKED_UP_MAX
             || sessions().any(|session| bloom.may_contain(bloom::hash(SESSION, session.as_bytes())))
     }
@@ -54,6 +66,10 @@ pub(crate) fn may_fit(head: &Head, filter: &Filter, terms: &SessionTerms<'_>, la
         && !filter.overlaps(crate::query::wall(head.extent.earliest), crate::query::wall(head.extent.latest))
     {
         return false;
+    }
+    if !terms.is_empty() && has(UNIDENTIFIED, "") {
+        // It has nothing that fits, and has to be read to say of how many sessions that is not known.
+        return true;
     }
     let attributes = terms.required().all(|(bit, wanted)| {
         let may_have = |wanted: &Wanted| match wanted {
@@ -82,8 +98,8 @@ pub(crate) struct Candidates {
     pub(crate) blocks: BlockSet,
     /// Sessions that fit the attribute terms; empty if there are none.
     pub(crate) fitting: Fitting,
-    /// Sessions of which nothing is known: their opening is not in the journal.
-    pub(crate) unidentified: u64,
+    /// Sessions of which no record says who they are: their opening is not in the journal.
+    pub(crate) unidentified: Vec<Box<str>>,
     /// Blocks that tell of lost or unobserved events.
     pub(crate) incomplete: BlockSet,
 }
@@ -117,24 +133,28 @@ pub(crate) fn candidates(body: Body, filter: &Filter, terms: &SessionTerms<'_>, 
 /// Finds the sessions that fit; returns the blocks in which they occur.
 fn add_fitting(
     found: &mut Candidates,
-    body: Body,
+    mut body: Body,
     terms: &SessionTerms<'_>,
     late: &Late,
     in_time: BlockSet,
 ) -> BlockSet {
     let bits: Vec<u32> = body.terms.iter().map(|term| terms.bits(term.kind, &term.value)).collect();
     let mut blocks = BlockSet::default();
-    for session in body.sessions {
+    for session in std::mem::take(&mut body.sessions) {
         let own = session.terms.iter().filter_map(|term| bits.get(*term as usize)).fold(0, |all, bits| all | bits);
-        let all = own | late.bits(&session.id);
+        let identified = body.identifies(&session);
+        let later = late.of(&session.id);
+        let all = own | later.bits;
         let fits = if session.id.is_empty() { terms.may_fit(all) } else { terms.fit(all) };
         if fits {
             blocks.union(session.blocks);
             found.fitting.insert(session.id);
-        } else if session.terms.is_empty() && all == 0 && !session.id.is_empty() {
+        } else if !identified && !later.identified {
             let mut here = session.blocks;
             here.intersect(in_time);
-            found.unidentified += u64::from(!here.is_empty());
+            if !here.is_empty() {
+                found.unidentified.push(session.id);
+            }
         }
     }
     blocks
@@ -181,4 +201,4 @@ pub(crate) fn needs_attributes(filter: &Filter) -> bool {
     filter.terms.iter().any(|term| matches!(term.condition, Condition::Attribute(_)))
 }
 
-const _: () = assert!(AttributeKind::Encryption as u8 <= 31, "numbers from 32 on are terms of records");
+const _: () = assert!(AttributeKind::Class as u8 <= 31, "numbers from 32 on are terms of records");

@@ -7,6 +7,7 @@
 mod page;
 mod view;
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use model::time::WallTime;
@@ -18,13 +19,15 @@ use crate::matching::{self, Fitting, SessionTerms};
 use crate::plan::{self, Candidates, Late};
 use crate::source::{Block, Blocks};
 use crate::token::{self, Token, TokenError};
-pub use page::{Figures, Hit, IndexState, Page};
+pub use page::{Figures, Hit, IndexState, Page, UnreadableRange};
 use view::{Trouble, Unit, View};
 
 /// Bytes of lines from which on a page takes no further record; one record is always taken.
 pub const PAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Damaged or missing places that are listed; more are counted.
 pub const PLACES_MAX: usize = 16;
+/// Unidentified sessions that are told apart; beyond, one that occurs in several parts is counted in each.
+const UNIDENTIFIED_MAX: usize = 100_000;
 /// How often the journal is listed again because it changed under the search.
 const CHANGES_MAX: usize = 8;
 
@@ -150,6 +153,7 @@ struct Search<'a, B> {
     report_gone: bool,
     terms: SessionTerms<'a>,
     late: Late,
+    unidentified: HashSet<Box<str>>,
     page: Page,
     page_bytes: usize,
     lines: Vec<u8>,
@@ -174,7 +178,8 @@ impl<'a, B: Blocks> Search<'a, B> {
         let page = Page { figures: view.figures(), ..Page::default() };
         let terms = SessionTerms::of(&query.filter);
         let late = Late::default();
-        Self { query, source, view, bounds, report_gone, terms, late, page, page_bytes: 0, lines: Vec::new() }
+        let (unidentified, lines) = (HashSet::new(), Vec::new());
+        Self { query, source, view, bounds, report_gone, terms, late, unidentified, page, page_bytes: 0, lines }
     }
 
     fn run(mut self) -> Result<Page, Trouble> {
@@ -230,7 +235,14 @@ impl<'a, B: Blocks> Search<'a, B> {
                 let body = self.view.body(part)?;
                 let found = plan::candidates(body, &self.query.filter, &self.terms, &self.late);
                 let figures = &mut self.page.figures;
-                figures.unidentified_sessions += found.unidentified;
+                for session in &found.unidentified {
+                    if self.unidentified.len() >= UNIDENTIFIED_MAX || self.unidentified.insert(session.clone()) {
+                        figures.unidentified_sessions += 1;
+                        if figures.unidentified.len() < PLACES_MAX {
+                            figures.unidentified.push(session.to_string());
+                        }
+                    }
+                }
                 figures.attributes_dropped += extent.attributes_dropped;
                 figures.incomplete_blocks += found.incomplete.len();
                 Some(found)

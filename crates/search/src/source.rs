@@ -4,7 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use store::blocks::{self, Lister};
+use store::blocks::{self, Lister, Unreadable};
 use store::files;
 use store::segment::SegmentError;
 
@@ -31,12 +31,34 @@ impl Block {
     }
 }
 
+/// What a journal consists of.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// Blocks, oldest first.
+    pub blocks: Vec<Block>,
+    /// Segments, or ends of segments, that are not in them, oldest first.
+    pub unreadable: Vec<Unreadable>,
+}
+
+impl Listing {
+    /// First record, readable or not.
+    pub(crate) fn oldest(&self) -> Option<u64> {
+        let unreadable = self.unreadable.first().map(|unreadable| unreadable.from);
+        self.blocks.first().map(|block| block.first_seq).into_iter().chain(unreadable).min()
+    }
+
+    /// Whether the blocks from this record of this segment on cannot be read.
+    pub(crate) fn hides(&self, segment: u64, from: u64) -> bool {
+        self.unreadable.iter().any(|unreadable| unreadable.segment == segment && unreadable.from <= from)
+    }
+}
+
 /// A journal, as blocks.
 pub trait Blocks {
     /// First record of the oldest segment; `None` in an empty journal.
     fn oldest(&mut self) -> Result<Option<u64>, SegmentError>;
-    /// All blocks with a record after this number, oldest first.
-    fn list_after(&mut self, seq: u64) -> Result<Vec<Block>, SegmentError>;
+    /// All blocks with a record after this number, oldest first, and what should have some and cannot be read.
+    fn list_after(&mut self, seq: u64) -> Result<Listing, SegmentError>;
     /// Replaces `lines` by the lines of a block of the latest list.
     fn read(&mut self, block: &Block, lines: &mut Vec<u8>) -> Result<(), SegmentError>;
 }
@@ -74,8 +96,9 @@ impl Blocks for Journal {
         Ok(segments.first().map(|segment| segment.first_seq))
     }
 
-    fn list_after(&mut self, seq: u64) -> Result<Vec<Block>, SegmentError> {
-        self.listed = self.lister.list_after(seq)?;
+    fn list_after(&mut self, seq: u64) -> Result<Listing, SegmentError> {
+        let blocks::Listing { blocks, unreadable } = self.lister.list_readable_after(seq)?;
+        self.listed = blocks;
         let listed = self.listed.iter().enumerate().map(|(number, block)| Block {
             segment: block.segment,
             first_seq: block.first_seq,
@@ -83,7 +106,7 @@ impl Blocks for Journal {
             complete: block.complete,
             number,
         });
-        Ok(listed.collect())
+        Ok(Listing { blocks: listed.collect(), unreadable })
     }
 
     fn read(&mut self, block: &Block, lines: &mut Vec<u8>) -> Result<(), SegmentError> {

@@ -5,7 +5,7 @@ mod common;
 
 use std::fs;
 
-use common::generate::{Happening, Scribe};
+use common::generate::{Happening, Scribe, USERS, session_id};
 use common::{Memory, NOW};
 use search::index::indexer::{IndexError, Indexer, Progress, STEP_BLOCKS};
 use search::query::{Bounds, IndexState, Order, Page, Query};
@@ -165,4 +165,37 @@ fn a_transcript_has_every_record_of_a_session_and_its_pauses() {
     assert_eq!(steps[0].pause.as_secs(), 0);
     assert!(steps[1..].iter().all(|step| step.pause.as_secs() == 3), "every third second");
     assert!(steps[0].hit.entry().is_ok());
+}
+
+#[test]
+fn sessions_that_the_journal_does_not_identify_are_told() {
+    let (directory, journal) = (tempfile::tempdir().unwrap(), Memory::default());
+    let mut scribe = Scribe::default();
+    // Three sessions are opened in a segment that retention removes; one of them is described again after it.
+    fill(&journal, &mut scribe, 30);
+    journal.rotate(scribe.seq + 1);
+    fill(&journal, &mut scribe, 60);
+    journal.rotate(scribe.seq + 1);
+    let happening = |what| Happening { what, session: 1, pick: [1, 1, 3, 2], time: 1 };
+    scribe.write(&journal, &happening(1));
+    // Of another only the process is known.
+    scribe.write(&journal, &Happening { session: 2, ..happening(3) });
+    fill(&journal, &mut scribe, 60);
+    let told = |filter: &str| {
+        let figures = search(&journal, directory.path(), filter).figures;
+        assert_eq!(figures.unidentified_sessions, figures.unidentified.len() as u64);
+        figures.unidentified
+    };
+    let user = format!("user:\"{}\"", USERS[1]);
+    assert_eq!(told(&user), [""; 0]);
+    journal.remove_oldest(1);
+    let ids = |numbers: &[u8]| numbers.iter().map(|number| session_id(*number)).collect::<Vec<_>>();
+    for _ in 0..2 {
+        let mut found = told(&user);
+        found.sort();
+        assert_eq!(found, ids(&[0, 2]), "each once, though they occur in two parts");
+        assert_eq!(told("type:statement"), [""; 0], "nothing was asked of them");
+        // The second time with an index.
+        catch_up(&mut Indexer::open(directory.path(), &journal).unwrap());
+    }
 }

@@ -1,6 +1,7 @@
 //! A real journal in a folder: the same records are found before and after segments are sealed, with and without index.
 #![allow(clippy::unwrap_used, clippy::allow_attributes, reason = "helpers of tests")]
 
+use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
@@ -87,4 +88,74 @@ fn sealing_changes_nothing_that_is_found() {
     let nobody = search(&directory, &index, "uid:77");
     assert_eq!(nobody.hits.len(), 0);
     assert!(nobody.figures.records_examined <= progress.records_behind);
+}
+
+/// Puts other bytes where a file has its end: the footer of a sealed segment is there.
+fn damage_end(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    let length = bytes.len();
+    bytes[length - 20..].fill(0xff);
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn one_damaged_footer_hides_no_other_segment() {
+    let root = tempfile::tempdir().unwrap();
+    let (directory, index, none) = (root.path().join("journal"), root.path().join("index"), root.path().join("none"));
+    let mut writer = writer(root.path());
+    append(&mut writer, 1500);
+    seal(&mut writer, &directory);
+    catch_up(&mut Indexer::open(&index, Journal::new(&directory)).unwrap());
+    append(&mut writer, 100);
+    let whole = search(&directory, &none, "uid:7 type:operator");
+    let segments = files::segments(&directory).unwrap();
+    let (damaged, next) = (&segments[1], &segments[2]);
+    damage_end(&damaged.path);
+    let hidden = damaged.first_seq..next.first_seq;
+    let expected: Vec<u64> = whole.hits.iter().map(|hit| hit.seq).filter(|seq| !hidden.contains(seq)).collect();
+    assert!(expected.len() < whole.hits.len() && expected.len() > 50);
+    let check = |index: &Path, state| {
+        let found = search(&directory, index, "uid:7 type:operator");
+        assert_eq!(found.hits.iter().map(|hit| hit.seq).collect::<Vec<_>>(), expected);
+        let figures = found.figures;
+        assert_eq!((figures.index, figures.holes, figures.unreadable_segments), (state, 0, 1));
+        let range = &figures.unreadable_ranges[0];
+        assert_eq!((range.from, range.through), (hidden.start, Some(hidden.end - 1)));
+        assert!(range.why.contains(damaged.path.to_str().unwrap()), "{}", range.why);
+        assert!(figures.is_incomplete());
+    };
+    check(&none, IndexState::Missing);
+    check(&index, IndexState::Used);
+    // The indexer goes on behind the damage, and keeps what it knew before.
+    let mut indexer = Indexer::open(&index, Journal::new(&directory)).unwrap();
+    append(&mut writer, 900);
+    let progress = catch_up(&mut indexer);
+    assert_eq!((progress.parts_damaged, progress.segments_damaged), (0, 1));
+    assert!(progress.indexed_through.unwrap() > whole.figures.journal_through.unwrap());
+    let found = search(&directory, &index, "uid:7 type:operator");
+    assert_eq!((found.figures.index, found.hits.len()), (IndexState::Used, expected.len() + 90));
+    drop(indexer);
+    // As an indexer finds it that has not seen it whole.
+    fs::remove_dir_all(&index).unwrap();
+    catch_up(&mut Indexer::open(&index, Journal::new(&directory)).unwrap());
+    assert_eq!(search(&directory, &index, "uid:7 type:operator").hits, found.hits);
+}
+
+#[test]
+fn a_damaged_line_hides_no_other_record() {
+    let root = tempfile::tempdir().unwrap();
+    let (directory, none) = (root.path().join("journal"), root.path().join("none"));
+    let mut writer = writer(root.path());
+    append(&mut writer, 200);
+    let whole = search(&directory, &none, "type:operator");
+    let active = files::segments(&directory).unwrap().pop().unwrap();
+    let text = fs::read_to_string(&active.path).unwrap();
+    // The first line, and one in the middle.
+    let damaged = text.replacen("{\"v\":1,\"seq\"", "{\"v\":1,\"sex\"", 1).replace("scan 77 ", "scan \u{0}7\" ");
+    fs::write(&active.path, damaged).unwrap();
+    let found = search(&directory, &none, "type:operator");
+    assert_eq!(found.hits.len(), whole.hits.len() - 1);
+    assert_eq!((found.figures.damaged_lines, found.figures.holes), (2, 0));
+    assert_eq!(found.figures.journal_through, whole.figures.journal_through);
+    assert!(found.figures.is_incomplete() && !whole.figures.is_incomplete());
 }

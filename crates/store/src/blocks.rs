@@ -3,6 +3,8 @@
 //! A block of a sealed segment is one compressed frame. A segment that is not sealed yet is cut at the same places,
 //! because where a block ends depends on its lines only (`journal::block`). So a block that was seen before its segment
 //! was sealed is found again after it, under the same first number.
+//!
+//! What cannot be read is not passed over in silence: a [`Listing`] names it.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -51,8 +53,30 @@ impl Block {
     /// Number of the last record.
     #[must_use]
     pub fn last_seq(&self) -> u64 {
-        self.first_seq + u64::from(self.records) - 1
+        self.first_seq.saturating_add(u64::from(self.records)).saturating_sub(1)
     }
+}
+
+/// The blocks of a folder, and what of it cannot be read.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// Blocks in order. The last one may not be complete.
+    pub blocks: Vec<Block>,
+    /// What is not in them, in order.
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// A segment, or the rest of one, whose blocks are not known.
+#[derive(Debug)]
+pub struct Unreadable {
+    /// Number of the first record of the segment.
+    pub segment: u64,
+    /// Number of the first record that cannot be read.
+    pub from: u64,
+    /// Number of the last one; `None`: the segment is the last of the journal, and nothing says where it ends.
+    pub through: Option<u64>,
+    /// Why.
+    pub error: SegmentError,
 }
 
 /// All blocks of a folder in order. The last one may not be complete.
@@ -119,24 +143,39 @@ impl Lister {
         Self { directory: directory.into(), plain: HashMap::new() }
     }
 
-    /// All blocks with a record after this number, in order. The last one may not be complete.
+    /// All blocks with a record after this number, in order. The last one may not be complete. Fails if one of the
+    /// segments cannot be read.
     pub fn list_after(&mut self, seq: u64) -> Result<Vec<Block>, SegmentError> {
+        let Listing { blocks, unreadable } = self.list_readable_after(seq)?;
+        unreadable.into_iter().next().map_or(Ok(blocks), |unreadable| Err(unreadable.error))
+    }
+
+    /// The blocks with a record after this number, and the segments that cannot be read. Fails only if the folder
+    /// cannot be read.
+    pub fn list_readable_after(&mut self, seq: u64) -> Result<Listing, SegmentError> {
         let segments = files::segments(&self.directory).map_err(SegmentError::file(&self.directory))?;
         self.plain.retain(|first_seq, _| {
             segments.iter().any(|segment| segment.first_seq == *first_seq && segment.form == Form::Plain)
         });
         let wanted = segments.partition_point(|segment| segment.first_seq <= seq.saturating_add(1)).saturating_sub(1);
-        let mut blocks = Vec::new();
-        for (segment, at) in segments.iter().zip(0..).skip(wanted) {
-            let is_last = at + 1 == segments.len();
-            match self.add(segment, is_last, &mut blocks) {
-                Err(error) if error.is_gone() => self.add_sealed_since(segment, &mut blocks)?,
-                other => other?,
+        let Listing { mut blocks, mut unreadable } = Listing::default();
+        for (at, segment) in segments.iter().enumerate().skip(wanted) {
+            let next = segments.get(at + 1);
+            let added = match self.add(segment, next.is_none(), &mut blocks) {
+                Err(error) if error.is_gone() => self.add_sealed_since(segment, &mut blocks),
+                other => other,
+            };
+            if let Err(error) = added {
+                let listed = blocks.last().filter(|block| block.segment == segment.first_seq);
+                let from = listed.map_or(segment.first_seq, |block| block.last_seq().saturating_add(1));
+                let through = next.map(|next| next.first_seq.saturating_sub(1));
+                unreadable.push(Unreadable { segment: segment.first_seq, from, through, error });
             }
         }
         let old = blocks.partition_point(|block| block.last_seq() <= seq);
         blocks.drain(..old);
-        Ok(blocks)
+        unreadable.retain(|unreadable| unreadable.through.is_none_or(|through| through > seq));
+        Ok(Listing { blocks, unreadable })
     }
 
     fn add(&mut self, segment: &SegmentFile, is_last: bool, blocks: &mut Vec<Block>) -> Result<(), SegmentError> {
@@ -144,10 +183,13 @@ impl Lister {
             Form::Sealed => self.add_sealed(segment.first_seq, &segment.path, blocks),
             Form::Plain => {
                 let scan = self.plain.entry(segment.first_seq).or_default();
-                scan.go_on(segment, &self.directory)?;
+                let read = scan.go_on(segment, &self.directory);
+                if read.as_ref().is_err_and(SegmentError::is_gone) {
+                    return read;
+                }
                 blocks.extend_from_slice(&scan.complete);
                 blocks.extend(scan.growing_block(segment.first_seq, &self.directory, !is_last));
-                Ok(())
+                read
             }
         }
     }
@@ -180,7 +222,8 @@ impl Lister {
 }
 
 impl Scan {
-    /// Reads the lines that were added since.
+    /// Reads the lines that were added since. A line that is no record counts as the record that was due there: whoever
+    /// reads the block sees what it is.
     fn go_on(&mut self, segment: &SegmentFile, directory: &Arc<Path>) -> Result<(), SegmentError> {
         let path = &segment.path;
         let file = File::open(path).map_err(SegmentError::file(path))?;
@@ -188,16 +231,24 @@ impl Scan {
         let mut end = self.growing_offset + self.growing.bytes as u64;
         lines.start_at(end).map_err(SegmentError::file(path))?;
         while let Some(line) = lines.next_line().map_err(SegmentError::file(path))? {
-            let head = head::parse(line).ok_or_else(|| SegmentError::damaged(path, "a line is not a record"))?;
             let line_bytes = line.len() + 1;
             if self.growing.is_full_for(line_bytes) {
                 self.complete.extend(self.growing_block(segment.first_seq, directory, true));
                 (self.growing, self.growing_offset) = (Summary::default(), end);
             }
-            self.growing.add(&head, line_bytes);
+            match head::parse(line) {
+                Some(head) => self.growing.add(&head, line_bytes),
+                None => self.growing.add_unknown(self.due(segment.first_seq), line_bytes),
+            }
             end += line_bytes as u64;
         }
         Ok(())
+    }
+
+    /// Number of the next record.
+    fn due(&self, first_seq: u64) -> u64 {
+        let complete = self.complete.last().map_or(first_seq, |block| block.last_seq().saturating_add(1));
+        if self.growing.records > 0 { self.growing.next_seq() } else { complete }
     }
 
     fn growing_block(&self, segment: u64, directory: &Arc<Path>, complete: bool) -> Option<Block> {

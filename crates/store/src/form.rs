@@ -6,6 +6,7 @@
 
 pub mod event;
 pub mod identity;
+pub mod mediation;
 pub mod process;
 pub mod session;
 pub mod statement;

@@ -8,13 +8,14 @@ use model::record::{Record, What};
 use serde::{Deserialize, Serialize};
 
 use crate::form::event::{
-    AgentStartForm, CancelForm, Event, GapForm, LossForm, OperatorForm, ProcessChangeForm, RefusedForm,
+    AgentStartForm, CancelForm, Event, GapForm, LossForm, OperatorForm, ProcessChangeForm, ProxyForm, RefusedForm,
     SessionCloseForm, SessionGapForm,
 };
 use crate::form::identity::SessionText;
+use crate::form::mediation::{BypassForm, CoverageForm, IntegrityForm};
 use crate::form::process::ProcessForm;
 use crate::form::session::SessionForm;
-use crate::form::statement_line::write_statement;
+use crate::form::statement_line::{write_request_line, write_statement};
 use crate::time::Timestamp;
 
 /// Version of the line format (`v`). Fields are only ever added, so it has never changed.
@@ -49,6 +50,7 @@ pub fn encode(out: &mut Vec<u8>, seq: u64, machine: Machine, record: &Record) {
             let session = SessionForm::from(&**session);
             write_fields(out, &SessionCloseForm { session, duration_us: duration / 1000, missed: *missed });
         }
+        What::Requested { session, request } => write_request_line(out, *session, request),
         What::Statement { session, number, statement } => {
             write_statement(out, *session, *number, statement);
         }
@@ -72,6 +74,22 @@ pub fn encode(out: &mut Vec<u8>, seq: u64, machine: Machine, record: &Record) {
         What::Lost { kind, stage, count } => {
             write_fields(out, &LossForm { kind: (*kind).into(), stage: (*stage).into(), count: *count });
         }
+        What::Bypass { session, reason } => {
+            write_fields(out, &BypassForm { session: SessionForm::from(&**session), reason: reason.word().into() });
+        }
+        What::IntegrityAlert { session, figure, proxy, kernel, when } => {
+            let (figure, when) = ((*figure).into(), (*when).into());
+            write_fields(
+                out,
+                &IntegrityForm { session: (*session).into(), figure, proxy: *proxy, kernel: *kernel, when },
+            );
+        }
+        What::Coverage(coverage) => write_fields(out, &CoverageForm::from(&**coverage)),
+        What::Proxy { event, database_name, worker, detail } => {
+            let database_entry = database_name.as_deref().map(Into::into);
+            let detail = detail.as_deref().map(Into::into);
+            write_fields(out, &ProxyForm { event: (*event).into(), database_entry, worker: *worker, detail });
+        }
         What::OperatorCommand { verb, uid } => write_fields(out, &OperatorForm { verb: verb.into(), uid: *uid }),
     }
 }
@@ -84,6 +102,7 @@ const fn type_word(what: &What) -> &'static str {
         What::SessionOpened(_) => "session.open",
         What::SessionChanged(_) => "session.change",
         What::SessionClosed { .. } => "session.close",
+        What::Requested { .. } => "request",
         What::Statement { .. } => "statement",
         What::CancelRequested { .. } => "cancel",
         What::Refused { .. } => "refused",
@@ -91,6 +110,10 @@ const fn type_word(what: &What) -> &'static str {
         What::ProcessChanged { .. } => "process",
         What::Lost { .. } => "loss",
         What::OperatorCommand { .. } => "operator",
+        What::Proxy { .. } => "proxy",
+        What::Bypass { .. } => "bypass",
+        What::IntegrityAlert { .. } => "integrity",
+        What::Coverage(_) => "coverage",
     }
 }
 
@@ -152,6 +175,7 @@ pub fn decode(head: &Head<'_>, line: &[u8]) -> Result<Entry, serde_json::Error> 
         "session.open" => Event::SessionOpen(serde_json::from_slice(line)?),
         "session.change" => Event::SessionChange(serde_json::from_slice(line)?),
         "session.close" => Event::SessionClose(serde_json::from_slice(line)?),
+        "request" => Event::Request(serde_json::from_slice(line)?),
         "statement" => Event::Statement(serde_json::from_slice(line)?),
         "cancel" => Event::Cancel(serde_json::from_slice(line)?),
         "refused" => Event::Refused(serde_json::from_slice(line)?),
@@ -159,6 +183,10 @@ pub fn decode(head: &Head<'_>, line: &[u8]) -> Result<Entry, serde_json::Error> 
         "process" => Event::Process(serde_json::from_slice(line)?),
         "loss" => Event::Loss(serde_json::from_slice(line)?),
         "operator" => Event::Operator(serde_json::from_slice(line)?),
+        "bypass" => Event::Bypass(serde_json::from_slice(line)?),
+        "integrity" => Event::Integrity(serde_json::from_slice(line)?),
+        "proxy" => Event::Proxy(serde_json::from_slice(line)?),
+        "coverage" => Event::Coverage(serde_json::from_slice(line)?),
         record::SEGMENT => Event::Segment,
         record::CHECKPOINT => Event::Checkpoint,
         record::HANDOVER => Event::KeyHandover(serde_json::from_slice(line)?),

@@ -159,10 +159,10 @@ fn read_to_end(segment: &SegmentFile) -> Result<End, SegmentError> {
         end.offset = lines.offset();
         if is_checkpoint {
             end.checkpointed = check.next_seq() - 1;
-            proved = Some(end.at(&check));
+            proved = Some(end.at(&mut check));
         }
     };
-    let end = end.at(&check);
+    let end = end.at(&mut check);
     match fault {
         Some(fault) if !matches!(fault.why, Why::NotARecord | Why::Number { .. }) => {
             Ok(proved.unwrap_or(End { since: None, offset: 0, ..end }))
@@ -173,7 +173,7 @@ fn read_to_end(segment: &SegmentFile) -> Result<End, SegmentError> {
 
 impl End {
     /// The same, where the check stands.
-    fn at(&self, check: &SegmentCheck<'_>) -> Self {
+    fn at(&self, check: &mut SegmentCheck<'_>) -> Self {
         let place = Place {
             journal: check.journal(),
             next_seq: check.next_seq(),

@@ -282,6 +282,17 @@ impl Writer {
         self.written_seq
     }
 
+    /// Number of the last record that was appended, whether it is written or waits in memory.
+    #[must_use]
+    pub fn appended(&self) -> u64 {
+        self.author.next_seq().saturating_sub(1)
+    }
+
+    /// Somebody waits for what was written to be durable: the next [`Writer::flush`] does not wait for the interval.
+    pub fn hurry(&mut self) {
+        self.durable.hurry();
+    }
+
     /// Number of the last record that is durable: it survives a power failure.
     #[must_use]
     pub fn durable(&self) -> u64 {

@@ -7,11 +7,15 @@ use std::sync::Arc;
 
 use common::*;
 use model::Known;
+use model::coverage::{BypassReason, Class, ClassCount, Coverage};
+use model::id::{DatabaseId, SocketCookie};
+use model::mediation::{Listener, Mediation, RelayCounts};
 use model::process::UnknownProcess;
 use model::record::What;
+use model::request::Request;
 use model::session::{Encryption, Ledger, Login, Origin, Session, Transport};
-use model::statement::{Statement, Text, UnknownText};
-use model::time::WallTime;
+use model::statement::{Statement, StatementKind, Text, UnknownText};
+use model::time::{BootTime, WallTime};
 use serde_json::{Value as Json, json};
 use store::files::{Form, segment_path};
 use store::form::event::Event;
@@ -45,6 +49,7 @@ fn written_again(event: &Event) -> Json {
         Event::Gap(form) => serde_json::to_value(form),
         Event::SessionOpen(form) | Event::SessionChange(form) => serde_json::to_value(form),
         Event::SessionClose(form) => serde_json::to_value(form),
+        Event::Request(form) => serde_json::to_value(form),
         Event::Statement(form) => serde_json::to_value(form),
         Event::Cancel(form) => serde_json::to_value(form),
         Event::Refused(form) => serde_json::to_value(form),
@@ -52,6 +57,10 @@ fn written_again(event: &Event) -> Json {
         Event::Process(form) => serde_json::to_value(form),
         Event::Loss(form) => serde_json::to_value(form),
         Event::Operator(form) => serde_json::to_value(form),
+        Event::Proxy(form) => serde_json::to_value(form),
+        Event::Bypass(form) => serde_json::to_value(form),
+        Event::Integrity(form) => serde_json::to_value(form),
+        Event::Coverage(form) => serde_json::to_value(form),
         Event::KeyHandover(form) => serde_json::to_value(form),
         Event::SegmentsRemoved(form) => serde_json::to_value(form),
         Event::Recovered(form) => serde_json::to_value(form),
@@ -176,6 +185,50 @@ fn statements() {
 }
 
 #[test]
+fn requests() {
+    let Statement { text, prepared, portal, parameters, .. } = statement();
+    let request = Request {
+        kind: StatementKind::Bind,
+        text,
+        doubtful: true,
+        prepared,
+        portal,
+        parameters,
+        row_limit: 0,
+        at: BootTime(0),
+        redacted: true,
+    };
+    let request_of = |request| What::Requested { session: session_id(4242), request: Box::new(request) };
+    check(
+        request_of(request.clone()),
+        json!({
+            "type": "request", "session": ID, "kind": "bind",
+            "text": "SELECT balance FROM accounts WHERE branch = $1 AND id = $2", "prepared": "s1", "portal": "",
+            "parameters": [{"type": 23, "value": "17"}, {"type": 25, "value": "alpha"}],
+            "doubtful": true, "redacted": true,
+        }),
+    );
+    let call = Request {
+        kind: StatementKind::FunctionCall { function: 99 },
+        text: Text::Unknown(UnknownText::None),
+        doubtful: false,
+        prepared: None,
+        portal: None,
+        parameters: None,
+        row_limit: 7,
+        redacted: false,
+        ..request
+    };
+    check(
+        request_of(call),
+        json!({
+            "type": "request", "session": ID, "kind": "function_call", "function": 99, "text_unknown": "none",
+            "row_limit": 7,
+        }),
+    );
+}
+
+#[test]
 fn the_rarer_records() {
     let session = session_id(4242);
     check(
@@ -207,5 +260,94 @@ fn the_rarer_records() {
         What::Lost { kind: "content", stage: "kernel", count: 3 },
         json!({"type": "loss", "kind": "content", "stage": "kernel", "count": 3}),
     );
+    check(
+        What::Proxy { event: "worker_ended", database_name: None, worker: Some(1), detail: Some("signal: 9".into()) },
+        json!({"type": "proxy", "event": "worker_ended", "worker": 1, "detail": "signal: 9"}),
+    );
     check(What::OperatorCommand { verb: "scan".into(), uid: 0 }, json!({"type": "operator", "verb": "scan", "uid": 0}));
+}
+
+fn mediated() -> Session {
+    let mediation = Mediation {
+        accepted: SocketCookie(41),
+        listener: Some(Listener::Steered),
+        upstream: Some(SocketCookie(43)),
+        hop: Some(Transport::Tcp {
+            client: "127.0.0.1:40000".parse().unwrap(),
+            server: "127.0.0.1:5432".parse().unwrap(),
+            network_namespace: 9,
+        }),
+        hop_encryption: Encryption::Plaintext,
+        relayed: true,
+        counts: RelayCounts {
+            from_client: 1,
+            to_client: 2,
+            to_upstream: 3,
+            from_upstream: 4,
+            messages_to_upstream: 5,
+            messages_to_client: 6,
+        },
+        front_received: 7,
+        front_sent: 8,
+        undelivered: 9,
+        refused: Some("pg_hba"),
+        ended_by: Some("client"),
+    };
+    Session { mediation: Some(Box::new(mediation)), class: Some(Class::Mediated), ..session(4242) }
+}
+
+#[test]
+fn the_proxys_part_of_a_session() {
+    let mediation = json!({
+        "accepted": 41, "listener": "steered", "upstream": 43, "hop": "127.0.0.1:40000", "hop_encryption": "plaintext",
+        "relayed": true, "from_client_bytes": 1, "to_client_bytes": 2, "to_server_bytes": 3, "from_server_bytes": 4,
+        "messages_to_server": 5, "messages_to_client": 6, "front_received_bytes": 7, "front_sent_bytes": 8,
+        "undelivered_bytes": 9, "refused": "pg_hba", "ended_by": "client",
+    });
+    check(
+        What::SessionOpened(Arc::new(mediated())),
+        with(session_json(), json!({"type": "session.open", "class": "mediated", "mediation": mediation})),
+    );
+    let mut bare = mediated();
+    bare.mediation = Some(Box::new(Mediation::of(SocketCookie(41))));
+    let mediation = json!({
+        "accepted": 41, "from_client_bytes": 0, "to_client_bytes": 0, "to_server_bytes": 0, "from_server_bytes": 0,
+        "messages_to_server": 0, "messages_to_client": 0, "front_received_bytes": 0, "front_sent_bytes": 0,
+    });
+    check(
+        What::SessionOpened(Arc::new(bare)),
+        with(session_json(), json!({"type": "session.open", "class": "mediated", "mediation": mediation})),
+    );
+}
+
+#[test]
+fn what_the_two_witnesses_tell_of_each_other() {
+    let reason = BypassReason::UnixSocket;
+    let session = Arc::new(Session { class: Some(Class::Bypass(reason)), ..session(4242) });
+    let bypass = json!({"type": "bypass", "class": "bypass", "class_detail": "unix_socket", "reason": "unix_socket"});
+    check(What::Bypass { session, reason }, with(session_json(), bypass));
+    let session = session_id(4242);
+    check(
+        What::IntegrityAlert { session, figure: "bytes_to_server", proxy: 90, kernel: 100, when: "quiet" },
+        json!({"type": "integrity", "session": ID, "figure": "bytes_to_server", "proxy": 90, "kernel": 100, "when": "quiet"}),
+    );
+    let count = |sessions, open, bytes| ClassCount { sessions, open, bytes };
+    let coverage = Coverage {
+        database: DatabaseId(0),
+        database_name: "main".into(),
+        from: WallTime(0),
+        to: NINE_THIRTY,
+        classes: vec![(Class::Mediated, count(3, 2, 1000)), (Class::AllowedDirect("standby".into()), count(1, 1, 10))],
+        lost_events: 7,
+    };
+    check(
+        What::Coverage(Arc::new(coverage)),
+        json!({
+            "type": "coverage", "database_entry": "main", "from": "1970-01-01T00:00:00.000000Z",
+            "to": "2026-11-22T09:30:00.000000Z", "observed": {"sessions": 4, "open": 3, "bytes": 1010},
+            "classes": [{"class": "mediated", "sessions": 3, "open": 2, "bytes": 1000},
+                {"class": "allowed_direct", "detail": "standby", "sessions": 1, "open": 1, "bytes": 10}],
+            "lost_events": 7,
+        }),
+    );
 }

@@ -107,14 +107,8 @@ impl Material<'_> {
             Event::Statement(form) => {
                 objects::status(event, Status::of(form));
                 if let Some(text) = form.text.as_deref() {
-                    let cut = &text[..text.floor_char_boundary(QUERY_BYTES_MAX)];
                     let whole = form.text_bytes.unwrap_or(text.len() as u64);
-                    let uid = format!("{}/{}", form.session, form.number);
-                    event.insert("query_info".into(), json!({"query_string": cut, "uid": uid, "bytes": whole}));
-                    if cut.len() as u64 != whole {
-                        event["metadata"]["is_truncated"] = true.into();
-                        event["metadata"]["untruncated_size"] = whole.into();
-                    }
+                    query(event, text, whole, Some(format!("{}/{}", form.session, form.number)));
                 }
                 if let Some(latency_us) = form.latency_us {
                     event.insert("duration".into(), (latency_us / 1000).into());
@@ -123,6 +117,14 @@ impl Material<'_> {
                     "kind": form.kind, "ending": form.ending, "rows_sent": form.rows_sent,
                     "latency_us": form.latency_us, "redacted": form.redacted,
                 });
+                event.insert("unmapped".into(), objects::known(unmapped));
+            }
+            Event::Request(form) => {
+                if let Some(text) = form.text.as_deref() {
+                    let whole = form.text_bytes.unwrap_or(text.len() as u64);
+                    query(event, text, whole, None);
+                }
+                let unmapped = json!({"kind": form.kind, "doubtful": form.doubtful, "redacted": form.redacted});
                 event.insert("unmapped".into(), objects::known(unmapped));
             }
             Event::Refused(form) => {
@@ -166,6 +168,7 @@ impl Material<'_> {
                 event.insert("duration".into(), (form.duration_us / 1000).into());
                 &form.session
             }
+            Event::Bypass(form) => &form.session,
             _ => return,
         };
         let traffic = json!({
@@ -177,6 +180,7 @@ impl Material<'_> {
         let unmapped = json!({
             "database": form.database, "application_name": form.application_name, "encryption": form.encryption,
             "origin": form.origin, "statements": form.statements, "errors": form.errors, "coverage": form.coverage,
+            "class": form.class, "class_detail": form.class_detail, "mediation": form.mediation,
         });
         event.insert("unmapped".into(), objects::known(unmapped));
     }
@@ -203,9 +207,30 @@ impl Material<'_> {
             Event::Loss(form) => json!({"kind": form.kind, "stage": form.stage, "count": form.count}),
             Event::SessionGap(form) => json!({"side": form.side, "gap_bytes": form.gap_bytes, "reason": form.reason}),
             Event::Operator(form) => json!({"verb": form.verb, "uid": form.uid}),
+            Event::Integrity(form) => json!({
+                "figure": form.figure, "proxy": form.proxy, "kernel": form.kernel, "when": form.when,
+            }),
+            Event::Coverage(form) => json!({
+                "database_entry": form.database_entry, "from": form.from.to_string(), "to": form.to.to_string(),
+                "observed": form.observed, "classes": form.classes, "lost_events": form.lost_events,
+            }),
             Event::AgentStart(form) => json!({"version": form.version, "level": form.level, "kernel": form.kernel}),
             _ => return,
         };
         event.insert("unmapped".into(), objects::known(unmapped));
+    }
+}
+
+/// The text of a query, cut if it is long.
+fn query(event: &mut Map<String, Value>, text: &str, whole: u64, uid: Option<String>) {
+    let cut = &text[..text.floor_char_boundary(QUERY_BYTES_MAX)];
+    let mut query = json!({"query_string": cut, "bytes": whole});
+    if let Some(uid) = uid {
+        query["uid"] = uid.into();
+    }
+    event.insert("query_info".into(), query);
+    if cut.len() as u64 != whole {
+        event["metadata"]["is_truncated"] = true.into();
+        event["metadata"]["untruncated_size"] = whole.into();
     }
 }

@@ -91,6 +91,11 @@ pub(crate) fn log_record(
     facts.inspect(|facts| session(&mut attributes, facts));
     match &entry.event {
         Event::Statement(form) => statement(&mut attributes, form),
+        Event::Request(form) => {
+            let text = form.text.as_deref().map(|text| &text[..text.floor_char_boundary(QUERY_TEXT_BYTES_MAX)]);
+            attributes.text("db.query.text", text);
+            attributes.text("warder.statement.kind", Some(&form.kind));
+        }
         Event::Refused(form) => {
             attributes.text("db.response.status_code", Some(&form.sqlstate));
             attributes.text("error.type", Some(&form.sqlstate));
@@ -102,6 +107,13 @@ pub(crate) fn log_record(
                 process(&mut attributes, &ProcessFacts::from(form));
             }
         }
+        Event::Bypass(form) => attributes.text("warder.bypass.reason", Some(&form.reason)),
+        Event::Integrity(form) => {
+            attributes.text("warder.integrity.figure", Some(&form.figure));
+            attributes.number("warder.integrity.proxy", Some(form.proxy));
+            attributes.number("warder.integrity.kernel", Some(form.kernel));
+        }
+        Event::Coverage(form) => attributes.text("warder.database_entry", Some(&form.database_entry)),
         Event::Loss(form) => attributes.number("warder.loss.count", Some(form.count)),
         _ => {}
     }
@@ -181,6 +193,7 @@ const fn severity_number(severity: Severity) -> i32 {
         Severity::Information => 9,
         Severity::Warning => 13,
         Severity::Error => 17,
+        Severity::Critical => 18,
     }
 }
 
@@ -189,5 +202,6 @@ const fn severity_text(severity: Severity) -> &'static str {
         Severity::Information => "INFO",
         Severity::Warning => "WARN",
         Severity::Error => "ERROR",
+        Severity::Critical => "CRITICAL",
     }
 }

@@ -46,7 +46,8 @@ impl HttpSink {
         let post = Post { content_type, headers: self.headers(items), body };
         let answer = self.client.post(post).await?;
         let rejected = match self.form {
-            Form::Otlp(_) => rejected(&answer),
+            // It cannot have rejected more than it was sent, whatever it says.
+            Form::Otlp(_) => rejected(&answer).min(items.len() as u64),
             Form::Array | Form::Lines => 0,
         };
         Ok(Accepted { rejected })

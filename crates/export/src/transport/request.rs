@@ -16,7 +16,7 @@ use hyper::{Method, Request, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use super::tls::Tls;
+use super::tls::{Renewal, Tls};
 use crate::config::{Compression, Identity};
 use crate::failure::Failure;
 use crate::plan::{ConfigError, HttpPlace};
@@ -79,9 +79,13 @@ impl Client {
         Ok(body)
     }
 
-    /// The connection of the request before, if the receiver has not closed it since.
+    /// The connection of the request before, if the receiver has not closed it since and our certificates
+    /// are the same.
     async fn kept(&mut self) -> Option<SendRequest<Full<Bytes>>> {
         let mut kept = self.connection.take()?;
+        if self.tls.as_mut().is_some_and(|tls| tls.renew() == Renewal::Renewed) {
+            return None;
+        }
         kept.ready().await.is_ok().then_some(kept)
     }
 
@@ -108,12 +112,12 @@ impl Client {
         Ok(request)
     }
 
-    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, Failure> {
+    async fn connect(&mut self) -> Result<SendRequest<Full<Bytes>>, Failure> {
         let host = self.place.uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
         let default = if self.tls.is_some() { 443 } else { 80 };
         let port = self.place.uri.port_u16().unwrap_or(default);
         let stream = TcpStream::connect((host, port)).await.map_err(Failure::Connect)?;
-        match &self.tls {
+        match &mut self.tls {
             None => handshake(TokioIo::new(stream)).await,
             Some(tls) => handshake(TokioIo::new(tls.connect(stream).await?)).await,
         }
@@ -149,3 +153,6 @@ fn gzip(body: &[u8]) -> Vec<u8> {
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok().map(Duration::from_secs)
 }
+
+#[cfg(test)]
+mod tests;

@@ -39,7 +39,7 @@ impl SyslogSink {
         Ok(Self { address: place.address.clone(), tls, frame: Frame::new(place.facility, identity) })
     }
 
-    pub(crate) async fn deliver(&self, items: &[Item]) -> Result<Accepted, Failure> {
+    pub(crate) async fn deliver(&mut self, items: &[Item]) -> Result<Accepted, Failure> {
         match &self.address {
             SyslogAddress::Tcp { host, port } => {
                 let mut stream = connect(host, *port).await?;
@@ -47,9 +47,10 @@ impl SyslogSink {
                 confirmed(&stream).await?;
             }
             SyslogAddress::Tls { host, port, .. } => {
-                let tls = self.tls.as_ref().expect("made together with the address");
+                let bytes = self.counted(items);
+                let tls = self.tls.as_mut().expect("made together with the address");
                 let mut stream = tls.connect(connect(host, *port).await?).await?;
-                exchange(&mut stream, &self.counted(items)).await?;
+                exchange(&mut stream, &bytes).await?;
                 confirmed(stream.get_ref().0).await?;
             }
             SyslogAddress::Udp { host, port } => {

@@ -173,6 +173,8 @@ impl World {
             statements: STATEMENTS,
             errors: 0,
             gaps: 0,
+            mediation: None,
+            class: None,
         }
     }
 

@@ -38,7 +38,7 @@ pub enum Key {
     Attribute(AttributeKind),
 }
 
-const KEYS: [(&str, Key); 21] = [
+const KEYS: [(&str, Key); 22] = [
     ("since", Key::Since),
     ("until", Key::Until),
     ("session", Key::Session),
@@ -49,6 +49,7 @@ const KEYS: [(&str, Key); 21] = [
     ("client", Key::Attribute(AttributeKind::Client)),
     ("transport", Key::Attribute(AttributeKind::Transport)),
     ("encryption", Key::Attribute(AttributeKind::Encryption)),
+    ("class", Key::Attribute(AttributeKind::Class)),
     ("exe", Key::Attribute(AttributeKind::Executable)),
     ("process", Key::Attribute(AttributeKind::Process)),
     ("pid", Key::Attribute(AttributeKind::Pid)),

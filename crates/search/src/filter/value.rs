@@ -12,21 +12,26 @@ use super::{Condition, FilterError, Wanted};
 use crate::attribute::{self, AttributeKind};
 
 /// Types of records that exist. `session` stands for all `session.…`.
-const TYPES: [&str; 23] = [
+const TYPES: [&str; 28] = [
     "agent",
     "agent.start",
     "agent.stop",
+    "bypass",
     "cancel",
     "checkpoint",
+    "coverage",
     "gap",
+    "integrity",
     "journal",
     "journal.recovered",
     "key",
     "key.handover",
     "loss",
     "operator",
+    "proxy",
     "process",
     "refused",
+    "request",
     "segment",
     "segments",
     "segments.removed",

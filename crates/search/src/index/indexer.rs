@@ -5,13 +5,14 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use store::blocks::Unreadable;
 use store::segment::SegmentError;
 
 use super::builder::Builder;
 use super::history::{Bodies, History, HistoryError};
 use super::part::Extent;
 use super::stored::{self, StoredPart};
-use crate::source::{Block, Blocks, is_damage};
+use crate::source::{Block, Blocks, Listing, is_damage};
 
 /// Blocks of one step: 8 MiB of lines.
 pub const STEP_BLOCKS: usize = 32;
@@ -59,6 +60,8 @@ pub struct Progress {
     pub parts_removed: usize,
     /// Parts thrown away in this step because they were damaged, of another version, or did not fit the journal.
     pub parts_damaged: usize,
+    /// Damaged segments that have no blocks, when the journal was listed: they are not indexed any further.
+    pub segments_damaged: usize,
 }
 
 /// The one writer of an index.
@@ -85,6 +88,7 @@ pub struct Indexer<B> {
     /// Parts from the front whose body was verified in this run.
     verified: usize,
     damaged: usize,
+    segments_damaged: usize,
     lines: Vec<u8>,
 }
 
@@ -115,6 +119,7 @@ impl<B: Blocks> Indexer<B> {
             compared: false,
             verified: 0,
             damaged: 0,
+            segments_damaged: 0,
             lines: Vec::new(),
         };
         indexer.open_parts()?;
@@ -149,6 +154,7 @@ impl<B: Blocks> Indexer<B> {
         let behind = self.listed.iter().filter(|block| Some(block.first_seq) > progress.indexed_through);
         progress.records_behind = behind.map(|block| block.records).sum();
         progress.parts_damaged = std::mem::take(&mut self.damaged);
+        progress.segments_damaged = self.segments_damaged;
         Ok(progress)
     }
 
@@ -159,9 +165,10 @@ impl<B: Blocks> Indexer<B> {
             return Ok(());
         }
         if !self.compared {
-            let blocks = self.source.list_after(0)?;
-            let (parts, covered) = aligned(&self.parts, &blocks);
-            let next = blocks.get(covered).map(|block| block.first_seq);
+            let listing = self.source.list_after(0)?;
+            self.segments_damaged = damaged_only(&listing)?;
+            let (parts, covered) = aligned(&self.parts, &listing);
+            let next = listing.blocks.get(covered).map(|block| block.first_seq);
             let resumes = self.resumed.is_none_or(|resumed| Some(resumed.first_seq) == next);
             if parts < self.parts.len() || !resumes {
                 self.throw_away(parts)?;
@@ -169,7 +176,9 @@ impl<B: Blocks> Indexer<B> {
             self.compared = true;
         }
         let finished = self.parts.last().map_or(0, |part| part.extent().through_seq);
-        self.listed = self.source.list_after(finished.max(self.building.extent().through_seq))?;
+        let listing = self.source.list_after(finished.max(self.building.extent().through_seq))?;
+        self.segments_damaged = self.segments_damaged.max(damaged_only(&listing)?);
+        self.listed = listing.blocks;
         (self.done, self.list_again) = (0, false);
         Ok(())
     }
@@ -314,11 +323,26 @@ impl<B: Blocks> Indexer<B> {
     }
 }
 
-/// How many parts from the front fit the blocks without a hole, and how many blocks they tell of.
-pub(crate) fn aligned(parts: &[StoredPart], blocks: &[Block]) -> (usize, usize) {
+/// How many segments are damaged. Whatever else is in the way of reading may pass: then nothing is indexed past it.
+fn damaged_only(listing: &Listing) -> Result<usize, IndexError> {
+    match listing.unreadable.iter().find(|unreadable| !is_damage(&unreadable.error)) {
+        Some(Unreadable { error: SegmentError::File { path, source }, .. }) => {
+            Err(IndexError::File { path: path.clone(), source: source.kind().into() })
+        }
+        _ => Ok(listing.unreadable.len()),
+    }
+}
+
+/// How many parts from the front fit the blocks without a hole, and how many blocks they tell of. Parts of segments that
+/// became unreadable stay: what they know of sessions is still of use.
+pub(crate) fn aligned(parts: &[StoredPart], listing: &Listing) -> (usize, usize) {
+    let blocks = &listing.blocks;
     let mut covered = 0;
     for (at, part) in parts.iter().enumerate() {
         let extent = part.extent();
+        if listing.hides(extent.segment, extent.first_seq) {
+            continue;
+        }
         let Some(last) = extent.blocks.checked_sub(1).map(|last| covered + last) else { return (at, covered) };
         let first_fits = blocks.get(covered).is_some_and(|block| block.first_seq == extent.first_seq);
         let last_fits = blocks.get(last).is_some_and(|block| block.complete && block.last_seq() == extent.through_seq);

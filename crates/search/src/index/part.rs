@@ -26,6 +26,8 @@ pub(crate) const DAMAGED: u8 = 34;
 pub(crate) const SESSION: u8 = 48;
 pub(crate) const COOKIE: u8 = 49;
 pub(crate) const FILE_NAME: u8 = 50;
+/// A session occurs of which nobody knows who it is. (Parts that were made before November 2026 do not say so.)
+pub(crate) const UNIDENTIFIED: u8 = 51;
 
 /// What a part tells of one block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,7 +158,20 @@ fn bloom_of(body: &Body) -> Bloom {
         bloom.insert(bloom::hash(SESSION, session.id.as_bytes()));
         bloom.insert(bloom::hash(COOKIE, cookie(&session.id).as_bytes()));
     }
+    if body.sessions.iter().any(|session| !body.identifies(session)) {
+        bloom.insert(bloom::hash(UNIDENTIFIED, b""));
+    }
     bloom
+}
+
+impl Body {
+    /// Whether some record says who a session is: every one that does states its transport.
+    pub(crate) fn identifies(&self, session: &SessionEntry) -> bool {
+        let states = |number: &u32| {
+            self.terms.get(*number as usize).is_some_and(|term| term.kind == AttributeKind::Transport as u8)
+        };
+        session.id.is_empty() || session.terms.iter().any(states)
+    }
 }
 
 /// What stands after the last dash of a session's id.

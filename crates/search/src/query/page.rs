@@ -47,6 +47,25 @@ pub enum IndexState {
     Damaged,
 }
 
+/// Records that cannot be searched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnreadableRange {
+    /// The first.
+    pub from: u64,
+    /// The last; `None`: they are at the end of the journal, and nothing says where it is.
+    pub through: Option<u64>,
+    /// File and reason.
+    pub why: String,
+}
+
+impl Figures {
+    /// Whether something that should have been looked at could not be.
+    #[must_use]
+    pub fn is_incomplete(&self) -> bool {
+        self.unreadable_segments > 0 || self.unreadable_blocks > 0 || self.damaged_lines > 0
+    }
+}
+
 /// How a page was come by, and what it cannot know.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Figures {
@@ -70,14 +89,21 @@ pub struct Figures {
     pub unreadable: Vec<u64>,
     /// How many such blocks.
     pub unreadable_blocks: usize,
+    /// Segments, or ends of segments, of which nothing can be read: some of them.
+    pub unreadable_ranges: Vec<UnreadableRange>,
+    /// How many of them there are in the whole journal. Nothing in them was searched.
+    pub unreadable_segments: usize,
     /// Lines that are no record, in blocks that were read.
     pub damaged_lines: u64,
     /// Numbers that no record of the journal has (first, last), of some holes: records were removed or damaged.
     pub missing: Vec<(u64, u64)>,
     /// How many such holes.
     pub holes: usize,
-    /// Sessions of which the journal states nothing, in the parts looked at: attributes did not find them.
+    /// Sessions of which the journal does not say who they are, in the parts looked at: attributes did not find them.
+    /// Their opening was removed by retention, or never seen.
     pub unidentified_sessions: u64,
+    /// Some of them.
+    pub unidentified: Vec<String>,
     /// Attributes beyond the bound of a session, in the parts looked at.
     pub attributes_dropped: u64,
     /// Blocks in the time asked for, in the parts looked at, that tell of lost or unobserved events.

@@ -1,15 +1,18 @@
 //! Journal and index as a search sees them: blocks, the parts that fit them, and parts in memory for the rest.
 
+use std::error::Error;
 use std::ops::Range;
 use std::path::Path;
 
-use super::{Figures, IndexState, PLACES_MAX, SearchError};
+use store::blocks::Unreadable;
+
+use super::{Figures, IndexState, PLACES_MAX, SearchError, UnreadableRange};
 use crate::index::builder::Builder;
 use crate::index::history::{Bodies, History, HistoryError};
 use crate::index::indexer::aligned;
 use crate::index::part::{Body, Extent, Head};
 use crate::index::stored::{self, PartError, StoredPart};
-use crate::source::{Block, Blocks};
+use crate::source::{Block, Blocks, Listing};
 
 /// Bytes of parts in memory: some ten million records that are not indexed.
 const MEMORY_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -38,6 +41,8 @@ pub(super) struct Unit {
 #[derive(Debug)]
 pub(super) struct View {
     pub(super) blocks: Vec<Block>,
+    /// Segments that should have blocks.
+    unreadable: Vec<Unreadable>,
     parts: Vec<StoredPart>,
     /// All blocks, oldest first.
     pub(super) units: Vec<Unit>,
@@ -58,18 +63,21 @@ impl View {
     ) -> Result<Self, Trouble> {
         // The index first: blocks that are listed later can only be more.
         let (mut parts, mut state) = open_parts(index, parts_max).map_err(Trouble::Failed)?;
-        let blocks = source.list_after(0).map_err(|error| Trouble::Failed(error.into()))?;
-        let oldest = blocks.first().map_or(u64::MAX, |block| block.first_seq);
+        let listing = source.list_after(0).map_err(|error| Trouble::Failed(error.into()))?;
+        let oldest = listing.oldest().unwrap_or(u64::MAX);
         parts.retain(|part| part.extent().through_seq >= oldest);
-        let (fitting, covered) = aligned(&parts, &blocks);
+        let (fitting, covered) = aligned(&parts, &listing);
         if fitting < parts.len() {
             state = IndexState::Damaged;
         }
         parts.truncate(fitting);
-        let mut view = Self { blocks, parts, units: Vec::new(), covered, state };
+        let hidden: Vec<bool> =
+            parts.iter().map(|part| listing.hides(part.extent().segment, part.extent().first_seq)).collect();
+        let Listing { blocks, unreadable } = listing;
+        let mut view = Self { blocks, unreadable, parts, units: Vec::new(), covered, state };
         let mut next = 0;
-        for part in 0..view.parts.len() {
-            let end = next + view.extent(part).blocks;
+        for (part, hidden) in hidden.into_iter().enumerate() {
+            let end = next + if hidden { 0 } else { view.extent(part).blocks };
             view.units.push(Unit { blocks: next..end, part: Some(part) });
             next = end;
         }
@@ -145,7 +153,12 @@ impl View {
     pub(super) fn figures(&self) -> Figures {
         let covered = self.covered.checked_sub(1).and_then(|last| self.blocks.get(last));
         let mut figures = Figures {
-            journal_from: self.blocks.first().map(|block| block.first_seq),
+            journal_from: self
+                .blocks
+                .iter()
+                .map(|block| block.first_seq)
+                .chain(self.unreadable.iter().map(|range| range.from))
+                .min(),
             journal_through: self.blocks.last().map(Block::last_seq),
             index: self.state,
             indexed_through: covered.map(Block::last_seq),
@@ -153,9 +166,14 @@ impl View {
             blocks: self.blocks.len(),
             ..Figures::default()
         };
+        figures.unreadable_segments = self.unreadable.len();
+        for Unreadable { from, through, error, .. } in self.unreadable.iter().take(PLACES_MAX) {
+            let why = words(error);
+            figures.unreadable_ranges.push(UnreadableRange { from: *from, through: *through, why });
+        }
         for pair in self.blocks.windows(2) {
             let [before, after] = pair else { continue };
-            let expected = before.last_seq().saturating_add(1);
+            let expected = self.after_unreadable(before.last_seq().saturating_add(1));
             if after.first_seq > expected {
                 figures.holes += 1;
                 if figures.missing.len() < PLACES_MAX {
@@ -165,6 +183,25 @@ impl View {
         }
         figures
     }
+
+    /// The number that is due next, if those from here on are in segments that cannot be read.
+    fn after_unreadable(&self, due: u64) -> u64 {
+        let due_after = |due: u64, unreadable: &Unreadable| match unreadable.through {
+            Some(through) if unreadable.from <= due && due <= through => through.saturating_add(1),
+            _ => due,
+        };
+        self.unreadable.iter().fold(due, due_after)
+    }
+}
+
+/// An error with its causes.
+fn words(error: &dyn Error) -> String {
+    let (mut all, mut cause) = (error.to_string(), error.source());
+    while let Some(found) = cause {
+        all = format!("{all}: {found}");
+        cause = found.source();
+    }
+    all
 }
 
 /// The files of the index up to the first that cannot be opened.

@@ -10,7 +10,7 @@ use std::io;
 use std::path::PathBuf;
 
 use model::time::WallTime;
-use search::source::{Block, Blocks};
+use search::source::{Block, Blocks, Listing};
 use store::segment::SegmentError;
 
 /// Lines of a block in these tests.
@@ -103,8 +103,9 @@ impl Blocks for &Memory {
         Ok(segments.iter().find(|segment| !segment.lines.is_empty()).map(|segment| segment.first_seq))
     }
 
-    fn list_after(&mut self, seq: u64) -> Result<Vec<Block>, SegmentError> {
-        Ok(self.blocks().into_iter().map(|(block, _)| block).filter(|block| block.last_seq() > seq).collect())
+    fn list_after(&mut self, seq: u64) -> Result<Listing, SegmentError> {
+        let blocks = self.blocks().into_iter().map(|(block, _)| block).filter(|block| block.last_seq() > seq).collect();
+        Ok(Listing { blocks, unreadable: Vec::new() })
     }
 
     fn read(&mut self, block: &Block, lines: &mut Vec<u8>) -> Result<(), SegmentError> {

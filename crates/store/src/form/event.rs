@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::identity::{Hex128, SessionText};
 use super::is_false;
+use super::mediation::{BypassForm, CoverageForm, IntegrityForm};
 use super::process::ProcessForm;
 use super::session::SessionForm;
-use super::statement::StatementForm;
+use super::statement::{RequestForm, StatementForm};
 use crate::time::Timestamp;
 
 /// `agent.start`: the agent began to observe.
@@ -133,6 +134,23 @@ pub struct OperatorForm<'a> {
     pub uid: u32,
 }
 
+/// Fields of `proxy`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ProxyForm<'a> {
+    /// What happened.
+    pub event: Cow<'a, str>,
+    /// Name of the database in the configuration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub database_entry: Option<Cow<'a, str>>,
+    /// Number of the worker.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worker: Option<u32>,
+    /// For people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<Cow<'a, str>>,
+}
+
 /// A record as it was read.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
@@ -148,6 +166,8 @@ pub enum Event {
     SessionChange(Box<SessionForm<'static>>),
     /// `session.close`
     SessionClose(Box<SessionCloseForm<'static>>),
+    /// `request`
+    Request(Box<RequestForm<'static>>),
     /// `statement`
     Statement(Box<StatementForm<'static>>),
     /// `cancel`
@@ -162,6 +182,14 @@ pub enum Event {
     Loss(LossForm<'static>),
     /// `operator`
     Operator(OperatorForm<'static>),
+    /// `proxy`
+    Proxy(ProxyForm<'static>),
+    /// `bypass`
+    Bypass(Box<BypassForm<'static>>),
+    /// `integrity`
+    Integrity(IntegrityForm<'static>),
+    /// `coverage`
+    Coverage(Box<CoverageForm<'static>>),
     /// `segment`: a segment of the journal begins.
     Segment,
     /// `checkpoint`: everything before it is signed.

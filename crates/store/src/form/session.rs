@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::identity::SessionText;
 use super::is_false;
+use super::mediation::MediationForm;
 use super::process::{ProcessForm, unknown_word};
 
 /// A session as it is written.
@@ -94,6 +95,15 @@ pub struct SessionForm<'a> {
     /// Observed share of the session's bytes, 0 to 1; absent before the first byte.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub coverage: Option<f64>,
+    /// `mediated`, `allowed_direct`, `bypass`, `unknown`; absent: the database is not guarded, or not known yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub class: Option<Cow<'a, str>>,
+    /// Name of the rule, or the reason of a bypass.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub class_detail: Option<Cow<'a, str>>,
+    /// The proxy's part.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mediation: Option<MediationForm<'a>>,
 }
 
 /// The words of a transport: name, client and server address, namespace, path.
@@ -164,7 +174,10 @@ impl<'a> From<&'a Session> for SessionForm<'a> {
             content_received_bytes: ledger.content_received,
             content_sent_bytes: ledger.content_sent,
             captured_bytes: ledger.captured,
-            coverage: ledger.coverage_ppm().map(|ppm| f64::from(ppm) / 1e6),
+            coverage: session.coverage_ppm().map(|ppm| f64::from(ppm) / 1e6),
+            class: session.class.as_ref().map(|class| class.word().into()),
+            class_detail: session.class.as_ref().and_then(|class| class.detail()).map(Cow::from),
+            mediation: session.mediation.as_deref().map(MediationForm::from),
         }
     }
 }
@@ -188,7 +201,7 @@ const fn origin_word(origin: Origin) -> &'static str {
     }
 }
 
-const fn encryption_word(encryption: Encryption) -> Option<&'static str> {
+pub(crate) const fn encryption_word(encryption: Encryption) -> Option<&'static str> {
     match encryption {
         Encryption::Undecided => None,
         Encryption::Plaintext => Some("plaintext"),

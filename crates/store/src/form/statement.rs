@@ -75,6 +75,46 @@ pub struct StatementForm<'a> {
     pub redacted: bool,
 }
 
+/// `request`: what a client asked for through the proxy, before its outcome is known. Fields as in [`StatementForm`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RequestForm<'a> {
+    /// Session id.
+    pub session: SessionText,
+    /// `simple`, `execute`, `parse`, `bind`, `function_call`.
+    pub kind: Cow<'a, str>,
+    /// Oid of the called function.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub function: Option<u32>,
+    /// SQL text, or its beginning if `text_bytes` is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<Cow<'a, str>>,
+    /// Length of the whole text, if `text` is only its beginning.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text_bytes: Option<u64>,
+    /// Why there is no text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text_unknown: Option<Cow<'a, str>>,
+    /// Name of the prepared statement.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prepared: Option<Cow<'a, str>>,
+    /// Name of the portal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub portal: Option<Cow<'a, str>>,
+    /// Values of a Bind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parameters: Option<Vec<ParameterForm<'a>>>,
+    /// Row limit of the Execute.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub row_limit: u64,
+    /// An unanswered message may have changed what the name stands for.
+    #[serde(skip_serializing_if = "is_false")]
+    pub doubtful: bool,
+    /// Something was withheld because it may be a secret.
+    #[serde(skip_serializing_if = "is_false")]
+    pub redacted: bool,
+}
+
 /// A bound value as it is read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

@@ -5,6 +5,7 @@
 //! Every key is a literal together with the punctuation before it. A key that opens a text ends in its quote.
 
 use model::id::SessionId;
+use model::request::Request;
 use model::statement::{
     CopyDirection, Ending, Format, Outcome, Parameter, Statement, StatementKind, Text, Transaction, UnknownText, Value,
 };
@@ -29,19 +30,45 @@ pub(crate) fn write_statement(out: &mut Vec<u8>, session: SessionId, number: u64
 
 /// What was asked for.
 fn write_request(out: &mut Vec<u8>, statement: &Statement) {
-    write_text(out, &statement.text);
-    if let Some(prepared) = &statement.prepared {
+    let Statement { text, prepared, portal, parameters, .. } = statement;
+    write_asked(out, text, (prepared.as_deref(), portal.as_deref()), parameters.as_deref());
+    non_zero(out, br#","row_limit":"#, statement.row_limit.into());
+    flag(out, br#","resumed":true"#, statement.resumed);
+}
+
+/// Appends the fields of one request likewise; see [`RequestForm`](super::statement::RequestForm).
+pub(crate) fn write_request_line(out: &mut Vec<u8>, session: SessionId, request: &Request) {
+    word(out, br#","session":""#, SessionText::from(session).as_str());
+    word(out, br#","kind":""#, kind_word(request.kind));
+    if let StatementKind::FunctionCall { function } = request.kind {
+        integer(out, br#","function":"#, function.into());
+    }
+    let Request { text, prepared, portal, parameters, .. } = request;
+    write_asked(out, text, (prepared.as_deref(), portal.as_deref()), parameters.as_deref());
+    non_zero(out, br#","row_limit":"#, request.row_limit.into());
+    flag(out, br#","doubtful":true"#, request.doubtful);
+    flag(out, br#","redacted":true"#, request.redacted);
+    out.extend_from_slice(b"}\n");
+}
+
+/// Text, names and values.
+fn write_asked(
+    out: &mut Vec<u8>,
+    text: &Text,
+    (prepared, portal): (Option<&str>, Option<&str>),
+    parameters: Option<&[Parameter]>,
+) {
+    write_text(out, text);
+    if let Some(prepared) = prepared {
         string(out, br#","prepared":""#, prepared);
     }
-    if let Some(portal) = &statement.portal {
+    if let Some(portal) = portal {
         string(out, br#","portal":""#, portal);
     }
-    if let Some(parameters) = &statement.parameters {
+    if let Some(parameters) = parameters {
         out.extend_from_slice(br#","parameters":"#);
         write_array(out, parameters, write_parameter);
     }
-    non_zero(out, br#","row_limit":"#, statement.row_limit.into());
-    flag(out, br#","resumed":true"#, statement.resumed);
 }
 
 /// What became of it.

@@ -59,6 +59,7 @@ pub(super) struct Durable {
     interval: Duration,
     last_asked: WallTime,
     failed: bool,
+    hurried: bool,
     jobs: Option<SyncSender<(Task, Vec<Region>)>>,
     results: Receiver<(io::Result<()>, Vec<Region>)>,
     thread: Option<JoinHandle<()>>,
@@ -98,6 +99,7 @@ impl Durable {
             interval,
             last_asked: WallTime::default(),
             failed: false,
+            hurried: false,
             jobs: Some(jobs),
             results,
             thread: Some(thread),
@@ -107,6 +109,11 @@ impl Durable {
     /// Number of the last record that survives a power failure.
     pub(super) fn seq(&self) -> u64 {
         self.durable_seq
+    }
+
+    /// Asks the thread as soon as it is free.
+    pub(super) fn hurry(&mut self) {
+        self.hurried = true;
     }
 
     /// Files are being replaced: nothing may be written to them.
@@ -146,9 +153,10 @@ impl Durable {
         };
         let since = Duration::from_nanos(now.0.abs_diff(self.last_asked.0));
         let interval = if self.failed { self.interval.max(RETRY_INTERVAL) } else { self.interval };
-        let due = since >= interval || (self.unconfirmed_bytes >= EARLY_BYTES && !self.failed);
+        let due = since >= interval || ((self.hurried || self.unconfirmed_bytes >= EARLY_BYTES) && !self.failed);
         if due && self.asked.is_none() && !self.waiting.is_empty() {
             self.last_asked = now;
+            self.hurried = false;
             outcome.error = self.ask().err().or(outcome.error);
         }
         outcome

@@ -206,10 +206,14 @@ pub fn session(cookie: u64) -> Session {
             captured: 1500,
             overhead_received_max: 0,
             overhead_sent_max: 0,
+            messages_received: 0,
+            messages_sent: 0,
         },
         statements: 2,
         errors: 1,
         gaps: 0,
+        mediation: None,
+        class: None,
     }
 }
 

@@ -49,6 +49,7 @@ impl<'a> Activity<'a> {
         let is = |class, id, name| Self { class, id, name };
         match &entry.event {
             Event::Statement(form) => of_statement(form),
+            Event::Request(_) => is(Class::Datastore, OTHER, "Request"),
             Event::Cancel(_) => is(Class::Datastore, OTHER, "Cancel"),
             Event::SessionOpen(_) => is(Class::Network, 1, "Open"),
             Event::SessionChange(form) if form.authenticated && login.is_some() => {
@@ -56,6 +57,7 @@ impl<'a> Activity<'a> {
             }
             Event::SessionChange(_) => is(Class::Network, OTHER, "Change"),
             Event::SessionClose(_) => is(Class::Network, 2, "Close"),
+            Event::Bypass(_) => is(Class::Network, OTHER, "Bypass"),
             // SQLSTATE class 28: invalid authorization specification.
             Event::Refused(form) if form.sqlstate.starts_with("28") => is(Class::Authentication, 1, "Logon"),
             Event::Refused(_) => is(Class::Datastore, 3, "Connect"),
