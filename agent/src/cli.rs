@@ -1,6 +1,7 @@
 //! The command line: what can be asked, and how it is answered.
 
 mod evidence;
+mod steer;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -12,7 +13,7 @@ use search::query::ResumeError;
 use crate::config::{Config, ConfigError};
 use crate::control::client;
 use crate::terminal::{self, Terminal};
-use crate::{core_process, doctor, privileges, run, sessions_view, timeline};
+use crate::{core_process, coverage, doctor, privileges, run, sessions_view, timeline, worker_process};
 
 const EXIT_CODES: &str = "Exit codes: 0 done; 1 it could not be done (for doctor: this host cannot be observed); \
 2 wrong usage or configuration.";
@@ -35,6 +36,9 @@ enum Command {
     /// Show what was recorded, also when the agent is not running
     #[command(after_help = EXIT_CODES)]
     Timeline(Timeline),
+    /// Show what went through the proxy, what did not, and what was not seen
+    #[command(after_help = EXIT_CODES)]
+    Coverage(Coverage),
     /// Find records, newest first
     Search(evidence::Search),
     /// Play a session as it went, with its pauses
@@ -50,6 +54,12 @@ enum Command {
     /// Find out what this host can observe, and what to do about the rest
     #[command(after_help = EXIT_CODES)]
     Doctor(Doctor),
+    /// Send connections through the proxy, or stop that, while the database runs
+    #[command(subcommand)]
+    Steer(steer::Steer),
+    /// Give the host back: take away all steering, whatever state it is in (root; needs no agent)
+    #[command(after_help = EXIT_CODES)]
+    Unload(steer::Unload),
     /// Look for missed sessions now (operator)
     Scan(Ask),
     /// Work with the journal (operator)
@@ -63,6 +73,9 @@ enum Command {
     /// The unprivileged part of `run`, started by it
     #[command(hide = true)]
     Core,
+    /// A process of the proxy, started by `run`
+    #[command(hide = true)]
+    Worker,
     /// Look up a server's functions, started by `run`
     #[command(hide = true)]
     Symbols,
@@ -95,6 +108,18 @@ struct Timeline {
     #[arg(short, long)]
     follow: bool,
     /// The records as they are, one JSON object per line
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    journal: evidence::JournalArg,
+}
+
+#[derive(Debug, Args)]
+struct Coverage {
+    /// From when on: 24h, 7d, 2026-11-22 [default: all that the journal has]
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// One JSON object
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -170,10 +195,14 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Run(config) => run::run(&config.load()?)?,
         Command::Core => core_process::run()?,
+        Command::Worker => worker_process::run()?,
         Command::Symbols => privileges::symbols()?,
+        Command::Steer(arguments) => arguments.run()?,
+        Command::Unload(arguments) => arguments.run()?,
         Command::Sessions(arguments) => sessions(&arguments)?,
         Command::Timeline(arguments) => show_timeline(&arguments)?,
-        Command::Search(arguments) => arguments.run()?,
+        Command::Coverage(arguments) => show_coverage(arguments)?,
+        Command::Search(arguments) => return arguments.run(),
         Command::Replay(arguments) => arguments.run()?,
         Command::Verify(arguments) => return arguments.run(),
         Command::Prove(arguments) => arguments.run()?,
@@ -200,6 +229,11 @@ fn show_timeline(arguments: &Timeline) -> anyhow::Result<()> {
         end: if arguments.follow { timeline::End::Follow } else { timeline::End::Stop },
         form: if arguments.json { timeline::Form::Json } else { timeline::Form::Text },
     })
+}
+
+fn show_coverage(arguments: Coverage) -> anyhow::Result<()> {
+    let directory = arguments.journal.directory()?;
+    coverage::show(&coverage::Question { directory, since: arguments.since, json: arguments.json })
 }
 
 fn examine(arguments: &Doctor) -> anyhow::Result<ExitCode> {

@@ -5,6 +5,7 @@
 
 mod check;
 mod file;
+pub mod proxy;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use export::config::ExportConfig;
 use export::witness::WitnessConfig;
+use proxy::{Guard, Proxy};
 use redact::policy::{Mode, Policy, UnknownMode};
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +41,8 @@ pub struct Config {
     pub redaction: Redaction,
     /// Where records are sent.
     pub exports: Vec<ExportConfig>,
+    /// Bounds of the proxy, where a database has one.
+    pub proxy: Proxy,
     /// Databases to observe; empty: every listener of a process whose executable is called `postgres`.
     pub databases: Vec<Database>,
 }
@@ -57,7 +61,7 @@ pub struct Agent {
 }
 
 /// A user or group, as configured. Numbers need no entry in the host's databases.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Account {
     /// By name.
     Name(String),
@@ -146,7 +150,7 @@ impl Redaction {
 }
 
 /// One `[[database]]`; at least one of port, socket and executable is there.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Database {
     /// Name in records and metrics.
     pub name: String,
@@ -156,6 +160,8 @@ pub struct Database {
     pub socket: Option<PathBuf>,
     /// Executable of the server; absolute.
     pub executable: Option<PathBuf>,
+    /// Its connections go through the proxy, in this way.
+    pub guard: Option<Guard>,
 }
 
 impl Default for Config {
@@ -186,6 +192,7 @@ impl Default for Config {
                 key_file: "/var/lib/warder/key/redaction.key".into(),
             },
             exports: Vec::new(),
+            proxy: Proxy::default(),
             databases: Vec::new(),
         }
     }
@@ -200,6 +207,18 @@ impl Config {
             Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
             Err(error) => Err(ConfigError::unreadable(path, &error)),
         }
+    }
+
+    /// Whether a database has a proxy.
+    #[must_use]
+    pub fn has_guards(&self) -> bool {
+        self.databases.iter().any(|database| database.guard.is_some())
+    }
+
+    /// Whether requests to the database of this name are recorded before they are forwarded.
+    pub(crate) fn is_announced(&self, name: &str) -> bool {
+        let guard = self.databases.iter().find(|database| database.name == name).and_then(|found| found.guard.as_ref());
+        guard.is_some_and(|guard| guard.record != proxy::Record::Memory)
     }
 
     /// Checks the text of a configuration file; `path` is only for messages.

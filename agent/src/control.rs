@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 use store::form::session::SessionForm;
 use store::time::Timestamp;
 
+use crate::link::SteeringState;
+
 /// Version of the protocol; requests of another version are refused.
 pub const PROTOCOL_VERSION: u32 = 1;
 
@@ -27,6 +29,9 @@ pub struct Request<'a> {
     pub v: u32,
     /// What is asked for.
     pub verb: Cow<'a, str>,
+    /// `steer-on`, `steer-off`, `steer-status`: name of a database; absent: all that have a proxy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<Cow<'a, str>>,
 }
 
 /// A response line: one of the fields beside `v`.
@@ -47,6 +52,9 @@ pub struct Response<'a> {
     /// Answer to `scan`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scan: Option<ScanView>,
+    /// Answer to `steer-on`, `steer-off` and `steer-status`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steering: Option<Vec<SteeringView>>,
     /// Answer to `rotate-key`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<KeyView>,
@@ -124,6 +132,70 @@ pub struct StatusView {
     pub events_written: u64,
     /// Records dropped since the start.
     pub events_dropped: u64,
+}
+
+/// What an operator wants of steering.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SteerVerb {
+    /// Send connections through the proxy.
+    On,
+    /// Let them go to the server.
+    Off,
+    /// Say how it is.
+    Status,
+}
+
+/// How steering of a database is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SteeringView {
+    /// Name of the database.
+    pub database: String,
+    /// TCP connections are steered to the proxy.
+    pub steered: bool,
+    /// The Unix socket is taken over.
+    pub socket_taken: bool,
+    /// What happens without a live worker: `open` (connections reach the server) or `closed` (they are refused).
+    pub fail: String,
+    /// Listeners that take connections now.
+    pub listeners_live: u32,
+    /// All listeners.
+    pub listeners: u32,
+    /// Age of the oldest heartbeat in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heartbeat_age_ms: Option<u64>,
+    /// Connections that were steered.
+    pub connections_steered: u64,
+    /// The proxy's own connections to the server.
+    pub connections_hop: u64,
+    /// Connections that a rule allows to be direct.
+    pub connections_direct: u64,
+    /// Connections that reached the server because no worker was alive.
+    pub connections_passed_open: u64,
+    /// Connections that were dropped because no worker was alive.
+    pub connections_dropped_closed: u64,
+    /// What an operator should know.
+    pub remarks: Vec<String>,
+}
+
+impl From<SteeringState> for SteeringView {
+    fn from(state: SteeringState) -> Self {
+        Self {
+            database: state.database,
+            steered: state.steered,
+            socket_taken: state.socket_taken,
+            fail: if state.fail_closed { "closed" } else { "open" }.to_owned(),
+            listeners_live: state.listeners_live,
+            listeners: state.listeners,
+            heartbeat_age_ms: state.heartbeat_age.map(|nanos| nanos / 1_000_000),
+            connections_steered: state.connections.steered,
+            connections_hop: state.connections.hop,
+            connections_direct: state.connections.direct,
+            connections_passed_open: state.connections.passed_open,
+            connections_dropped_closed: state.connections.dropped_closed,
+            remarks: state.remarks,
+        }
+    }
 }
 
 /// The key that signs the journal from now on.

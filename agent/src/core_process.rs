@@ -5,6 +5,7 @@
 mod answers;
 mod exports;
 mod indexing;
+mod mediation;
 mod pipeline;
 mod redaction;
 mod streams;
@@ -18,20 +19,25 @@ use anyhow::{Context as _, Result, ensure};
 use capture::counters::{CounterDescriptors, Counters};
 use capture::decode::Decoder;
 use capture::ring::Ring;
+use recorder::Level;
 use redact::ArgvPolicy;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use crate::core_process::answers::Answers;
 use crate::core_process::exports::Exports;
+use crate::core_process::mediation::Intakes;
 use crate::core_process::pipeline::Pipeline;
 use crate::link::{ArgvMode, Hello, Link, ToCore, ToKernel, VERSION};
 use crate::{control, privileges, run};
 
 /// Pause between drains while records arrive. The kernel wakes the core earlier when an eighth of the ring is full.
 const PAUSE_BUSY: Duration = Duration::from_millis(20);
+/// Pause while a worker waits for the journal: the thread that syncs does not wake the core.
+const PAUSE_AWAITED: Duration = Duration::from_millis(1);
 /// Pause after a while without records.
 const PAUSE_IDLE: Duration = Duration::from_millis(100);
 /// Drains without a record before the pause gets longer.
@@ -81,13 +87,14 @@ async fn serve(hello: Hello, descriptors: Vec<OwnedFd>, link: Link) -> Result<()
     let exports = Exports::start(&hello, &hello.journal.directory, &pipeline.borrow().metrics);
     let link = Rc::new(readable(link).context("the link cannot be polled")?);
     let answers = Rc::new(Answers::new(Rc::clone(&pipeline), Rc::clone(&link), &hello));
+    let intakes = Rc::new(Workers::default());
 
     let listener = std::os::unix::net::UnixListener::from(descriptors.control);
     let listener = UnixListener::from_std(listener).context("the control socket cannot be served")?;
     tokio::task::spawn_local(serve_people(hello, listener, Rc::clone(&pipeline), Rc::clone(&answers)));
     let end = tokio::select! {
-        end = follow(&link, &pipeline, &answers) => end,
-        never = drain(ring, &pipeline, &answers) => never,
+        end = follow(&link, &pipeline, &answers, &intakes) => end,
+        never = drain(ring, &pipeline, &answers, &intakes) => never,
         () = tick(&pipeline, &answers) => Ok(()),
     };
     pipeline.borrow_mut().flush();
@@ -95,7 +102,7 @@ async fn serve(hello: Hello, descriptors: Vec<OwnedFd>, link: Link) -> Result<()
     end
 }
 
-/// Answers people once the first scan has ended: whoever gets an answer can rely on being observed.
+/// Answers people once the first scan has ended and the proxy stands: whoever gets an answer can rely on both.
 async fn serve_people(hello: Hello, listener: UnixListener, pipeline: Rc<RefCell<Pipeline>>, answers: Rc<Answers>) {
     answers.observing().await;
     if let Some(address) = hello.metrics_listen {
@@ -124,27 +131,66 @@ async fn serve_metrics(address: std::net::SocketAddr, pipeline: Rc<RefCell<Pipel
     }
 }
 
-/// Takes records out of the ring, for ever.
-async fn drain(ring: Ring, pipeline: &RefCell<Pipeline>, answers: &Answers) -> Result<()> {
+/// The proxy's workers, as the core knows them.
+#[derive(Default)]
+struct Workers {
+    intakes: RefCell<Intakes>,
+    /// A worker wants its ring to be looked at.
+    woken: Notify,
+}
+
+impl Workers {
+    /// A worker's ring came over the link.
+    fn add(self: &Rc<Self>, descriptors: Vec<OwnedFd>) -> Result<()> {
+        let wake = descriptors.get(1).context("a worker's ring has no descriptor to wake the core")?;
+        let wake = readable(wake.try_clone().context("no descriptor is left")?).context("a ring cannot be polled")?;
+        self.intakes.borrow_mut().add(descriptors)?;
+        let workers = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            while let Ok(mut guard) = wake.readable().await {
+                guard.clear_ready();
+                workers.woken.notify_one();
+            }
+        });
+        Ok(())
+    }
+}
+
+/// Takes records out of the rings, for ever.
+async fn drain(ring: Ring, pipeline: &RefCell<Pipeline>, answers: &Answers, workers: &Workers) -> Result<()> {
     let mut ring = readable(ring).context("the ring cannot be polled")?;
     let mut empty_rounds = 0;
     loop {
+        let is_awaited;
         let count = {
             let mut pipeline = pipeline.borrow_mut();
             let drained = ring.get_mut().drain(RECORDS_PER_TURN, &mut |item| pipeline.take(item));
             pipeline.drained(drained.bytes);
+            let mut intakes = workers.intakes.borrow_mut();
+            let mediated = intakes.drain(&mut pipeline);
+            if intakes.awaited() == Some(Level::Durable) {
+                pipeline.hurry();
+            }
             pipeline.flush();
-            drained.records
+            intakes.answer(pipeline.progress());
+            is_awaited = intakes.awaited().is_some() && !pipeline.is_write_failing();
+            if mediated.more { RECORDS_PER_TURN } else { drained.records.max(mediated.taken) }
         };
-        answers.scan_if_wanted();
+        answers.pass_on_wishes();
         if count == RECORDS_PER_TURN {
             tokio::task::yield_now().await;
             continue;
         }
         empty_rounds = if count == 0 { empty_rounds + 1 } else { 0 };
-        let pause = if empty_rounds > IDLE_AFTER { PAUSE_IDLE } else { PAUSE_BUSY };
-        if let Ok(Ok(mut guard)) = tokio::time::timeout(pause, ring.readable()).await {
-            guard.clear_ready();
+        let pause = match is_awaited {
+            true => PAUSE_AWAITED,
+            false if empty_rounds > IDLE_AFTER => PAUSE_IDLE,
+            false => PAUSE_BUSY,
+        };
+        tokio::select! {
+            ready = ring.readable() => if let Ok(mut guard) = ready { guard.clear_ready() },
+            () = workers.woken.notified() => {}
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }
@@ -155,12 +201,17 @@ async fn tick(pipeline: &RefCell<Pipeline>, answers: &Answers) {
     loop {
         interval.tick().await;
         pipeline.borrow_mut().tick();
-        answers.scan_if_wanted();
+        answers.pass_on_wishes();
     }
 }
 
 /// Follows the kernel process until it says stop, or is gone.
-async fn follow(link: &AsyncFd<Link>, pipeline: &RefCell<Pipeline>, answers: &Answers) -> Result<()> {
+async fn follow(
+    link: &AsyncFd<Link>,
+    pipeline: &RefCell<Pipeline>,
+    answers: &Answers,
+    workers: &Rc<Workers>,
+) -> Result<()> {
     loop {
         let mut guard = link.readable().await.context("the link cannot be polled")?;
         // One packet is there; a blocking read returns at once.
@@ -178,6 +229,9 @@ async fn follow(link: &AsyncFd<Link>, pipeline: &RefCell<Pipeline>, answers: &An
                 return Ok(());
             }
             ToCore::Scanned { requested, micros, error } => answers.scanned(requested, micros, error),
+            ToCore::Settled => answers.settled(),
+            ToCore::WorkerRing => workers.add(packet.descriptors)?,
+            ToCore::Steered { request, outcome } => answers.steered(request, outcome),
             message => {
                 let named = matches!(message, ToCore::Database { .. });
                 pipeline.borrow_mut().hear(message, &packet.record);

@@ -2,6 +2,12 @@
 //!
 //! It parses nothing that a client sent. What it finds goes to the core as records.
 
+pub(crate) mod access;
+mod guards;
+mod hops;
+mod proxy_host;
+mod workers;
+
 use std::collections::VecDeque;
 use std::fs;
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -15,6 +21,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use capture::object::{Diagnostics, LoadOptions};
 use capture::witness::{Callbacks, DatabaseRule, Extent, ScanReport, Witness};
 use capture::{handout, selftest};
+use model::id::SocketCookie;
 use model::session::Origin;
 use model::time::BootTime;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -25,6 +32,7 @@ use tracing::{info, warn};
 
 use crate::clock;
 use crate::config::{Argv, Config};
+use crate::kernel_process::proxy_host::ProxyHost;
 use crate::link::{ArgvMode, FoundOrigin, Hello, Link, ToCore, ToKernel, VERSION};
 use crate::privileges::{self, Identity};
 
@@ -34,6 +42,8 @@ const STOP_PATIENCE: Duration = Duration::from_secs(10);
 const CORE_LIFE_MIN: Duration = Duration::from_secs(2);
 /// How long a core may take to learn a database's name.
 const NAMING_PATIENCE_MILLIS: u16 = 2000;
+/// How long the workers of the proxy may take until people are answered without them.
+const PROXY_PATIENCE: Duration = Duration::from_secs(5);
 /// Program run times are sampled: this long ...
 const STATISTICS_WINDOW: Duration = Duration::from_millis(500);
 /// ... out of each such period. Measuring always would cost every database call two clock reads.
@@ -58,16 +68,23 @@ pub(crate) fn run(config: &Config) -> Result<()> {
         prepare_key_directory(&config.redaction.key_file, identity)?;
     }
     let control = control_socket(&config.agent.control_socket, identity)?;
+    let proxy = ProxyHost::start(config, identity, &witness)?;
     let mut process = KernelProcess {
         config,
         identity,
         witness,
+        proxy,
         control,
         statistics: Statistics::default(),
         deferred: VecDeque::new(),
         cores_started: 0,
     };
     let outcome = process.supervise(&signals);
+    if outcome.is_err()
+        && let Some(proxy) = &mut process.proxy
+    {
+        proxy.stop();
+    }
     let _ = fs::remove_file(&config.agent.control_socket);
     outcome
 }
@@ -179,10 +196,24 @@ struct KernelProcess<'a> {
     config: &'a Config,
     identity: Identity,
     witness: Witness,
+    proxy: Option<ProxyHost>,
     control: UnixListener,
     statistics: Statistics,
     deferred: VecDeque<ToKernel>,
     cores_started: u32,
+}
+
+/// Takes what a core that stops still says. A socket that is closed with something unread in it cuts off what the other
+/// end was told last: here, that it should record the stop.
+fn hear_out(link: &Link) {
+    let deadline = clock::boot().0 + nanos(STOP_PATIENCE);
+    while clock::boot().0 < deadline {
+        if link.is_readable() {
+            let Ok(Some(_)) = link.receive::<ToKernel>() else { return };
+        } else {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
 }
 
 /// Why the loop with one core ended.
@@ -202,7 +233,11 @@ impl KernelProcess<'_> {
             let mut core = privileges::start_core(self.identity, theirs)?;
             let end = self.serve(&link, signals);
             if matches!(end, Ok(End::Stopped)) {
+                if let Some(proxy) = &mut self.proxy {
+                    proxy.stop();
+                }
                 let _ = link.send(&ToCore::Stop, &[], &[]);
+                hear_out(&link);
             }
             drop(link);
             let status = wait(&mut core)?;
@@ -217,7 +252,12 @@ impl KernelProcess<'_> {
     }
 
     fn serve(&mut self, link: &Link, signals: &SignalFd) -> Result<End> {
-        if self.introduce(link).is_err() || self.scan(link, Origin::FoundAtStart, Extent::Everything, false).is_err() {
+        let introduced =
+            self.introduce(link).and_then(|()| self.proxy.as_mut().map_or(Ok(()), |proxy| proxy.introduce(link)));
+        if introduced.is_err() || self.scan(link, Origin::FoundAtStart, Extent::Everything, false).is_err() {
+            return Ok(End::CoreEnded);
+        }
+        if self.settle(link).is_err() {
             return Ok(End::CoreEnded);
         }
         let interval = nanos(self.config.capture.scan_interval);
@@ -231,14 +271,21 @@ impl KernelProcess<'_> {
                     return Ok(End::CoreEnded);
                 }
             }
-            let due = self.statistics.advance(now, &self.witness, link)?.min(next_scan.0);
+            let mut due = self.statistics.advance(now, &self.witness, link)?.min(next_scan.0);
+            if let Some(proxy) = &mut self.proxy {
+                if proxy.turn(&mut self.witness, link).is_err() {
+                    return Ok(End::CoreEnded);
+                }
+                due = due.min(proxy.due());
+            }
             if let Some(message) = self.deferred.pop_front() {
                 if self.carry_out(link, &message).is_err() {
                     return Ok(End::CoreEnded);
                 }
                 continue;
             }
-            match wait_for(link, signals, Duration::from_nanos(due.saturating_sub(now.0)))? {
+            let others = self.proxy.as_ref().map(ProxyHost::links).unwrap_or_default();
+            match wait_for(link, signals, &others, Duration::from_nanos(due.saturating_sub(now.0)))? {
                 Woken::Signal => return Ok(End::Stopped),
                 Woken::Time => {}
                 Woken::Link => match link.receive::<ToKernel>() {
@@ -249,11 +296,36 @@ impl KernelProcess<'_> {
         }
     }
 
+    /// Waits until the proxy stands, or it is clear that it will not soon.
+    fn settle(&mut self, link: &Link) -> Result<()> {
+        let deadline = clock::boot().0 + nanos(PROXY_PATIENCE);
+        while let Some(proxy) = &mut self.proxy {
+            proxy.turn(&mut self.witness, link)?;
+            if proxy.is_settled() || clock::boot().0 > deadline {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        link.send(&ToCore::Settled, &[], &[])
+    }
+
     fn carry_out(&mut self, link: &Link, message: &ToKernel) -> Result<()> {
         match message {
             ToKernel::Scan { everything, requested } => {
                 let extent = if *everything { Extent::Everything } else { Extent::News };
                 self.scan(link, Origin::MissedOpen, extent, *requested)
+            }
+            ToKernel::Steer { request, what, database } => {
+                let outcome = match &mut self.proxy {
+                    Some(proxy) => proxy.steer(&mut self.witness, *what, database.as_deref()),
+                    None => Err("no database has a [database.proxy] in the agent's configuration".to_owned()),
+                };
+                link.send(&ToCore::Steered { request: *request, outcome }, &[], &[])
+            }
+            ToKernel::ForgetFronts(fronts) => {
+                let marks = self.witness.marks();
+                fronts.iter().for_each(|cookie| marks.forget_front(SocketCookie(*cookie)));
+                Ok(())
             }
             // It came after the patience of `announce`.
             ToKernel::Named => Ok(()),
@@ -262,6 +334,8 @@ impl KernelProcess<'_> {
 
     fn introduce(&self, link: &Link) -> Result<()> {
         let config = self.config;
+        let databases = self.witness.databases();
+        let announced = databases.iter().filter(|(_, name)| config.is_announced(name)).map(|(id, _)| *id).collect();
         let hello = Hello {
             version: VERSION,
             replaces: self.cores_started > 1,
@@ -269,7 +343,8 @@ impl KernelProcess<'_> {
             kernel: kernel_release(),
             host: hexadecimal("/etc/machine-id"),
             boot: hexadecimal("/proc/sys/kernel/random/boot_id"),
-            databases: self.witness.databases(),
+            databases,
+            announced,
             journal: config.journal.clone(),
             metrics_listen: config.metrics_listen,
             redaction: config.redaction.clone(),
@@ -361,8 +436,10 @@ enum Woken {
     Time,
 }
 
-fn wait_for(link: &Link, signals: &SignalFd, patience: Duration) -> Result<Woken> {
-    let mut waiting = [PollFd::new(signals.as_fd(), PollFlags::POLLIN), PollFd::new(link.as_fd(), PollFlags::POLLIN)];
+fn wait_for(link: &Link, signals: &SignalFd, others: &[BorrowedFd<'_>], patience: Duration) -> Result<Woken> {
+    let mut waiting =
+        vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN), PollFd::new(link.as_fd(), PollFlags::POLLIN)];
+    waiting.extend(others.iter().map(|other| PollFd::new(*other, PollFlags::POLLIN)));
     // Rounded up: waking a moment early would only spin.
     let patience = PollTimeout::try_from(patience.as_millis() + 1).unwrap_or(PollTimeout::MAX);
     match poll(&mut waiting, patience) {

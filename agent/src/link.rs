@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use export::config::ExportConfig;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg, setsockopt,
     socketpair, sockopt,
@@ -15,6 +16,7 @@ use nix::sys::time::TimeVal;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Journal, Redaction};
+use crate::control::SteerVerb;
 
 /// Version of the messages: both ends are the same binary, and check it.
 pub(crate) const VERSION: u32 = 1;
@@ -42,8 +44,85 @@ pub(crate) enum ToCore {
     Scanned { requested: bool, micros: u64, error: Option<String> },
     /// Addresses of this host, in all network namespaces that were scanned.
     LocalAddresses(Vec<std::net::IpAddr>),
+    /// The first scan has ended and the proxy does what the configuration wants, or has said why not: people may ask.
+    Settled,
+    /// A proxy worker has this ring. Three descriptors.
+    WorkerRing,
+    /// Connections of a database are meant to go through the proxy from now on, or not any more.
+    Guarded { database: u16, guard: Option<Guarding> },
+    /// How steering is, for metrics and for people: whenever it changes, and every few seconds.
+    Steering(Vec<SteeringState>),
+    /// The outcome of [`ToKernel::Steer`].
+    Steered { request: u64, outcome: Result<Vec<SteeringState>, String> },
+    /// Something happened to the proxy that belongs into the record.
+    Mediation(ProxyEvent),
     /// The agent stops on request: write it down and end.
     Stop,
+}
+
+/// How a database is guarded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Guarding {
+    /// TCP connections are steered: boot time, nanoseconds.
+    pub(crate) since: u64,
+    /// The Unix socket is taken over: boot time, nanoseconds.
+    pub(crate) socket_since: u64,
+    /// Ports that are steered: inode of the network namespace, port.
+    pub(crate) steered: Vec<(u32, u16)>,
+    /// Spans in which connections passed because no worker lived, boot time in nanoseconds; `None`: they still do.
+    pub(crate) failed_open: Vec<(u64, Option<u64>)>,
+    /// Networks that may connect directly: name, address, length of the prefix.
+    pub(crate) direct: Vec<(String, std::net::IpAddr, u8)>,
+}
+
+/// What happened to the proxy, in words for the record and the log.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum ProxyEvent {
+    /// A worker has ended by itself and is started again.
+    WorkerEnded { worker: u32, how: String },
+    /// TCP connections are steered from now on, or not any more.
+    Steered { database: u16, is_on: bool },
+    /// The Unix socket is taken over from now on, or not any more.
+    SocketTaken { database: u16, is_taken: bool },
+    /// The database has made its Unix socket anew; it is taken over again.
+    SocketRetaken { database: u16, uncovered_nanos: u64 },
+    /// The kernel does not steer any more although it should.
+    SteeringLost { database: u16, why: String },
+}
+
+/// How steering of one database is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SteeringState {
+    pub(crate) database: String,
+    /// TCP connections are steered.
+    pub(crate) steered: bool,
+    /// The Unix socket is taken over.
+    pub(crate) socket_taken: bool,
+    /// Without a live worker connections are refused.
+    pub(crate) fail_closed: bool,
+    /// Listeners that take connections now, and all.
+    pub(crate) listeners_live: u32,
+    pub(crate) listeners: u32,
+    /// Workers that have one of these.
+    pub(crate) workers_live: u32,
+    /// Age of the oldest heartbeat, nanoseconds.
+    pub(crate) heartbeat_age: Option<u64>,
+    /// Of each worker.
+    pub(crate) heartbeats: Vec<(u32, u64)>,
+    /// Connections since the steering was made.
+    pub(crate) connections: SteeringCounts,
+    /// What an operator should know: differences, warnings.
+    pub(crate) remarks: Vec<String>,
+}
+
+/// What became of connections to a steered port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SteeringCounts {
+    pub(crate) steered: u64,
+    pub(crate) hop: u64,
+    pub(crate) direct: u64,
+    pub(crate) passed_open: u64,
+    pub(crate) dropped_closed: u64,
 }
 
 /// What the core says.
@@ -58,6 +137,10 @@ pub(crate) enum ToKernel {
         /// An operator waits for the answer.
         requested: bool,
     },
+    /// These clients' connections to a taken-over Unix socket have ended.
+    ForgetFronts(Vec<u64>),
+    /// Steer, stop steering, or tell how steering is; answered with [`ToCore::Steered`].
+    Steer { request: u64, what: SteerVerb, database: Option<String> },
 }
 
 /// Where a found session comes from.
@@ -80,6 +163,8 @@ pub(crate) struct Hello {
     pub(crate) host: u128,
     pub(crate) boot: u128,
     pub(crate) databases: Vec<(u16, String)>,
+    /// Databases whose requests are recorded before they are forwarded.
+    pub(crate) announced: Vec<u16>,
     pub(crate) journal: Journal,
     pub(crate) metrics_listen: Option<std::net::SocketAddr>,
     pub(crate) redaction: Redaction,
@@ -121,6 +206,11 @@ impl Link {
         Ok((Self(ours), theirs))
     }
 
+    /// The end that was passed as a descriptor.
+    pub(crate) const fn passed(descriptor: OwnedFd) -> Self {
+        Self(descriptor)
+    }
+
     /// The child's end: its standard input.
     pub(crate) fn inherited() -> Result<Self> {
         let descriptor = std::io::stdin().as_fd().try_clone_to_owned().context("no inherited socket")?;
@@ -130,15 +220,36 @@ impl Link {
     }
 
     pub(crate) fn send(&self, message: &impl Serialize, record: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<()> {
+        self.send_with(message, record, descriptors, MsgFlags::empty())
+    }
+
+    /// Sends now or not at all.
+    pub(crate) fn try_send(&self, message: &impl Serialize, descriptors: &[BorrowedFd<'_>]) -> Result<()> {
+        self.send_with(message, &[], descriptors, MsgFlags::MSG_DONTWAIT)
+    }
+
+    fn send_with(
+        &self,
+        message: &impl Serialize,
+        record: &[u8],
+        descriptors: &[BorrowedFd<'_>],
+        flags: MsgFlags,
+    ) -> Result<()> {
         let mut line = serde_json::to_vec(message).context("a message could not be encoded")?;
         line.push(b'\n');
         let raw: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
         let rights = [ControlMessage::ScmRights(&raw)];
         let control = if raw.is_empty() { &rights[..0] } else { &rights[..] };
         let parts = [IoSlice::new(&line), IoSlice::new(record)];
-        sendmsg::<()>(self.0.as_raw_fd(), &parts, control, MsgFlags::MSG_NOSIGNAL, None)
+        sendmsg::<()>(self.0.as_raw_fd(), &parts, control, MsgFlags::MSG_NOSIGNAL | flags, None)
             .context("the other process of Warder has ended")?;
         Ok(())
+    }
+
+    /// Whether [`Link::receive`] would return at once.
+    pub(crate) fn is_readable(&self) -> bool {
+        let mut waiting = [PollFd::new(self.as_fd(), PollFlags::POLLIN)];
+        poll(&mut waiting, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
     }
 
     /// The next message; `None` when the other end is closed.

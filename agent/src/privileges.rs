@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | kernel process (`warder run`) | root | eBPF programs, links and maps; iterators; `/proc`; creates the folders and the control socket. Decodes nothing that a client sent; of clients it reads what `/proc` shows (command lines, process titles) |
 //! | core (`warder core`) | `[agent] user` | ring buffer (read, consumer position), four maps (read only), control socket, journal folder; no capability, no new privileges |
+//! | proxy worker (`warder worker`) | `[proxy] user` | its listeners, its connections, its ring to the core, heartbeats; no capability, no new privileges |
 //! | symbol lookup (`warder symbols`) | `[agent] user` | one open executable; 5 s of CPU, 512 MiB of address space; ends when it has answered |
 
 use std::fs::File;
@@ -32,29 +33,45 @@ impl Identity {
 
 /// Resolves the configured account.
 pub(crate) fn account(agent: &Agent) -> Result<Identity> {
-    let user = match &agent.user {
+    let identity = Identity { user: user(&agent.user, "core process", "[agent] user")?, group: group(agent)? };
+    ensure!(!identity.user.is_root(), "the core process must not be root: set [agent] user to an account of its own");
+    Ok(identity)
+}
+
+/// Resolves the workers' account. They own nothing: not the journal, not its key.
+pub(crate) fn worker_account(account: &Account) -> Result<Identity> {
+    let user = user(account, "proxy workers", "[proxy] user")?;
+    ensure!(!user.is_root(), "the proxy workers must not be root: set [proxy] user to an account of their own");
+    let entry = User::from_uid(user).context("the user database cannot be read")?;
+    // Without an entry it gets a group that nobody else has, either: `nogroup` may be that of the journal.
+    Ok(Identity { user, group: entry.map_or(Gid::from_raw(user.as_raw()), |entry| entry.gid) })
+}
+
+fn user(account: &Account, who: &str, key: &str) -> Result<Uid> {
+    Ok(match account {
         Account::Number(number) => Uid::from_raw(*number),
         Account::Name(name) => {
             let found = User::from_name(name).context("the user database cannot be read")?;
             let Some(found) = found else {
                 bail!(
-                    "the account {name} of the core process does not exist: create it \
+                    "the account {name} of the {who} does not exist: create it \
                      (useradd --system --user-group --no-create-home --shell /usr/sbin/nologin {name}) \
-                     or set [agent] user"
+                     or set {key}"
                 );
             };
             found.uid
         }
-    };
-    let group = match &agent.group {
+    })
+}
+
+fn group(agent: &Agent) -> Result<Gid> {
+    Ok(match &agent.group {
         Account::Number(number) => Gid::from_raw(*number),
         Account::Name(name) => {
             let found = Group::from_name(name).context("the group database cannot be read")?;
             found.with_context(|| format!("the group {name} does not exist: create it or set [agent] group"))?.gid
         }
-    };
-    ensure!(!user.is_root(), "the core process must not be root: set [agent] user to an account of its own");
-    Ok(Identity { user, group })
+    })
 }
 
 /// Starts the core with `link` as its standard input.
@@ -64,6 +81,15 @@ pub(crate) fn start_core(account: Identity, link: OwnedFd) -> Result<Child> {
         .stdout(Stdio::null())
         .spawn()
         .context("the core process could not be started")
+}
+
+/// Starts a proxy worker with `link` as its standard input.
+pub(crate) fn start_worker(account: Identity, link: OwnedFd) -> Result<Child> {
+    own_binary(account, "worker")
+        .stdin(Stdio::from(link))
+        .stdout(Stdio::null())
+        .spawn()
+        .context("a proxy worker could not be started")
 }
 
 /// This binary under the unprivileged account; the standard library drops the supplementary groups too.

@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use search::query::{Bounds, Figures, Hit, IndexState, Order, Page, Query};
+use search::query::{Bounds, Figures, Hit, IndexState, Order, Page, Query, UnreadableRange};
 use search::source::Journal;
 use serde_json::json;
 use store::form::identity::SessionText;
@@ -52,8 +52,17 @@ pub(crate) fn index_folder(journal: &Path) -> PathBuf {
     journal.join("index")
 }
 
+/// What an answer is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// All that was to be looked at could be.
+    Whole,
+    /// Part of the journal could not be read.
+    Incomplete,
+}
+
 /// Searches for one page and shows it.
-pub fn show(question: &Question) -> Result<()> {
+pub fn show(question: &Question) -> Result<Answer> {
     readable(&question.directory)?;
     let query = match &question.page {
         Some(token) => Query::resume(question.filter.as_bytes(), token)?,
@@ -77,7 +86,27 @@ pub fn show(question: &Question) -> Result<()> {
             eprintln!("{remark}");
         }
     }
-    Ok(())
+    for warning in unreadable(&page.figures) {
+        eprintln!("warning: {warning}");
+    }
+    Ok(if page.figures.is_incomplete() { Answer::Incomplete } else { Answer::Whole })
+}
+
+/// Which records were not searched because their segments cannot be read.
+pub(crate) fn unreadable(figures: &Figures) -> Vec<String> {
+    let mut warnings: Vec<String> = figures
+        .unreadable_ranges
+        .iter()
+        .map(|UnreadableRange { from, through, why }| {
+            let through = through.map_or("to the end".to_owned(), |through| format!("to {through}"));
+            format!("records {from} {through} were not searched: {}", escape(why))
+        })
+        .collect();
+    let rest = figures.unreadable_segments.saturating_sub(warnings.len());
+    if rest > 0 {
+        warnings.push(format!("{} more cannot be read", words::count(rest as u64, "segment", "segments")));
+    }
+    warnings
 }
 
 fn write_json(page: &Page, out: &mut impl Write) -> Result<()> {
@@ -103,9 +132,16 @@ fn write_json(page: &Page, out: &mut impl Write) -> Result<()> {
             "blocks_read": figures.blocks_read,
             "records_examined": figures.records_examined,
             "unreadable_blocks": figures.unreadable_blocks,
+            "unreadable_segments": figures.unreadable_segments,
+            "unreadable": figures.unreadable_ranges.iter().map(|range| json!({
+                "from": range.from,
+                "through": range.through,
+                "why": range.why,
+            })).collect::<Vec<_>>(),
             "damaged_lines": figures.damaged_lines,
             "holes": figures.holes,
             "unidentified_sessions": figures.unidentified_sessions,
+            "unidentified": figures.unidentified,
         }
     });
     writeln!(out, "{about}")?;
@@ -128,6 +164,9 @@ fn who_they_are(question: &Question, journal: &mut Journal, page: &Page) -> Resu
 
 fn write_text(page: &Page, known: &[Hit], order: Order, out: &mut impl Write) -> Result<()> {
     let mut renderer = Renderer::new(Terminal::stdout());
+    for session in page.hits.iter().filter_map(|hit| hit.entry().ok()?.session) {
+        renderer.not_recorded(session);
+    }
     for entry in known.iter().filter_map(|hit| hit.entry().ok()) {
         renderer.introduce(&entry);
     }
@@ -180,7 +219,9 @@ fn remarks(page: &Page, question: &Question) -> Vec<String> {
     if figures.unidentified_sessions > 0 {
         let sessions = words::count(figures.unidentified_sessions, "session has", "sessions have");
         remarks.push(format!(
-            "{sessions} no identity in the journal: filters by user, process and the like do not find them"
+            "{sessions} no identity in the journal, because their beginning was removed by retention or never seen: filters \
+             by user, process and the like do not find them; look at them with session:ID (one is {})",
+            figures.unidentified.first().map_or("not known", |session| session)
         ));
     }
     if figures.incomplete_blocks > 0 {

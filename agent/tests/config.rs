@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use agent::config::{Account, Argv, Config};
+use agent::config::{Account, Argv, Config, proxy};
 use redact::policy::{Mode, Scope};
 
 /// Checks a text; `expected` are the whole lines of the error, after `warder.toml:`.
@@ -35,9 +35,54 @@ fn documented_defaults_are_the_defaults() {
             keys += 1;
         }
     }
-    assert_eq!(keys, 19, "{text}");
+    assert_eq!(keys, 26, "{text}");
     let config = Config::parse(&text, Path::new("w.toml")).unwrap();
     assert_eq!(config, Config { path: Some("w.toml".into()), ..Config::default() });
+}
+
+/// The example is the defaults, with one database; what is commented out there is understood too.
+#[test]
+fn the_example_is_understood() {
+    let example = include_str!("../../examples/warder.toml");
+    let config = Config::parse(example, Path::new("w.toml")).unwrap();
+    let expected = Config { path: Some("w.toml".into()), databases: config.databases.clone(), ..Config::default() };
+    assert_eq!(config, expected);
+    let is_key = |line: &&str| line.contains(" = ") || line.starts_with('[');
+    let proxy: Vec<&str> = example
+        .lines()
+        .skip_while(|line| *line != "# [database.proxy]")
+        .take_while(|line| !line.starts_with("# Every server"))
+        .map(|line| line.trim_start_matches("# "))
+        .filter(is_key)
+        // With these, TLS would have to end at the proxy.
+        .filter(|line| !line.starts_with("certificate") && !line.starts_with("private_key"))
+        .collect();
+    let whole = format!("[[database]]\nname = \"main\"\nport = 5432\n{}\n", proxy.join("\n"));
+    let config = Config::parse(&whole, Path::new("w.toml")).unwrap();
+    let guard = config.databases[0].guard.as_ref().unwrap();
+    assert_eq!((guard.listen.len(), guard.hop_address.len(), guard.direct.len()), (1, 1, 1));
+}
+
+/// The same for the defaults of a database's proxy. A key without one in the table has no value by default.
+#[test]
+fn documented_defaults_of_a_databases_proxy_are_the_defaults() {
+    let documentation = include_str!("../../docs/configuration.md");
+    let database = "[[database]]\nname = \"shop\"\nport = 5432\nsocket = \"/run/s\"\n[database.proxy]\n";
+    let mut text = database.to_owned();
+    let mut keys = 0;
+    for row in documentation.lines().filter_map(|line| line.strip_prefix("| `[[database]] proxy.")) {
+        let (key, rest) = row.split_once('`').unwrap();
+        let default = rest.split('|').nth(1).unwrap().trim().trim_matches('`');
+        if default.is_empty() {
+            continue;
+        }
+        let default = if key == "upstream" { "\"127.0.0.1:5432\"" } else { default };
+        text.push_str(&format!("{key} = {default}\n"));
+        keys += 1;
+    }
+    assert_eq!(keys, 10, "{text}");
+    let parse = |text: &str| Config::parse(text, Path::new("w.toml")).unwrap();
+    assert_eq!(parse(&text), parse(database));
 }
 
 #[test]
@@ -65,12 +110,41 @@ fn every_key_is_understood() {
         sessions_max = 16
         statement_bytes_max = 1024
         scan_interval_seconds = 1
+        [proxy]
+        user = 991
+        workers = 3
+        sessions_max = 100
+        sessions_per_address_max = 10
+        startup_seconds = 5
+        idle_seconds = 600
+        drain_seconds = 0
+        pin_directory = "/sys/fs/bpf/other"
         [[database]]
         name = "shop"
         engine = "postgresql"
         port = 5432
         socket = "/run/postgresql/.s.PGSQL.5432"
         executable = "/opt/pg/bin/postgres"
+        [database.proxy]
+        steer = true
+        take_over_socket = true
+        listen = ["127.0.0.1:6432", "[::1]:6432"]
+        upstream = "127.0.0.1:7432"
+        tls = "server-certificate"
+        certificate = "/srv/server.crt"
+        private_key = "/srv/server.key"
+        hop_address = ["127.86.0.1", "::1"]
+        access_file = "/srv/pg_hba.conf"
+        mode = "enforce"
+        danger_fail_open = true
+        content = "sampled"
+        record = "durable"
+        [[database.proxy.direct]]
+        name = "standby"
+        source = "10.0.0.0/8"
+        [[database.proxy.direct]]
+        name = "backup"
+        source = "fd00::1"
         [[database]]
         name = "other_1-a"
         port = 5433
@@ -98,6 +172,173 @@ fn every_key_is_understood() {
     let names: Vec<_> = config.databases.iter().map(|database| (&*database.name, database.port)).collect();
     assert_eq!(names, [("shop", Some(5432)), ("other_1-a", Some(5433))]);
     assert_eq!(config.databases[0].executable.as_deref(), Some(Path::new("/opt/pg/bin/postgres")));
+    assert_eq!(
+        config.proxy,
+        proxy::Proxy {
+            user: Account::Number(991),
+            workers: 3,
+            sessions_max: 100,
+            sessions_per_address_max: 10,
+            startup: Duration::from_secs(5),
+            idle: Some(Duration::from_secs(600)),
+            drain: Duration::ZERO,
+            pin_directory: "/sys/fs/bpf/other".into(),
+        }
+    );
+    assert_eq!(config.databases[1].guard, None);
+    let direct =
+        |name: &str, source: &str, bits| proxy::Direct { name: name.into(), source: (source.parse().unwrap(), bits) };
+    assert_eq!(
+        config.databases[0].guard,
+        Some(proxy::Guard {
+            steer: true,
+            take_over_socket: true,
+            listen: vec!["127.0.0.1:6432".parse().unwrap(), "[::1]:6432".parse().unwrap()],
+            upstream: "127.0.0.1:7432".parse().unwrap(),
+            tls: proxy::Tls::ServerCertificate(proxy::Certificate {
+                certificate: "/srv/server.crt".into(),
+                private_key: "/srv/server.key".into(),
+            }),
+            hop_address: vec!["127.86.0.1".parse().unwrap(), "::1".parse().unwrap()],
+            access_file: Some("/srv/pg_hba.conf".into()),
+            fail: proxy::Fail::Open,
+            enforce: true,
+            content: proxy::Content::Sampled,
+            record: proxy::Record::Durable,
+            direct: vec![direct("standby", "10.0.0.0", 8), direct("backup", "fd00::1", 128)],
+        })
+    );
+}
+
+/// An enforced database fails closed, unless its operator says that this is dangerous.
+#[test]
+fn a_proxy_fails_open_until_it_is_enforced() {
+    let fails = |lines: &str| {
+        let text = format!("[[database]]\nname = \"a\"\nport = 1\n[database.proxy]\n{lines}");
+        let config = Config::parse(&text, Path::new("w.toml")).unwrap();
+        config.databases[0].guard.as_ref().map(|guard| guard.fail)
+    };
+    assert_eq!(fails(""), Some(proxy::Fail::Open));
+    assert_eq!(fails("mode = \"warn\""), Some(proxy::Fail::Open));
+    assert_eq!(fails("mode = \"enforce\""), Some(proxy::Fail::Closed));
+    assert_eq!(fails("mode = \"enforce\"\ndanger_fail_open = true"), Some(proxy::Fail::Open));
+}
+
+#[test]
+fn the_proxys_bounds() {
+    for (text, line) in [
+        (
+            "[proxy]\nuser = \"root\"",
+            "2: proxy.user: root would give full power to the processes that read what clients send; name an account of its own, for example \"warder-proxy\"",
+        ),
+        ("[proxy]\nworkers = 33", "2: proxy.workers: 33 is out of range; use 1 to 32"),
+        ("[proxy]\nsessions_max = 0", "2: proxy.sessions_max: 0 is out of range; use 1 to 1000000"),
+        (
+            "[proxy]\nsessions_per_address_max = 0",
+            "2: proxy.sessions_per_address_max: 0 is out of range; use 1 to 1000000",
+        ),
+        ("[proxy]\nstartup_seconds = 0", "2: proxy.startup_seconds: 0 is out of range; use 1 to 3600"),
+        ("[proxy]\nidle_seconds = -1", "2: proxy.idle_seconds: -1 is out of range; use 0 to 31536000"),
+        ("[proxy]\ndrain_seconds = 3601", "2: proxy.drain_seconds: 3601 is out of range; use 0 to 3600"),
+        (
+            "[proxy]\npin_directory = \"warder\"",
+            "2: proxy.pin_directory: \"warder\" is not an absolute path; begin it with /",
+        ),
+        (
+            "[proxy]\nuser = \"warder\"\n[[database]]\nname = \"a\"\nport = 1\n[database.proxy]",
+            "2: proxy.user: with the core's account a worker that was taken over could rewrite the journal; name an account of its own, for example \"warder-proxy\"",
+        ),
+    ] {
+        check(text, &[line]);
+    }
+}
+
+#[test]
+fn the_proxy_of_a_database() {
+    let with = |lines: &str| format!("[[database]]\nname = \"a\"\nport = 1\n[database.proxy]\n{lines}");
+    for (lines, line) in [
+        (
+            "take_over_socket = true",
+            "5: database.proxy.take_over_socket: there is no socket to take over; add socket = \"...\" to the [[database]]",
+        ),
+        (
+            "listen = [\"localhost:6432\"]",
+            "5: database.proxy.listen: \"localhost:6432\" is not an address with a port; use IP:PORT, for example \"127.0.0.1:6432\" or \"[::1]:6432\"",
+        ),
+        (
+            "upstream = \"127.0.0.1:0\"",
+            "5: database.proxy.upstream: \"127.0.0.1:0\" is not an address with a port; use IP:PORT, for example \"127.0.0.1:6432\" or \"[::1]:6432\"",
+        ),
+        (
+            "tls = \"none\"",
+            "5: database.proxy.tls: \"none\" is not known; use \"relay\" or \"server-certificate\" or \"own-certificate\"",
+        ),
+        (
+            "tls = \"own-certificate\"\ncertificate = \"/a\"",
+            "4: database.proxy.tls: to end TLS here, the proxy needs a certificate and its key; add certificate = \"...\" and private_key = \"...\"",
+        ),
+        (
+            "private_key = \"/a\"",
+            "5: database.proxy.certificate: ciphertext is relayed: no certificate is used; remove it, or set tls = \"server-certificate\" or \"own-certificate\"",
+        ),
+        (
+            "hop_address = [\"127.86.0.1\", \"127.86.0.2\"]",
+            "5: database.proxy.hop_address: this family has an address already; keep one of each family",
+        ),
+        (
+            "hop_address = [\"127.86.0.1/32\"]",
+            "5: database.proxy.hop_address: \"127.86.0.1/32\" is not an address; use an address of this host, for example \"127.86.0.1\"",
+        ),
+        (
+            "access_file = \"pg_hba.conf\"",
+            "5: database.proxy.access_file: \"pg_hba.conf\" is not an absolute path; begin it with /",
+        ),
+        (
+            "mode = \"block\"",
+            "5: database.proxy.mode: \"block\" is not known; use \"observe\" or \"warn\" or \"enforce\"",
+        ),
+        (
+            "danger_fail_open = true",
+            "5: database.proxy.danger_fail_open: without mode = \"enforce\" connections pass anyway when the proxy is gone; remove it",
+        ),
+        (
+            "content = \"on\"",
+            "5: database.proxy.content: \"on\" is not known; use \"off\" or \"sampled\" or \"always\"",
+        ),
+        (
+            "record = \"disk\"",
+            "5: database.proxy.record: \"disk\" is not known; use \"memory\" or \"written\" or \"durable\"",
+        ),
+        (
+            "[[database.proxy.direct]]\nname = \"x\"",
+            "5: database.proxy.direct: a rule needs a name and a source; add name = \"...\" and source = \"NETWORK\"",
+        ),
+        (
+            "[[database.proxy.direct]]\nname = \"x\"\nsource = \"10.0.0.7/8\"",
+            "7: database.proxy.direct.source: \"10.0.0.7/8\" is not a network; use ADDRESS/LENGTH with no bit set behind the prefix, for example \"10.0.0.0/8\"",
+        ),
+    ] {
+        check(&with(lines), &[line]);
+    }
+    check(
+        "[[database]]\nname = \"a\"\nsocket = \"/s\"\n[database.proxy]\nsteer = true",
+        &[
+            "4: database.proxy: steering and listeners need to know the server's port; add port = ... to the [[database]]",
+        ],
+    );
+}
+
+#[test]
+fn lists_of_a_proxy_are_bounded() {
+    let with = |lines: &str| format!("[[database]]\nname = \"a\"\nport = 1\n[database.proxy]\n{lines}");
+    let listen: Vec<String> = (0..17).map(|number| format!("\"127.0.0.1:{}\"", 6000 + number)).collect();
+    check(
+        &with(&format!("listen = [{}]", listen.join(", "))),
+        &["5: database.proxy.listen: 17 addresses are more than 16; listen on 0.0.0.0 or [::]"],
+    );
+    let rule = |_| "[[database.proxy.direct]]\nname = \"x\"\nsource = \"10.0.0.7\"\n".to_owned();
+    let rules: String = (0..257).map(rule).collect();
+    check(&with(&rules), &["773: database.proxy.direct: 257 rules are more than 256; join networks"]);
 }
 
 #[test]
@@ -109,11 +350,11 @@ fn names_types_and_syntax() {
         ),
         (
             "[agnt]\n",
-            "1: agnt: unknown key `agnt`; remove it, or use a known key (expected one of agent, journal, metrics, capture, redaction, database, export)",
+            "1: agnt: unknown key `agnt`; remove it, or use a known key (expected one of agent, journal, metrics, capture, redaction, proxy, database, export)",
         ),
         (
             "\n[[database]]\nname = \"a\"\nhost = \"x\"",
-            "4: database.host: unknown key `host`; remove it, or use a known key (expected one of name, engine, port, socket, executable, redaction)",
+            "4: database.host: unknown key `host`; remove it, or use a known key (expected one of name, engine, port, socket, executable, redaction, proxy)",
         ),
         (
             "[journal]\n\ndays_max = \"x\"",

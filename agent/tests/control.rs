@@ -13,7 +13,7 @@ use std::rc::Rc;
 
 use agent::control::client::{self, ClientError};
 use agent::control::server::{Handler, serve};
-use agent::control::{KeyView, LiveSession, ScanView, StatusView};
+use agent::control::{KeyView, LiveSession, ScanView, StatusView, SteerVerb, SteeringView};
 use model::Known;
 use model::id::{BootId, DatabaseId, HostId, SessionId, SocketCookie};
 use model::process::UnknownProcess;
@@ -53,6 +53,13 @@ impl Handler for Core {
         }
     }
 
+    async fn steer(&self, what: SteerVerb, database: Option<String>) -> Result<Vec<SteeringView>, String> {
+        match database {
+            Some(database) => Ok(vec![SteeringView { database, steered: what == SteerVerb::On, ..Default::default() }]),
+            None => Err("no database has a proxy".into()),
+        }
+    }
+
     fn rotate_key(&self) -> Result<KeyView, String> {
         if self.sessions.is_empty() {
             Err("the disk is full".into())
@@ -84,6 +91,8 @@ fn session(cookie: u64) -> Session {
         statements: 0,
         errors: 0,
         gaps: 0,
+        mediation: None,
+        class: None,
     }
 }
 

@@ -4,11 +4,13 @@
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
 
 use agent::control::SessionView;
 use agent::sessions_view::table;
 use agent::terminal::{Colour, Terminal};
-use model::id::{BootId, HostId, SessionId, SocketCookie};
+use model::coverage::{BypassReason, Class, ClassCount, Coverage};
+use model::id::{BootId, DatabaseId, HostId, SessionId, SocketCookie};
 use model::record::{Record, What};
 use model::time::WallTime;
 use store::files::{Form, segment_path};
@@ -180,8 +182,46 @@ fn a_closed_pipe_is_an_ordinary_end() {
 }
 
 #[test]
+fn coverage_is_added_up_from_the_files_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut writer = writer(directory.path());
+    let count = |sessions, open, bytes| ClassCount { sessions, open, bytes };
+    for minute in 0..3 {
+        let (from, to) = (minute * 60_000_000_000, (minute + 1) * 60_000_000_000);
+        let coverage = Coverage {
+            database: DatabaseId(0),
+            database_name: "orders".into(),
+            from: WallTime(NINE_THIRTY.0 + from),
+            to: WallTime(NINE_THIRTY.0 + to),
+            classes: vec![
+                (Class::Mediated, count(2, minute, 100)),
+                (Class::Bypass(BypassReason::FailOpen), count(u64::from(minute == 1), 0, minute)),
+            ],
+            lost_events: 0,
+        };
+        let time = WallTime(NINE_THIRTY.0 + to);
+        writer.append(&Record { time, what: What::Coverage(Arc::new(coverage)) }).unwrap();
+    }
+    writer.flush(NINE_THIRTY).unwrap();
+    let ask = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_warder"));
+        command.args(["coverage", "--json", "--journal"]).arg(directory.path()).args(arguments).output().unwrap()
+    };
+    let all: serde_json::Value = serde_json::from_str(&stdout(ask(&[]))).unwrap();
+    let database = &all["databases"][0];
+    assert_eq!(database["observed"], serde_json::json!({"sessions": 7, "open": 2, "bytes": 303}));
+    assert_eq!(database["classes"][0]["detail"], "fail_open");
+    let late: serde_json::Value = serde_json::from_str(&stdout(ask(&["--since", "2026-11-22T09:33:00"]))).unwrap();
+    assert_eq!(late["databases"][0]["intervals"], 1);
+    let wrong = ask(&["--since", "yesterday"]);
+    assert_eq!(wrong.status.code(), Some(2), "{wrong:?}");
+    let shown = stdout(timeline(directory.path(), &[]));
+    assert!(shown.contains("coverage of orders: mediated 1 session open, 2 new, 100; bypass (fail_open)"), "{shown}");
+}
+
+#[test]
 fn every_command_has_help_with_its_exit_codes() {
-    for command in ["sessions", "timeline", "doctor"] {
+    for command in ["sessions", "timeline", "coverage", "doctor"] {
         let output = Command::new(env!("CARGO_BIN_EXE_warder")).args([command, "--help"]).output().unwrap();
         assert!(stdout(output).contains("Exit codes:"), "{command}");
     }

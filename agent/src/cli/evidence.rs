@@ -35,7 +35,9 @@ const FILTERS: &str = "Filters are terms joined by blanks; all must hold. -TERM:
   client:10.0.0.0/8 transport:unix session:12345  from where
   type:statement kind:simple text:\"from customers\" what
   error:yes sqlstate:23505 duration:>100ms rows:>1000
-Without any, the newest records. All keys: docs/search.md";
+Without any, the newest records. All keys: docs/search.md
+
+Exit codes: 0 answered; 1 it failed; 2 the filter is wrong; 3 answered from what is readable, and part of the journal is not.";
 
 /// `warder search`
 #[derive(Debug, Args)]
@@ -132,14 +134,18 @@ fn speed(text: &str) -> Result<f64, String> {
 }
 
 impl Search {
-    pub(super) fn run(&self) -> anyhow::Result<()> {
-        search_view::show(&search_view::Question {
+    pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
+        let answer = search_view::show(&search_view::Question {
             directory: self.journal.directory()?,
             filter: self.filter.join(" "),
             page: self.page.clone(),
             limit: self.limit.try_into()?,
             order: if self.oldest_first { Order::OldestFirst } else { Order::NewestFirst },
             form: if self.json { search_view::Form::Json } else { search_view::Form::Text },
+        })?;
+        Ok(match answer {
+            search_view::Answer::Whole => ExitCode::SUCCESS,
+            search_view::Answer::Incomplete => ExitCode::from(3),
         })
     }
 }

@@ -28,7 +28,7 @@ pub(super) fn check(file: &file::File) -> Result<Config, Vec<Mistake>> {
     if checker.mistakes.is_empty() { Ok(config) } else { Err(checker.mistakes) }
 }
 
-struct Checker {
+pub(super) struct Checker {
     mistakes: Vec<Mistake>,
 }
 
@@ -42,6 +42,7 @@ impl Checker {
             config.metrics_listen = self.listen(listen);
         }
         config.databases = self.databases(&file.database);
+        self.proxy(&file.proxy, &mut config);
         self.redaction(file, &mut config.redaction);
         self.keys(file, &config);
         self.outlets(file, &mut config);
@@ -300,7 +301,7 @@ impl Checker {
             let what = format!("database \"{}\" has no listener", name.get_ref());
             self.mistake_at(entry, "database", &what, "add at least one of port, socket, executable");
         }
-        let mut database = Database { name: name.get_ref().clone(), port: None, socket: None, executable: None };
+        let mut database = Database { name: name.get_ref().clone(), ..Database::default() };
         let mut port = 0u16;
         self.number("database.port", &fields.port, 1..=65_535, &mut port);
         database.port = fields.port.as_ref().map(|_| port);
@@ -319,6 +320,7 @@ impl Checker {
                 self.claim(key, path, format!("path \"{}\"", path.get_ref()), &database.name, seen);
             }
         }
+        database.guard = fields.proxy.as_ref().map(|guard| self.guard(guard, &database));
         Some(database)
     }
 
@@ -344,7 +346,7 @@ impl Checker {
         }
     }
 
-    fn account(&mut self, key: &str, account: &Spanned<file::Account>) -> Option<Account> {
+    pub(super) fn account(&mut self, key: &str, account: &Spanned<file::Account>) -> Option<Account> {
         let remedy = "use a name or a number from 0 to 4294967294";
         let number = match account.get_ref() {
             file::Account::Number(number) => *number,
@@ -378,7 +380,7 @@ impl Checker {
         }
     }
 
-    fn absolute(&mut self, key: &str, path: &Spanned<String>, checked: &mut PathBuf) {
+    pub(super) fn absolute(&mut self, key: &str, path: &Spanned<String>, checked: &mut PathBuf) {
         let text = path.get_ref();
         let parts = Path::new(text).components();
         if !text.starts_with('/') || text.contains('\0') {
@@ -389,7 +391,7 @@ impl Checker {
         *checked = text.into();
     }
 
-    fn number<T: TryFrom<i64>>(
+    pub(super) fn number<T: TryFrom<i64>>(
         &mut self,
         key: &str,
         number: &Option<Spanned<i64>>,
@@ -407,11 +409,11 @@ impl Checker {
         }
     }
 
-    fn mistake_at<T>(&mut self, at: &Spanned<T>, key: &str, what: &str, remedy: &str) {
+    pub(super) fn mistake_at<T>(&mut self, at: &Spanned<T>, key: &str, what: &str, remedy: &str) {
         self.mistake(Some(at.span().start), key, what, remedy);
     }
 
-    fn mistake(&mut self, offset: Option<usize>, key: &str, what: &str, remedy: &str) {
+    pub(super) fn mistake(&mut self, offset: Option<usize>, key: &str, what: &str, remedy: &str) {
         self.mistakes.push(Mistake { offset, key: key.into(), what: what.into(), remedy: remedy.into() });
     }
 }

@@ -16,6 +16,7 @@ pub(super) struct File {
     pub(super) metrics: Metrics,
     pub(super) capture: Capture,
     pub(super) redaction: Redaction,
+    pub(super) proxy: Proxy,
     pub(super) database: Vec<Spanned<Database>>,
     pub(super) export: Vec<Spanned<export::config::ExportConfig>>,
 }
@@ -75,6 +76,46 @@ pub(super) struct Database {
     pub(super) socket: Text,
     pub(super) executable: Text,
     pub(super) redaction: Text,
+    pub(super) proxy: Option<Spanned<Guard>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Proxy {
+    pub(super) user: Option<Spanned<Account>>,
+    pub(super) workers: Number,
+    pub(super) sessions_max: Number,
+    pub(super) sessions_per_address_max: Number,
+    pub(super) startup_seconds: Number,
+    pub(super) idle_seconds: Number,
+    pub(super) drain_seconds: Number,
+    pub(super) pin_directory: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Guard {
+    pub(super) steer: Option<bool>,
+    pub(super) take_over_socket: Option<Spanned<bool>>,
+    pub(super) listen: Vec<Spanned<String>>,
+    pub(super) upstream: Text,
+    pub(super) tls: Text,
+    pub(super) certificate: Text,
+    pub(super) private_key: Text,
+    pub(super) hop_address: Vec<Spanned<String>>,
+    pub(super) access_file: Text,
+    pub(super) mode: Text,
+    pub(super) danger_fail_open: Option<Spanned<bool>>,
+    pub(super) content: Text,
+    pub(super) record: Text,
+    pub(super) direct: Vec<Spanned<Direct>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Direct {
+    pub(super) name: Text,
+    pub(super) source: Text,
 }
 
 #[derive(Debug, Default, Deserialize)]

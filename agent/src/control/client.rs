@@ -5,7 +5,9 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{KeyView, PROTOCOL_VERSION, Request, Response, ScanView, SessionView, StatusView, server};
+use super::{
+    KeyView, PROTOCOL_VERSION, Request, Response, ScanView, SessionView, StatusView, SteerVerb, SteeringView, server,
+};
 
 /// Longest answer: a million sessions would be more, but nobody reads those in a terminal.
 const RESPONSE_BYTES_MAX: u64 = 256 * 1024 * 1024;
@@ -74,11 +76,26 @@ pub fn rotate_key(socket: &Path) -> Result<KeyView, ClientError> {
     answer(socket, request(socket, "rotate-key", server::CLIENT_TIMEOUT)?.key)
 }
 
+/// Steers connections to the proxy, stops that, or asks how it is; of one database or of all that have a proxy.
+pub fn steer(socket: &Path, what: SteerVerb, database: Option<&str>) -> Result<Vec<SteeringView>, ClientError> {
+    let verb = match what {
+        SteerVerb::On => "steer-on",
+        SteerVerb::Off => "steer-off",
+        SteerVerb::Status => "steer-status",
+    };
+    let ask = Request { v: PROTOCOL_VERSION, verb: verb.into(), database: database.map(Into::into) };
+    answer(socket, exchange(socket, &ask, server::STEER_TIMEOUT + server::CLIENT_TIMEOUT)?.steering)
+}
+
 fn answer<T>(socket: &Path, field: Option<T>) -> Result<T, ClientError> {
     field.ok_or_else(|| ClientError::NotUnderstood { path: socket.to_owned(), source: None })
 }
 
 fn request(socket: &Path, verb: &str, patience: Duration) -> Result<Response<'static>, ClientError> {
+    exchange(socket, &Request { v: PROTOCOL_VERSION, verb: verb.into(), database: None }, patience)
+}
+
+fn exchange(socket: &Path, ask: &Request<'_>, patience: Duration) -> Result<Response<'static>, ClientError> {
     let path = || socket.to_owned();
     let broken = |source| ClientError::Broken { path: path(), source };
     let mut stream = UnixStream::connect(socket).map_err(|error| match error.kind() {
@@ -88,8 +105,7 @@ fn request(socket: &Path, verb: &str, patience: Duration) -> Result<Response<'st
     })?;
     stream.set_read_timeout(Some(patience)).map_err(broken)?;
     stream.set_write_timeout(Some(patience)).map_err(broken)?;
-    let mut line = serde_json::to_vec(&Request { v: PROTOCOL_VERSION, verb: verb.into() })
-        .map_err(|error| broken(error.into()))?;
+    let mut line = serde_json::to_vec(ask).map_err(|error| broken(error.into()))?;
     line.push(b'\n');
     // A peer that is refused may find the socket closed before its request is taken: the answer is still there.
     let sent = stream.write_all(&line);

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::{
     KeyView, LiveSession, PROTOCOL_VERSION, REQUEST_BYTES_MAX, Refusal, Request, Response, ScanView, SessionView,
-    StatusView,
+    StatusView, SteerVerb, SteeringView,
 };
 
 /// Connections served at once; more wait in the socket's backlog.
@@ -23,6 +23,8 @@ pub const CONNECTIONS_MAX: usize = 32;
 pub const CLIENT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a scan may take.
 pub const SCAN_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long the kernel process may take to steer.
+pub const STEER_TIMEOUT: Duration = Duration::from_secs(20);
 /// Pause after a failed accept (out of descriptors): without it the loop would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -34,6 +36,12 @@ pub trait Handler {
     fn status(&self) -> StatusView;
     /// Runs the iterators now. The error is shown to the operator.
     fn scan(&self) -> impl Future<Output = Result<ScanView, String>>;
+    /// Steers, stops steering, or says how steering is. The error is shown to the operator.
+    fn steer(
+        &self,
+        what: SteerVerb,
+        database: Option<String>,
+    ) -> impl Future<Output = Result<Vec<SteeringView>, String>>;
     /// Exchanges the key that signs the journal. The error is shown to the operator.
     fn rotate_key(&self) -> Result<KeyView, String>;
     /// Records that an operator used a verb; called before the verb runs.
@@ -56,6 +64,7 @@ enum Verb {
     Status,
     Scan,
     RotateKey,
+    Steer(SteerVerb),
 }
 
 impl Verb {
@@ -65,14 +74,17 @@ impl Verb {
             "status" => Some(Self::Status),
             "scan" => Some(Self::Scan),
             "rotate-key" => Some(Self::RotateKey),
+            "steer-on" => Some(Self::Steer(SteerVerb::On)),
+            "steer-off" => Some(Self::Steer(SteerVerb::Off)),
+            "steer-status" => Some(Self::Steer(SteerVerb::Status)),
             _ => None,
         }
     }
 
     const fn needs(self) -> Role {
         match self {
-            Self::Sessions | Self::Status => Role::Viewer,
-            Self::Scan | Self::RotateKey => Role::Operator,
+            Self::Sessions | Self::Status | Self::Steer(SteerVerb::Status) => Role::Viewer,
+            Self::Scan | Self::RotateKey | Self::Steer(SteerVerb::On | SteerVerb::Off) => Role::Operator,
         }
     }
 }
@@ -141,8 +153,8 @@ async fn read_line(stream: &mut UnixStream) -> io::Result<Vec<u8>> {
 }
 
 async fn answer<H: Handler>(line: &[u8], role: Role, uid: Uid, handler: &H) -> Vec<u8> {
-    let verb = match parse(line) {
-        Ok(verb) => verb,
+    let (verb, database) = match parse(line) {
+        Ok(asked) => asked,
         Err(refusal) => return refusal,
     };
     if verb.needs() == Role::Operator && role != Role::Operator {
@@ -160,6 +172,17 @@ async fn answer<H: Handler>(line: &[u8], role: Role, uid: Uid, handler: &H) -> V
                 Err(_elapsed) => refusal("failed", "the scan did not end in time; see the agent's log"),
             }
         }
+        Verb::Steer(what) => {
+            match what {
+                SteerVerb::On => handler.record_operator("steer-on", uid.as_raw()),
+                SteerVerb::Off => handler.record_operator("steer-off", uid.as_raw()),
+                SteerVerb::Status => {}
+            }
+            match handler.steer(what, database).await {
+                Ok(steering) => encode(&Response { steering: Some(steering), ..response }),
+                Err(why) => refusal("failed", &why),
+            }
+        }
         Verb::RotateKey => {
             handler.record_operator("rotate-key", uid.as_raw());
             match handler.rotate_key() {
@@ -170,7 +193,7 @@ async fn answer<H: Handler>(line: &[u8], role: Role, uid: Uid, handler: &H) -> V
     }
 }
 
-fn parse(line: &[u8]) -> Result<Verb, Vec<u8>> {
+fn parse(line: &[u8]) -> Result<(Verb, Option<String>), Vec<u8>> {
     if line.len() > REQUEST_BYTES_MAX {
         return Err(refusal("request_too_long", "a request is at most 64 KiB"));
     }
@@ -180,12 +203,14 @@ fn parse(line: &[u8]) -> Result<Verb, Vec<u8>> {
     if request.v != PROTOCOL_VERSION {
         return Err(refusal("unsupported_version", "this agent speaks version 1; use a command line of its version"));
     }
-    Verb::parse(&request.verb).ok_or_else(|| {
+    let verb = Verb::parse(&request.verb).ok_or_else(|| {
         refusal(
             "unknown_verb",
-            "known verbs: sessions, status, scan, rotate-key; perhaps the agent is older than the command line",
+            "known verbs: sessions, status, scan, rotate-key, steer-on, steer-off, steer-status; perhaps the agent is \
+             older than the command line",
         )
-    })
+    })?;
+    Ok((verb, request.database.map(|name| name.into_owned())))
 }
 
 /// The same line as a [`Response`] with `sessions`, but every session is written as it is visited: ten thousand of

@@ -1,7 +1,7 @@
 //! What the core answers on the control socket, and how it asks the kernel process for scans.
 
-use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
 use std::os::fd::AsFd as _;
 use std::rc::Rc;
 
@@ -10,17 +10,19 @@ use model::time::WallTime;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, oneshot};
+use tokio::time::timeout;
 
 use super::pipeline::{Pipeline, Tally};
 use crate::clock;
-use crate::control::server::Handler;
-use crate::control::{KeyView, LiveSession, ScanView, StatusView};
-use crate::link::{Hello, Link, ToKernel};
+use crate::control::server::{Handler, STEER_TIMEOUT};
+use crate::control::{KeyView, LiveSession, ScanView, StatusView, SteerVerb, SteeringView};
+use crate::link::{Hello, Link, SteeringState, ToKernel};
 
 /// Operators that may wait for a scan at the same time.
 const WAITING_MAX: usize = 64;
 
 type ScanOutcome = Result<ScanView, String>;
+type SteerOutcome = Result<Vec<SteeringView>, String>;
 
 /// The control socket's view of the core.
 pub(super) struct Answers {
@@ -29,7 +31,10 @@ pub(super) struct Answers {
     level: String,
     since: WallTime,
     waiting: RefCell<VecDeque<(oneshot::Sender<ScanOutcome>, Tally)>>,
-    first_scan: Notify,
+    /// Operators who wait for an answer about steering, by number.
+    steering: RefCell<HashMap<u64, oneshot::Sender<SteerOutcome>>>,
+    next_request: Cell<u64>,
+    settled: Notify,
 }
 
 impl Answers {
@@ -40,12 +45,20 @@ impl Answers {
             level: hello.level.clone(),
             since: clock::wall(),
             waiting: RefCell::default(),
-            first_scan: Notify::new(),
+            steering: RefCell::default(),
+            next_request: Cell::default(),
+            settled: Notify::new(),
         }
     }
 
     /// Passes on what the pipeline wishes for.
-    pub(super) fn scan_if_wanted(&self) {
+    pub(super) fn pass_on_wishes(&self) {
+        let fronts = self.pipeline.borrow_mut().take_ended_fronts();
+        if !fronts.is_empty() {
+            let fronts = fronts.into_iter().map(|cookie| cookie.0).collect();
+            // As below.
+            let _ = self.link.get_ref().send(&ToKernel::ForgetFronts(fronts), &[], &[]);
+        }
         let due = self.pipeline.borrow_mut().due_scan();
         if let Some(everything) = due {
             // A kernel process that is gone is noticed by whoever reads the link.
@@ -56,7 +69,6 @@ impl Answers {
     /// A scan has ended; the operator who waited longest gets its outcome.
     pub(super) fn scanned(&self, requested: bool, micros: u64, error: Option<String>) {
         self.pipeline.borrow_mut().scanned();
-        self.first_scan.notify_one();
         if !requested {
             return;
         }
@@ -75,9 +87,21 @@ impl Answers {
         let _ = waiting.send(outcome);
     }
 
+    /// The kernel process has answered about steering.
+    pub(super) fn steered(&self, request: u64, outcome: Result<Vec<SteeringState>, String>) {
+        let Some(waiting) = self.steering.borrow_mut().remove(&request) else { return };
+        // An operator who went away is not waited for.
+        let _ = waiting.send(outcome.map(|states| states.into_iter().map(SteeringView::from).collect()));
+    }
+
+    /// Everything is in place.
+    pub(super) fn settled(&self) {
+        self.settled.notify_one();
+    }
+
     /// Returns when the listeners, probes and sessions of the host have been looked at for the first time.
     pub(super) async fn observing(&self) {
-        self.first_scan.notified().await;
+        self.settled.notified().await;
     }
 
     /// Whether another packet is in the link already.
@@ -132,6 +156,31 @@ impl Handler for Answers {
             .send(&ToKernel::Scan { everything: true, requested: true }, &[], &[])
             .map_err(|error| format!("{error:#}"))?;
         receiver.await.unwrap_or_else(|_| Err("the scan was given up".to_owned()))
+    }
+
+    async fn steer(&self, what: SteerVerb, database: Option<String>) -> SteerOutcome {
+        let (sender, receiver) = oneshot::channel();
+        let request = self.next_request.get();
+        self.next_request.set(request + 1);
+        {
+            let mut waiting = self.steering.borrow_mut();
+            if waiting.len() >= WAITING_MAX {
+                return Err("too many operators ask for steering; try again".to_owned());
+            }
+            waiting.insert(request, sender);
+        }
+        let ask = ToKernel::Steer { request, what, database };
+        if let Err(error) = self.link.get_ref().send(&ask, &[], &[]) {
+            self.steering.borrow_mut().remove(&request);
+            return Err(format!("{error:#}"));
+        }
+        let answer = timeout(STEER_TIMEOUT, receiver).await;
+        self.steering.borrow_mut().remove(&request);
+        match answer {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_given_up)) => Err("the request was given up".to_owned()),
+            Err(_elapsed) => Err("the kernel process does not answer; see the agent's log".to_owned()),
+        }
     }
 
     fn rotate_key(&self) -> Result<KeyView, String> {

@@ -67,7 +67,7 @@ impl Drop for Indexing {
 
 /// Indexes until `wait` says that it was stopped.
 fn follow(journal: &Path, lag: &AtomicU64, wait: &impl Fn(Duration) -> bool) {
-    let mut failing = false;
+    let (mut failing, mut damaged) = (false, 0);
     let mut indexer = None;
     loop {
         let step = match &mut indexer {
@@ -83,6 +83,13 @@ fn follow(journal: &Path, lag: &AtomicU64, wait: &impl Fn(Duration) -> bool) {
                     info!("the journal is indexed again");
                 }
                 lag.store(progress.records_behind, Ordering::Relaxed);
+                if progress.segments_damaged > damaged {
+                    warn!(
+                        segments = progress.segments_damaged,
+                        "part of the journal is damaged and not indexed; warder verify says more"
+                    );
+                }
+                damaged = progress.segments_damaged;
                 if progress.blocks_behind > 0 { BREATH } else { PAUSE }
             }
             Err(problem) => {

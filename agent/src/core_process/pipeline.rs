@@ -10,8 +10,9 @@ use capture::decode::{Decoder, Item, Position, Told};
 use export::metrics::{JournalTotals, Metrics, ProbeState};
 use model::id::{BootId, DatabaseId, HostId, SocketCookie};
 use model::kernel::KernelEvent;
+use model::mediation::{Leg, MediationEvent};
 use model::record::{Record, What};
-use model::session::{Encryption, Origin};
+use model::session::{Encryption, Origin, Transport};
 use model::time::{BootTime, WallTime};
 use model::wire::WireEvent;
 use redact::ArgvPolicy;
@@ -45,6 +46,9 @@ struct Wish {
     everything: bool,
 }
 
+/// Ended fronts that wait to be told to the kernel process; what is beyond is noticed by a scan.
+const ENDED_FRONTS_MAX: usize = 4096;
+
 /// Everything behind the ring buffer.
 pub(super) struct Pipeline {
     pub(super) sessions: Sessions,
@@ -74,6 +78,21 @@ pub(super) struct Pipeline {
     ring_peak: usize,
     records: Vec<Record>,
     pub(super) tally: Tally,
+    /// Clients' connections to the taken-over socket that have ended: the kernel programs do not notice by themselves.
+    ended_fronts: Vec<SocketCookie>,
+}
+
+/// How far the journal is, as numbers of records.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Progress {
+    /// Everything that the workers said is among the records up to here; `None`: some of it waits for its session.
+    pub(super) appended: Option<u64>,
+    /// Up to here they are in the file.
+    pub(super) written: u64,
+    /// Up to here they are on the disk.
+    pub(super) durable: u64,
+    /// How often something was dropped that should have become a record.
+    pub(super) missed: u64,
 }
 
 /// What was recorded since the start, for the status and for the outcome of a scan.
@@ -136,8 +155,10 @@ impl Pipeline {
             ring_peak: 0,
             records: Vec::new(),
             tally: Tally::default(),
+            ended_fronts: Vec::new(),
         };
         pipeline.sessions.set_clock(clock::offset());
+        pipeline.streams.announce(hello.announced.iter().map(|id| DatabaseId(*id)));
         for (id, name) in &hello.databases {
             pipeline.name_database(*id, name.clone());
         }
@@ -187,9 +208,47 @@ impl Pipeline {
         }
     }
 
+    /// Lets a decoder of a mediated connection work, and takes what it says.
+    pub(super) fn feed_mediated(
+        &mut self,
+        connection: SocketCookie,
+        at: BootTime,
+        work: impl FnOnce(&mut Streams, &mut dyn FnMut(WireEvent)),
+    ) {
+        let Self { streams, sessions, records, redaction, .. } = self;
+        work(streams, &mut |mut event| {
+            redaction.event(sessions.get_mediated(connection), &mut event);
+            sessions.on_wire_mediated(connection, at, event, records);
+        });
+        self.write_records();
+    }
+
+    /// Fronts that the kernel programs should forget.
+    pub(super) fn take_ended_fronts(&mut self) -> Vec<SocketCookie> {
+        std::mem::take(&mut self.ended_fronts)
+    }
+
+    /// What a worker says about one of its connections.
+    pub(super) fn mediation(&mut self, event: MediationEvent) {
+        if let MediationEvent::Ended { connection, .. } = &event
+            && self.ended_fronts.len() < ENDED_FRONTS_MAX
+            && self.is_unix(*connection)
+        {
+            self.ended_fronts.push(*connection);
+        }
+        self.sessions.on_mediation(event, &mut self.records);
+        self.write_records();
+    }
+
+    fn is_unix(&self, connection: SocketCookie) -> bool {
+        let session = self.sessions.get_mediated(connection);
+        session.is_some_and(|session| matches!(session.transport, Transport::Unix { .. }))
+    }
+
     fn kernel_event(&mut self, event: KernelEvent) {
         match &event {
-            KernelEvent::Opened { cookie, origin, .. } => self.streams.open(*cookie, *origin),
+            // The proxy's worker reads what it relays; where the kernel does, its first record opens the decoder.
+            KernelEvent::Opened { cookie, origin, leg: Leg::Direct, .. } => self.streams.open(*cookie, *origin),
             KernelEvent::Closed { cookie, at, .. } => self.end_stream(*cookie, *at, None),
             KernelEvent::Executed { process, .. } if process.name == "postgres" => self.wish_for_listeners(),
             _ => {}
@@ -260,7 +319,15 @@ impl Pipeline {
                 }
             }
             ToCore::LocalAddresses(addresses) => self.sessions.set_local_addresses(addresses.into_iter().collect()),
-            ToCore::Hello(_) | ToCore::Scanned { .. } | ToCore::Stop => {}
+            ToCore::Guarded { database, guard } => self.guard(DatabaseId(database), guard),
+            ToCore::Steering(states) => self.steering(&states),
+            ToCore::Mediation(event) => self.proxy_event(event),
+            ToCore::Hello(_)
+            | ToCore::Scanned { .. }
+            | ToCore::WorkerRing
+            | ToCore::Settled
+            | ToCore::Steered { .. }
+            | ToCore::Stop => {}
         }
     }
 
@@ -317,7 +384,7 @@ impl Pipeline {
         self.lose(now, "decoder", "core", refused - before);
     }
 
-    fn lose(&mut self, at: BootTime, kind: &'static str, stage: &'static str, count: u64) {
+    pub(super) fn lose(&mut self, at: BootTime, kind: &'static str, stage: &'static str, count: u64) {
         if count == 0 {
             return;
         }
@@ -331,7 +398,7 @@ impl Pipeline {
 
     /// Reads the byte ledgers of live sessions; a session that the kernel does not know twice in a row has ended.
     pub(super) fn read_ledgers(&mut self, now: BootTime) {
-        let live: Vec<SocketCookie> = self.sessions.live().map(|session| session.id.cookie).collect();
+        let live: Vec<SocketCookie> = self.sessions.sockets().collect();
         let mut vanished = HashMap::new();
         for cookie in live {
             match self.counters.session(cookie) {
@@ -360,6 +427,7 @@ impl Pipeline {
     /// The agent stops on request.
     pub(super) fn stop(&mut self) {
         self.tick();
+        self.sessions.on_stop(clock::boot(), &mut self.records);
         self.record(Record { time: clock::wall(), what: What::AgentStopped });
         if let Err(error) = self.writer.settle(clock::wall()) {
             say_once(&mut self.write_failing, &AppendError::Kept(error));
@@ -400,6 +468,26 @@ impl Pipeline {
             Ok(()) => {}
             Err(error) => say_once(&mut self.write_failing, &AppendError::Kept(error)),
         }
+    }
+
+    /// How far the journal is.
+    pub(super) fn progress(&self) -> Progress {
+        Progress {
+            appended: (self.sessions.requests_waiting() == 0).then(|| self.writer.appended()),
+            written: self.writer.written(),
+            durable: self.writer.durable(),
+            missed: self.writer.counters().dropped + self.streams.unrecorded,
+        }
+    }
+
+    /// A worker holds something back until it is recorded: the journal does not wait for its interval.
+    pub(super) fn hurry(&mut self) {
+        self.writer.hurry();
+    }
+
+    /// The journal cannot be written.
+    pub(super) const fn is_write_failing(&self) -> bool {
+        self.write_failing
     }
 
     pub(super) fn written(&self) -> (u64, u64) {
@@ -455,9 +543,7 @@ fn wire_event(
     mut event: WireEvent,
     records: &mut Vec<Record>,
 ) {
-    if let WireEvent::Statement(statement) = &mut event {
-        redaction.statement(sessions.get(cookie), statement);
-    }
+    redaction.event(sessions.get(cookie), &mut event);
     sessions.on_wire(cookie, at, event, records);
 }
 

@@ -1,8 +1,10 @@
 //! What is taken out of statements before anything else sees them: secrets always, values where the configuration says so.
 
 use anyhow::{Context as _, Result};
+use model::request::Request;
 use model::session::Session;
 use model::statement::{Statement, Text};
+use model::wire::WireEvent;
 use redact::Judgement;
 use redact::fingerprint::Key;
 use redact::policy::{Mode, Policy, Scope};
@@ -29,6 +31,23 @@ impl Redaction {
         match self.mode(session) {
             (Mode::None, _) | (_, None) => redact::statement(statement),
             (mode, Some(key)) => redact::statement_in_mode(statement, mode, key),
+        }
+    }
+
+    /// Redacts a request of this session likewise.
+    pub(super) fn request(&self, session: Option<&Session>, request: &mut Request) {
+        match self.mode(session) {
+            (Mode::None, _) | (_, None) => redact::request(request),
+            (mode, Some(key)) => redact::request_in_mode(request, mode, key),
+        }
+    }
+
+    /// Redacts what a decoder says of this session.
+    pub(super) fn event(&self, session: Option<&Session>, event: &mut WireEvent) {
+        match event {
+            WireEvent::Statement(statement) => self.statement(session, statement),
+            WireEvent::Requested(request) => self.request(session, request),
+            _ => {}
         }
     }
 

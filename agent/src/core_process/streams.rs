@@ -1,9 +1,9 @@
 //! The decoders of the live sessions.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use capture::decode::{ContentRecord, Position, Told};
-use model::id::SocketCookie;
+use model::id::{DatabaseId, SocketCookie};
 use model::session::Origin;
 use model::time::BootTime;
 use model::wire::{Input, Side, WireEvent};
@@ -34,11 +34,31 @@ pub(super) struct Streams {
     older: Position,
     /// Content that found no room for a decoder.
     pub(super) refused: u64,
+    /// The same of the proxy's: what a client asked for is not on record.
+    pub(super) unrecorded: u64,
+    /// Databases whose requests are recorded before their answers.
+    announced: HashSet<DatabaseId>,
 }
 
 impl Streams {
     pub(super) fn new(streams_max: usize, older: Position) -> Self {
-        Self { streams: HashMap::new(), streams_max, older, refused: 0 }
+        let (streams, announced) = (HashMap::new(), HashSet::new());
+        Self { streams, streams_max, older, refused: 0, unrecorded: 0, announced }
+    }
+
+    /// Requests through the proxy to these databases are said when they come.
+    pub(super) fn announce(&mut self, databases: impl IntoIterator<Item = DatabaseId>) {
+        self.announced.extend(databases);
+    }
+
+    /// A worker has accepted a connection.
+    pub(super) fn accepted(&mut self, connection: SocketCookie, database: DatabaseId) {
+        self.open(connection, Origin::Opened);
+        if self.announced.contains(&database)
+            && let Some(stream) = self.streams.get_mut(&connection)
+        {
+            stream.connection.announce();
+        }
     }
 
     /// A session is known: how it came to be decides how its decoder begins.
@@ -69,6 +89,32 @@ impl Streams {
         if content.desynchronised {
             sink(WireEvent::Violation { side: content.side, what: NOT_THE_PROTOCOL });
         }
+    }
+
+    /// Decodes a piece of what a proxy's worker read.
+    pub(super) fn feed_input(
+        &mut self,
+        connection: SocketCookie,
+        side: Side,
+        at: BootTime,
+        input: Input<'_>,
+        sink: &mut dyn FnMut(WireEvent),
+    ) {
+        if self.streams.len() >= self.streams_max && !self.streams.contains_key(&connection) {
+            self.refused += 1;
+            self.unrecorded += u64::from(side == Side::Client && !self.announced.is_empty());
+            return;
+        }
+        let announces = !self.announced.is_empty();
+        let stream = self.streams.entry(connection).or_insert_with(|| {
+            // Older than this core, or its beginning was lost: it may be one that waits for its record.
+            let mut stream = Stream::new(Start::MidStream, Position::UNKNOWN);
+            if announces {
+                stream.connection.announce();
+            }
+            stream
+        });
+        stream.connection.feed(side, at, input, sink);
     }
 
     /// The session ended: what was lost at its end, and what was not answered, is said now.

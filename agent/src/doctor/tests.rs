@@ -228,7 +228,7 @@ fn servers_are_found_by_their_own_listeners() {
     tree.write("/proc/78/net/tcp", TCP_HEADER);
     tree.check("servers", Status::Ok, "(pid 77) listens on port 5432, /run/postgresql/.s.PGSQL.5432");
     tree.check("server-functions", Status::Warn, "does not export be_tls_read, be_tls_write");
-    let database = |name: &str, port| Database { name: name.into(), port: Some(port), socket: None, executable: None };
+    let database = |name: &str, port| Database { name: name.into(), port: Some(port), ..Database::default() };
     tree.config.databases = vec![database("there", 5432), database("absent", 5433)];
     let findings = examine(&tree.host, &tree.config);
     let absent = findings.iter().filter(|finding| finding.meaning.contains("belongs to [[database]]"));

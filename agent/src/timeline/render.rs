@@ -4,10 +4,11 @@ use std::collections::HashMap;
 
 use journal::record::{Handover, Recovered, Removed};
 use store::form::event::{
-    AgentStartForm, CancelForm, Event, GapForm, LossForm, OperatorForm, ProcessChangeForm, RefusedForm,
+    AgentStartForm, CancelForm, Event, GapForm, LossForm, OperatorForm, ProcessChangeForm, ProxyForm, RefusedForm,
     SessionCloseForm, SessionGapForm,
 };
 use store::form::identity::SessionText;
+use store::form::mediation::{BypassForm, CoverageForm, IntegrityForm, MediationForm};
 use store::form::session::SessionForm;
 use store::line::Entry;
 
@@ -50,6 +51,16 @@ impl Renderer {
             Event::SessionClose(form) => self.remember(session, &form.session),
             _ => false,
         };
+    }
+
+    /// Says of a session that the journal does not state who it is.
+    pub(crate) fn not_recorded(&mut self, session: SessionText) {
+        if self.sessions.len() < SESSIONS_MAX {
+            self.sessions.insert(
+                session,
+                "(the journal does not say who it is: its beginning was removed, or never seen)".into(),
+            );
+        }
     }
 
     /// The lines of a record, each with its newline; often one, sometimes none.
@@ -123,7 +134,11 @@ impl Renderer {
                 let bytes = words::count(*torn_bytes, "byte", "bytes");
                 (Style::Bad, format!("!! REPAIRED: {bytes} after the last whole record were removed"))
             }
+            // Nobody asked for a proxy.
+            Event::Coverage(form) if form.classes.iter().all(|class| class.class == "not_guarded") => return,
+            Event::Coverage(form) => coverage(form),
             Event::Operator(OperatorForm { verb, uid }) => (Style::Quiet, format!("operator uid {uid} used: {verb}")),
+            Event::Proxy(form) => proxy(form),
             Event::Other(word) => (Style::Quiet, format!("{word} (a record type of a newer version)")),
             // Belongs to a session, but does not say to which.
             _ => (Style::Warning, "a record without its session".to_owned()),
@@ -222,7 +237,56 @@ fn opening(form: &SessionForm<'_>) -> String {
         .as_ref()
         .map_or(String::new(), |server| format!(", server process {}[{}]", words::program(server), server.pid));
     let address = form.server_address.as_deref().or(form.socket_path.as_deref()).unwrap_or("(address not known)");
-    format!("{}to {}{server}", escape(how), escape(address))
+    let way = form.mediation.as_ref().map_or_else(String::new, mediation);
+    format!("{}to {}{server}{way}", escape(how), escape(address))
+}
+
+/// The proxy's part in a few words.
+fn mediation(form: &MediationForm<'_>) -> String {
+    let listener = match form.listener.as_deref() {
+        Some("steered") => ", steered",
+        Some("unix_socket") => ", Unix socket taken over",
+        _ => "",
+    };
+    let hop = match (&form.hop, form.upstream) {
+        (Some(hop), _) => format!(" by {}", escape(hop)),
+        (None, Some(_)) => ", its hop was not seen".to_owned(),
+        (None, None) => ", ended before it had a hop".to_owned(),
+    };
+    let relayed = if form.relayed { ", ciphertext relayed" } else { "" };
+    format!(" through the proxy{hop}{listener}{relayed}")
+}
+
+/// A bypass in plain words.
+fn bypass(form: &BypassForm<'_>) -> (Style, String) {
+    let why = match &*form.reason {
+        "before_steering" => "it is older than the steering",
+        "unix_socket" => "it uses the server's Unix socket",
+        "tcp_direct" => "it was not steered",
+        "fail_open" => "no worker was alive, and the fail mode let it pass",
+        "unsteered_address" => "it asked for an address that is not steered",
+        other => other,
+    };
+    let style = if form.reason == "before_steering" { Style::Warning } else { Style::Bad };
+    (style, format!("!! BYPASS: this session does not go through the proxy: {}", escape(why)))
+}
+
+/// One interval of the coverage ledger.
+fn coverage(form: &CoverageForm<'_>) -> (Style, String) {
+    let class = |class: &store::form::mediation::ClassForm<'_>| {
+        let detail = class.detail.as_deref().map_or_else(String::new, |detail| format!(" ({detail})"));
+        let sessions = words::count(class.count.open, "session", "sessions");
+        format!(
+            "{}{detail} {sessions} open, {} new, {}",
+            class.class,
+            class.count.sessions,
+            words::bytes(class.count.bytes)
+        )
+    };
+    let classes: Vec<String> = form.classes.iter().map(class).collect();
+    let is_bad = form.lost_events > 0 || form.classes.iter().any(|class| matches!(&*class.class, "bypass" | "unknown"));
+    let style = if is_bad { Style::Warning } else { Style::Quiet };
+    (style, format!("coverage of {}: {}", form.database_entry, classes.join("; ")))
 }
 
 fn closing(form: &SessionCloseForm<'_>) -> (Style, String) {
@@ -259,6 +323,7 @@ fn incident(event: &Event) -> Option<(Style, String)> {
             );
             (Style::Warning, format!("cancel request for backend {pid}, {target}"))
         }
+        Event::Request(form) => (Style::Quiet, statement::asked(form)?),
         Event::Refused(RefusedForm { severity, sqlstate, message, .. }) => {
             let text = format!("refused by the server: {severity} {sqlstate}: {message}");
             (Style::Bad, escape(&text).into_owned())
@@ -267,6 +332,18 @@ fn incident(event: &Event) -> Option<(Style, String)> {
             let bytes = gap_bytes
                 .map_or_else(|| "an unknown number of bytes".into(), |bytes| words::count(bytes, "byte", "bytes"));
             (Style::Bad, escape(&format!("!! GAP: {bytes} from the {side} were not observed: {reason}")).into_owned())
+        }
+        Event::Bypass(form) => bypass(form),
+        Event::Integrity(IntegrityForm { figure, proxy, kernel, .. }) => {
+            let what = match &**figure {
+                "bytes_to_server" => "bytes to the server",
+                "bytes_from_server" => "bytes from the server",
+                "messages_to_server" => "messages to the server",
+                "messages_from_server" => "messages from the server",
+                other => other,
+            };
+            let text = format!("!! THE WITNESSES DISAGREE on {what}: the proxy says {proxy}, the kernel {kernel}");
+            (Style::Bad, escape(&text).into_owned())
         }
         Event::Process(form) => (Style::Quiet, process_change(form)),
         Event::Other(word) => (Style::Quiet, format!("{} (a record type of a newer version)", escape(word))),
@@ -282,4 +359,28 @@ fn process_change(form: &ProcessChangeForm<'_>) -> String {
         "exit" => format!("process {} ended", form.pid),
         other => format!("process {}: {}", form.pid, escape(other)),
     }
+}
+
+/// What happened to the proxy itself.
+fn proxy(form: &ProxyForm<'_>) -> (Style, String) {
+    let database = form.database_entry.as_deref().unwrap_or("a database");
+    let (style, text) = match &*form.event {
+        "worker_ended" => {
+            let number = form.worker.map_or(String::new(), |number| format!(" {number}"));
+            (Style::Warning, format!("proxy worker{number} ended and is started again"))
+        }
+        "steered" => (Style::Quiet, format!("connections to {database} are steered to the proxy")),
+        "not_steered" => (Style::Quiet, format!("connections to {database} are not steered any more")),
+        "steering_lost" => {
+            (Style::Warning, format!("connections to {database} are not steered although they should be"))
+        }
+        "socket_taken" => (Style::Quiet, format!("the Unix socket of {database} is taken over")),
+        "socket_given_back" => (Style::Quiet, format!("the Unix socket of {database} is the server's again")),
+        "socket_retaken" => {
+            (Style::Warning, format!("the Unix socket of {database} was made anew and is taken over again"))
+        }
+        other => (Style::Quiet, format!("proxy: {other}")),
+    };
+    let detail = form.detail.as_deref().map_or(String::new(), |detail| format!(": {detail}"));
+    (style, text + &detail)
 }

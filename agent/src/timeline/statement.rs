@@ -1,6 +1,6 @@
 //! A statement as one line: `time  #number  latency  result  text`.
 
-use store::form::statement::{OutcomeForm, ParameterForm, StatementForm};
+use store::form::statement::{OutcomeForm, ParameterForm, RequestForm, StatementForm};
 
 use crate::terminal::{Style, Terminal, columns, escape, shorten};
 use crate::words;
@@ -10,6 +10,8 @@ const OUTCOMES_SHOWN: usize = 8;
 /// Columns of the result in a terminal; and what is left to the text at least.
 const RESULT_COLUMNS: usize = 48;
 const TEXT_COLUMNS_MIN: usize = 24;
+/// Columns of the text of a request.
+const ASKED_COLUMNS: usize = 120;
 
 /// The line of a statement, with newline. `clock` is its time of day.
 pub(super) fn lines(form: &StatementForm<'_>, clock: String, terminal: Terminal) -> String {
@@ -24,6 +26,19 @@ pub(super) fn lines(form: &StatementForm<'_>, clock: String, terminal: Terminal)
     let result = shorten(&result, RESULT_COLUMNS);
     let rest = width.saturating_sub(columns(&head) + columns(&result) + 2).max(TEXT_COLUMNS_MIN);
     format!("{}{}  {}\n", terminal.paint(Style::Quiet, &head), terminal.paint(style, &result), shorten(&text, rest))
+}
+
+/// A request, if it runs something: its statement follows when it is answered.
+pub(super) fn asked(form: &RequestForm<'_>) -> Option<String> {
+    if !matches!(&*form.kind, "simple" | "execute" | "function_call") {
+        return None;
+    }
+    let text = match (&form.text, &form.text_unknown) {
+        (Some(text), _) => text.split_whitespace().collect::<Vec<_>>().join(" "),
+        (None, Some(why)) if form.function.is_none() => format!("(text not known: {why})"),
+        (None, _) => format!("function {}", form.function.unwrap_or_default()),
+    };
+    Some(format!("asked   {}", shorten(&escape(&text), ASKED_COLUMNS)))
 }
 
 /// What became of it, not yet escaped.

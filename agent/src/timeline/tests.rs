@@ -156,6 +156,8 @@ fn nothing_a_client_says_commands_the_terminal() {
             2,
             &e(r#""type":"statement","session":"aaaaaaaa-bbbbbbbb-1","number":1,"kind":"EVIL","text_unknown":"EVIL""#),
         ),
+        at(3, &e(r#""type":"request","session":"aaaaaaaa-bbbbbbbb-1","kind":"simple","text":"EVIL""#)),
+        at(3, &e(r#""type":"request","session":"aaaaaaaa-bbbbbbbb-1","kind":"execute","text_unknown":"EVIL""#)),
         at(
             3,
             &e(
@@ -174,6 +176,18 @@ fn nothing_a_client_says_commands_the_terminal() {
             &e(r#""type":"cancel","session":"aaaaaaaa-bbbbbbbb-1","pid":1,"target":"EVIL""#)
                 .replace(evil, "a-b-\\u001b"),
         ),
+        at(
+            3,
+            &e(&format!("{},\"reason\":\"EVIL\"", session("open", 1, r#""user":"EVIL""#))
+                .replace("session.open", "bypass")),
+        ),
+        at(
+            3,
+            &e(
+                r#""type":"integrity","session":"aaaaaaaa-bbbbbbbb-1","figure":"EVIL","proxy":1,"kernel":2,"when":"EVIL""#,
+            ),
+        ),
+        at(4, &e(r#""type":"coverage","database_entry":"EVIL","classes":[{"class":"EVIL","detail":"EVIL"}]"#)),
         at(4, &e(r#""type":"loss","kind":"EVIL","stage":"EVIL","count":1"#)),
         at(4, &e(r#""type":"gap","from":"2026-11-22T09:28:00Z","to":"2026-11-22T09:30:00Z","reason":"EVIL""#)),
         at(4, &e(r#""type":"agent.start","version":"EVIL","level":"EVIL","kernel":"EVIL""#)),

@@ -1,0 +1,259 @@
+//! `warder worker`: a process of the proxy. It reads what clients and servers send, and has no right to anything.
+//!
+//! The kernel process passes it listeners and opens its hops; what it sees goes into a ring that the core reads.
+
+mod hops;
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use model::id::DatabaseId;
+use model::mediation::Listener;
+use proxy::{Certificates, ListenerSpec, Listening, Settings, TlsMode, UnreadAccess, WhenUnrecorded, Worker};
+use recorder::{Channel, Level, Recorder};
+use steering::heartbeat::Heartbeat;
+use steering::listener::Family;
+use steering::spec::Slot;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::task::{LocalSet, spawn_local};
+use tracing::{error, info, warn};
+
+use self::hops::{Hops, Pulse};
+use crate::config::proxy::{Record, Tls};
+use crate::kernel_process::access;
+use crate::link::Link;
+use crate::worker_link::{AccessTexts, FromWorker, GuardedDatabase, ListenerKind, ToWorker, VERSION, WorkerHello};
+use crate::{privileges, run};
+
+/// How often the counters go to the core.
+const REPORT_PERIOD: Duration = Duration::from_secs(1);
+
+/// Runs a worker on its inherited socket.
+pub(crate) fn run() -> Result<()> {
+    privileges::renounce(c"warder-worker")?;
+    run::start_log();
+    let link = Link::inherited()?;
+    let packet = link.receive::<ToWorker>()?.context("the kernel process ended before it said anything")?;
+    let ToWorker::Hello(hello) = packet.message else { bail!("the kernel process began with another message") };
+    ensure!(hello.version == VERSION, "kernel process and worker are of different versions: restart the agent");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
+    runtime.block_on(LocalSet::new().run_until(serve(*hello, packet.descriptors, link)))
+}
+
+/// What the worker knows of a database.
+struct Database {
+    entry: GuardedDatabase,
+    heartbeat: Option<Rc<Heartbeat>>,
+    certificates: Option<Arc<Certificates>>,
+}
+
+/// The worker with everything that the kernel process has told it.
+struct Process {
+    hello: WorkerHello,
+    worker: Worker<Hops>,
+    pulse: Pulse,
+    databases: HashMap<u16, Database>,
+    /// Listeners that are served, and how to end each.
+    listeners: HashMap<u32, tokio::task::AbortHandle>,
+}
+
+async fn serve(hello: WorkerHello, descriptors: Vec<OwnedFd>, link: Link) -> Result<()> {
+    let [memory, wake, answer, hops] =
+        <[OwnedFd; 4]>::try_from(descriptors).ok().context("the kernel process passed too few descriptors")?;
+    let channel = Channel::from_descriptors([memory, wake, answer]);
+    let recorder = Recorder::open(channel).context("the ring to the core cannot be mapped")?;
+    let hops = Hops::start(Link::passed(hops))?;
+    let pulse = hops.pulse();
+    let worker = Worker::new(settings(&hello), recorder, hops);
+    let databases = hello.databases.iter().map(|entry| {
+        let database = Database { entry: entry.clone(), heartbeat: None, certificates: None };
+        (entry.id, database)
+    });
+    let mut process =
+        Process { databases: databases.collect(), listeners: HashMap::new(), worker: worker.clone(), pulse, hello };
+    let time = worker.clone();
+    spawn_local(async move {
+        if let Err(problem) = time.keep_time().await {
+            error!("the worker cannot keep time: {problem}");
+            std::process::exit(1);
+        }
+    });
+    let reports = worker.clone();
+    spawn_local(async move {
+        let mut interval = tokio::time::interval(REPORT_PERIOD);
+        loop {
+            interval.tick().await;
+            reports.report();
+        }
+    });
+    link.send(&FromWorker::Ready, &[], &[])?;
+    process.follow(link).await
+}
+
+fn settings(hello: &WorkerHello) -> Settings {
+    let proxy = &hello.proxy;
+    Settings {
+        sessions_max: proxy.sessions_max as usize,
+        sessions_per_address_max: proxy.sessions_per_address_max as usize,
+        startup: proxy.startup,
+        idle: proxy.idle,
+        message_bytes_max: hello.message_bytes_max,
+        ..Settings::default()
+    }
+}
+
+impl Process {
+    /// Follows the kernel process until it says stop, or is gone.
+    async fn follow(&mut self, link: Link) -> Result<()> {
+        let link = readable(link).context("the link cannot be polled")?;
+        loop {
+            let mut guard = link.readable().await.context("the link cannot be polled")?;
+            if !link.get_ref().is_readable() {
+                guard.clear_ready();
+                continue;
+            }
+            let Some(packet) = link.get_ref().receive::<ToWorker>()? else {
+                warn!("the kernel process is gone: the worker ends");
+                return Ok(());
+            };
+            if matches!(packet.message, ToWorker::Drain) {
+                let drained = self.worker.drain(self.hello.proxy.drain).await;
+                info!(sessions_left = drained.left, "the worker has stopped");
+                return Ok(());
+            }
+            if let Err(error) = self.obey(packet.message, &packet.record, packet.descriptors) {
+                link.get_ref().send(&FromWorker::Warning(format!("{error:#}")), &[], &[])?;
+            }
+        }
+    }
+
+    fn obey(&mut self, message: ToWorker, record: &[u8], descriptors: Vec<OwnedFd>) -> Result<()> {
+        let mut descriptors = descriptors.into_iter();
+        let mut descriptor = || descriptors.next().context("a message came without its descriptor");
+        match message {
+            ToWorker::Heartbeats { database } => {
+                let mapped = Heartbeat::map(std::os::fd::AsFd::as_fd(&descriptor()?));
+                let heartbeat = mapped.context("the heartbeats cannot be mapped")?;
+                self.database(database)?.heartbeat = Some(Rc::new(heartbeat));
+            }
+            ToWorker::Listen { listener, database, kind, slot } => {
+                self.listen(listener, database, kind, slot, descriptor()?)?
+            }
+            ToWorker::Close { listener } => {
+                if let Some(task) = self.listeners.remove(&listener) {
+                    task.abort();
+                }
+            }
+            ToWorker::Certificate { database, chain_bytes } => self.certificate(database, record, chain_bytes)?,
+            ToWorker::Access { database } => self.access(database, descriptor()?)?,
+            ToWorker::NoAccess { database } => self.worker.set_access(DatabaseId(database), None),
+            ToWorker::Hello(_) | ToWorker::Drain => {}
+        }
+        Ok(())
+    }
+
+    fn database(&mut self, id: u16) -> Result<&mut Database> {
+        self.databases.get_mut(&id).context("the kernel process speaks of a database that it has not named")
+    }
+
+    fn listen(
+        &mut self,
+        listener: u32,
+        database: u16,
+        kind: ListenerKind,
+        slot: Option<crate::worker_link::Slot>,
+        socket: OwnedFd,
+    ) -> Result<()> {
+        let pulse = self.pulse.clone();
+        let database = self.database(database)?;
+        let spec = database.spec(kind)?;
+        let heartbeat = database.beat(slot, pulse);
+        let listening = match kind {
+            ListenerKind::UnixSocket => Listening::Unix(socket.into()),
+            ListenerKind::Steered | ListenerKind::Plain => Listening::Tcp(socket.into()),
+        };
+        let worker = self.worker.clone();
+        let task = spawn_local(async move {
+            if let Err(problem) = worker.serve(spec, listening, heartbeat).await {
+                error!("a listener cannot be served: {problem}");
+            }
+        });
+        self.listeners.insert(listener, task.abort_handle());
+        Ok(())
+    }
+
+    /// The rules that decide whether a connection may go through a hop.
+    fn access(&mut self, database: u16, texts: OwnedFd) -> Result<()> {
+        let texts: AccessTexts = serde_json::from_reader(std::io::BufReader::new(std::fs::File::from(texts)))
+            .context("the access rules came incomplete")?;
+        let rules = access::parse_again(texts.major, &texts.files)?;
+        let facts = access::facts(&texts.interfaces);
+        let unread = if texts.is_surveyed { UnreadAccess::Surveyed } else { UnreadAccess::SameAddressOnly };
+        self.worker.set_access(DatabaseId(database), Some(proxy::Access { rules, facts, unread }));
+        Ok(())
+    }
+
+    fn certificate(&mut self, database: u16, record: &[u8], chain_bytes: usize) -> Result<()> {
+        let (chain, key) = record.split_at_checked(chain_bytes).context("a certificate came incomplete")?;
+        let certificates = Certificates::from_pem(chain, key)?;
+        let certificates = Arc::new(certificates);
+        self.worker.reload_certificates(DatabaseId(database), Arc::clone(&certificates));
+        self.database(database)?.certificates = Some(certificates);
+        Ok(())
+    }
+}
+
+impl Database {
+    fn spec(&self, kind: ListenerKind) -> Result<ListenerSpec> {
+        let guard = &self.entry.guard;
+        let certificates = || self.certificates.clone().context("the certificate of this database is missing");
+        let tls = match &guard.tls {
+            Tls::Relay => TlsMode::Relay,
+            Tls::ServerCertificate(_) => TlsMode::ServerCertificate(certificates()?),
+            Tls::OwnCertificate(_) => TlsMode::OwnCertificate(certificates()?),
+        };
+        Ok(ListenerSpec {
+            database: DatabaseId(self.entry.id),
+            name: self.entry.name.as_str().into(),
+            kind: match kind {
+                ListenerKind::Steered => Listener::Steered,
+                ListenerKind::Plain => Listener::Plain,
+                ListenerKind::UnixSocket => Listener::UnixSocket,
+            },
+            port: self.entry.port.unwrap_or_default(),
+            upstream: (kind == ListenerKind::Plain).then_some(guard.upstream),
+            tls,
+            level: match guard.record {
+                Record::Memory => Level::Memory,
+                Record::Written => Level::Written,
+                Record::Durable => Level::Durable,
+            },
+            unrecorded: if guard.enforce { WhenUnrecorded::Refuse } else { WhenUnrecorded::Continue },
+        })
+    }
+
+    /// What the accept loop shows the kernel.
+    fn beat(&self, slot: Option<crate::worker_link::Slot>, pulse: Pulse) -> Box<dyn Fn()> {
+        let (Some(slot), Some(heartbeat)) = (slot, self.heartbeat.clone()) else { return Box::new(|| {}) };
+        let family = if slot.is_v6 { Family::V6 } else { Family::V4 };
+        let slot = Slot { number: slot.number, family };
+        // A clock that cannot be read makes the heartbeat stale, which is what it then should be.
+        Box::new(move || {
+            if pulse.is_felt() {
+                drop(heartbeat.beat(slot));
+            }
+        })
+    }
+}
+
+/// Registers something that owns its descriptor with the runtime.
+#[expect(unsafe_code, reason = "the runtime cannot know that a descriptor stays open")]
+fn readable(link: Link) -> std::io::Result<AsyncFd<Link>> {
+    // SAFETY: `Link` holds its `OwnedFd` for its whole life and always returns the same descriptor.
+    unsafe { AsyncFd::register_with_interest(link, Interest::READABLE) }.map_err(std::io::Error::from)
+}
