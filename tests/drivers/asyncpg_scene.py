@@ -20,10 +20,20 @@ def tls():
     return context
 
 
+class TellingConnection(asyncpg.Connection):
+    """Prints what the server answered: two runs of the scene can be compared."""
+
+    async def fetch(self, query, *parameters):
+        rows = await super().fetch(query, *parameters)
+        print(rows)
+        return rows
+
+
 async def expect_error(connection, kind, sql, *parameters):
     try:
         await connection.fetch(sql, *parameters)
-    except kind:
+    except kind as error:
+        print(error.sqlstate, error)
         return
     raise AssertionError(f"no error from: {sql}")
 
@@ -47,19 +57,19 @@ async def transaction(connection):
         await connection.executemany("insert into t values ($1, $2)", [(n, f"name {n}") for n in range(50)])
         await connection.copy_records_to_table("t", records=[(n, f"row {n}") for n in range(100)])
         statement = await connection.prepare("select * from t where id >= $1")
-        await statement.fetch(90)
-        await statement.fetch(10)
-        async for _ in statement.cursor(0, prefetch=30):
-            pass
+        print(await statement.fetch(90))
+        print(await statement.fetch(10))
+        async for row in statement.cursor(0, prefetch=30):
+            print(row)
         cursor = await connection.cursor("select * from t where name like $1", "name%")
-        await cursor.fetch(7)
-        await cursor.fetch(7)
+        print(await cursor.fetch(7))
+        print(await cursor.fetch(7))
     await connection.execute("drop table t")
 
 
 async def main():
     for _ in range(int(sys.argv[1])):
-        connection = await asyncpg.connect(ssl=tls())
+        connection = await asyncpg.connect(ssl=tls(), connection_class=TellingConnection)
         await values(connection)
         await transaction(connection)
         await connection.close()

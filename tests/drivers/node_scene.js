@@ -3,11 +3,23 @@
 
 const { Client } = require('pg');
 
+// Prints what the server answered: two runs of the scene can be compared.
+class TellingClient extends Client {
+  async query(...parameters) {
+    const result = await super.query(...parameters);
+    for (const one of [result].flat()) console.log(one.command, one.rowCount, JSON.stringify(one.rows));
+    return result;
+  }
+}
+
 async function expectError(promise, code) {
   try {
     await promise;
   } catch (error) {
-    if (error.code === code) return;
+    if (error.code === code) {
+      console.log(error.code, error.message);
+      return;
+    }
     throw error;
   }
   throw new Error(`no error ${code}`);
@@ -15,7 +27,7 @@ async function expectError(promise, code) {
 
 async function round() {
   const ssl = process.env.PGSSLMODE === 'require' ? { rejectUnauthorized: false } : false;
-  const client = new Client({ ssl });
+  const client = new TellingClient({ ssl });
   await client.connect();
   await client.query('select 1');
   await client.query('select 1; select 2');

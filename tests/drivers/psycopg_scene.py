@@ -2,16 +2,28 @@
 
 import datetime
 import decimal
+import logging
 import sys
 import uuid
 
 import psycopg
 
 
+class TellingCursor(psycopg.Cursor):
+    """Prints what the server answered: two runs of the scene can be compared."""
+
+    def execute(self, query, params=None, **arguments):
+        super().execute(query, params, **arguments)
+        if self.connection.info.pipeline_status == psycopg.pq.PipelineStatus.OFF:
+            print(self.statusmessage, self.fetchall() if self.description else None)
+        return self
+
+
 def expect_error(connection, kind, sql, parameters=None):
     try:
         connection.execute(sql, parameters)
-    except kind:
+    except kind as error:
+        print(error.sqlstate, error)
         return
     raise AssertionError(f"no error from: {sql}")
 
@@ -45,7 +57,7 @@ def transaction(connection):
         with connection.cursor(name="c") as cursor:
             cursor.itersize = 20
             cursor.execute("select * from t where id > %s", (3,))
-            cursor.fetchall()
+            print(cursor.fetchall())
     connection.execute("drop table t")
 
 
@@ -64,8 +76,10 @@ def pipeline(connection):
 
 
 def main():
+    # What it logs about an aborted pipeline depends on how fast the server answers.
+    logging.getLogger("psycopg").setLevel(logging.CRITICAL)
     for _ in range(int(sys.argv[1])):
-        with psycopg.connect("", autocommit=True) as connection:
+        with psycopg.connect("", autocommit=True, cursor_factory=TellingCursor) as connection:
             values(connection)
             prepared(connection)
             transaction(connection)

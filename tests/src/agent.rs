@@ -142,6 +142,11 @@ impl Agent {
         Ok(())
     }
 
+    /// The next start is of another program file, as after an upgrade.
+    pub fn replace_binary(&mut self, binary: &Path) {
+        self.binary = binary.to_owned();
+    }
+
     /// How long ago it became ready.
     #[must_use]
     pub fn ready_for(&self) -> Duration {

@@ -46,13 +46,22 @@ pub struct ClusterOptions {
     pub listen: String,
     /// Program to start the server with, where it is not the installed one (an overlay mount).
     pub server: Option<PathBuf>,
+    /// Folder of `initdb` and `postgres`, where they are not the installed ones (another major).
+    pub server_programs: Option<PathBuf>,
     /// Words before the server's command line, for example `nsenter --mount=...`.
     pub wrapper: Vec<String>,
 }
 
 impl Default for ClusterOptions {
     fn default() -> Self {
-        Self { settings: Vec::new(), access: Vec::new(), listen: "127.0.0.1".into(), server: None, wrapper: Vec::new() }
+        Self {
+            settings: Vec::new(),
+            access: Vec::new(),
+            listen: "127.0.0.1".into(),
+            server: None,
+            server_programs: None,
+            wrapper: Vec::new(),
+        }
     }
 }
 
@@ -102,7 +111,8 @@ impl Cluster {
         directory::owned(directory.path(), "s", &owner, 0o755)?;
         let certificate = Certificate::create(&tls, &owner)?;
         let data = directory::owned(directory.path(), "data", &owner, 0o700)?;
-        let mut initdb = process::command_as(&owner, programs.join("initdb"));
+        let server_programs = options.server_programs.as_ref().unwrap_or(&programs);
+        let mut initdb = process::command_as(&owner, server_programs.join("initdb"));
         initdb.args(["--no-sync", "--auth=trust", "--encoding=UTF8", "--locale=C", "--username=postgres", "-D"]);
         process::run(initdb.arg(&data).current_dir(directory.path()))?;
         let port = directory::free_port()?;
@@ -192,7 +202,12 @@ impl Cluster {
     /// A URI that leads to this cluster over `route`.
     #[must_use]
     pub fn uri(&self, route: Route, user: &str, database: &str) -> String {
-        let port = self.port;
+        self.uri_at(self.port, route, user, database)
+    }
+
+    /// The same at another TCP port: a way in that leads to this cluster.
+    #[must_use]
+    pub fn uri_at(&self, port: u16, route: Route, user: &str, database: &str) -> String {
         match route {
             Route::Tcp => format!("postgresql://{user}@127.0.0.1:{port}/{database}?sslmode=disable"),
             Route::Tls => format!("postgresql://{user}@127.0.0.1:{port}/{database}?sslmode=require"),
@@ -302,6 +317,7 @@ fn write_settings(
 
 fn start_server(programs: &Path, data: &Path, owner: &Account, options: &ClusterOptions) -> Result<Running> {
     let said = File::create(data.with_file_name("start.log")).context("the start log could not be made")?;
+    let programs = options.server_programs.as_deref().unwrap_or(programs);
     let program = options.server.clone().unwrap_or_else(|| programs.join("postgres"));
     let mut command = match options.wrapper.split_first() {
         None => process::command_as(owner, &program),

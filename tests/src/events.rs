@@ -52,6 +52,17 @@ pub enum What {
     /// A session ended.
     #[serde(rename = "session.close")]
     SessionClose(Box<Session>),
+    /// A message of a client through the proxy, before anything came of it.
+    #[serde(rename = "request")]
+    Request {
+        /// Which session.
+        session: String,
+        /// `simple`, `parse`, `bind`, `execute`, `function_call`.
+        kind: String,
+        /// SQL text.
+        #[serde(default)]
+        text: Option<String>,
+    },
     /// A message of a client with what came of it.
     #[serde(rename = "statement")]
     Statement(Box<Statement>),
@@ -101,6 +112,36 @@ pub enum What {
         /// How many.
         count: u64,
     },
+    /// A session of a guarded database does not go through the proxy.
+    #[serde(rename = "bypass")]
+    Bypass {
+        /// How it got around.
+        reason: String,
+        /// The session.
+        #[serde(flatten)]
+        session: Box<Session>,
+    },
+    /// Something happened to the proxy itself.
+    #[serde(rename = "proxy")]
+    Proxy {
+        /// What.
+        event: String,
+        /// More about it.
+        #[serde(default)]
+        detail: Option<String>,
+    },
+    /// The two witnesses disagree.
+    #[serde(rename = "integrity")]
+    Integrity {
+        /// Which session.
+        session: String,
+        /// About what.
+        figure: String,
+        /// What the proxy says.
+        proxy: u64,
+        /// What the kernel says.
+        kernel: u64,
+    },
     /// Anything else.
     #[serde(other)]
     Other,
@@ -136,6 +177,33 @@ pub struct Session {
     pub received_bytes: Option<u64>,
     pub sent_bytes: Option<u64>,
     pub coverage: Option<f64>,
+    pub class: Option<String>,
+    pub class_detail: Option<String>,
+    pub mediation: Option<Mediation>,
+}
+
+/// The proxy's part of a session.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "the fields are those of docs/events.md")]
+pub struct Mediation {
+    pub accepted: u64,
+    pub listener: Option<String>,
+    pub upstream: Option<u64>,
+    pub hop: Option<String>,
+    pub hop_encryption: Option<String>,
+    pub relayed: bool,
+    pub from_client_bytes: u64,
+    pub to_client_bytes: u64,
+    pub to_server_bytes: u64,
+    pub from_server_bytes: u64,
+    pub messages_to_server: u64,
+    pub messages_to_client: u64,
+    pub front_received_bytes: u64,
+    pub front_sent_bytes: u64,
+    pub undelivered_bytes: u64,
+    pub refused: Option<String>,
+    pub ended_by: Option<String>,
 }
 
 /// The process object.

@@ -6,6 +6,7 @@ mod machine;
 mod memory;
 mod observe;
 mod parts;
+mod proxy;
 mod replay;
 mod statistics;
 mod table;
@@ -19,6 +20,8 @@ pub(crate) enum Subject {
     Observe(observe::Options),
     /// Memory of the agent, without sessions, with real idle ones and with replayed ones
     Memory(memory::Options),
+    /// What a relay in front of the server costs: HAProxy, PgBouncer and Warder against direct access; idle sessions
+    Proxy(proxy::Options),
     /// What each part costs by itself: a statement decoded, joined, counted, redacted, written; an idle session
     Parts,
 }
@@ -28,6 +31,18 @@ pub(crate) fn run(subject: &Subject) -> Result<()> {
     match subject {
         Subject::Observe(options) => observe::run(options),
         Subject::Memory(options) => memory::run(options),
+        Subject::Proxy(options) => proxy::run(options),
         Subject::Parts => parts::run(),
     }
+}
+
+/// Kernel, processors and server: what the figures depend on.
+fn machine_description() -> String {
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let release = kernel.trim().split('-').next().unwrap_or_default().to_owned();
+    let processors = std::thread::available_parallelism().map_or(0, usize::from);
+    let major = warder_tests::tooling::postgres_major().unwrap_or_default();
+    format!(
+        "Linux {release}, {processors} processors shared with the clients, PostgreSQL {major}, both ends on this machine"
+    )
 }

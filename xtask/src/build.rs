@@ -9,11 +9,11 @@ use crate::progress::{note, step};
 use crate::shell::{cargo, foreground, target_directory, workspace};
 use crate::{ebpf, setup};
 
-/// Builds the eBPF programs and returns the path of the object, for `WARDER_BPF_OBJECT`.
+/// Builds the eBPF programs, for the build scripts that embed them.
 ///
 /// # Errors
 /// When a toolchain is missing or they do not compile.
-pub(crate) fn programs() -> Result<PathBuf> {
+pub(crate) fn programs() -> Result<ebpf::Objects> {
     setup::for_build()?;
     step("build: eBPF programs", || ebpf::build(&workspace()))
 }
@@ -29,10 +29,10 @@ pub(crate) fn release() -> Result<PathBuf> {
         note(&format!("WARDER_BIN: using {} as it is", binary.display()));
         return Ok(binary);
     }
-    let object = programs()?;
+    let objects = programs()?;
     step("build: agent", || {
         let mut build = cargo();
-        build.args(["build", "--release", "--package", "agent"]).env("WARDER_BPF_OBJECT", object);
+        build.args(["build", "--release", "--package", "agent"]).envs(objects.environment());
         foreground(&mut build)?;
         let binary = target_directory().join("release").join("warder");
         ensure!(binary.is_file(), "{} was not built", binary.display());

@@ -11,7 +11,7 @@ use serde_json::json;
 use warder_tests::agent::{Agent, AgentOptions, DatabaseEntry};
 use warder_tests::cluster::{Cluster, ClusterOptions};
 use warder_tests::route::Route;
-use warder_tests::wait;
+use warder_tests::{directory, wait};
 
 use crate::interrupt::Interrupt;
 use crate::progress::{note, step};
@@ -20,6 +20,9 @@ use crate::{build, setup};
 
 /// Port of the metrics endpoint where it is free, as in the default configuration.
 const METRICS_PORT: u16 = 9464;
+
+/// Account of the proxy's workers: a number that nobody has.
+const WORKER_USER: &str = "65533";
 
 /// How the demo is run.
 #[derive(clap::Args)]
@@ -41,30 +44,46 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     interrupt.check()?;
     let stage = step("demo: customer data and a first session", || Stage::set(&cluster))?;
     interrupt.check()?;
-    let mut agent = step("demo: the agent", || start_agent(&binary, &cluster))?;
+    let proxy_port = directory::free_port()?;
+    let mut agent = step("demo: the agent", || start_agent(&binary, &cluster, proxy_port))?;
     step("demo: a scene of clients", || {
-        stage.play(&interrupt)?;
+        stage.play(proxy_port, &interrupt)?;
         agent.events().wait_for_text(scene::LAST_STATEMENT).map(drop)
     })?;
     show_timeline(&agent, options)?;
     if options.json {
-        println!("{}", description(&binary, &cluster, &agent));
+        println!("{}", description(&binary, &cluster, &agent, proxy_port));
     }
     if !options.once {
-        explain(&cluster, &agent, &binary);
+        explain(&cluster, &agent, &binary, proxy_port);
         stay(&mut agent, &interrupt)?;
     }
     step("demo: stopping", || agent.stop())
 }
 
-fn start_agent(binary: &Path, cluster: &Cluster) -> Result<Agent> {
+fn start_agent(binary: &Path, cluster: &Cluster, proxy_port: u16) -> Result<Agent> {
     let free = TcpListener::bind(("127.0.0.1", METRICS_PORT)).is_ok();
     let options = AgentOptions {
         databases: vec![DatabaseEntry::of("demo", cluster)],
         metrics_port: free.then_some(METRICS_PORT),
+        tables: proxy_tables(cluster, proxy_port),
         ..AgentOptions::default()
     };
     Agent::start(binary, &options)
+}
+
+/// The proxy at an address of its own, with the server's certificate: the host's own network is not steered.
+fn proxy_tables(cluster: &Cluster, port: u16) -> Vec<String> {
+    let files = cluster.certificate();
+    vec![
+        "[database.proxy]".to_owned(),
+        format!("listen = [\"127.0.0.1:{port}\"]"),
+        "tls = \"server-certificate\"".to_owned(),
+        format!("certificate = {:?}", files.certificate),
+        format!("private_key = {:?}", files.key),
+        "[proxy]".to_owned(),
+        format!("user = \"{WORKER_USER}\""),
+    ]
 }
 
 fn show_timeline(agent: &Agent, options: &Options) -> Result<()> {
@@ -79,12 +98,15 @@ fn show_timeline(agent: &Agent, options: &Options) -> Result<()> {
 }
 
 /// All that another program needs to connect.
-fn description(binary: &Path, cluster: &Cluster, agent: &Agent) -> serde_json::Value {
+fn description(binary: &Path, cluster: &Cluster, agent: &Agent, proxy_port: u16) -> serde_json::Value {
     let shop = |route| cluster.uri(route, scene::ROLE, scene::DATABASE);
+    let proxied = |route| cluster.uri_at(proxy_port, route, scene::ROLE, scene::DATABASE);
     json!({
         "dsn_tcp": shop(Route::Tcp),
         "dsn_tls": shop(Route::Tls),
         "dsn_unix": shop(Route::Unix),
+        "dsn_proxy_tcp": proxied(Route::Tcp),
+        "dsn_proxy_tls": proxied(Route::Tls),
         "dsn_admin": cluster.uri(Route::Unix, "postgres", scene::DATABASE),
         "config": agent.configuration(),
         "journal": agent.events_directory(),
@@ -96,10 +118,14 @@ fn description(binary: &Path, cluster: &Cluster, agent: &Agent) -> serde_json::V
     })
 }
 
-fn explain(cluster: &Cluster, agent: &Agent, binary: &Path) {
+fn explain(cluster: &Cluster, agent: &Agent, binary: &Path, proxy_port: u16) {
     let configuration = agent.configuration();
     note("The demo stays up until Ctrl-C. Try, in another terminal:");
     note(&format!("psql '{}'", cluster.uri(Route::Tls, scene::ROLE, scene::DATABASE)));
+    note(&format!(
+        "psql '{}'    (through the proxy)",
+        cluster.uri_at(proxy_port, Route::Tls, scene::ROLE, scene::DATABASE)
+    ));
     note(&format!("{} timeline --follow -c {}", binary.display(), configuration.display()));
     note(&format!("{} sessions --live -c {}", binary.display(), configuration.display()));
     note(&format!("curl {}", agent.metrics_url()));

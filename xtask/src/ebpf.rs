@@ -1,4 +1,4 @@
-//! Builds the eBPF object: finds or installs a toolchain that can compile `core` for BPF, then compiles `agent-ebpf`.
+//! Builds the eBPF objects: finds or installs a toolchain that can compile `core` for BPF, then compiles `agent-ebpf`.
 //!
 //! Tried in order; the one that is used is printed:
 //! 1. a nightly toolchain with its `rust-src` component;
@@ -73,11 +73,26 @@ pub(crate) fn install_toolchain() -> Result<()> {
     Ok(())
 }
 
-/// Compiles `agent-ebpf` and returns the path of the object file.
+/// The compiled objects.
+pub(crate) struct Objects {
+    /// The observing programs, which end with the agent.
+    witness: PathBuf,
+    /// The steering program, which outlives it.
+    steering: PathBuf,
+}
+
+impl Objects {
+    /// What the build scripts that embed the objects look for.
+    pub(crate) fn environment(&self) -> [(&'static str, &Path); 2] {
+        [("WARDER_BPF_OBJECT", &self.witness), ("WARDER_STEER_OBJECT", &self.steering)]
+    }
+}
+
+/// Compiles `agent-ebpf`.
 ///
 /// # Errors
 /// When no toolchain is found or the compilation fails.
-pub(crate) fn build(workspace: &Path) -> Result<PathBuf> {
+pub(crate) fn build(workspace: &Path) -> Result<Objects> {
     let toolchain = find_toolchain()?;
     eprintln!("  BPF toolchain: {}", toolchain.describe());
     let target_directory = workspace.join("target").join("bpf");
@@ -98,7 +113,8 @@ pub(crate) fn build(workspace: &Path) -> Result<PathBuf> {
         .status()
         .context("cargo could not be started")?;
     ensure!(status.success(), "the eBPF programs did not compile (see the messages above)");
-    Ok(target_directory.join("bpfel-unknown-none").join("release").join("warder"))
+    let folder = target_directory.join("bpfel-unknown-none").join("release");
+    Ok(Objects { witness: folder.join("warder"), steering: folder.join("steer") })
 }
 
 fn find_toolchain() -> Result<Toolchain> {

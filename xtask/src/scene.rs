@@ -52,6 +52,7 @@ const CUSTOMERS: &str = "
 pub(crate) struct Stage<'a> {
     cluster: &'a Cluster,
     early: Running,
+    proxy_port: u16,
 }
 
 /// One entrance: what the audience is told, and what happens.
@@ -63,6 +64,7 @@ struct Entrance {
 const ENTRANCES: &[Entrance] = &[
     Entrance { told: "psql over TCP", play: over_tcp },
     Entrance { told: "psql over TLS", play: over_tls },
+    Entrance { told: "psql through the proxy", play: through_the_proxy },
     Entrance { told: "psql over the Unix socket: a transaction", play: a_transaction },
     Entrance { told: "a Python script as another user", play: a_script },
     Entrance { told: "three short-lived clients", play: short_lived },
@@ -84,11 +86,12 @@ impl<'a> Stage<'a> {
         let mut early = Running::start("the early session", Signal::SIGTERM, &mut command)?;
         early.write_line("select 'opened before the agent';")?;
         early.read_line()?;
-        Ok(Self { cluster, early })
+        Ok(Self { cluster, early, proxy_port: 0 })
     }
 
     /// Plays all entrances.
-    pub(crate) fn play(mut self, interrupt: &Interrupt) -> Result<()> {
+    pub(crate) fn play(mut self, proxy_port: u16, interrupt: &Interrupt) -> Result<()> {
+        self.proxy_port = proxy_port;
         for entrance in ENTRANCES {
             interrupt.check()?;
             note(entrance.told);
@@ -116,6 +119,12 @@ fn over_tcp(stage: &mut Stage<'_>) -> Result<()> {
 fn over_tls(stage: &mut Stage<'_>) -> Result<()> {
     let sql = "select name, email, iban from customers where id = 42";
     run(client(stage.cluster, "psql", Route::Tls, ROLE).args(["-XqAt", "-c", sql]))
+}
+
+fn through_the_proxy(stage: &mut Stage<'_>) -> Result<()> {
+    let sql = "select count(*) as customers from customers";
+    let mut command = client(stage.cluster, "psql", Route::Tls, ROLE);
+    run(command.env("PGPORT", stage.proxy_port.to_string()).args(["-XqAt", "-c", sql]))
 }
 
 fn a_transaction(stage: &mut Stage<'_>) -> Result<()> {

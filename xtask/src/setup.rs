@@ -3,6 +3,8 @@
 //! Never touches a database cluster of the host: the server's package is told not to make one, and every cluster of
 //! the tasks is private (see `warder_tests::cluster`).
 
+mod suites;
+
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -74,7 +76,8 @@ pub(crate) fn for_tests() -> Result<()> {
         install_node_packages()?;
         install_syslog()?;
         unpack_prometheus()
-    })
+    })?;
+    step("tools: suites of the proxy", suites::install)
 }
 
 fn install_programs(programs: &[(&str, &str)]) -> Result<()> {
@@ -89,12 +92,16 @@ fn install_packages(packages: &[&str]) -> Result<()> {
         return Ok(());
     }
     note(&format!("apt-get install {}", packages.join(" ")));
-    if apt_install(packages).is_err() {
-        // Fresh machines have no package lists, or old ones.
-        foreground(Command::new("apt-get").args(["update", "-qq"]))?;
-        apt_install(packages)?;
+    with_current_lists(|| apt_install(packages))
+}
+
+/// Does `work`, and once more with fresh package lists: new machines have none, or old ones.
+fn with_current_lists(work: impl Fn() -> Result<()>) -> Result<()> {
+    if work().is_ok() {
+        return Ok(());
     }
-    Ok(())
+    foreground(Command::new("apt-get").args(["update", "-qq"]))?;
+    work()
 }
 
 fn apt_install(packages: &[&str]) -> Result<()> {
@@ -148,17 +155,12 @@ fn unpack_prometheus() -> Result<()> {
     note("unpacking the package prometheus");
     let target = tooling::cache_directory()?.join("prometheus");
     let folder = tempfile::tempdir()?;
-    let download = || {
+    with_current_lists(|| {
         let mut command = Command::new("apt-get");
         // The folder is ours: the account that apt downloads with by default could not write into it.
         command.args(["download", "-qq", "-o", "APT::Sandbox::User=root", "prometheus"]).current_dir(folder.path());
         foreground(&mut command)
-    };
-    if download().is_err() {
-        // Fresh machines have no package lists, or old ones.
-        foreground(Command::new("apt-get").args(["update", "-qq"]))?;
-        download()?;
-    }
+    })?;
     for package in fs::read_dir(folder.path())? {
         fs::create_dir_all(&target)?;
         foreground(Command::new("dpkg-deb").arg("--extract").arg(package?.path()).arg(&target))?;

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::progress::step;
 use crate::shell::{cargo, foreground, workspace};
-use crate::{build, fuzz, layering, setup};
+use crate::{build, ebpf, fuzz, layering, setup};
 
 /// How the tests are run.
 #[derive(clap::Args)]
@@ -76,8 +76,10 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         tally.check(FUZZ, || fuzz::run(seconds));
     }
     match report(prepare_end_to_end()) {
-        Some(binary) => {
+        Some((objects, binary)) => {
+            tally.tests("test: steering (kernel, PostgreSQL)", &mut steering_tests(options, &objects));
             tally.tests("test: exports to servers of the distribution", &mut receiver_tests(options));
+            tally.tests("test: pg_hba.conf against a server", &mut access_tests(options));
             tally.tests("test: end to end (kernel, PostgreSQL)", &mut end_to_end_tests(options, &binary));
         }
         None => tally.failed += 1,
@@ -97,7 +99,13 @@ fn format() -> Result<()> {
 
 fn clippy() -> Result<()> {
     let mut command = cargo();
-    command.args(["clippy", "--quiet", "--all-targets", "--features", "warder-tests/end-to-end,export/receivers"]);
+    command.args([
+        "clippy",
+        "--quiet",
+        "--all-targets",
+        "--features",
+        "warder-tests/end-to-end,export/receivers,steering/end-to-end,proxy/end-to-end,hba/server",
+    ]);
     foreground(command.args(["--", "-D", "warnings"]))
 }
 
@@ -118,10 +126,25 @@ fn receiver_tests(options: &Options) -> Command {
     command
 }
 
-fn prepare_end_to_end() -> Result<PathBuf> {
+fn steering_tests(options: &Options, objects: &ebpf::Objects) -> Command {
+    let mut command = cargo();
+    command.args(["test", "--no-fail-fast", "--package", "steering", "--features", "end-to-end", "--test", "*"]);
+    command.args(&options.filter).args(["--", "--test-threads=1"]);
+    command.env("RUST_LIB_BACKTRACE", "0").envs(objects.environment());
+    command
+}
+
+fn access_tests(options: &Options) -> Command {
+    let mut command = cargo();
+    command.args(["test", "--quiet", "--no-fail-fast", "--package", "hba", "--features", "server"]);
+    command.args(["--test", "oracle"]).args(&options.filter);
+    command
+}
+
+fn prepare_end_to_end() -> Result<(ebpf::Objects, PathBuf)> {
     setup::for_demo()?;
     setup::for_tests()?;
-    build::release()
+    Ok((build::programs()?, build::release()?))
 }
 
 fn end_to_end_tests(options: &Options, binary: &Path) -> Command {

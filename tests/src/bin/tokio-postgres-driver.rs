@@ -47,22 +47,34 @@ async fn connect() -> Result<Client> {
     Ok(client)
 }
 
+/// Prints what the server answered: two runs of the scene can be compared.
+fn tell(what: &str, answer: impl std::fmt::Debug) {
+    println!("{what}: {answer:?}");
+}
+
 async fn values(client: &Client) -> Result<()> {
-    client.simple_query("select 1; select 2").await?;
-    client.query("select $1::int4 + $2::int8", &[&1_i32, &(1_i64 << 40)]).await?;
-    client.query("select $1::text, $2::bool, $3::float8", &[&"it's ünïcödé ✓", &true, &1.5_f64]).await?;
-    client
-        .query("select $1::text, $2::int4, $3::bytea", &[&None::<&str>, &None::<i32>, &[0_u8, 255].as_slice()])
+    tell("simple", client.simple_query("select 1; select 2").await?);
+    let sum = client.query_one("select $1::int4 + $2::int8", &[&1_i32, &(1_i64 << 40)]).await?;
+    tell("sum", sum.try_get::<_, i64>(0)?);
+    let row = client.query_one("select $1::text, $2::bool, $3::float8", &[&"it's ünïcödé ✓", &true, &1.5_f64]).await?;
+    tell("row", (row.columns(), row.try_get::<_, String>(0)?, row.try_get::<_, bool>(1)?, row.try_get::<_, f64>(2)?));
+    let nothing: (Option<&str>, Option<i32>) = (None, None);
+    let row = client
+        .query_one("select $1::text, $2::int4, $3::bytea", &[&nothing.0, &nothing.1, &[0_u8, 255].as_slice()])
         .await?;
+    tell("nothing", (row.try_get::<_, Option<String>>(0)?, row.try_get::<_, Vec<u8>>(2)?));
     let statement = client.prepare("select $1::int4 * 2").await?;
-    for number in 0..5 {
-        client.query(&statement, &[&number]).await?;
+    for number in 0..5_i32 {
+        tell("double", client.query_one(&statement, &[&number]).await?.try_get::<_, i32>(0)?);
     }
     Ok(())
 }
 
 async fn errors(client: &Client) -> Result<()> {
-    let code = |error: tokio_postgres::Error| error.code().cloned();
+    let code = |error: tokio_postgres::Error| {
+        tell("refused", error.as_db_error());
+        error.code().cloned()
+    };
     let divided = client.query("select 1 / $1::int4", &[&0_i32]).await.map_err(code);
     ensure!(divided.err() == Some(Some(SqlState::DIVISION_BY_ZERO)), "no division by zero");
     let parsed = client.query("selec $1", &[&0_i32]).await.map_err(code);
@@ -77,7 +89,8 @@ async fn transaction(client: &mut Client) -> Result<()> {
     copy_rows(sink).await?;
     let portal = transaction.bind("select id from t where id > $1", &[&3_i32]).await?;
     for _ in 0..3 {
-        transaction.query_portal(&portal, 10).await?;
+        let rows = transaction.query_portal(&portal, 10).await?;
+        tell("rows", rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<i32>, _>>()?);
     }
     transaction.commit().await?;
     client.batch_execute("drop table t").await?;
@@ -94,6 +107,9 @@ async fn copy_rows(sink: tokio_postgres::CopyInSink<std::io::Cursor<Vec<u8>>>) -
 
 async fn pipelined(client: &Client) -> Result<()> {
     let query = |number: i32| async move { client.query_one("select $1::int4 as piped", &[&number]).await };
-    tokio::try_join!(query(1), query(2), query(3), query(4))?;
+    let (one, two, three, four) = tokio::try_join!(query(1), query(2), query(3), query(4))?;
+    for row in [one, two, three, four] {
+        tell("piped", row.try_get::<_, i32>(0)?);
+    }
     Ok(())
 }

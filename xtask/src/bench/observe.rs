@@ -220,7 +220,7 @@ fn report(options: &Options, samples: &[Sample], memory: Option<&Memory>) -> Res
         text,
         "round and route. Figures are the median (minimum to maximum). CPU is the busy time of the whole machine.\n"
     )?;
-    writeln!(text, "{}.\n", machine_description())?;
+    writeln!(text, "{}.\n", super::machine_description())?;
     text.push_str("## Throughput and CPU time\n\n");
     text.push_str(&markdown(&header, &rows));
     text.push_str("\nTargets: TPS ratio at least 0.95 over TCP and Unix, 0.92 over TLS, and better than pgaudit and log_statement.\n");
@@ -246,15 +246,4 @@ fn row(samples: &[Sample], route: Route, variant: Variant) -> Option<Vec<String>
         format!("{cpu:.0}"),
         cpu_ratio.to_string(),
     ])
-}
-
-/// Kernel, processors and server: what the figures depend on.
-fn machine_description() -> String {
-    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let release = kernel.trim().split('-').next().unwrap_or_default().to_owned();
-    let processors = std::thread::available_parallelism().map_or(0, usize::from);
-    let major = warder_tests::tooling::postgres_major().unwrap_or_default();
-    format!(
-        "Linux {release}, {processors} processors shared with the clients, PostgreSQL {major}, both ends on this machine"
-    )
 }

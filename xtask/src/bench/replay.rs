@@ -25,7 +25,7 @@ pub(super) fn measure(cluster: &Cluster) -> Result<Replayed> {
     let mut bench = cargo();
     bench.args(["bench", "--quiet", "--package", "agent", "--bench", "session-memory", "--"]);
     bench.arg(cluster.port().to_string()).arg(cluster.socket()).arg(client.get_program()).arg("-XqAt");
-    bench.env("WARDER_BPF_OBJECT", build::programs()?);
+    bench.envs(build::programs()?.environment());
     bench.envs(client.get_envs().filter_map(|(name, value)| Some((name, value?))));
     parse(&String::from_utf8(process::run(&mut bench)?.stdout)?)
 }

@@ -1,0 +1,190 @@
+//! `record = "written"` and `"durable"`: what goes to the server is in the journal before it does.
+#![expect(clippy::disallowed_methods, reason = "tests live in real time: deadlines need the clock")]
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use warder_tests::account::Account;
+use warder_tests::agent::CORE_ACCOUNT;
+use warder_tests::events::What;
+use warder_tests::process::{self, Running};
+use warder_tests::stage::{Place, Stage, StageOptions};
+use warder_tests::{directory, wait};
+
+/// Longest that the proxy waits for the journal, and time to spare.
+const WAIT_MAX: Duration = Duration::from_secs(8);
+/// A journal that is soon full.
+const JOURNAL_BYTES: &str = "size=512k";
+/// Statements, each of a quarter of a page, that fill what is left of the last page.
+const STATEMENTS_MAX: usize = 64;
+
+/// A stage with a plain listener, and its port.
+fn stage(lines: &[&str]) -> Result<(Stage, String)> {
+    let port = directory::free_port()?;
+    let mut options =
+        StageOptions { guard: vec![format!("listen = [\"127.0.0.1:{port}\"]")], ..StageOptions::default() };
+    options.guard.extend(lines.iter().map(|&line| line.to_owned()));
+    let stage = Stage::start(&options)?;
+    stage.wait_listening(port)?;
+    Ok((stage, port.to_string()))
+}
+
+fn session(stage: &Stage, port: &str) -> Result<Running> {
+    stage.session(Place::Outside, &[("PGHOST", "127.0.0.1"), ("PGPORT", port)])
+}
+
+fn is_recorded(stage: &Stage, text: &str) -> Result<bool> {
+    let is_it = |what: &What| matches!(what, What::Request { text: Some(said), .. } if said == text);
+    Ok(stage.agent.events().all()?.iter().any(|event| is_it(&event.what)))
+}
+
+/// The server runs this.
+fn is_running(stage: &Stage, text: &str) -> Result<bool> {
+    let sql = format!("select count(*) from pg_stat_activity where query = '{text}' and state = 'active'");
+    Ok(stage.cluster.sql(&sql)?.trim() == "1")
+}
+
+fn survives_the_agent(level: &str) -> Result<()> {
+    let (mut stage, port) = stage(&[&format!("record = \"{level}\"")])?;
+    let mut psql = session(&stage, &port)?;
+    let text = format!("select pg_sleep(600), '{level}';");
+    psql.write_line(&text)?;
+    let quoted = text.replace('\'', "''");
+    wait::until("the server to run it", wait::PATIENCE, || Ok(is_running(&stage, &quoted)?.then_some(())))?;
+    stage.agent.kill()?;
+    ensure!(is_recorded(&stage, &text)?, "the server runs what the journal does not hold");
+    Ok(())
+}
+
+#[test]
+fn what_runs_is_written_when_the_agent_is_killed() -> Result<()> {
+    survives_the_agent("written")
+}
+
+#[test]
+fn what_runs_is_durable() -> Result<()> {
+    survives_the_agent("durable")
+}
+
+#[test]
+fn a_request_comes_before_its_statement_and_secrets_in_neither() -> Result<()> {
+    let (stage, port) = stage(&["record = \"written\""])?;
+    let mut psql = session(&stage, &port)?;
+    psql.write_line("alter role postgres password 'Sentinel-7';")?;
+    psql.write_line("select 1 as first;")?;
+    ensure!(psql.read_line()? == "1", "no answer");
+    stage.agent.events().wait_for_text("select 1 as first")?;
+    let all = stage.agent.events().all()?;
+    let place = |wanted: fn(&What) -> bool| all.iter().position(|event| wanted(&event.what));
+    let asked = place(|what| matches!(what, What::Request { text: Some(text), .. } if text == "select 1 as first;"));
+    let ran = place(
+        |what| matches!(what, What::Statement(statement) if statement.text.as_deref() == Some("select 1 as first;")),
+    );
+    ensure!(asked.is_some() && asked < ran, "request {asked:?}, statement {ran:?}");
+    ensure!(
+        all.iter().any(|event| matches!(&event.what, What::Request { text: Some(text), .. } if text.contains("***")))
+    );
+    ensure!(!String::from_utf8_lossy(&stage.agent.events().bytes()?).contains("Sentinel-7"), "a password");
+    Ok(())
+}
+
+#[test]
+fn at_the_level_memory_there_are_no_requests() -> Result<()> {
+    let (stage, port) = stage(&[])?;
+    let mut psql = session(&stage, &port)?;
+    psql.write_line("select 1 as first;")?;
+    stage.agent.events().wait_for_text("select 1 as first;")?;
+    ensure!(!is_recorded(&stage, "select 1 as first;")?, "nobody asked for it");
+    Ok(())
+}
+
+/// A small file system over the journal's folder.
+struct SmallJournal(PathBuf);
+
+impl SmallJournal {
+    /// Starts the agent again on it.
+    fn under(stage: &mut Stage, port: &str) -> Result<Self> {
+        stage.agent.stop()?;
+        let folder = stage.agent.events_directory();
+        let core = Account::named(CORE_ACCOUNT)?;
+        let options = format!("{JOURNAL_BYTES},mode=0750,uid={},gid={}", core.uid, core.gid);
+        process::run(Command::new("mount").args(["-t", "tmpfs", "-o", &options, "warder-test"]).arg(&folder))?;
+        let journal = Self(folder);
+        stage.agent.run()?;
+        stage.wait_listening(port.parse()?)?;
+        Ok(journal)
+    }
+
+    /// Nothing more can be written.
+    fn fill(&self) -> Result<()> {
+        let mut file = std::fs::File::create(self.0.join("filler"))?;
+        while file.write_all(&[0; 4096]).is_ok() {}
+        Ok(())
+    }
+
+    fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for SmallJournal {
+    fn drop(&mut self) {
+        // The agent still has files open there.
+        let _gone = process::run(Command::new("umount").arg("-l").arg(&self.0));
+    }
+}
+
+/// Statement number `number`, with a text that fills the journal.
+fn statement(number: usize) -> String {
+    format!("insert into t values ({number}) /* {} */;", "x".repeat(1000))
+}
+
+/// Runs all of them, one by one, in one session that ends with the first error.
+fn run_all(stage: &Stage, port: &str) -> Result<Output> {
+    let sql: String = (0..STATEMENTS_MAX).map(|number| statement(number) + "\n").collect();
+    let mut file = tempfile::NamedTempFile::new()?;
+    file.write_all(sql.as_bytes())?;
+    let mut command = stage.client(Place::Outside, "psql");
+    command.env("PGHOST", "127.0.0.1").env("PGPORT", port);
+    process::run_any(command.args(["-Xq", "-v", "ON_ERROR_STOP=1", "-f"]).arg(file.path()))
+}
+
+#[test]
+fn a_full_journal_refuses_in_enforce() -> Result<()> {
+    let (mut stage, port) = stage(&["record = \"written\"", "mode = \"enforce\""])?;
+    let journal = SmallJournal::under(&mut stage, &port)?;
+    stage.cluster.sql("create table t (number int)")?;
+    journal.fill().with_context(|| format!("{} could not be filled", journal.path().display()))?;
+    let started = Instant::now();
+    let output = run_all(&stage, &port)?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(!output.status.success() && said.contains("could not be recorded"), "psql said {said:?}");
+    ensure!(started.elapsed() < WAIT_MAX, "it took {:?}", started.elapsed());
+    let ran = stage.cluster.sql("select count(*) from t")?;
+    ensure!(ran.trim().parse::<usize>()? < STATEMENTS_MAX, "{ran} statements ran");
+    Ok(())
+}
+
+#[test]
+fn a_full_journal_is_counted_in_observe() -> Result<()> {
+    let (mut stage, port) = stage(&["record = \"written\""])?;
+    let journal = SmallJournal::under(&mut stage, &port)?;
+    stage.cluster.sql("create table t (number int)")?;
+    journal.fill()?;
+    let started = Instant::now();
+    let output = run_all(&stage, &port)?;
+    ensure!(output.status.success(), "psql said {:?}", String::from_utf8_lossy(&output.stderr));
+    ensure!(started.elapsed() < 2 * WAIT_MAX, "it took {:?}", started.elapsed());
+    let ran = stage.cluster.sql("select count(*) from t")?;
+    ensure!(ran.trim() == STATEMENTS_MAX.to_string(), "{ran} statements ran");
+    wait::until("the metric of what is not recorded", wait::PATIENCE, || {
+        let metrics = stage.agent.metrics()?;
+        let counted = metrics.lines().filter(|line| line.contains("forwarded_unrecorded"));
+        let counted: f64 = counted.filter_map(|line| line.split_whitespace().last()?.parse::<f64>().ok()).sum();
+        Ok((counted > 0.0).then_some(()))
+    })?;
+    Ok(())
+}
