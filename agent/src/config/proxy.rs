@@ -47,7 +47,7 @@ impl Default for Proxy {
             user: Account::Name("warder-proxy".into()),
             workers: u32::try_from(processors).unwrap_or(1),
             sessions_max: 10_000,
-            sessions_per_address_max: 1000,
+            sessions_per_address_max: 10_000,
             startup: Duration::from_secs(60),
             idle: None,
             drain: Duration::from_secs(10),
