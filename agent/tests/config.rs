@@ -322,9 +322,7 @@ fn the_proxy_of_a_database() {
     }
     check(
         "[[database]]\nname = \"a\"\nsocket = \"/s\"\n[database.proxy]\nsteer = true",
-        &[
-            "4: database.proxy: the server is found by its port; add port = ... to the [[database]]",
-        ],
+        &["4: database.proxy: the server is found by its port; add port = ... to the [[database]]"],
     );
 }
 

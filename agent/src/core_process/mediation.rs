@@ -71,6 +71,9 @@ impl Intakes {
             drained.taken += taken;
             drained.more |= taken == RECORDS_PER_TURN;
         }
+        if !drained.more {
+            pipeline.end_orphans(clock::boot());
+        }
         drained
     }
 
@@ -133,6 +136,13 @@ fn reached(marks: &mut VecDeque<Mark>, record: u64) -> Option<Mark> {
 }
 
 impl Pipeline {
+    /// Ends what workers that died have left: everything that they had said is taken.
+    fn end_orphans(&mut self, now: BootTime) {
+        while let Some((connection, at)) = self.streams.next_orphan(now) {
+            self.feed_mediated(connection, at, |streams, sink| streams.close(connection, at, None, sink));
+        }
+    }
+
     /// Takes one record of a worker.
     fn take_mediated(&mut self, worker: usize, item: Item<'_>) {
         match item {

@@ -268,7 +268,8 @@ impl Pipeline {
     /// Lets the decoder of a session say its last; without effect the second time.
     fn end_stream(&mut self, cookie: SocketCookie, at: BootTime, told: Option<Told>) {
         let Self { streams, sessions, records, redaction, .. } = self;
-        streams.close(cookie, at, told, &mut |event| wire_event(redaction, sessions, cookie, at, event, records));
+        streams
+            .close_socket(cookie, at, told, &mut |event| wire_event(redaction, sessions, cookie, at, event, records));
         self.vanished.remove(&cookie);
     }
 

@@ -1,6 +1,6 @@
 //! The decoders of the live sessions.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use capture::decode::{ContentRecord, Position, Told};
 use model::id::{DatabaseId, SocketCookie};
@@ -16,12 +16,18 @@ struct Stream {
     connection: Connection,
     client: Position,
     server: Position,
+    /// A worker feeds it; the kernel, which is heard by another way, does not know how far the worker has told.
+    is_mediated: bool,
 }
+
+/// A worker whose connection has gone says so within this time, or never: it has died itself. In nanoseconds, and less
+/// than sessions wait for the other half of what they are told.
+const LAST_WORDS: u64 = 1_000_000_000;
 
 impl Stream {
     fn new(start: Start, position: Position) -> Box<Self> {
         let connection = Connection::new(start, Limits::default());
-        Box::new(Self { connection, client: position, server: position })
+        Box::new(Self { connection, client: position, server: position, is_mediated: false })
     }
 }
 
@@ -38,12 +44,14 @@ pub(super) struct Streams {
     pub(super) unrecorded: u64,
     /// Databases whose requests are recorded before their answers.
     announced: HashSet<DatabaseId>,
+    /// Streams of workers whose sockets are closed, and when they were: in this order.
+    orphans: VecDeque<(SocketCookie, BootTime)>,
 }
 
 impl Streams {
     pub(super) fn new(streams_max: usize, older: Position) -> Self {
         let (streams, announced) = (HashMap::new(), HashSet::new());
-        Self { streams, streams_max, older, refused: 0, unrecorded: 0, announced }
+        Self { streams, streams_max, older, refused: 0, unrecorded: 0, announced, orphans: VecDeque::new() }
     }
 
     /// Requests through the proxy to these databases are said when they come.
@@ -54,6 +62,9 @@ impl Streams {
     /// A worker has accepted a connection.
     pub(super) fn accepted(&mut self, connection: SocketCookie, database: DatabaseId) {
         self.open(connection, Origin::Opened);
+        if let Some(stream) = self.streams.get_mut(&connection) {
+            stream.is_mediated = true;
+        }
         if self.announced.contains(&database)
             && let Some(stream) = self.streams.get_mut(&connection)
         {
@@ -83,7 +94,7 @@ impl Streams {
         let (start, position) =
             if first { (Start::FirstByte, Position::START) } else { (Start::MidStream, self.older) };
         let stream = self.streams.entry(content.cookie).or_insert_with(|| Stream::new(start, position));
-        let Stream { connection, client, server } = &mut **stream;
+        let Stream { connection, client, server, .. } = &mut **stream;
         let position = if content.side == Side::Client { client } else { server };
         content.inputs(position, &mut |input| connection.feed(content.side, content.at, input, sink));
         if content.desynchronised {
@@ -109,6 +120,7 @@ impl Streams {
         let stream = self.streams.entry(connection).or_insert_with(|| {
             // Older than this core, or its beginning was lost: it may be one that waits for its record.
             let mut stream = Stream::new(Start::MidStream, Position::UNKNOWN);
+            stream.is_mediated = true;
             if announces {
                 stream.connection.announce();
             }
@@ -134,6 +146,36 @@ impl Streams {
             }
         }
         stream.connection.close(at, sink);
+    }
+
+    /// The kernel says that a socket is closed. Where a worker feeds the stream, it may have more to tell.
+    pub(super) fn close_socket(
+        &mut self,
+        cookie: SocketCookie,
+        at: BootTime,
+        told: Option<Told>,
+        sink: &mut dyn FnMut(WireEvent),
+    ) {
+        if self.streams.get(&cookie).is_some_and(|stream| stream.is_mediated) {
+            self.orphans.push_back((cookie, at));
+            return;
+        }
+        self.close(cookie, at, told, sink);
+    }
+
+    /// The next stream of a worker that has not said its end in time; it is to be closed.
+    pub(super) fn next_orphan(&mut self, now: BootTime) -> Option<(SocketCookie, BootTime)> {
+        while let Some((cookie, at)) = self.orphans.front().copied() {
+            let is_there = self.streams.contains_key(&cookie);
+            if is_there && now.nanos_since(at) < LAST_WORDS {
+                return None;
+            }
+            self.orphans.pop_front();
+            if is_there {
+                return Some((cookie, at));
+            }
+        }
+        None
     }
 
     /// The statement that a session is executing.

@@ -24,7 +24,7 @@ fn guard() -> Guard {
         since: ms(1000),
         steered: vec![Steered { network_namespace: 1, port: 5432 }],
         direct: vec![rule("standby", &["10.0.0.7/32", "fd00::/8"], &[]), rule("backup", &[], &[99])],
-        socket_since: ms(0),
+        socket_since: ms(1000),
         failed_open: Vec::new(),
     }
 }
