@@ -211,6 +211,10 @@ fn steered_tls_with_a_certificate_of_its_own() -> Result<()> {
     let environment = [("PGSSLMODE", "require"), ("PGCHANNELBINDING", "require")];
     let refused = stage.psql(Place::Inside, &environment, "select 1")?;
     ensure!(!refused.status.success(), "channel binding to another certificate must not work");
+    stage
+        .agent
+        .events()
+        .wait_for("the end of both sessions", wait::PATIENCE, |all| (events::closed(all).count() == 2).then_some(()))?;
     check_with(stage, &visits, 1)
 }
 

@@ -37,8 +37,21 @@ fn session(stage: &Stage, port: &str) -> Result<Running> {
 }
 
 fn is_recorded(stage: &Stage, text: &str) -> Result<bool> {
+    Ok(number_of(stage, text)?.is_some())
+}
+
+/// Number of the record of a request.
+fn number_of(stage: &Stage, text: &str) -> Result<Option<u64>> {
     let is_it = |what: &What| matches!(what, What::Request { text: Some(said), .. } if said == text);
-    Ok(stage.agent.events().all()?.iter().any(|event| is_it(&event.what)))
+    Ok(stage.agent.events().all()?.iter().find(|event| is_it(&event.what)).map(|event| event.seq))
+}
+
+/// Number of the last record that fdatasync(2) has covered.
+fn durable_record(stage: &Stage) -> Result<u64> {
+    let metrics = stage.agent.metrics()?;
+    let line = metrics.lines().find(|line| line.starts_with("warder_journal_durable_record "));
+    let number = line.and_then(|line| line.split_whitespace().last()).context("no such metric")?;
+    number.parse().context("a record has a whole number")
 }
 
 /// The server runs this.
@@ -54,7 +67,12 @@ fn survives_the_agent(level: &str) -> Result<()> {
     psql.write_line(&text)?;
     let quoted = text.replace('\'', "''");
     wait::until("the server to run it", wait::PATIENCE, || Ok(is_running(&stage, &quoted)?.then_some(())))?;
+    let durable = durable_record(&stage)?;
     stage.agent.kill()?;
+    if level == "durable" {
+        let asked = number_of(&stage, &text)?.context("the server runs what the journal does not hold")?;
+        ensure!(durable >= asked, "record {asked} is not on the disk, {durable} is the last");
+    }
     ensure!(is_recorded(&stage, &text)?, "the server runs what the journal does not hold");
     Ok(())
 }
@@ -76,7 +94,7 @@ fn a_request_comes_before_its_statement_and_secrets_in_neither() -> Result<()> {
     psql.write_line("alter role postgres password 'Sentinel-7';")?;
     psql.write_line("select 1 as first;")?;
     ensure!(psql.read_line()? == "1", "no answer");
-    stage.agent.events().wait_for_text("select 1 as first")?;
+    stage.agent.events().wait_for_text("select 1 as first;")?;
     let all = stage.agent.events().all()?;
     let place = |wanted: fn(&What) -> bool| all.iter().position(|event| wanted(&event.what));
     let asked = place(|what| matches!(what, What::Request { text: Some(text), .. } if text == "select 1 as first;"));
