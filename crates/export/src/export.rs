@@ -141,7 +141,9 @@ async fn work(engine: Engine, pusher: Option<Pusher>, mut stopped: watch::Receiv
         }
     };
     let deadline = async {
-        let _sender_gone_is_a_stop_too = stopped.wait_for(|stop| *stop).await;
+        // A sender that is gone is a stop too. What is returned holds the value locked: kept over the sleep, the engine's
+        // next look would wait behind a second request to stop, and that behind this.
+        drop(stopped.wait_for(|stop| *stop).await);
         sleep(STOP_TIMEOUT).await;
     };
     tokio::select! {

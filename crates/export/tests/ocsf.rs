@@ -149,7 +149,7 @@ fn a_statement_carries_what_its_session_is_known_for() {
     let journal = Journal::new();
     journal.append(all_types());
     let events = events(&journal);
-    let failed = &events[10];
+    let failed = &events[11];
     assert_eq!(failed["actor"]["user"]["name"], "alice");
     assert_eq!(failed["actor"]["process"]["cmd_line"], "psql -h localhost");
     assert_eq!(failed["actor"]["process"]["file"], json!({"name": "psql", "path": "/usr/bin/psql", "type_id": 1}));
@@ -159,14 +159,14 @@ fn a_statement_carries_what_its_session_is_known_for() {
     assert_eq!(failed["query_info"]["query_string"], "selec 1");
     assert_eq!(failed["severity_id"], 2);
     // A session that nobody knows is not given properties, nor is a text that was lost.
-    let stranger = &events[12];
+    let stranger = &events[13];
     assert_eq!(stranger["database"]["name"], "Unknown");
     assert_eq!(stranger["src_endpoint"]["name"], "Unknown");
     assert_eq!(stranger["actor"].as_object().unwrap().keys().collect::<Vec<_>>(), ["session"]);
-    assert_eq!(events[11].get("query_info"), None);
+    assert_eq!(events[12].get("query_info"), None);
     // Of a text that the journal has only a part of, the whole length is said.
-    assert_eq!(events[13]["metadata"]["is_truncated"], true);
-    assert_eq!(events[13]["metadata"]["untruncated_size"], 100_000);
+    assert_eq!(events[14]["metadata"]["is_truncated"], true);
+    assert_eq!(events[14]["metadata"]["untruncated_size"], 100_000);
 }
 
 #[test]

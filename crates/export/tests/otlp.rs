@@ -83,7 +83,7 @@ fn logs_carry_the_record_and_the_conventions_attributes() {
     let logs = logs(&receiver);
     let bodies: Vec<String> = logs.iter().map(|log| text(log.body.as_ref())).collect();
     assert_eq!(bodies, all_types());
-    let failed = &logs[10];
+    let failed = &logs[11];
     assert_eq!(failed.event_name, "warder.statement");
     assert_eq!((failed.severity_number, &*failed.severity_text), (13, "WARN"));
     assert_eq!(failed.time_unix_nano % 1_000_000_000, 1_000);
@@ -114,17 +114,17 @@ fn logs_carry_the_record_and_the_conventions_attributes() {
         ("warder.application_name", "psql"),
         ("warder.database_entry", "main"),
         ("warder.process.login_uid", "1000"),
-        ("warder.seq", "11"),
+        ("warder.seq", "12"),
         ("warder.statement.ending", "answered"),
         ("warder.statement.kind", "simple"),
         ("warder.statement.number", "1"),
     ];
     assert_eq!(attributes(&failed.attributes), expected.map(|(key, value)| (key, value.to_owned())).into());
-    assert_eq!(attributes(&logs[28].attributes)["db.operation.name"], "SELECT");
+    assert_eq!(attributes(&logs[33].attributes)["db.operation.name"], "SELECT");
     // Nothing is known about this session, and nothing is made up.
-    assert!(!attributes(&logs[12].attributes).contains_key("user.name"));
+    assert!(!attributes(&logs[13].attributes).contains_key("user.name"));
     assert_eq!(attributes(&logs[6].attributes)["server.address"], "/run/postgresql/.s.PGSQL.5432");
-    assert_eq!((logs[19].severity_number, &*logs[19].event_name), (17, "warder.loss"));
+    assert_eq!((logs[20].severity_number, &*logs[20].event_name), (17, "warder.loss"));
 }
 
 #[test]

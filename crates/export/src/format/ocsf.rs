@@ -108,7 +108,7 @@ impl Material<'_> {
                 objects::status(event, Status::of(form));
                 if let Some(text) = form.text.as_deref() {
                     let whole = form.text_bytes.unwrap_or(text.len() as u64);
-                    query(event, text, whole, Some(format!("{}/{}", form.session, form.number)));
+                    query(event, text, whole, &format!("{}/{}", form.session, form.number));
                 }
                 if let Some(latency_us) = form.latency_us {
                     event.insert("duration".into(), (latency_us / 1000).into());
@@ -122,7 +122,7 @@ impl Material<'_> {
             Event::Request(form) => {
                 if let Some(text) = form.text.as_deref() {
                     let whole = form.text_bytes.unwrap_or(text.len() as u64);
-                    query(event, text, whole, None);
+                    query(event, text, whole, &format!("{}/request/{}", form.session, self.entry.seq));
                 }
                 let unmapped = json!({"kind": form.kind, "doubtful": form.doubtful, "redacted": form.redacted});
                 event.insert("unmapped".into(), objects::known(unmapped));
@@ -222,13 +222,9 @@ impl Material<'_> {
 }
 
 /// The text of a query, cut if it is long.
-fn query(event: &mut Map<String, Value>, text: &str, whole: u64, uid: Option<String>) {
+fn query(event: &mut Map<String, Value>, text: &str, whole: u64, uid: &str) {
     let cut = &text[..text.floor_char_boundary(QUERY_BYTES_MAX)];
-    let mut query = json!({"query_string": cut, "bytes": whole});
-    if let Some(uid) = uid {
-        query["uid"] = uid.into();
-    }
-    event.insert("query_info".into(), query);
+    event.insert("query_info".into(), json!({"query_string": cut, "uid": uid, "bytes": whole}));
     if cut.len() as u64 != whole {
         event["metadata"]["is_truncated"] = true.into();
         event["metadata"]["untruncated_size"] = whole.into();

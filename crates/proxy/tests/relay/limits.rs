@@ -248,3 +248,32 @@ fn a_higher_level_waits_for_the_core() {
     client.until_ready();
     assert_eq!(cluster.direct("select to_regclass('too_early') is null").stdout, b"f\n");
 }
+
+#[test]
+fn nobody_waits_for_ever() {
+    for unrecorded in [WhenUnrecorded::Continue, WhenUnrecorded::Refuse] {
+        let cluster = Cluster::start("", "");
+        let core = Arc::new(AtomicBool::new(true));
+        let options = Options { level: Level::Written, unrecorded, core: core.clone(), ..Options::plain(&cluster) };
+        let proxy = Proxy::start(options);
+        let mut client = Raw::login(&proxy);
+        core.store(false, Ordering::Relaxed);
+        std::thread::sleep(Duration::from_millis(20));
+        client.send(&message(b'Q', b"create table never_recorded()\0"));
+        let asked = std::time::Instant::now();
+        if unrecorded == WhenUnrecorded::Continue {
+            client.until_ready();
+            assert_eq!(proxy.stats().unrecorded, 1);
+            // The next does not wait: nothing was heard of the core since.
+            let again = std::time::Instant::now();
+            client.send(&message(b'Q', b"select 1\0"));
+            client.until_ready();
+            assert!(again.elapsed() < Duration::from_secs(2), "{:?}", again.elapsed());
+        } else {
+            let (kind, body) = client.message();
+            assert!(kind == b'E' && text(&body).contains("C58030\0"), "{}", text(&body));
+            assert_eq!(cluster.direct("select to_regclass('never_recorded') is null").stdout, b"t\n");
+        }
+        assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+    }
+}
