@@ -78,6 +78,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     match report(prepare_end_to_end()) {
         Some((objects, binary)) => {
             tally.tests("test: steering (kernel, PostgreSQL)", &mut steering_tests(options, &objects));
+            tally.tests("test: the proxy between clients and a server", &mut proxy_tests(options));
             tally.tests("test: exports to servers of the distribution", &mut receiver_tests(options));
             tally.tests("test: pg_hba.conf against a server", &mut access_tests(options));
             tally.tests("test: end to end (kernel, PostgreSQL)", &mut end_to_end_tests(options, &binary));
@@ -131,6 +132,13 @@ fn steering_tests(options: &Options, objects: &ebpf::Objects) -> Command {
     command.args(["test", "--no-fail-fast", "--package", "steering", "--features", "end-to-end", "--test", "*"]);
     command.args(&options.filter).args(["--", "--test-threads=1"]);
     command.env("RUST_LIB_BACKTRACE", "0").envs(objects.environment());
+    command
+}
+
+fn proxy_tests(options: &Options) -> Command {
+    let mut command = cargo();
+    command.args(["test", "--quiet", "--no-fail-fast", "--package", "proxy", "--features", "end-to-end", "--tests"]);
+    command.args(&options.filter).args(["--", "--test-threads=2"]);
     command
 }
 
