@@ -19,9 +19,7 @@ pub(crate) enum ToWorker {
     /// The heartbeats of a database's steering. One descriptor.
     Heartbeats { database: u16 },
     /// Accept here. One descriptor: the listening socket; only the worker holds it from now on.
-    Listen { listener: u32, database: u16, kind: ListenerKind, slot: Option<Slot> },
-    /// Stop accepting there.
-    Close { listener: u32 },
+    Listen { database: u16, kind: ListenerKind, slot: Option<Slot> },
     /// The server's access rules, as texts (the first is the main file, the others what it includes), and the addresses
     /// of its interfaces with their masks. Too long for a packet: one descriptor, a file in memory with this as JSON.
     Access { database: u16 },

@@ -58,8 +58,6 @@ struct Process {
     worker: Worker<Hops>,
     pulse: Pulse,
     databases: HashMap<u16, Database>,
-    /// Listeners that are served, and how to end each.
-    listeners: HashMap<u32, tokio::task::AbortHandle>,
 }
 
 async fn serve(hello: WorkerHello, descriptors: Vec<OwnedFd>, link: Link) -> Result<()> {
@@ -74,8 +72,7 @@ async fn serve(hello: WorkerHello, descriptors: Vec<OwnedFd>, link: Link) -> Res
         let database = Database { entry: entry.clone(), heartbeat: None, certificates: None };
         (entry.id, database)
     });
-    let mut process =
-        Process { databases: databases.collect(), listeners: HashMap::new(), worker: worker.clone(), pulse, hello };
+    let mut process = Process { databases: databases.collect(), worker: worker.clone(), pulse, hello };
     let time = worker.clone();
     spawn_local(async move {
         if let Err(problem) = time.keep_time().await {
@@ -141,14 +138,7 @@ impl Process {
                 let heartbeat = mapped.context("the heartbeats cannot be mapped")?;
                 self.database(database)?.heartbeat = Some(Rc::new(heartbeat));
             }
-            ToWorker::Listen { listener, database, kind, slot } => {
-                self.listen(listener, database, kind, slot, descriptor()?)?
-            }
-            ToWorker::Close { listener } => {
-                if let Some(task) = self.listeners.remove(&listener) {
-                    task.abort();
-                }
-            }
+            ToWorker::Listen { database, kind, slot } => self.listen(database, kind, slot, descriptor()?)?,
             ToWorker::Certificate { database, chain_bytes } => self.certificate(database, record, chain_bytes)?,
             ToWorker::Access { database } => self.access(database, descriptor()?)?,
             ToWorker::NoAccess { database } => self.worker.set_access(DatabaseId(database), None),
@@ -163,7 +153,6 @@ impl Process {
 
     fn listen(
         &mut self,
-        listener: u32,
         database: u16,
         kind: ListenerKind,
         slot: Option<crate::worker_link::Slot>,
@@ -178,12 +167,11 @@ impl Process {
             ListenerKind::Steered | ListenerKind::Plain => Listening::Tcp(socket.into()),
         };
         let worker = self.worker.clone();
-        let task = spawn_local(async move {
+        spawn_local(async move {
             if let Err(problem) = worker.serve(spec, listening, heartbeat).await {
                 error!("a listener cannot be served: {problem}");
             }
         });
-        self.listeners.insert(listener, task.abort_handle());
         Ok(())
     }
 

@@ -133,8 +133,6 @@ pub(super) struct Surroundings<'a> {
     pub(super) workers: &'a Workers,
     pub(super) steward: &'a Steward,
     pub(super) proxy: &'a Proxy,
-    /// Number of the next listener.
-    pub(super) next_listener: &'a mut u32,
 }
 
 impl Server {
@@ -580,7 +578,7 @@ impl Guarded {
             around.witness.mark_front(listening.socket.as_fd(), self.database.id)?;
             controls.set_listener(Slot { number, family }, listening.socket.as_fd())?;
             let slot = worker_link::Slot { number, is_v6: family == Family::V6 };
-            let message = self.listen_message(around, ListenerKind::Steered, Some(slot));
+            let message = self.listen_message(ListenerKind::Steered, Some(slot));
             hand_over(around.workers, number, &message, listening.socket);
         }
         Ok(())
@@ -591,19 +589,13 @@ impl Guarded {
         let listening = listen_plain(namespace.as_fd(), address)
             .with_context(|| format!("the proxy cannot listen on {address}: is the address taken?"))?;
         around.witness.mark_front(listening.socket.as_fd(), self.database.id)?;
-        let message = self.listen_message(around, ListenerKind::Plain, None);
+        let message = self.listen_message(ListenerKind::Plain, None);
         hand_over(around.workers, number, &message, listening.socket);
         Ok(())
     }
 
-    fn listen_message(
-        &self,
-        around: &mut Surroundings<'_>,
-        kind: ListenerKind,
-        slot: Option<worker_link::Slot>,
-    ) -> ToWorker {
-        *around.next_listener += 1;
-        ToWorker::Listen { listener: *around.next_listener, database: self.database.id, kind, slot }
+    const fn listen_message(&self, kind: ListenerKind, slot: Option<worker_link::Slot>) -> ToWorker {
+        ToWorker::Listen { database: self.database.id, kind, slot }
     }
 
     fn take_now(&mut self, around: &mut Surroundings<'_>) -> Result<()> {
@@ -630,7 +622,7 @@ impl Guarded {
     fn share_socket(&self, around: &mut Surroundings<'_>, listener: OwnedFd) -> Result<()> {
         around.witness.mark_front_unix(listener.as_fd(), self.database.id)?;
         for number in around.workers.ready() {
-            let message = self.listen_message(around, ListenerKind::UnixSocket, None);
+            let message = self.listen_message(ListenerKind::UnixSocket, None);
             around.workers.tell(number, &message, &[], &[listener.as_fd()]);
         }
         Ok(())

@@ -33,7 +33,6 @@ pub(super) struct ProxyHost {
     workers: Workers,
     steward: Steward,
     guards: Vec<Guarded>,
-    next_listener: u32,
     next_turn: u64,
     next_state: u64,
     /// Workers that seem to hang are left alone until then.
@@ -60,7 +59,7 @@ impl ProxyHost {
         );
         let steward = Steward::start(witness.marks())?;
         let proxy = config.proxy.clone();
-        Ok(Some(Self { proxy, workers, steward, guards, next_listener: 0, next_turn: 0, next_state: 0, pardon: 0 }))
+        Ok(Some(Self { proxy, workers, steward, guards, next_turn: 0, next_state: 0, pardon: 0 }))
     }
 
     /// Descriptors that wake the loop.
@@ -138,8 +137,8 @@ impl ProxyHost {
     }
 
     fn split<'a>(&'a mut self, witness: &'a mut Witness) -> (&'a mut Vec<Guarded>, Surroundings<'a>) {
-        let Self { guards, workers, steward, proxy, next_listener, .. } = self;
-        (guards, Surroundings { witness, workers, steward, proxy, next_listener })
+        let Self { guards, workers, steward, proxy, .. } = self;
+        (guards, Surroundings { witness, workers, steward, proxy })
     }
 
     fn tell(&mut self, link: &Link) -> Result<()> {
