@@ -28,6 +28,8 @@ pub(crate) struct Meaning {
 struct Portal {
     statement: Arc<str>,
     meaning: Meaning,
+    /// Of its Bind. If that failed, the name means in a later batch what it meant before.
+    batch: u64,
 }
 
 /// Names that unanswered messages define.
@@ -75,7 +77,7 @@ impl Ahead {
         let held = meaning.source.as_ref().map_or(0, |prepared| prepared.retained_bytes());
         let bytes = name.len().saturating_add(statement.len()).saturating_add(held);
         if self.has_room(self.portals.len(), bytes, limits) {
-            let portal = Portal { statement: Arc::clone(statement), meaning: meaning.clone() };
+            let portal = Portal { statement: Arc::clone(statement), meaning: meaning.clone(), batch: self.batch };
             self.portals.insert(Arc::clone(name), portal);
         }
     }
@@ -213,7 +215,9 @@ impl Session {
         let unknown = |reason| (None, Meaning { source: Err(reason), doubtful: true });
         let Some(ahead) = &self.ahead else { return unknown(UnknownText::None) };
         if let Some(portal) = ahead.portals.get(name) {
-            return (Some(Arc::clone(&portal.statement)), portal.meaning.clone());
+            let mut meaning = portal.meaning.clone();
+            meaning.doubtful |= portal.batch != ahead.batch;
+            return (Some(Arc::clone(&portal.statement)), meaning);
         }
         if ahead.overflown {
             return unknown(UnknownText::TooManyNames);

@@ -99,6 +99,26 @@ fn names_of_an_earlier_unanswered_batch_are_in_doubt() {
 }
 
 #[test]
+fn a_portal_of_an_earlier_unanswered_batch_is_in_doubt() {
+    let bound = [client::bind("p", "", &[], &[]), client::execute("p", 1), client::sync()];
+    check(
+        &[
+            c(&[client::parse("", "select 1", &[]), client::query("begin")]),
+            s(&[server::parsed(), server::complete("BEGIN"), server::ready('T')]),
+            c(&[client::parse("", "select 1", &[])]),
+            c(&bound),
+            c(&[client::execute("p", 2), client::sync()]),
+        ],
+        "ask parse 'select 1' s= 3
+        ask simple 'begin' 3
+        ask parse 'select 1' s= 5
+        ask bind 'select 1' s= p=p () 6
+        ask execute 'select 1' s= p=p limit=1 6
+        ask execute 'select 1' s= p=p limit=2 7 doubtful",
+    );
+}
+
+#[test]
 fn sql_that_may_prepare_puts_names_in_doubt() {
     check(
         &[
