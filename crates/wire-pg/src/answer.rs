@@ -9,7 +9,7 @@ use crate::fields::{command_tag, parameter_types};
 use crate::frame::Message;
 use crate::names::Portal;
 use crate::queue::{Request, Target};
-use crate::recovery::Trust;
+use crate::recovery::{Since, Trust};
 use crate::resolve::{resolve, source};
 use crate::session::{Session, Sink};
 
@@ -31,7 +31,7 @@ impl Session {
         match self.trust {
             Trust::Unsure => {}
             // The end of what was going on before the observer came.
-            Trust::Provisional(_) if self.queue.is_empty() => {}
+            Trust::Provisional(Since::Start) if self.queue.is_empty() => {}
             Trust::Provisional(_) => self.lose_alignment(sink),
             Trust::Exact => {
                 self.release(None, sink);

@@ -57,6 +57,29 @@ fn a_lost_answer() {
     );
 }
 
+/// A batch went down with the loss, all but its last Parse; the first answer seems to be about that one.
+#[test]
+fn a_name_that_was_paired_with_another_answer_is_forgotten() {
+    let again = [client::bind("", "s", &[], &[]), client::execute("", 0), client::sync()];
+    check_session(
+        &[
+            &[lost(Client, Some(0)), s(&[server::ready('I')])][..],
+            &[
+                c(&[client::parse("s", "SELECT 2", &[])]),
+                s(&[server::parsed(), server::bound()]),
+                s(&[server::error("ERROR", "42P05", "s exists")]),
+                c(&[client::sync()]),
+                s(&[server::ready('I')]),
+                c(&again),
+                s(&[server::bound(), server::complete("SELECT 1"), server::ready('I')]),
+            ],
+        ]
+        .concat(),
+        "gap Client None
+        execute ?Lost s=s p= I>I 10-11 [SELECT 1 =1]",
+    );
+}
+
 #[test]
 fn a_loss_inside_a_long_message() {
     let long = client::query(&"x".repeat(100));
