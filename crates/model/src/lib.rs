@@ -7,21 +7,25 @@
 #![warn(missing_docs)]
 
 pub mod coverage;
+pub mod facts;
 pub mod id;
 pub mod kernel;
 pub mod mediation;
+pub mod principal;
 pub mod process;
 pub mod record;
 pub mod request;
 pub mod session;
 pub mod statement;
 pub mod time;
+pub mod verdict;
 pub mod wire;
+mod words;
 
 /// A value that may be unknown, and then says why: unknown is never empty.
 ///
 /// `R` is a reason type with a fixed set of cases (for example [`process::UnknownProcess`]).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Known<T, R> {
     /// The value was observed.
     Known(T),

@@ -3,9 +3,12 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::Known;
 use crate::id::{DatabaseId, SocketCookie};
+use crate::principal::{Principal, UnknownPrincipal};
 use crate::session::{Encryption, Transport};
 use crate::time::BootTime;
+use crate::words::words;
 
 /// Which part of a client's way to the server a connection is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -71,26 +74,6 @@ pub struct RelayCounts {
     pub messages_to_client: u64,
 }
 
-/// Declares an enum whose values have a fixed word: in records, as metric labels, between processes.
-macro_rules! words {
-    ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)+ }) => {
-        $(#[$about])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum $name { $($(#[$doc])* $variant,)+ }
-
-        impl $name {
-            /// Every value.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
-
-            /// Its fixed word.
-            #[must_use]
-            pub const fn word(self) -> &'static str {
-                match self { $(Self::$variant => $word),+ }
-            }
-        }
-    };
-}
-
 words! {
     /// Why the proxy refused a connection.
     Refusal {
@@ -120,6 +103,10 @@ words! {
         AddressLimit = "address_limit",
         /// Too many connections in start-up.
         StartupLimit = "startup_limit",
+        /// A token or another proof of identity was not accepted.
+        Identity = "identity",
+        /// A policy forbids the connection.
+        Policy = "policy",
         /// The server cannot be reached.
         Upstream = "upstream",
         /// The server's TLS handshake failed, or it showed another certificate.
@@ -242,6 +229,15 @@ pub enum MediationEvent {
         /// Ciphertext is relayed unread; content comes from the kernel witness.
         relayed: bool,
     },
+    /// Who acts on it, as far as anybody knows; said before the first request, and again when it changes.
+    Identified {
+        /// The accepted socket.
+        connection: SocketCookie,
+        /// When.
+        at: BootTime,
+        /// Who.
+        principal: Known<Arc<Principal>, UnknownPrincipal>,
+    },
     /// Counts of a connection: at a quiet point (nothing buffered in either direction) and at its end.
     Counted {
         /// The accepted socket.
@@ -287,6 +283,7 @@ impl MediationEvent {
             Self::Accepted { connection, .. }
             | Self::Connected { connection, .. }
             | Self::Encrypted { connection, .. }
+            | Self::Identified { connection, .. }
             | Self::Counted { connection, .. }
             | Self::Refused { connection, .. }
             | Self::Ended { connection, .. } => *connection,

@@ -149,7 +149,8 @@ pub enum What {
     /// Something happened to the proxy itself.
     Proxy {
         /// What, in fixed words: `worker_ended`, `steered`, `not_steered`, `steering_lost`, `socket_taken`,
-        /// `socket_given_back`, `socket_retaken`.
+        /// `socket_given_back`, `socket_retaken`,
+        /// `policies_loaded`, `policies_refused`.
         event: &'static str,
         /// Name of the database in the configuration, where it concerns one.
         database_name: Option<Arc<str>>,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::statement::{Parameter, StatementKind, Text};
 use crate::time::BootTime;
+use crate::verdict::Judgement;
 
 /// One complete message that asks for something: Query, Parse, Bind, Execute or FunctionCall.
 ///
@@ -28,4 +29,6 @@ pub struct Request {
     pub at: BootTime,
     /// Something in it was withheld because it may be a secret.
     pub redacted: bool,
+    /// What was decided about it before it was forwarded. `None`: nobody decided, or it is not known what.
+    pub judgement: Option<Arc<Judgement>>,
 }

@@ -7,6 +7,7 @@ use crate::Known;
 use crate::coverage::Class;
 use crate::id::{DatabaseId, SessionId, SocketCookie};
 use crate::mediation::Mediation;
+use crate::principal::{Principal, UnknownPrincipal};
 use crate::process::{Process, UnknownProcess};
 use crate::time::BootTime;
 
@@ -134,6 +135,8 @@ pub struct Session {
     pub client_cookie: Option<SocketCookie>,
     /// The process at the client's end.
     pub client: Known<Arc<Process>, UnknownProcess>,
+    /// Who acts on it.
+    pub principal: Known<Arc<Principal>, UnknownPrincipal>,
     /// Peer credentials (pid, uid) of a Unix socket, as the kernel holds them for `SO_PEERCRED`.
     pub peer_credentials: Option<(u32, u32)>,
     /// The server process that serves it.

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use crate::time::BootTime;
+use crate::verdict::Judgement;
 
 /// Which message asked for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -201,4 +202,6 @@ pub struct Statement {
     pub ending: Ending,
     /// Something in it was withheld because it may be a secret.
     pub redacted: bool,
+    /// What was decided about its message before that was forwarded. `None`: nobody decided, or it is not known what.
+    pub judgement: Option<Arc<Judgement>>,
 }

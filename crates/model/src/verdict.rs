@@ -1,0 +1,74 @@
+//! What was decided about a statement, and why.
+
+use std::sync::Arc;
+
+use crate::facts::Facts;
+use crate::words::words;
+
+words! {
+    /// How far a database's policy goes.
+    Mode {
+        /// Decisions are recorded.
+        Observe = "observe",
+        /// And the client is told (NOTICE).
+        Warn = "warn",
+        /// And what is not allowed does not run.
+        Enforce = "enforce",
+    }
+}
+
+/// Number of a policy set: every set that takes effect has another one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PolicyEpoch(pub u64);
+
+/// What was decided about one request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Verdict {
+    /// By which set.
+    pub epoch: PolicyEpoch,
+    /// The mode in which it was decided.
+    pub mode: Mode,
+    /// `None`: allowed. Whether a denial was enforced depends on the mode.
+    pub denial: Option<Denial>,
+    /// Policies that allowed it (`@id`), sorted; empty if denied.
+    pub allowed_by: Arc<[Arc<str>]>,
+    /// What comes with it.
+    pub obligations: Obligations,
+}
+
+/// A request that was decided about: what it would do, and what was decided.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Judgement {
+    /// What was decided.
+    pub verdict: Verdict,
+    /// What the text would do.
+    pub facts: Arc<Facts>,
+}
+
+/// Why something is not allowed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Denial {
+    /// The policy (`@id`) that forbids it; `default` where none allows it, `error` where evaluation failed.
+    pub rule: Arc<str>,
+    /// What it is about, for people: `DROP of table public.customers`.
+    pub what: Arc<str>,
+    /// Why (the policy's `@reason`).
+    pub reason: Arc<str>,
+    /// What to do instead (the policy's `@remedy`); empty: nothing is known.
+    pub remedy: Arc<str>,
+    /// SQLSTATE for the client: 42501, or 42601 for a text that is no SQL.
+    pub sqlstate: &'static str,
+}
+
+/// Bounds that come with a permission. `None`: no bound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Obligations {
+    /// Rows that one statement may return.
+    pub rows_max: Option<u64>,
+    /// Bytes that one statement may return.
+    pub bytes_max: Option<u64>,
+    /// Milliseconds that one statement may run.
+    pub runtime_max: Option<u64>,
+    /// Statements of the principal in a minute.
+    pub rate_per_minute: Option<u64>,
+}
