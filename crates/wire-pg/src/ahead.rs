@@ -104,6 +104,7 @@ fn request(kind: StatementKind, text: Text, at: BootTime) -> Box<Request> {
         row_limit: 0,
         at,
         redacted: false,
+        judgement: None,
     })
 }
 
@@ -116,6 +117,12 @@ impl Session {
             ahead.clear();
         }
         Some(ahead)
+    }
+
+    /// From now on requests are said. What has no answer by now may define names, so they are in doubt.
+    pub(crate) fn begin_to_announce(&mut self) {
+        let queried = !self.queue.is_empty();
+        self.ahead.get_or_insert_with(|| Box::new(Ahead { queried, ..Ahead::default() }));
     }
 
     /// A Query or FunctionCall is complete.

@@ -44,7 +44,16 @@ impl Connection {
 
     /// From now on says each request when its message is complete, see [`WireEvent::Requested`].
     pub fn announce(&mut self) {
-        self.session.ahead.get_or_insert_default();
+        self.session.begin_to_announce();
+    }
+
+    /// Whether it knows which message the next byte of a side belongs to; if not, it waits for a place where one begins.
+    #[must_use]
+    pub const fn is_aligned(&self, side: Side) -> bool {
+        match side {
+            Side::Client => self.client.is_aligned(),
+            Side::Server => self.server.is_aligned(),
+        }
     }
 
     /// Takes the next piece of one side's stream, which was seen at `at`.

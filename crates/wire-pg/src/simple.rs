@@ -32,6 +32,7 @@ pub(crate) fn asked(kind: StatementKind, text: Text, at: BootTime) -> Box<Statem
         copy_bytes: 0,
         ending: Ending::Unanswered,
         redacted: false,
+        judgement: None,
     })
 }
 

@@ -64,6 +64,34 @@ fn passwords_and_half_messages_are_not() {
 }
 
 #[test]
+fn what_has_no_answer_when_it_begins_leaves_names_in_doubt() {
+    let mut connection = Connection::new(Start::FirstByte, Limits::default());
+    let before = timed(vec![
+        c(&[client::startup("alice", "shop")]),
+        s(&[server::auth(0), server::ready('I')]),
+        c(&[client::query("prepare p as select 1")]),
+    ]);
+    let after = timed(vec![
+        c(&[client::bind_text("", &[]), client::sync()]),
+        s(&[server::complete("PREPARE"), server::ready('I'), server::bound(), server::ready('I')]),
+        c(&[client::bind_text("", &[])]),
+    ]);
+    for (at, piece) in &before {
+        feed_at(&mut connection, BootTime(*at), piece, &mut |_| {});
+    }
+    connection.announce();
+    let mut doubtful = Vec::new();
+    for (at, piece) in &after {
+        feed_at(&mut connection, BootTime(10 + *at), piece, &mut |event| {
+            if let WireEvent::Requested(request) = event {
+                doubtful.push(request.doubtful);
+            }
+        });
+    }
+    assert_eq!(doubtful, [true, false], "and not any more when everything is answered");
+}
+
+#[test]
 fn nothing_is_said_unless_wanted() {
     let mut connection = Connection::new(Start::FirstByte, Limits::default());
     let mut events = Vec::new();
