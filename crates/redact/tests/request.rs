@@ -21,6 +21,7 @@ fn bind(text: Text, value: &str) -> Request {
         row_limit: 0,
         at: BootTime(0),
         redacted: false,
+        judgement: None,
     }
 }
 

@@ -195,6 +195,7 @@ mod common {
             copy_bytes: 0,
             ending: Ending::Answered,
             redacted: false,
+            judgement: None,
         }
     }
 }

@@ -31,6 +31,7 @@ fn statement(text: Text, values: &[&str]) -> Statement {
         copy_bytes: 0,
         ending: Ending::Answered,
         redacted: false,
+        judgement: None,
     }
 }
 

@@ -35,6 +35,7 @@ fn statement(text: &str, parameters: &[(u32, &str)]) -> Statement {
         copy_bytes: 0,
         ending: Ending::Answered,
         redacted: false,
+        judgement: None,
     }
 }
 
