@@ -1,0 +1,149 @@
+//! A snapshot of the server's catalogue: which schema a name is in, and what lies behind it.
+//!
+//! Built from plain rows ([`rows`]), which [`QUERIES`] fetches with the rights of any login. Nothing here asks a server.
+
+mod build;
+pub mod rows;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+pub use build::Builder;
+use rows::{Events, RelationKind};
+
+/// The statements that fetch the rows, for PostgreSQL 13 and later. They need no right beyond a login. Each has the
+/// columns of the struct of the same name in [`rows`], in its order.
+pub const QUERIES: &[(&str, &str)] = &[
+    ("schemas", include_str!("catalogue/schemas.sql")),
+    ("relations", include_str!("catalogue/relations.sql")),
+    ("columns", include_str!("catalogue/columns.sql")),
+    ("inheritance", include_str!("catalogue/inheritance.sql")),
+    ("dependencies", include_str!("catalogue/dependencies.sql")),
+    ("functions", include_str!("catalogue/functions.sql")),
+    ("operators", include_str!("catalogue/operators.sql")),
+    ("triggers", include_str!("catalogue/triggers.sql")),
+    ("rules", include_str!("catalogue/rules.sql")),
+];
+
+/// A snapshot, or none.
+#[derive(Clone, Debug, Default)]
+pub struct Catalogue {
+    epoch: u64,
+    snapshot: Option<Snapshot>,
+}
+
+/// Names inside a schema.
+type Names<T> = HashMap<Arc<str>, HashMap<Arc<str>, T>>;
+
+#[derive(Clone, Debug, Default)]
+struct Snapshot {
+    relations: Vec<Relation>,
+    relation_by_name: Names<usize>,
+    schemas: HashMap<Arc<str>, ()>,
+    /// Whether the function is known to do nothing but compute.
+    functions: Names<()>,
+    operators: Names<()>,
+}
+
+/// One relation with what lies behind it.
+#[derive(Clone, Debug)]
+pub(crate) struct Relation {
+    pub(crate) schema: Arc<str>,
+    pub(crate) name: Arc<str>,
+    pub(crate) kind: RelationKind,
+    /// In their order; those that are dropped left out.
+    pub(crate) columns: Vec<Arc<str>>,
+    /// Tables that rows of this one belong to as well.
+    parents: Vec<usize>,
+    /// Tables whose rows belong to this one as well.
+    children: Vec<usize>,
+    /// What a view reads.
+    reads: Vec<Reads>,
+    /// Functions that a view calls: schema and name.
+    pub(crate) calls: Vec<(Arc<str>, Arc<str>)>,
+    pub(crate) triggers: Vec<Trigger>,
+    /// Events that a rule of the user rewrites.
+    pub(crate) rules: Events,
+}
+
+/// A relation that a view reads.
+#[derive(Clone, Debug)]
+struct Reads {
+    relation: usize,
+    /// Empty: none by name.
+    columns: Vec<Arc<str>>,
+    whole_row: bool,
+}
+
+/// What runs when rows of a relation change.
+#[derive(Clone, Debug)]
+pub(crate) struct Trigger {
+    pub(crate) events: Events,
+    pub(crate) schema: Arc<str>,
+    pub(crate) function: Arc<str>,
+}
+
+impl Catalogue {
+    /// No snapshot: schemas are unknown unless they are written.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// Which snapshot this is: whoever builds it gives each one a number of its own. 0: none.
+    #[must_use]
+    pub const fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Whether there is a snapshot.
+    pub(crate) const fn is_known(&self) -> bool {
+        self.snapshot.is_some()
+    }
+
+    pub(crate) fn relation(&self, schema: &str, name: &str) -> Option<&Relation> {
+        let snapshot = self.snapshot.as_ref()?;
+        let index = snapshot.relation_by_name.get(schema)?.get(name)?;
+        snapshot.relations.get(*index)
+    }
+
+    pub(crate) fn has_schema(&self, schema: &str) -> bool {
+        self.snapshot.as_ref().is_some_and(|snapshot| snapshot.schemas.contains_key(schema))
+    }
+
+    pub(crate) fn has_function(&self, schema: &str, name: &str) -> bool {
+        self.has(schema, name, |snapshot| &snapshot.functions)
+    }
+
+    pub(crate) fn has_operator(&self, schema: &str, name: &str) -> bool {
+        self.has(schema, name, |snapshot| &snapshot.operators)
+    }
+
+    fn has(&self, schema: &str, name: &str, kind: impl Fn(&Snapshot) -> &Names<()>) -> bool {
+        let names = self.snapshot.as_ref().and_then(|snapshot| kind(snapshot).get(schema));
+        names.is_some_and(|names| names.contains_key(name))
+    }
+
+    pub(crate) fn parents<'a>(&'a self, relation: &'a Relation) -> impl Iterator<Item = &'a Relation> {
+        self.all(&relation.parents)
+    }
+
+    pub(crate) fn children<'a>(&'a self, relation: &'a Relation) -> impl Iterator<Item = &'a Relation> {
+        self.all(&relation.children)
+    }
+
+    /// What a view reads, and which columns of it: names, and whether its whole rows.
+    pub(crate) fn reads<'a>(
+        &'a self,
+        view: &'a Relation,
+    ) -> impl Iterator<Item = (&'a Relation, &'a [Arc<str>], bool)> {
+        view.reads.iter().filter_map(|reads| {
+            let relation = self.snapshot.as_ref()?.relations.get(reads.relation)?;
+            Some((relation, reads.columns.as_slice(), reads.whole_row))
+        })
+    }
+
+    fn all<'a>(&'a self, indexes: &'a [usize]) -> impl Iterator<Item = &'a Relation> {
+        indexes.iter().filter_map(|index| self.snapshot.as_ref()?.relations.get(*index))
+    }
+}

@@ -1,0 +1,170 @@
+//! Rows -> snapshot. Rows that refer to something that is not there are left out: it was dropped between two queries.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::rows::{self, Events, RelationKind};
+use super::{Catalogue, Names, Reads, Relation, Snapshot, Trigger};
+
+/// Takes rows in any order, and makes a snapshot of them.
+#[derive(Clone, Debug, Default)]
+pub struct Builder {
+    schemas: Vec<Arc<str>>,
+    relations: Vec<rows::Relation>,
+    columns: Vec<rows::Column>,
+    inheritance: Vec<rows::Inheritance>,
+    dependencies: Vec<rows::Dependency>,
+    functions: Vec<rows::Function>,
+    operators: Vec<rows::Operator>,
+    triggers: Vec<rows::Trigger>,
+    rules: Vec<rows::Rule>,
+}
+
+impl Builder {
+    /// One without rows.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a schema.
+    pub fn schema(&mut self, name: Arc<str>) {
+        self.schemas.push(name);
+    }
+
+    /// Adds a relation.
+    pub fn relation(&mut self, row: rows::Relation) {
+        self.relations.push(row);
+    }
+
+    /// Adds a column.
+    pub fn column(&mut self, row: rows::Column) {
+        self.columns.push(row);
+    }
+
+    /// Adds an inheritance.
+    pub fn inheritance(&mut self, row: rows::Inheritance) {
+        self.inheritance.push(row);
+    }
+
+    /// Adds a dependency of a view.
+    pub fn dependency(&mut self, row: rows::Dependency) {
+        self.dependencies.push(row);
+    }
+
+    /// Adds a function.
+    pub fn function(&mut self, row: rows::Function) {
+        self.functions.push(row);
+    }
+
+    /// Adds an operator.
+    pub fn operator(&mut self, row: rows::Operator) {
+        self.operators.push(row);
+    }
+
+    /// Adds a trigger.
+    pub fn trigger(&mut self, row: rows::Trigger) {
+        self.triggers.push(row);
+    }
+
+    /// Adds a rule.
+    pub fn rule(&mut self, row: rows::Rule) {
+        self.rules.push(row);
+    }
+
+    /// The snapshot, under a number that no other snapshot of this process has, and that is not 0.
+    #[must_use]
+    pub fn build(mut self, epoch: u64) -> Catalogue {
+        let index: HashMap<u32, usize> = self.relations.iter().enumerate().map(|(at, row)| (row.oid, at)).collect();
+        let functions: HashMap<u32, (Arc<str>, Arc<str>)> =
+            self.functions.iter().map(|row| (row.oid, (Arc::clone(&row.schema), Arc::clone(&row.name)))).collect();
+        let column_name: HashMap<(u32, i16), Arc<str>> =
+            self.columns.iter().map(|row| ((row.relation, row.number), Arc::clone(&row.name))).collect();
+        let mut snapshot = Snapshot {
+            relations: self.relations.iter().map(relation).collect(),
+            schemas: self.schemas.drain(..).map(|name| (name, ())).collect(),
+            ..Snapshot::default()
+        };
+        for (at, row) in self.relations.iter().enumerate() {
+            name(&mut snapshot.relation_by_name, &row.schema, &row.name, at);
+        }
+        self.functions.iter().for_each(|row| name(&mut snapshot.functions, &row.schema, &row.name, ()));
+        self.operators.iter().for_each(|row| name(&mut snapshot.operators, &row.schema, &row.name, ()));
+
+        let relations = &mut snapshot.relations;
+        self.columns.sort_by_key(|row| (row.relation, row.number));
+        for row in self.columns {
+            if let Some(relation) = find(relations, &index, row.relation) {
+                relation.columns.push(row.name);
+            }
+        }
+        for row in self.inheritance {
+            let (Some(child), Some(parent)) = (index.get(&row.child), index.get(&row.parent)) else { continue };
+            find(relations, &index, row.child).into_iter().for_each(|below| below.parents.push(*parent));
+            find(relations, &index, row.parent).into_iter().for_each(|above| above.children.push(*child));
+        }
+        for row in self.dependencies {
+            let Some(view) = find(relations, &index, row.view) else { continue };
+            if let Some(function) = functions.get(&row.function) {
+                view.calls.push(function.clone());
+            } else if let Some(read) = index.get(&row.relation) {
+                view.read(*read, row.column, column_name.get(&(row.relation, row.column)));
+            }
+        }
+        for row in self.triggers {
+            let Some(relation) = find(relations, &index, row.relation) else { continue };
+            // A function that no row names is one of `pg_catalog`.
+            let pg_catalog = || (Arc::from("pg_catalog"), Arc::from("trigger"));
+            let (schema, function) = functions.get(&row.function).cloned().unwrap_or_else(pg_catalog);
+            relation.triggers.push(Trigger { events: row.events, schema, function });
+        }
+        for row in self.rules {
+            if let Some(relation) = find(relations, &index, row.relation) {
+                relation.rules = relation.rules.with(row.events);
+            }
+        }
+        Catalogue { epoch, snapshot: Some(snapshot) }
+    }
+}
+
+fn relation(row: &rows::Relation) -> Relation {
+    Relation {
+        schema: Arc::clone(&row.schema),
+        name: Arc::clone(&row.name),
+        kind: row.kind,
+        columns: Vec::new(),
+        parents: Vec::new(),
+        children: Vec::new(),
+        reads: Vec::new(),
+        calls: Vec::new(),
+        triggers: Vec::new(),
+        rules: Events::NONE,
+    }
+}
+
+fn name<T>(names: &mut Names<T>, schema: &Arc<str>, name: &Arc<str>, value: T) {
+    names.entry(Arc::clone(schema)).or_default().insert(Arc::clone(name), value);
+}
+
+fn find<'a>(relations: &'a mut [Relation], index: &HashMap<u32, usize>, oid: u32) -> Option<&'a mut Relation> {
+    relations.get_mut(*index.get(&oid)?)
+}
+
+impl Relation {
+    fn read(&mut self, relation: usize, number: i16, column: Option<&Arc<str>>) {
+        if self.kind == RelationKind::Table {
+            return;
+        }
+        let at = self.reads.iter().position(|reads| reads.relation == relation).unwrap_or_else(|| {
+            self.reads.push(Reads { relation, columns: Vec::new(), whole_row: false });
+            self.reads.len() - 1
+        });
+        let Some(reads) = self.reads.get_mut(at) else { return };
+        match column {
+            Some(column) => reads.columns.push(Arc::clone(column)),
+            // A system column, or one that came after the columns were fetched: in doubt all of them.
+            None if number != 0 => reads.whole_row = true,
+            None => {}
+        }
+    }
+}

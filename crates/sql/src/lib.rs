@@ -1,0 +1,125 @@
+//! Reads SQL: the text of a Query or Parse message -> [`Facts`], before the statement runs.
+//!
+//! PostgreSQL's own grammar is the authority ([`GRAMMAR_MAJOR`]). The tree is walked here, node by node; a node that is
+//! not known makes its statement opaque ([`OpaqueReason::Construct`]), it is never skipped. What a name means comes
+//! from the session ([`state::State`]) and from a snapshot of the catalogue ([`catalogue::Catalogue`]).
+//!
+//! # What facts do not see
+//!
+//! - Code: of functions, triggers and casts. A call of a function that is not known to be harmless is an effect in
+//!   itself, triggers are calls of their functions, a table with a rule for the change is opaque (`code`); triggers and
+//!   rules only where the snapshot has them. Functions behind types, casts, domains, index and row-security expressions
+//!   are not named.
+//! - Without a snapshot, functions and operators of another schema that have a name of the server's own and fit better:
+//!   the name is taken for the server's, unless the search path puts another schema before `pg_catalog`, or this
+//!   session made functions. Also `row.function`, which PostgreSQL reads as a call where there is no such column.
+//! - Effects of constraints: rows that a foreign key deletes elsewhere.
+//! - Numbers such as `0x10` or `1_000`, which servers before 16 read as a number and a name.
+//!
+//! A column without the name of its relation belongs to every relation in sight that may have it: facts name too much
+//! rather than too little.
+//!
+//! What is not here: the wire, decisions, masking.
+
+#![deny(unsafe_code)]
+#![warn(missing_docs)]
+
+mod cache;
+pub mod catalogue;
+mod effects;
+mod function;
+mod grammar;
+mod limits;
+mod name;
+pub mod opinion;
+mod scan;
+pub mod session;
+pub mod state;
+mod walk;
+
+use std::borrow::Cow;
+use std::ffi::CString;
+use std::sync::Arc;
+
+use model::facts::{Facts, OpaqueReason, StatementFacts};
+
+use crate::cache::Cache;
+use crate::catalogue::Catalogue;
+pub use crate::grammar::GRAMMAR_MAJOR;
+use crate::grammar::Tree;
+pub use crate::limits::Limits;
+use crate::state::{Encoding, State};
+
+/// Stack that a thread needs to call an [`Analyser`], with a margin: measured in `tests/facts/limits.rs` with the default
+/// limits, also without optimisation. It grows with [`Limits::nesting_max`] and with nothing else.
+pub const STACK_BYTES: usize = 2 * 1024 * 1024;
+
+/// Turns texts into facts, and remembers them. One for each thread.
+#[derive(Debug)]
+pub struct Analyser {
+    limits: Limits,
+    cache: Cache,
+}
+
+impl Analyser {
+    /// One that keeps to these limits.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self { limits, cache: Cache::new(limits.cached_texts_max, limits.cached_bytes_max) }
+    }
+
+    /// What a text would do in a session in this state.
+    ///
+    /// `text` is what stands on the wire, without the NUL at its end. Never panics; time and memory are bounded by the
+    /// limits whatever the bytes are.
+    pub fn facts(&mut self, text: &[u8], state: &State, catalogue: &Catalogue) -> Arc<Facts> {
+        if text.len() > self.limits.text_bytes_max {
+            return Arc::new(opaque(OpaqueReason::TooLarge));
+        }
+        if let Some(facts) = self.cache.get(text, state, catalogue.epoch()) {
+            return facts;
+        }
+        let facts = Arc::new(analyse(text, state, catalogue, &self.limits).unwrap_or_else(opaque));
+        self.cache.insert(text, state, catalogue.epoch(), &facts);
+        facts
+    }
+}
+
+fn opaque(reason: OpaqueReason) -> Facts {
+    Facts { statements: Vec::new(), opaque: Some(reason) }
+}
+
+fn analyse(text: &[u8], state: &State, catalogue: &Catalogue, limits: &Limits) -> Result<Facts, OpaqueReason> {
+    if state.undetermined {
+        return Err(OpaqueReason::SessionState);
+    }
+    let text = decode(text, state.encoding)?;
+    scan::check(&text, state.standard_conforming_strings, limits)?;
+    let terminated = CString::new(text.as_bytes()).map_err(|_nul| OpaqueReason::Encoding)?;
+    let tree = Tree::parse(&terminated, state.standard_conforming_strings).map_err(|_rejected| OpaqueReason::Syntax)?;
+    let mut state = state.clone();
+    let mut statements = Vec::new();
+    for node in tree.statements() {
+        if statements.len() >= limits.statements_max {
+            return Err(OpaqueReason::TooLarge);
+        }
+        let facts: StatementFacts = walk::statement(node, &state, catalogue, limits);
+        facts.changes.iter().for_each(|change| state.apply(change));
+        statements.push(facts);
+    }
+    let facts = Facts { statements, opaque: None };
+    if opinion::disagrees(&text, &facts) { Err(OpaqueReason::Disagreement) } else { Ok(facts) }
+}
+
+/// The text as PostgreSQL's lexer sees it.
+fn decode(text: &[u8], encoding: Encoding) -> Result<Cow<'_, str>, OpaqueReason> {
+    match encoding {
+        Encoding::Utf8 => std::str::from_utf8(text).map(Cow::Borrowed).map_err(|_invalid| OpaqueReason::Encoding),
+        Encoding::Latin1 if !text.is_ascii() => Ok(text.iter().copied().map(char::from).collect::<String>().into()),
+        // Every encoding that a client may have contains ASCII as it is.
+        Encoding::Latin1 | Encoding::SqlAscii | Encoding::Other if text.is_ascii() => {
+            std::str::from_utf8(text).map(Cow::Borrowed).map_err(|_invalid| OpaqueReason::Encoding)
+        }
+        Encoding::Latin1 | Encoding::SqlAscii | Encoding::Other => Err(OpaqueReason::Encoding),
+    }
+}

@@ -1,0 +1,114 @@
+//! Names -> schemas, as the session would look them up.
+
+use std::sync::Arc;
+
+use model::Known;
+use model::facts::{Name, UnknownSchema};
+
+use crate::catalogue::Catalogue;
+use crate::function;
+use crate::state::State;
+
+/// The schema of the server's own objects: looked up first unless the search path names it.
+pub(crate) const PG_CATALOG: &str = "pg_catalog";
+
+/// The schema of this session's temporary objects: relations and types are looked up in it before all others.
+const PG_TEMP: &str = "pg_temp";
+
+/// Looks names up in the state of a session.
+#[derive(Clone, Copy)]
+pub(crate) struct Names<'a> {
+    pub(crate) state: &'a State,
+    pub(crate) catalogue: &'a Catalogue,
+}
+
+impl<'a> Names<'a> {
+    /// A relation that is there.
+    pub(crate) fn relation(self, schema: Option<&str>, name: &str) -> Name {
+        let found = |schema: &str| self.catalogue.relation(schema, name).is_some();
+        let schema = match schema {
+            Some(schema) => Known::Known(Arc::from(schema)),
+            None if self.state.temporary.may_hide(name) => Known::Unknown(UnknownSchema::Changed),
+            None => self.in_path(found),
+        };
+        Name { schema, name: Arc::from(name) }
+    }
+
+    /// A function or procedure that is there, and is not one of `pg_catalog`.
+    pub(crate) fn function(self, schema: Option<&str>, name: &str) -> Name {
+        let found = |schema: &str| self.catalogue.has_function(schema, name);
+        let schema = schema.map_or_else(|| self.in_path(found), |schema| Known::Known(Arc::from(schema)));
+        Name { schema, name: Arc::from(name) }
+    }
+
+    /// An object of which the snapshot has no list.
+    pub(crate) fn other(self, schema: Option<&str>, name: &str) -> Name {
+        let schema = schema.map_or_else(|| self.in_path(|_| false), |schema| Known::Known(Arc::from(schema)));
+        Name { schema, name: Arc::from(name) }
+    }
+
+    /// An object that is made: in the first schema of the path that there is.
+    pub(crate) fn created(self, schema: Option<&str>, name: &str) -> Name {
+        let found = |schema: &str| schema != PG_CATALOG && self.catalogue.has_schema(schema);
+        let schema = schema.map_or_else(|| self.in_path(found), |schema| Known::Known(Arc::from(schema)));
+        Name { schema, name: Arc::from(name) }
+    }
+
+    /// Whether an unqualified name of `pg_catalog` can only mean that: no function of the same name can stand before it
+    /// or be a better fit for the arguments.
+    pub(crate) fn is_builtin_function(self, name: &str) -> bool {
+        self.is_builtin(|schema| self.catalogue.has_function(schema, name))
+    }
+
+    /// As [`Self::is_builtin_function`], for operators.
+    pub(crate) fn is_builtin_operator(self, name: &str) -> bool {
+        let is_server_s = self.catalogue.is_known() || function::is_server_operator(name);
+        is_server_s && self.is_builtin(|schema| self.catalogue.has_operator(schema, name))
+    }
+
+    fn is_builtin(self, is_elsewhere: impl Fn(&str) -> bool) -> bool {
+        let Known::Known(path) = &self.state.search_path else { return false };
+        if self.state.functions_changed {
+            return false;
+        }
+        if self.catalogue.is_known() {
+            // Somebody may also have put one beside the server's own.
+            let mut schemas = path.iter().map(|schema| self.schema(schema)).chain([PG_CATALOG]);
+            return !schemas.any(is_elsewhere);
+        }
+        // Without a snapshot: one who put `pg_catalog` behind another schema wants to be found first.
+        path.iter().position(|schema| **schema == *PG_CATALOG).is_none_or(|place| place == 0)
+    }
+
+    /// The first schema of the search path that has it.
+    fn in_path(self, has: impl Fn(&str) -> bool) -> Known<Arc<str>, UnknownSchema> {
+        if !self.catalogue.is_known() {
+            return Known::Unknown(UnknownSchema::NoCatalogue);
+        }
+        let path = match &self.state.search_path {
+            Known::Known(path) => path,
+            Known::Unknown(reason) => return Known::Unknown(*reason),
+        };
+        if self.state.catalogue_changed {
+            return Known::Unknown(UnknownSchema::Changed);
+        }
+        if !path.iter().any(|schema| **schema == *PG_CATALOG) && has(PG_CATALOG) {
+            return Known::Known(Arc::from(PG_CATALOG));
+        }
+        let found = path.iter().map(|schema| self.schema(schema)).find(|schema| has(schema));
+        found.map_or(Known::Unknown(UnknownSchema::NotFound), |schema| Known::Known(Arc::from(schema)))
+    }
+
+    /// A schema of the search path.
+    fn schema<'b>(self, written: &'b str) -> &'b str
+    where
+        'a: 'b,
+    {
+        if written == "$user" { &self.state.user } else { written }
+    }
+}
+
+/// Whether a written schema is the one of temporary objects.
+pub(crate) fn is_temporary(schema: Option<&str>) -> bool {
+    schema.is_some_and(|schema| schema == PG_TEMP || schema.starts_with("pg_temp_"))
+}

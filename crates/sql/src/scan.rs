@@ -1,0 +1,188 @@
+//! A linear pass over the text before anything parses it: it may not be long, deep or of many parts.
+//!
+//! It knows quotes, comments and words as PostgreSQL's lexer does, and judges nothing else.
+
+use model::facts::OpaqueReason;
+
+use crate::limits::Limits;
+
+/// Checks a text against the limits.
+///
+/// # Errors
+/// [`OpaqueReason::TooLarge`] above one, [`OpaqueReason::Encoding`] for a NUL.
+pub(crate) fn check(text: &str, conforming_strings: bool, limits: &Limits) -> Result<(), OpaqueReason> {
+    if text.as_bytes().contains(&0) {
+        return Err(OpaqueReason::Encoding);
+    }
+    let mut counts = Counts::default();
+    let mut rest = Lexer { text: text.as_bytes(), conforming_strings, comment_depth: 0, comment_cost: 0 };
+    while let Some(token) = rest.token() {
+        counts.add(token);
+        if counts.tokens > limits.tokens_max
+            || counts.nesting > limits.nesting_max
+            || counts.separators > limits.statements_max
+            || rest.comment_depth > limits.nesting_max
+            || rest.comment_cost > COMMENT_COST_MAX
+        {
+            return Err(OpaqueReason::TooLarge);
+        }
+    }
+    let has_costly_comments = rest.comment_depth > limits.nesting_max || rest.comment_cost > COMMENT_COST_MAX;
+    if has_costly_comments { Err(OpaqueReason::TooLarge) } else { Ok(()) }
+}
+
+/// Bytes that PostgreSQL's lexer may look at because of comments. Where one begins it reads all operator characters that
+/// follow, and then goes back: 64 KiB of `/*` take it eleven seconds.
+const COMMENT_COST_MAX: usize = 1024 * 1024;
+
+/// Operator characters behind a comment's beginning that are counted; more of them are over the limit soon enough.
+const OPERATOR_RUN_MAX: usize = 4096;
+
+#[derive(Default)]
+struct Counts {
+    tokens: usize,
+    nesting: usize,
+    separators: usize,
+}
+
+impl Counts {
+    fn add(&mut self, token: Token<'_>) {
+        self.tokens += 1;
+        match token {
+            Token::Word(word) if word.eq_ignore_ascii_case(b"case") => self.nesting += 1,
+            // Also the end of a transaction or of a function's body: then it closes nothing.
+            Token::Word(word) if word.eq_ignore_ascii_case(b"end") => self.nesting = self.nesting.saturating_sub(1),
+            Token::Symbol(b'(' | b'[') => self.nesting += 1,
+            Token::Symbol(b')' | b']') => self.nesting = self.nesting.saturating_sub(1),
+            Token::Symbol(b';') => self.separators += 1,
+            Token::Word(_) | Token::Symbol(_) | Token::Quoted => {}
+        }
+    }
+}
+
+/// A piece of the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Token<'a> {
+    /// A keyword, an unquoted name or a number.
+    Word(&'a [u8]),
+    /// A string or a quoted name.
+    Quoted,
+    /// One byte of anything else.
+    Symbol(u8),
+}
+
+/// The text that is left.
+struct Lexer<'a> {
+    text: &'a [u8],
+    conforming_strings: bool,
+    /// Comments inside each other, at most so far.
+    comment_depth: usize,
+    comment_cost: usize,
+}
+
+impl<'a> Lexer<'a> {
+    fn token(&mut self) -> Option<Token<'a>> {
+        self.skip_blanks();
+        let first = *self.text.first()?;
+        Some(match first {
+            b'\'' => self.quoted(1, b'\'', !self.conforming_strings),
+            b'"' => self.quoted(1, b'"', false),
+            b'e' | b'E' if self.text.get(1) == Some(&b'\'') => self.quoted(2, b'\'', true),
+            b'$' => self.dollar(),
+            b'a'..=b'z' | b'A'..=b'Z' | b'_' | b'0'..=b'9' | 0x80.. => {
+                Token::Word(self.take(self.text.iter().take_while(|byte| is_word(**byte)).count()))
+            }
+            symbol => {
+                self.take(1);
+                Token::Symbol(symbol)
+            }
+        })
+    }
+
+    fn take(&mut self, bytes: usize) -> &'a [u8] {
+        let (taken, rest) = self.text.split_at(bytes.min(self.text.len()));
+        self.text = rest;
+        taken
+    }
+
+    fn skip_blanks(&mut self) {
+        loop {
+            match self.text {
+                [b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c, ..] => drop(self.take(1)),
+                [b'-', b'-', ..] => drop(self.take(line_length(self.text))),
+                [b'/', b'*', ..] => self.skip_comment(),
+                _ => return,
+            }
+        }
+    }
+
+    /// Skips the comment that the text begins with; comments nest. One without an end reaches to the end of the text.
+    fn skip_comment(&mut self) {
+        let mut depth = 0_usize;
+        while self.comment_cost <= COMMENT_COST_MAX {
+            match self.text {
+                [b'/', b'*', ..] => {
+                    depth += 1;
+                    self.comment_depth = self.comment_depth.max(depth);
+                    self.comment_cost += operator_run(self.text);
+                    self.take(2);
+                }
+                [b'*', b'/', ..] => {
+                    depth -= 1;
+                    self.take(2);
+                    if depth == 0 {
+                        return;
+                    }
+                }
+                [] => return,
+                _ => drop(self.take(1)),
+            }
+        }
+        self.text = &[];
+    }
+
+    /// Takes a string whose opening quote ends at `start`. A doubled quote begins the next piece of the same string.
+    fn quoted(&mut self, start: usize, quote: u8, has_escapes: bool) -> Token<'a> {
+        let mut at = start;
+        while let Some(byte) = self.text.get(at) {
+            at += if has_escapes && *byte == b'\\' { 2 } else { 1 };
+            if *byte == quote {
+                break;
+            }
+        }
+        self.take(at);
+        Token::Quoted
+    }
+
+    /// Takes a dollar-quoted string, or a dollar sign.
+    fn dollar(&mut self) -> Token<'a> {
+        let tag = self.text.iter().skip(1).take_while(|byte| is_word(**byte) && **byte != b'$').count() + 2;
+        let opening =
+            self.text.get(..tag).filter(|tag| tag.ends_with(b"$") && !tag.get(1).is_some_and(u8::is_ascii_digit));
+        let Some(opening) = opening else {
+            self.take(1);
+            return Token::Symbol(b'$');
+        };
+        let body = self.text.get(tag..).unwrap_or_default();
+        let length = find(body, opening).map_or(self.text.len(), |end| tag + end + tag);
+        self.take(length);
+        Token::Quoted
+    }
+}
+
+const fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$' | 0x80..)
+}
+
+fn line_length(text: &[u8]) -> usize {
+    text.iter().position(|byte| matches!(byte, b'\n' | b'\r')).unwrap_or(text.len())
+}
+
+/// Length of the operator characters that a text begins with.
+fn operator_run(text: &[u8]) -> usize {
+    text.iter().take(OPERATOR_RUN_MAX).take_while(|byte| b"~!@#^&|`?+-*/%<>=".contains(byte)).count()
+}
+
+fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
+    text.windows(wanted.len()).position(|window| window == wanted)
+}

@@ -1,0 +1,236 @@
+//! What of a session decides what a text means.
+
+use std::sync::Arc;
+
+use model::Known;
+use model::facts::{StateChange, UnknownSchema};
+
+/// Names of temporary objects that are followed; with more of them each name may be hidden by one.
+const TEMPORARY_NAMES_MAX: usize = 256;
+
+/// The encoding of what the client sends (`client_encoding`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Encoding {
+    /// `UTF8`.
+    Utf8,
+    /// `LATIN1`.
+    Latin1,
+    /// `SQL_ASCII`: bytes above 127 mean nothing certain.
+    SqlAscii,
+    /// Any other: texts beyond ASCII are not read.
+    Other,
+}
+
+impl Encoding {
+    /// The encoding with this name, as PostgreSQL compares them: letters and digits only.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        let name: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
+        match name.to_ascii_lowercase().as_str() {
+            "utf8" | "unicode" => Self::Utf8,
+            "latin1" | "iso88591" => Self::Latin1,
+            "sqlascii" => Self::SqlAscii,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Temporary objects of the session: they hide others of their name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Temporary {
+    /// There are none.
+    #[default]
+    None,
+    /// These, sorted.
+    Names(Arc<[Arc<str>]>),
+    /// There may be any.
+    Unknown,
+}
+
+impl Temporary {
+    /// Whether a name may stand for one of them.
+    #[must_use]
+    pub fn may_hide(&self, name: &str) -> bool {
+        match self {
+            Self::None => false,
+            Self::Names(names) => names.binary_search_by(|known| (**known).cmp(name)).is_ok(),
+            Self::Unknown => true,
+        }
+    }
+
+    fn add(&mut self, name: Option<&Arc<str>>) {
+        let Some(name) = name else {
+            *self = Self::Unknown;
+            return;
+        };
+        let mut names = match self {
+            Self::None => Vec::new(),
+            Self::Names(names) => names.to_vec(),
+            Self::Unknown => return,
+        };
+        let Err(place) = names.binary_search(name) else { return };
+        names.insert(place, Arc::clone(name));
+        *self = if names.len() > TEMPORARY_NAMES_MAX { Self::Unknown } else { Self::Names(names.into()) };
+    }
+}
+
+/// What of a session decides what a text means.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct State {
+    /// Schemas that unqualified names are looked up in, as the parameter has them: `$user` stands for the user.
+    pub search_path: Known<Arc<[Arc<str>]>, UnknownSchema>,
+    /// The role that `$user` stands for.
+    pub user: Arc<str>,
+    /// Whether a backslash in a plain string is only a backslash.
+    pub standard_conforming_strings: bool,
+    /// How texts are encoded.
+    pub encoding: Encoding,
+    /// Major version of the server, where it is known.
+    pub server_major: Option<u16>,
+    /// Names that temporary objects hide.
+    pub temporary: Temporary,
+    /// The session changed the catalogue since the snapshot.
+    pub catalogue_changed: bool,
+    /// The session made functions or operators since the snapshot: a name of the server may not mean the server's own.
+    pub functions_changed: bool,
+    /// A setting that decides how a text is read is not known: every text is opaque (`session_state`).
+    pub undetermined: bool,
+}
+
+impl State {
+    /// The state of a session that has changed nothing: the server's defaults.
+    #[must_use]
+    pub fn new(user: Arc<str>) -> Self {
+        Self {
+            search_path: Known::Known(Arc::from([Arc::from("$user"), Arc::from("public")])),
+            user,
+            standard_conforming_strings: true,
+            encoding: Encoding::Utf8,
+            server_major: None,
+            temporary: Temporary::None,
+            catalogue_changed: false,
+            functions_changed: false,
+            undetermined: false,
+        }
+    }
+
+    /// Follows a change that has succeeded. [`Session`](crate::session::Session) knows more: scopes, and what the defaults are.
+    pub fn apply(&mut self, change: &StateChange) {
+        match change {
+            StateChange::Parameter { name, value, local: _ } => self.set(name, value.as_deref()),
+            // What the defaults are is not known here.
+            StateChange::ResetAll => self.forget_parameters(),
+            StateChange::DiscardAll => {
+                self.forget_parameters();
+                self.temporary = Temporary::None;
+            }
+            StateChange::Catalogue => self.catalogue_changed = true,
+            StateChange::Functions => self.functions_changed = true,
+            StateChange::Temporary { name } => self.temporary.add(name.as_ref()),
+            StateChange::RolledBackTo => self.forget_parameters(),
+            StateChange::Prepared { .. }
+            | StateChange::Executes { .. }
+            | StateChange::Deallocated { .. }
+            // The parameter `role` says which one.
+            | StateChange::Role
+            | StateChange::Begin
+            | StateChange::End => {}
+        }
+    }
+
+    fn set(&mut self, name: &str, value: Option<&str>) {
+        match (name, value) {
+            ("search_path", value) => {
+                self.search_path =
+                    value.and_then(names).map_or(Known::Unknown(UnknownSchema::SearchPath), Known::Known);
+            }
+            ("standard_conforming_strings", value) => match value.and_then(switch) {
+                Some(on) => self.standard_conforming_strings = on,
+                None => self.undetermined = true,
+            },
+            ("role" | "session_authorization", Some(role)) => self.user = Arc::from(role),
+            ("role" | "session_authorization", None) => self.search_path = Known::Unknown(UnknownSchema::SearchPath),
+            ("client_encoding", Some(value)) => self.encoding = Encoding::named(value),
+            ("client_encoding", None) => self.undetermined = true,
+            _ => {}
+        }
+    }
+
+    fn forget_parameters(&mut self) {
+        self.search_path = Known::Unknown(UnknownSchema::SearchPath);
+        self.undetermined = true;
+    }
+}
+
+/// A Boolean as the server reads one: unique prefixes are enough.
+pub(crate) fn switch(text: &str) -> Option<bool> {
+    let text = text.to_ascii_lowercase();
+    let is = |word: &str, shortest: usize| text.len() >= shortest && word.starts_with(&text);
+    if is("true", 1) || is("yes", 1) || is("on", 2) || text == "1" {
+        Some(true)
+    } else if is("false", 1) || is("no", 1) || is("off", 2) || text == "0" {
+        Some(false)
+    } else {
+        None
+    }
+}
+
+/// The names of a comma-separated list, unquoted and folded, as `SplitIdentifierString` of the server takes them.
+fn names(list: &str) -> Option<Arc<[Arc<str>]>> {
+    let mut names = Vec::new();
+    let mut rest = list.trim_start();
+    if rest.is_empty() {
+        return Some(Arc::from([]));
+    }
+    loop {
+        let (name, after) =
+            if let Some(quoted) = rest.strip_prefix('"') { quoted_name(quoted)? } else { plain_name(rest)? };
+        names.push(Arc::from(name));
+        rest = after.trim_start();
+        if rest.is_empty() {
+            return Some(names.into());
+        }
+        rest = rest.strip_prefix(',')?.trim_start();
+    }
+}
+
+fn quoted_name(mut rest: &str) -> Option<(String, &str)> {
+    let mut name = String::new();
+    loop {
+        let (piece, after) = rest.split_once('"')?;
+        name.push_str(piece);
+        let Some(more) = after.strip_prefix('"') else { return Some((name, after)) };
+        name.push('"');
+        rest = more;
+    }
+}
+
+fn plain_name(rest: &str) -> Option<(String, &str)> {
+    let end = rest.find([',', ' ', '\t', '\n', '\r']).unwrap_or(rest.len());
+    let (name, after) = rest.split_at(end);
+    (!name.is_empty()).then(|| (name.to_ascii_lowercase(), after))
+}
+
+/// The parts of a name that is written as text, as in `nextval('app.orders_id_seq')`.
+pub(crate) fn split_name(written: &str) -> Option<Vec<String>> {
+    let mut parts = Vec::new();
+    let mut rest = written.trim();
+    loop {
+        let (part, after) = match rest.strip_prefix('"') {
+            Some(quoted) => quoted_name(quoted)?,
+            None => {
+                let (part, after) = rest.split_at(rest.find('.').unwrap_or(rest.len()));
+                (part.trim().to_ascii_lowercase(), after)
+            }
+        };
+        if part.is_empty() {
+            return None;
+        }
+        parts.push(part);
+        let after = after.trim_start();
+        if after.is_empty() {
+            return Some(parts);
+        }
+        rest = after.strip_prefix('.')?.trim_start();
+    }
+}

@@ -1,0 +1,320 @@
+//! CREATE, ALTER, DROP, GRANT: what changes the catalogue.
+
+use std::sync::Arc;
+
+use model::facts::{Action, Name, Object, OpaqueReason, StateChange};
+use pg_raw_parse::Node;
+use pg_raw_parse::list::NodeList;
+use pg_raw_parse::nodes::{
+    AlterTableStmt, Constraint, CreateFunctionStmt, CreateSchemaStmt, CreateStmt, CreateTrigStmt, DropStmt, GrantStmt,
+    GrantTargetType, IndexStmt, IntoClause, ObjectType, PartitionBoundSpec, RangeVar, RenameStmt, RuleStmt,
+};
+
+use crate::effects::ColumnSet;
+use crate::grammar::untyped;
+use crate::name;
+use crate::walk::Walk;
+use crate::walk::object::{kind_word, role_name};
+use crate::walk::text;
+
+/// `relpersistence` of a temporary relation.
+const TEMPORARY: std::os::raw::c_char = b't'.cast_signed();
+
+impl<'a> Walk<'a> {
+    /// A relation that is made, temporary or not.
+    pub(super) fn made(&mut self, relation: &RangeVar) -> Name {
+        if relation.relpersistence == TEMPORARY || name::is_temporary(relation.schemaname()) {
+            let name = Name {
+                schema: model::Known::Known(Arc::from("pg_temp")),
+                name: Arc::from(relation.relname().unwrap_or_default()),
+            };
+            self.effect(Action::Create, Object::Relation(name.clone()));
+            self.changes.push(StateChange::Temporary { name: Some(Arc::clone(&name.name)) });
+            return name;
+        }
+        self.changes.push(StateChange::Catalogue);
+        self.on_created(relation)
+    }
+
+    /// SELECT INTO, CREATE TABLE AS: a table with rows.
+    pub(super) fn make_from_query(&mut self, into: &'a IntoClause) {
+        if let Some(relation) = into.rel() {
+            let name = self.made(relation);
+            if !into.skip_data {
+                self.effects.add_on(
+                    Action::Insert,
+                    Object::Relation(name),
+                    ColumnSet::all(),
+                    model::facts::Condition::NotApplicable,
+                );
+            }
+        }
+    }
+
+    pub(super) fn create_table(&mut self, create: &'a CreateStmt) {
+        if let Some(relation) = create.relation() {
+            self.made(relation);
+        }
+        // A partition or a child changes what its parent contains.
+        for node in create.inh_relations() {
+            match node {
+                Node::RangeVar(parent) => self.on_relation(Action::Alter, Some(parent)),
+                _ => self.opaque(OpaqueReason::Construct),
+            }
+        }
+        self.table_elements(create.table_elts());
+        self.table_elements(untyped(create.constraints()));
+        for node in create.partspec().into_iter().flat_map(|by| untyped(by.part_params())) {
+            if let Node::PartitionElem(element) = node {
+                self.stored_expression(element.expr());
+            }
+        }
+        if let Some(bound) = create.partbound() {
+            self.partition_bound(bound);
+        }
+    }
+
+    fn partition_bound(&mut self, bound: &'a PartitionBoundSpec) {
+        for node in [bound.listdatums(), bound.lowerdatums(), bound.upperdatums()].into_iter().flatten() {
+            match node {
+                Node::PartitionRangeDatum(datum) => self.stored_expression(datum.value()),
+                value => self.stored_expression(value),
+            }
+        }
+    }
+
+    /// Columns and constraints: their expressions are code that runs later, and may refer to other tables.
+    fn table_elements(&mut self, elements: &'a NodeList) {
+        for node in elements {
+            match node {
+                Node::ColumnDef(column) => {
+                    self.table_elements(column.constraints());
+                    self.stored_expression(column.raw_default());
+                }
+                Node::Constraint(constraint) => self.constraint(constraint),
+                Node::TableLikeClause(like) => {
+                    if let Some(relation) = like.relation() {
+                        let name = self.relation_name(relation);
+                        self.effect(Action::Show, Object::Relation(name));
+                    }
+                }
+                _ => self.opaque(OpaqueReason::Construct),
+            }
+        }
+    }
+
+    pub(super) fn constraint(&mut self, constraint: &'a Constraint) {
+        self.stored_expression(constraint.raw_expr());
+        self.stored_expression(constraint.where_clause());
+        // A foreign key puts triggers on the table that it refers to.
+        self.on_relation(Action::Alter, constraint.pktable());
+    }
+
+    /// An expression that is kept, and runs when rows change.
+    pub(super) fn stored_expression(&mut self, node: Node<'a>) {
+        self.in_scope(super::scope::Scope::default(), |walk| walk.expression(node));
+    }
+
+    pub(super) fn create_index(&mut self, index: &'a IndexStmt) {
+        let schema = index.relation().and_then(|relation| relation.schemaname());
+        let name = index.idxname().map(|name| self.names.created(schema, name));
+        self.effect(Action::Create, Object::Other { kind: Arc::from("INDEX"), name });
+        self.on_relation(Action::Alter, index.relation());
+        for node in untyped(index.index_params()) {
+            self.stored_expression(node);
+        }
+        self.stored_expression(index.where_clause());
+    }
+
+    pub(super) fn create_function(&mut self, create: &'a CreateFunctionStmt) -> &'static str {
+        let names = text::strings(create.funcname());
+        let (schema, name) = text::qualified(&names);
+        let name = self.names.created(schema, name);
+        self.effect(Action::Create, Object::Function(name));
+        for node in untyped(create.parameters()) {
+            if let Node::FunctionParameter(parameter) = node {
+                self.stored_expression(parameter.defexpr());
+            }
+        }
+        // What its body does happens when it is called.
+        self.functions_changed();
+        if create.is_procedure { "CREATE PROCEDURE" } else { "CREATE FUNCTION" }
+    }
+
+    pub(super) fn functions_changed(&mut self) {
+        self.changes.extend([StateChange::Catalogue, StateChange::Functions]);
+    }
+
+    /// Something happened to an object of a kind. What a table is called does not matter to any function.
+    fn changed(&mut self, kind: ObjectType::Type) {
+        self.changes.push(StateChange::Catalogue);
+        if !is_relation(kind) && !is_column(kind) && kind != ObjectType::OBJECT_INDEX {
+            self.changes.push(StateChange::Functions);
+        }
+    }
+
+    pub(super) fn create_trigger(&mut self, create: &'a CreateTrigStmt) {
+        self.on_part_of(Action::Create, "TRIGGER", create.trigname(), create.relation());
+        self.on_relation(Action::Alter, create.constrrel());
+        self.changes.push(StateChange::Catalogue);
+        self.stored_expression(create.when_clause());
+        let names = text::strings(create.funcname());
+        let (schema, function) = text::qualified(&names);
+        let name = self.names.function(schema, function);
+        self.effect(Action::Call, Object::Function(name));
+    }
+
+    pub(super) fn create_rule(&mut self, rule: &'a RuleStmt) {
+        self.on_part_of(Action::Create, "RULE", rule.rulename(), rule.relation());
+        self.changes.push(StateChange::Catalogue);
+    }
+
+    /// A part of a relation that has a name: what happens to it changes the relation.
+    pub(super) fn on_part_of(&mut self, action: Action, kind: &str, part: Option<&str>, relation: Option<&RangeVar>) {
+        let relation = relation.map(|relation| self.relation_name(relation));
+        let schema = relation.as_ref().map(|relation| relation.schema.clone());
+        let name = part.zip(schema).map(|(part, schema)| Name { schema, name: Arc::from(part) });
+        self.effect(action, Object::Other { kind: Arc::from(kind), name });
+        if let Some(relation) = relation {
+            self.effect(Action::Alter, Object::Relation(relation));
+        }
+    }
+
+    pub(super) fn create_schema(&mut self, create: &'a CreateSchemaStmt) {
+        let name = text::shared(create.schemaname()).or_else(|| create.authrole().and_then(role_name));
+        self.effect(Action::Create, Object::Schema(name.unwrap_or_default()));
+        self.changes.push(StateChange::Catalogue);
+        for element in create.schema_elts() {
+            self.nested_statement(element);
+        }
+    }
+
+    pub(super) fn alter_table(&mut self, alter: &'a AlterTableStmt) -> String {
+        self.on_altered(alter.objtype, alter.relation());
+        self.changes.push(StateChange::Catalogue);
+        for node in alter.cmds() {
+            let Node::AlterTableCmd(command) = node else {
+                self.opaque(OpaqueReason::Construct);
+                continue;
+            };
+            match command.def() {
+                // Nothing more, or values only.
+                Node::None | Node::NodeList(_) | Node::String(_) | Node::Integer(_) | Node::DefElem(_) => {}
+                Node::ReplicaIdentityStmt(_) | Node::ATAlterConstraint(_) | Node::TypeName(_) => {}
+                Node::ColumnDef(_) | Node::Constraint(_) => self.table_element(command.def()),
+                // A table above or below.
+                Node::RangeVar(other) => self.on_relation(Action::Alter, Some(other)),
+                Node::PartitionCmd(partition) => {
+                    self.on_altered(alter.objtype, partition.name());
+                    partition.bound().into_iter().for_each(|bound| self.partition_bound(bound));
+                }
+                other => self.stored_expression(other),
+            }
+        }
+        format!("ALTER {}", kind_word(alter.objtype))
+    }
+
+    /// ALTER TABLE, and ALTER INDEX, which is the same to the grammar.
+    fn on_altered(&mut self, kind: ObjectType::Type, relation: Option<&RangeVar>) {
+        match relation {
+            Some(index) if kind == ObjectType::OBJECT_INDEX => {
+                let names: Vec<&str> = [index.schemaname(), index.relname()].into_iter().flatten().collect();
+                self.on_other(Action::Alter, "INDEX", &names);
+            }
+            relation => self.on_relation(Action::Alter, relation),
+        }
+    }
+
+    fn table_element(&mut self, node: Node<'a>) {
+        match node {
+            Node::ColumnDef(column) => {
+                self.table_elements(column.constraints());
+                self.stored_expression(column.raw_default());
+            }
+            Node::Constraint(constraint) => self.constraint(constraint),
+            _ => self.opaque(OpaqueReason::Construct),
+        }
+    }
+
+    pub(super) fn drop_objects(&mut self, drop: &'a DropStmt) -> String {
+        for node in drop.objects() {
+            self.on_object(Action::Drop, drop.remove_type, node);
+        }
+        self.changes.push(StateChange::Catalogue);
+        format!("DROP {}", kind_word(drop.remove_type))
+    }
+
+    pub(super) fn rename(&mut self, rename: &'a RenameStmt) -> String {
+        match rename.relation() {
+            Some(relation) if is_relation(rename.rename_type) || is_column(rename.rename_type) => {
+                self.on_relation(Action::Alter, Some(relation));
+            }
+            Some(relation) if rename.rename_type == ObjectType::OBJECT_INDEX => {
+                self.on_other(Action::Alter, "INDEX", &[relation.relname().unwrap_or_default()]);
+            }
+            Some(relation) => {
+                self.on_part_of(Action::Alter, kind_word(rename.rename_type), rename.subname(), Some(relation));
+            }
+            None if !matches!(rename.object(), Node::None) => {
+                self.on_object(Action::Alter, rename.rename_type, rename.object());
+            }
+            // Databases, roles and the like.
+            None if rename.rename_type == ObjectType::OBJECT_ROLE => {
+                self.effect(Action::Alter, Object::Role(text::shared(rename.subname())));
+            }
+            None if rename.rename_type == ObjectType::OBJECT_SCHEMA => {
+                self.effect(Action::Alter, Object::Schema(text::shared(rename.subname()).unwrap_or_default()));
+            }
+            None => self.on_plain(Action::Alter, kind_word(rename.rename_type), rename.subname()),
+        }
+        self.changed(rename.rename_type);
+        format!("ALTER {}", kind_word(rename.rename_type))
+    }
+
+    /// ALTER of an object that is named by a relation or by itself: owner, schema, extension.
+    pub(super) fn alter_object(
+        &mut self,
+        kind: ObjectType::Type,
+        relation: Option<&'a RangeVar>,
+        object: Node<'a>,
+    ) -> String {
+        match relation {
+            Some(relation) => self.on_relation(Action::Alter, Some(relation)),
+            None => self.on_object(Action::Alter, kind, object),
+        }
+        self.changed(kind);
+        format!("ALTER {}", kind_word(kind))
+    }
+
+    pub(super) fn grant(&mut self, grant: &'a GrantStmt) -> &'static str {
+        let action = if grant.is_grant { Action::Grant } else { Action::Revoke };
+        for node in untyped(grant.objects()) {
+            match (grant.targtype, node) {
+                (GrantTargetType::ACL_TARGET_ALL_IN_SCHEMA, node) => {
+                    self.effect(action, Object::Schema(Arc::from(node.as_str().unwrap_or_default())));
+                }
+                (_, Node::RangeVar(relation)) => self.on_relation(action, Some(relation)),
+                (_, node) => self.on_object(action, grant.objtype, node),
+            }
+        }
+        if grant.targtype == GrantTargetType::ACL_TARGET_DEFAULTS {
+            self.effect(action, Object::Server);
+        }
+        if grant.is_grant { "GRANT" } else { "REVOKE" }
+    }
+}
+
+const fn is_relation(kind: ObjectType::Type) -> bool {
+    matches!(
+        kind,
+        ObjectType::OBJECT_TABLE
+            | ObjectType::OBJECT_VIEW
+            | ObjectType::OBJECT_MATVIEW
+            | ObjectType::OBJECT_FOREIGN_TABLE
+            | ObjectType::OBJECT_SEQUENCE
+    )
+}
+
+const fn is_column(kind: ObjectType::Type) -> bool {
+    matches!(kind, ObjectType::OBJECT_COLUMN | ObjectType::OBJECT_ATTRIBUTE | ObjectType::OBJECT_TABCONSTRAINT)
+}

@@ -1,0 +1,227 @@
+//! A real PostgreSQL: the snapshot that [`QUERIES`] fetches with a login that has no rights, what is behind views,
+//! partitions and triggers in it, and the list of harmless functions.
+//!
+//! As root, with the server of the distribution.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+mod cluster;
+
+use std::sync::Arc;
+
+use cluster::Cluster;
+use model::Known;
+use model::facts::{Effect, Object};
+use sql::catalogue::rows::{self, Events, RelationKind};
+use sql::catalogue::{Builder, Catalogue, QUERIES};
+use sql::state::State;
+use sql::{Analyser, Limits};
+
+const SCHEMA: &str = "
+CREATE SCHEMA app;
+CREATE TABLE app.customers (id int PRIMARY KEY, name text, ssn text, city text);
+CREATE VIEW app.names AS SELECT id, name FROM app.customers;
+CREATE VIEW public.everything AS SELECT n.name, c.ssn FROM app.names n JOIN app.customers c USING (id);
+CREATE FUNCTION app.mask(text) RETURNS text LANGUAGE sql AS 'SELECT 1::text';
+CREATE VIEW app.masked AS SELECT app.mask(ssn) FROM app.customers;
+CREATE MATERIALIZED VIEW app.kept AS SELECT city FROM app.customers;
+CREATE TABLE app.events (at date, what text) PARTITION BY RANGE (at);
+CREATE TABLE app.events_1 PARTITION OF app.events FOR VALUES FROM ('2020-01-01') TO ('2021-01-01');
+CREATE TABLE app.events_2 PARTITION OF app.events DEFAULT;
+CREATE FUNCTION app.audit() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+CREATE TRIGGER audit AFTER UPDATE ON app.customers FOR EACH ROW EXECUTE FUNCTION app.audit();
+CREATE TABLE app.ruled (a int);
+CREATE RULE r AS ON DELETE TO app.ruled DO ALSO DELETE FROM app.customers;
+CREATE FUNCTION app.lower(app.customers) RETURNS int LANGUAGE sql AS 'SELECT 1';
+CREATE TABLE public.customers (a int);
+CREATE ROLE reader LOGIN;
+";
+
+fn fetch(cluster: &Cluster) -> Catalogue {
+    let mut builder = Builder::new();
+    for (name, query) in QUERIES {
+        for row in cluster.rows("reader", query) {
+            add(&mut builder, name, &row);
+        }
+    }
+    builder.build(1)
+}
+
+fn add(builder: &mut Builder, query: &str, row: &[String]) {
+    let text = |at: usize| Arc::<str>::from(row[at].as_str());
+    let oid = |at: usize| row[at].parse::<u32>().unwrap();
+    let number = |at: usize| row[at].parse::<i16>().unwrap();
+    match query {
+        "schemas" => builder.schema(text(0)),
+        "relations" => builder.relation(rows::Relation {
+            oid: oid(0),
+            schema: text(1),
+            name: text(2),
+            kind: RelationKind::from_letter(row[3].as_bytes()[0]),
+        }),
+        "columns" => builder.column(rows::Column { relation: oid(0), number: number(1), name: text(2) }),
+        "inheritance" => builder.inheritance(rows::Inheritance { child: oid(0), parent: oid(1) }),
+        "dependencies" => {
+            builder.dependency(rows::Dependency { view: oid(0), relation: oid(1), column: number(2), function: oid(3) })
+        }
+        "functions" => builder.function(rows::Function { oid: oid(0), schema: text(1), name: text(2) }),
+        "operators" => builder.operator(rows::Operator { schema: text(0), name: text(1) }),
+        "triggers" => builder.trigger(rows::Trigger {
+            relation: oid(0),
+            function: oid(1),
+            events: Events::from_trigger_type(number(2)),
+        }),
+        "rules" => {
+            builder.rule(rows::Rule { relation: oid(0), events: Events::from_rule_type(row[1].as_bytes()[0]) });
+        }
+        other => panic!("nobody reads the rows of {other}"),
+    }
+}
+
+fn words(catalogue: &Catalogue, path: &[&str], text: &str) -> String {
+    let path: Arc<[Arc<str>]> = path.iter().map(|schema| Arc::from(*schema)).collect();
+    let state = State { search_path: Known::Known(path), server_major: Some(15), ..State::new(Arc::from("reader")) };
+    let facts = Analyser::new(Limits::default()).facts(text.as_bytes(), &state, catalogue);
+    let statement = facts.statements.first().unwrap();
+    let effects = statement.effects.iter().map(effect);
+    effects
+        .chain(statement.opaque.iter().map(|reason| format!("opaque {}", reason.word())))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+fn effect(effect: &Effect) -> String {
+    let (Object::Relation(name) | Object::Function(name)) = &effect.object else { return format!("{effect:?}") };
+    let schema = match &name.schema {
+        Known::Known(schema) => schema.to_string(),
+        Known::Unknown(reason) => reason.word().to_owned(),
+    };
+    let columns = match &effect.columns {
+        model::facts::Columns::None => String::new(),
+        model::facts::Columns::Named(columns) => format!("({})", columns.join(" ")),
+        model::facts::Columns::All => "(*)".to_owned(),
+        model::facts::Columns::Unknown => "(?)".to_owned(),
+    };
+    format!("{} {schema}.{}{columns}", effect.action.word(), name.name)
+}
+
+#[test]
+fn names_and_what_lies_behind_them() {
+    let cluster = Cluster::start();
+    cluster.run("postgres", SCHEMA);
+    let catalogue = fetch(&cluster);
+    for (path, text, expected) in [
+        (&["app"][..], "SELECT name FROM customers", "select app.customers(name)"),
+        (&["public", "app"], "SELECT 1 FROM customers", "select public.customers"),
+        (&["nowhere"], "SELECT 1 FROM customers", "select not_found.customers"),
+        (&["app"], "SELECT relname FROM pg_class", "select pg_catalog.pg_class(relname)"),
+        (&["app"], "SELECT ssn, what FROM customers, events", ALL_EVENTS),
+        (&["app"], "SELECT name FROM names", "select app.customers(id name), select app.names(name)"),
+        (&["public"], "SELECT ssn FROM everything", VIEW_OF_VIEW),
+        (&["app"], "SELECT * FROM masked", "select app.customers(ssn), select app.masked(*), call app.mask"),
+        (&["app"], "SELECT city FROM kept", "select app.kept(city)"),
+        (&["app"], "SELECT what FROM events_1", "select app.events(what), select app.events_1(what)"),
+        (&["app"], "SELECT what FROM ONLY events", "select app.events(what)"),
+        (&["app"], "UPDATE customers SET city = ''", "update app.customers(city), call app.audit"),
+        (&["app"], "DELETE FROM customers", "delete app.customers"),
+        (&["app"], "DELETE FROM ruled", "delete app.ruled, opaque code"),
+        (&["app"], "DELETE FROM names", "delete app.customers(?), delete app.names"),
+        (&["public"], "SELECT lower('x')", ""),
+        (&["app"], "SELECT lower('x')", "call app.lower"),
+        (&["app"], "SELECT mask('x')", "call app.mask"),
+    ] {
+        assert_eq!(words(&catalogue, path, text), expected, "{text}");
+    }
+}
+
+const ALL_EVENTS: &str = "select app.customers(ssn), select app.events(what), select app.events_1(what), \
+                          select app.events_2(what)";
+const VIEW_OF_VIEW: &str =
+    "select app.customers(id name ssn), select app.names(id name), select public.everything(ssn)";
+
+/// No function of the list may be volatile or run as somebody else, but for those that were read one by one.
+#[test]
+fn harmless_functions_are_declared_so() {
+    let cluster = Cluster::start();
+    let risky = cluster.rows(
+        "postgres",
+        "SELECT DISTINCT proname FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace \
+         AND (provolatile = 'v' OR prosecdef OR prorettype IN ('trigger'::regtype, 'event_trigger'::regtype))",
+    );
+    let harmless: Vec<&str> = include_str!("../../src/function/harmless.txt").lines().collect();
+    let found: Vec<&str> = risky.iter().map(|row| row[0].as_str()).filter(|name| harmless.contains(name)).collect();
+    let unread: Vec<&&str> = found.iter().filter(|name| !READ.contains(name)).collect();
+    assert!(unread.is_empty(), "volatile and in the list of harmless functions: {unread:?}");
+    assert!(found.len() > 40, "the question to the server finds too little: {found:?}");
+}
+
+#[test]
+fn every_operator_of_the_server_is_known() {
+    let cluster = Cluster::start();
+    let rows = cluster.rows(
+        "postgres",
+        "SELECT DISTINCT oprname::text FROM pg_operator WHERE oprnamespace = 'pg_catalog'::regnamespace",
+    );
+    let known: Vec<&str> = include_str!("../../src/function/operators.txt").lines().collect();
+    let unknown: Vec<&str> = rows.iter().map(|row| row[0].as_str()).filter(|name| !known.contains(name)).collect();
+    assert!(rows.len() > 60 && unknown.is_empty(), "{} operators, unknown: {unknown:?}", rows.len());
+}
+
+/// Volatile functions of PostgreSQL 15 that were read: they tell something, and change nothing.
+const READ: &[&str] = &[
+    "clock_timestamp",
+    "current_query",
+    "gen_random_uuid",
+    "pg_blocking_pids",
+    "pg_collation_actual_version",
+    "pg_control_checkpoint",
+    "pg_control_init",
+    "pg_control_recovery",
+    "pg_control_system",
+    "pg_current_wal_flush_lsn",
+    "pg_current_wal_insert_lsn",
+    "pg_current_wal_lsn",
+    "pg_database_collation_actual_version",
+    "pg_database_size",
+    "pg_get_wal_replay_pause_state",
+    "pg_get_wal_resource_managers",
+    "pg_indexes_size",
+    "pg_is_in_recovery",
+    "pg_is_wal_replay_paused",
+    "pg_isolation_test_session_is_blocked",
+    "pg_jit_available",
+    "pg_last_committed_xact",
+    "pg_last_wal_receive_lsn",
+    "pg_last_wal_replay_lsn",
+    "pg_last_xact_replay_timestamp",
+    "pg_lock_status",
+    "pg_notification_queue_usage",
+    "pg_partition_ancestors",
+    "pg_partition_tree",
+    "pg_prepared_xact",
+    "pg_relation_size",
+    "pg_safe_snapshot_blocking_pids",
+    "pg_show_replication_origin_status",
+    "pg_stat_get_xact_blocks_fetched",
+    "pg_stat_get_xact_blocks_hit",
+    "pg_stat_get_xact_function_calls",
+    "pg_stat_get_xact_function_self_time",
+    "pg_stat_get_xact_function_total_time",
+    "pg_stat_get_xact_numscans",
+    "pg_stat_get_xact_tuples_deleted",
+    "pg_stat_get_xact_tuples_fetched",
+    "pg_stat_get_xact_tuples_hot_updated",
+    "pg_stat_get_xact_tuples_inserted",
+    "pg_stat_get_xact_tuples_returned",
+    "pg_stat_get_xact_tuples_updated",
+    "pg_stat_have_stats",
+    "pg_table_size",
+    "pg_tablespace_size",
+    "pg_total_relation_size",
+    "pg_xact_commit_timestamp",
+    "pg_xact_commit_timestamp_origin",
+    "pg_xact_status",
+    "random",
+    "timeofday",
+    "txid_status",
+];
