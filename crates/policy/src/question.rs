@@ -1,0 +1,34 @@
+//! What is asked.
+
+use model::Known;
+use model::facts::{OpaqueReason, StatementFacts};
+use model::principal::{Principal, UnknownPrincipal};
+use model::time::WallTime;
+
+use crate::session::SessionContext;
+
+/// May this happen?
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// Who acts, or why that is not known.
+    pub principal: &'a Known<Principal, UnknownPrincipal>,
+    /// What it would do.
+    pub facts: Asked<'a>,
+    /// On which session.
+    pub session: &'a SessionContext,
+    /// When.
+    pub now: WallTime,
+}
+
+/// What is to happen.
+#[derive(Clone, Copy, Debug)]
+pub enum Asked<'a> {
+    /// A statement runs. What its facts call opaque is asked about as well.
+    Statement(&'a StatementFacts),
+    /// A text that is not understood as a whole runs.
+    Opaque(OpaqueReason),
+    /// The session is opened.
+    Connect,
+    /// The session is opened for replication.
+    Replication,
+}

@@ -1,0 +1,242 @@
+//! A compiled set of policies, and what it decides.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use cedar_policy::{Authorizer, Entity, Response};
+use model::facts::OpaqueReason;
+use model::verdict::{Obligations, PolicyEpoch, Verdict};
+
+use crate::annotations::{Annotations, tighter};
+use crate::calendar::Local;
+use crate::candidates::Candidates;
+use crate::compile;
+use crate::decision::{Decision, Ground};
+use crate::language::{Language, Verb};
+use crate::question::Question;
+use crate::reads::Reads;
+use crate::request::{Ask, Builder, Place};
+use crate::what::what;
+use crate::{PolicyFile, Problem};
+
+/// Requests that one question may lead to. With more it is refused: the time of a decision has a bound.
+const REQUESTS_MAX: usize = 4096;
+
+/// SQLSTATE `insufficient_privilege`.
+const NOT_ALLOWED: &str = "42501";
+/// SQLSTATE `syntax_error`.
+const NO_SQL: &str = "42601";
+
+/// Policies that take effect together. A clone is the same set.
+#[derive(Clone, Debug)]
+pub struct PolicySet(Arc<Compiled>);
+
+#[derive(Debug)]
+pub(crate) struct Compiled {
+    pub(crate) epoch: PolicyEpoch,
+    pub(crate) digest: [u8; 32],
+    pub(crate) language: &'static Language,
+    /// In the order of the files.
+    pub(crate) rules: Vec<Rule>,
+    /// Where in `rules` each id is.
+    pub(crate) places: BTreeMap<Arc<str>, usize>,
+    pub(crate) slices: BTreeMap<Verb, Slice>,
+    pub(crate) authorizer: Authorizer,
+}
+
+/// One policy of the set.
+#[derive(Debug)]
+pub(crate) struct Rule {
+    pub(crate) annotations: Annotations,
+    pub(crate) effect: PolicyEffect,
+    pub(crate) digest: [u8; 32],
+    pub(crate) file: Arc<str>,
+    pub(crate) line: u32,
+}
+
+/// The policies that can be about one action.
+#[derive(Debug)]
+pub(crate) struct Slice {
+    pub(crate) action: Entity,
+    pub(crate) policies: cedar_policy::PolicySet,
+    pub(crate) reads: Reads,
+    pub(crate) candidates: Candidates,
+}
+
+/// What a policy does where it matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PolicyEffect {
+    /// It allows.
+    Permit,
+    /// It denies, whatever else allows.
+    Forbid,
+}
+
+/// One policy, as people know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyInfo {
+    /// `@id`.
+    pub id: Arc<str>,
+    /// `@reason`.
+    pub reason: Arc<str>,
+    /// `@remedy`; empty: it has none.
+    pub remedy: Arc<str>,
+    /// File that it is in.
+    pub file: Arc<str>,
+    /// Line that it begins in, from 1.
+    pub line: u32,
+    /// What it does where it matches.
+    pub effect: PolicyEffect,
+    /// SHA-256 of what it says, its annotations included.
+    pub digest: [u8; 32],
+}
+
+impl PolicySet {
+    /// Compiles policy files.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them, sorted by place: syntax; what the validator objects to, its warnings
+    /// included; a missing, malformed or repeated `@id`; a missing `@reason`; unknown annotations and malformed bounds;
+    /// names that nothing can have; limits. A set with a problem never takes effect in part.
+    pub fn compile(files: &[PolicyFile], epoch: PolicyEpoch) -> Result<Self, Vec<Problem>> {
+        compile::compile(files, epoch).map(|compiled| Self(Arc::new(compiled)))
+    }
+
+    /// The number of the set.
+    #[must_use]
+    pub fn epoch(&self) -> PolicyEpoch {
+        self.0.epoch
+    }
+
+    /// SHA-256 of what the policies say: comments, blanks, and the order and names of files make no difference.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        self.0.digest
+    }
+
+    /// The policies, in the order of the files.
+    pub fn policies(&self) -> impl Iterator<Item = PolicyInfo> {
+        self.0.rules.iter().map(|rule| PolicyInfo {
+            id: Arc::clone(&rule.annotations.id),
+            reason: Arc::clone(&rule.annotations.reason),
+            remedy: Arc::clone(&rule.annotations.remedy),
+            file: Arc::clone(&rule.file),
+            line: rule.line,
+            effect: rule.effect,
+            digest: rule.digest,
+        })
+    }
+
+    /// Decides. The same question has the same answer until [`Permit::not_after`](crate::Permit::not_after).
+    pub fn decide(&self, question: &Question<'_>) -> Decision {
+        let mut findings = Findings::default();
+        for ask in Ask::all(question.facts) {
+            self.0.judge(question, ask, &mut findings);
+        }
+        findings.conclude(self.0.epoch, question)
+    }
+
+    /// What a question asks, step by step, with the verdict about each step by itself: for whoever wants to know why.
+    /// It is no permission.
+    #[must_use]
+    pub fn explain(&self, question: &Question<'_>) -> Vec<(Arc<str>, Verdict)> {
+        let step = |ask: Ask<'_>| {
+            let mut findings = Findings::default();
+            self.0.judge(question, ask, &mut findings);
+            (what(&ask), findings.conclude(self.0.epoch, question).verdict().clone())
+        };
+        Ask::all(question.facts).into_iter().map(step).collect()
+    }
+}
+
+impl Compiled {
+    /// Decides about one thing, as each that it may be.
+    fn judge(&self, question: &Question<'_>, ask: Ask<'_>, findings: &mut Findings) {
+        let Some(slice) = self.slices.get(&ask.verb) else { return findings.deny(&ask, Ground::Failed) };
+        findings.reads = findings.reads.and(slice.reads);
+        let supposed = slice.candidates.for_object(ask.object()).map(Place::Supposed);
+        for place in std::iter::once(Place::AsNamed).chain(supposed) {
+            findings.requests = findings.requests.saturating_add(1);
+            if findings.requests > REQUESTS_MAX {
+                return findings.deny(&ask, Ground::TooMuch);
+            }
+            let builder = Builder { language: self.language, question, ask, reads: slice.reads, place };
+            let Some((request, entities)) = builder.build(&slice.action) else {
+                return findings.deny(&ask, Ground::Failed);
+            };
+            let response = self.authorizer.is_authorized(&request, &slice.policies, &entities);
+            self.note(&ask, &response, findings);
+        }
+    }
+
+    fn note(&self, ask: &Ask<'_>, response: &Response, findings: &mut Findings) {
+        let reasons = response.diagnostics().reason();
+        let matching = reasons.filter_map(|id| self.places.get(AsRef::<str>::as_ref(id)).copied());
+        match response.decision() {
+            cedar_policy::Decision::Allow if response.diagnostics().errors().next().is_none() => {
+                for rule in matching.filter_map(|place| self.rules.get(place)) {
+                    findings.allow(&rule.annotations);
+                }
+            }
+            cedar_policy::Decision::Allow => findings.deny(ask, Ground::Failed),
+            cedar_policy::Decision::Deny => findings.deny(ask, self.ground(matching.min(), response)),
+        }
+    }
+
+    fn ground(&self, forbidding: Option<usize>, response: &Response) -> Ground {
+        match forbidding.and_then(|place| Some((place, self.rules.get(place)?))) {
+            Some((place, Rule { annotations, .. })) => Ground::Forbidden {
+                place,
+                rule: Arc::clone(&annotations.id),
+                reason: Arc::clone(&annotations.reason),
+                remedy: Arc::clone(&annotations.remedy),
+            },
+            None if response.diagnostics().errors().next().is_some() => Ground::Failed,
+            None => Ground::NotPermitted,
+        }
+    }
+}
+
+/// What the requests of one question came to.
+#[derive(Debug, Default)]
+struct Findings {
+    requests: usize,
+    reads: Reads,
+    /// The denial that says most.
+    denied: Option<Denied>,
+    allowed_by: BTreeSet<Arc<str>>,
+    obligations: Obligations,
+}
+
+#[derive(Debug)]
+struct Denied {
+    ground: Ground,
+    what: Arc<str>,
+    sqlstate: &'static str,
+}
+
+impl Findings {
+    fn allow(&mut self, by: &Annotations) {
+        self.obligations = tighter(self.obligations, by.obligations);
+        self.allowed_by.insert(Arc::clone(&by.id));
+    }
+
+    fn deny(&mut self, ask: &Ask<'_>, ground: Ground) {
+        if self.denied.as_ref().is_some_and(|denied| denied.ground.rank() <= ground.rank()) {
+            return;
+        }
+        let sqlstate = if ask.reason == Some(OpaqueReason::Syntax) { NO_SQL } else { NOT_ALLOWED };
+        self.denied = Some(Denied { ground, what: what(ask), sqlstate });
+    }
+
+    fn conclude(self, epoch: PolicyEpoch, question: &Question<'_>) -> Decision {
+        let not_after = Local::new(question.now, question.session.utc_offset).not_after(self.reads);
+        let denial = self.denied.map(|denied| denied.ground.denial(denied.what, denied.sqlstate));
+        let (allowed_by, obligations) = match denial {
+            Some(_) => (Arc::default(), Obligations::default()),
+            None => (self.allowed_by.into_iter().collect(), self.obligations),
+        };
+        let verdict = Verdict { epoch, mode: question.session.mode, denial, allowed_by, obligations };
+        Decision::new(verdict, not_after, self.reads)
+    }
+}
