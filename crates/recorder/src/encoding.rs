@@ -8,6 +8,8 @@ use model::wire::{Input, Side};
 pub(crate) const HEAD_BYTES: usize = 40;
 /// Longest body of a record: longer pieces of a stream are told in several.
 pub(crate) const BODY_BYTES_MAX: usize = 16 * 1024;
+/// [`Head::message`] of a note that another core has taken before.
+pub(crate) const REPEATED: u8 = 1;
 /// Stands for an absent number.
 const ABSENT: u64 = u64::MAX;
 
@@ -21,6 +23,12 @@ pub(crate) enum Kind {
     Lost = 4,
     Note = 5,
     Report = 6,
+    Judged = 7,
+}
+
+impl Kind {
+    const ALL: [Self; 7] =
+        [Self::Padding, Self::Bytes, Self::Skipped, Self::Lost, Self::Note, Self::Report, Self::Judged];
 }
 
 /// The head of a record.
@@ -28,7 +36,7 @@ pub(crate) enum Kind {
 pub(crate) struct Head {
     pub(crate) kind: Kind,
     pub(crate) side: Side,
-    /// Type byte of what was skipped.
+    /// Type byte of what was skipped; of a note, whether it is [`REPEATED`].
     pub(crate) message: u8,
     /// Bytes of the body, without padding.
     pub(crate) body: u32,
@@ -81,7 +89,7 @@ impl Head {
             Kind::Bytes => Some(Input::Bytes(body)),
             Kind::Skipped => Some(Input::Skipped { kind: self.message, bytes: self.first, messages: self.second }),
             Kind::Lost => Some(Input::Lost { bytes: known(self.first), resume_in: known(self.second) }),
-            Kind::Padding | Kind::Note | Kind::Report => None,
+            Kind::Padding | Kind::Note | Kind::Report | Kind::Judged => None,
         }
     }
 
@@ -103,9 +111,7 @@ impl Head {
 
     /// `None`: this is no head.
     pub(crate) fn decode(bytes: &[u8; HEAD_BYTES]) -> Option<Self> {
-        let kind = [Kind::Padding, Kind::Bytes, Kind::Skipped, Kind::Lost, Kind::Note, Kind::Report]
-            .into_iter()
-            .find(|kind| *kind as u8 == bytes[0])?;
+        let kind = Kind::ALL.into_iter().find(|kind| *kind as u8 == bytes[0])?;
         let side = match bytes[1] {
             0 => Side::Client,
             1 => Side::Server,

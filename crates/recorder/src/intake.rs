@@ -1,14 +1,17 @@
 //! The core's end. It believes nothing: lengths are checked, bytes are copied before they are judged.
 
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use model::id::SocketCookie;
 use model::mediation::MediationEvent;
 use model::time::BootTime;
+use model::verdict::Judgement;
 use model::wire::{Input, Side};
 
-use crate::encoding::{BODY_BYTES_MAX, HEAD_BYTES, Head, Kind};
+use crate::encoding::{BODY_BYTES_MAX, HEAD_BYTES, Head, Kind, REPEATED};
+use crate::judgement::Decoded;
 use crate::memory::{Channel, OpenError, Ring, WAITS_WRITTEN, settle};
 use crate::note;
 use crate::record::Level;
@@ -29,6 +32,15 @@ pub enum Item<'a> {
     },
     /// An event of a connection.
     Note(MediationEvent),
+    /// What was decided about the next message of the client's stream that asks for something.
+    Judged {
+        /// The connection: its accepted socket.
+        connection: SocketCookie,
+        /// What. Equal ones that come again are the same one.
+        judgement: Arc<Judgement>,
+    },
+    /// The same once more, of a connection that another core was told about. See [`crate::Recorder::repeat`].
+    Repeated(MediationEvent),
     /// The worker's own figures, see [`crate::Recorder::report`].
     Report(&'a [u8]),
     /// Records found no room, or could not be understood.
@@ -45,10 +57,12 @@ pub struct Intake {
     tail: u64,
     lost: u64,
     body: Vec<u8>,
+    judgements: Decoded,
 }
 
 impl Intake {
-    /// Takes the core's end; continues where another core has stopped.
+    /// Takes the core's end; continues where another core has stopped, and asks the worker to repeat what only that one
+    /// was told.
     ///
     /// # Errors
     /// When the descriptors are no ring.
@@ -60,7 +74,12 @@ impl Intake {
             // Taken by a core that did not say what became of it.
             ring.positions().missed.store(tail, Ordering::Release);
         }
-        Ok(Self { ring, tail, lost, body: vec![0; BODY_BYTES_MAX] })
+        if tail > 0 {
+            // What another core was told before this place is not here any more.
+            ring.positions().ignorant.store(1, Ordering::Release);
+            ring.wake_worker();
+        }
+        Ok(Self { ring, tail, lost, body: vec![0; BODY_BYTES_MAX], judgements: Decoded::default() })
     }
 
     /// Takes at most `records_max` records, in order. Returns how many.
@@ -161,6 +180,11 @@ impl Intake {
                 input,
             },
             None if record.kind == Kind::Report => Item::Report(body),
+            None if record.kind == Kind::Judged => {
+                let connection = SocketCookie(record.connection);
+                Item::Judged { connection, judgement: self.judgements.judgement(body)? }
+            }
+            None if record.message == REPEATED => Item::Repeated(note::decode(body)?),
             None => Item::Note(note::decode(body)?),
         };
         take(item);

@@ -1,6 +1,7 @@
 //! The way from a proxy worker to the core: a ring in memory that both share and neither can take from the other.
 //!
-//! A worker copies what a client asks into the ring *before* it forwards it, and gets [`Recorded`] for that. The ring
+//! A worker copies what a client asks, and what was decided about it, into the ring *before* it forwards it, and gets
+//! [`Recorded`] for that. The ring
 //! belongs to a descriptor that the core holds too, so what is in it outlives the worker. The core reads it as it
 //! reads the kernel's ring, says how far it has written and synced, and believes nothing that it finds: a worker may
 //! be under somebody else's control.
@@ -9,13 +10,18 @@
 
 #![warn(missing_docs)]
 
+mod codec;
 mod encoding;
+mod facts;
 mod intake;
+mod judgement;
 mod memory;
 mod note;
+mod principal;
 mod record;
 
 pub use intake::{Intake, Item};
+pub use judgement::{EncodedJudgement, JUDGEMENT_BYTES_MAX};
 pub use memory::{Channel, OpenError, RING_BYTES_MAX, RING_BYTES_MIN};
 pub use record::{Level, NotRecorded, Pending, REPORT_BYTES_MAX, Recorded, Recorder, Unproven};
 

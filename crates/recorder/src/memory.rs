@@ -19,7 +19,7 @@ pub const RING_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Room for [`Positions`]: the ring begins on a page of its own.
 const HEAD_BYTES: usize = 4096;
 /// Says that the memory is a ring of this layout.
-const MAGIC: u64 = u64::from_le_bytes(*b"WRDRING2");
+const MAGIC: u64 = u64::from_le_bytes(*b"WRDRING3");
 
 /// Why a ring cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -138,7 +138,9 @@ pub(crate) struct Positions {
     pub(crate) synced: AtomicU64,
     /// Core: of what is before this, nothing more is promised: some of it may be recorded nowhere.
     pub(crate) missed: AtomicU64,
-    _tail: [u8; 32],
+    /// Core: not 0 where it has taken the place of another and does not know what that one was told. The worker resets it.
+    pub(crate) ignorant: AtomicU32,
+    _tail: [u8; 28],
 }
 const _: () = assert!(size_of::<Positions>() == 192 && size_of::<Positions>() <= HEAD_BYTES);
 

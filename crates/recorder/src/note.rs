@@ -1,15 +1,13 @@
-//! Events of connections as bytes: tags and fixed-width numbers, texts with their length. Rare, so plain.
+//! Events of connections as bytes. Rare, so plain.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
 
 use model::id::{DatabaseId, SocketCookie};
 use model::mediation::{End, Listener, MediationEvent, Refusal, RelayCounts, Route};
 use model::session::Encryption;
 use model::time::BootTime;
 
-/// Longest text of an event; a longer one is cut.
-const TEXT_BYTES_MAX: usize = 1024;
+use crate::codec::{Reader, Writer};
 
 const LISTENERS: [Listener; 3] = [Listener::Steered, Listener::Plain, Listener::UnixSocket];
 const ENCRYPTIONS: [Encryption; 4] = [Encryption::Undecided, Encryption::Plaintext, Encryption::Tls, Encryption::Gss];
@@ -54,6 +52,11 @@ pub(crate) fn encode(event: &MediationEvent, out: &mut Vec<u8>) {
             out.counts(counts);
             out.word(End::ALL, *by);
         }
+        MediationEvent::Identified { at, principal, .. } => {
+            out.byte(6);
+            out.number(at.0);
+            out.principal(principal);
+        }
     }
 }
 
@@ -96,34 +99,14 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<MediationEvent> {
             counts: input.counts()?,
             by: input.word(End::ALL)?,
         },
+        6 => MediationEvent::Identified { connection, at: BootTime(input.number()?), principal: input.principal()? },
         _ => return None,
     };
-    input.0.is_empty().then_some(event)
+    input.end()?;
+    Some(event)
 }
 
-struct Writer<'a>(&'a mut Vec<u8>);
-
 impl Writer<'_> {
-    fn byte(&mut self, byte: u8) {
-        self.0.push(byte);
-    }
-
-    fn number(&mut self, number: u64) {
-        self.0.extend_from_slice(&number.to_ne_bytes());
-    }
-
-    /// A value by its place among all.
-    fn word<T: PartialEq>(&mut self, all: &[T], value: T) {
-        let place = all.iter().position(|known| *known == value).unwrap_or(all.len());
-        self.byte(u8::try_from(place).unwrap_or(u8::MAX));
-    }
-
-    fn text(&mut self, text: &str) {
-        let text = &text[..text.floor_char_boundary(TEXT_BYTES_MAX)];
-        self.number(text.len() as u64);
-        self.0.extend_from_slice(text.as_bytes());
-    }
-
     fn counts(&mut self, counts: &RelayCounts) {
         let RelayCounts {
             from_client,
@@ -160,41 +143,12 @@ impl Writer<'_> {
             IpAddr::V6(v6) => (6, v6.octets()),
         };
         self.byte(family);
-        self.0.extend_from_slice(&bytes);
+        self.bytes(&bytes);
         self.number(u64::from(address.port()));
     }
 }
 
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, bytes: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(bytes)?;
-        self.0 = rest;
-        Some(taken)
-    }
-
-    fn byte(&mut self) -> Option<u8> {
-        self.take(1)?.first().copied()
-    }
-
-    fn number(&mut self) -> Option<u64> {
-        self.take(8)?.try_into().ok().map(u64::from_ne_bytes)
-    }
-
-    fn small(&mut self) -> Option<u32> {
-        u32::try_from(self.number()?).ok()
-    }
-
-    fn word<T: Copy>(&mut self, all: &[T]) -> Option<T> {
-        all.get(usize::from(self.byte()?)).copied()
-    }
-
-    fn text(&mut self) -> Option<Arc<str>> {
-        let length = usize::try_from(self.number()?).ok().filter(|length| *length <= TEXT_BYTES_MAX)?;
-        std::str::from_utf8(self.take(length)?).ok().map(Arc::from)
-    }
-
+impl Reader<'_> {
     fn counts(&mut self) -> Option<RelayCounts> {
         Some(RelayCounts {
             from_client: self.number()?,

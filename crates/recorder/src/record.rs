@@ -8,7 +8,8 @@ use model::mediation::MediationEvent;
 use model::time::BootTime;
 use model::wire::{Input, Side};
 
-use crate::encoding::{BODY_BYTES_MAX, HEAD_BYTES, Head, Kind};
+use crate::encoding::{BODY_BYTES_MAX, HEAD_BYTES, Head, Kind, REPEATED};
+use crate::judgement::EncodedJudgement;
 use crate::memory::{Channel, OpenError, Ring, WAITS_DURABLE, WAITS_WRITTEN, settle};
 use crate::note;
 
@@ -108,12 +109,41 @@ impl Recorder {
     /// # Errors
     /// When there is no room; the loss is counted.
     pub fn note(&mut self, event: &MediationEvent) -> Result<Pending, NotRecorded> {
+        self.tell(event, 0)
+    }
+
+    /// Whether another core reads since the last call: it knows no connection, and is to be told with
+    /// [`Recorder::repeat`]. To be asked when [`Recorder::answer_descriptor`] was readable.
+    #[must_use]
+    pub fn is_asked_again(&self) -> bool {
+        self.ring.positions().ignorant.swap(0, Ordering::AcqRel) != 0
+    }
+
+    /// Says once more what another core was told, as it was.
+    ///
+    /// # Errors
+    /// When there is no room; the loss is counted.
+    pub fn repeat(&mut self, event: &MediationEvent) -> Result<Pending, NotRecorded> {
+        self.tell(event, REPEATED)
+    }
+
+    fn tell(&mut self, event: &MediationEvent, message: u8) -> Result<Pending, NotRecorded> {
         let mut body = std::mem::take(&mut self.note);
         body.clear();
         note::encode(event, &mut body);
-        let result = self.append(&Head::of(Kind::Note, body.len()), &body);
+        let result = self.append(&Head { message, ..Head::of(Kind::Note, body.len()) }, &body);
         self.note = body;
         result
+    }
+
+    /// Says what was decided about the next message of the client's stream that asks for something: to be written right
+    /// before that message's bytes.
+    ///
+    /// # Errors
+    /// When there is no room; the loss is counted, and the reader forgets what it has not yet given to a message.
+    pub fn judged(&mut self, connection: SocketCookie, judgement: &EncodedJudgement) -> Result<Pending, NotRecorded> {
+        let body = judgement.bytes();
+        self.append(&Head { connection: connection.0, ..Head::of(Kind::Judged, body.len()) }, body)
     }
 
     /// Puts the worker's own figures into the ring: at most [`REPORT_BYTES_MAX`] bytes in a form that both ends know.

@@ -3,13 +3,17 @@
 
 use std::sync::Arc;
 
+use model::Known;
+use model::facts::{Facts, OpaqueReason};
 use model::id::{DatabaseId, SocketCookie};
 use model::mediation::{End, Listener, MediationEvent, Refusal, RelayCounts, Route};
+use model::principal::{Actor, Principal, PrincipalKind, Proof, UnknownPrincipal};
 use model::session::Encryption;
-use model::time::BootTime;
+use model::time::{BootTime, WallTime};
+use model::verdict::{Denial, Judgement, Mode, Obligations, PolicyEpoch, Verdict};
 use model::wire::{Input, Side};
 use proptest::prelude::*;
-use recorder::{Channel, Intake, Item, Level, NotRecorded, RING_BYTES_MIN, Recorder, Unproven, pair};
+use recorder::{Channel, EncodedJudgement, Intake, Item, Level, NotRecorded, RING_BYTES_MIN, Recorder, Unproven, pair};
 
 const RING_BYTES: usize = 64 * 1024;
 
@@ -77,7 +81,40 @@ fn events() -> Vec<MediationEvent> {
             message: Arc::from("Zeit für später"),
         },
         MediationEvent::Ended { connection, at, counts, by: End::UpstreamBroken },
+        MediationEvent::Identified { connection, at, principal: Known::Known(Arc::new(agent(2))) },
+        MediationEvent::Identified { connection, at, principal: Known::Unknown(UnknownPrincipal::SharedPool) },
     ]
+}
+
+/// An agent that acts for a person through so many others.
+fn agent(others: usize) -> Principal {
+    let actor = |kind, id: &str| Actor { kind, id: Arc::from(id), issuer: Arc::from("https://id.example.com") };
+    Principal {
+        actor: actor(PrincipalKind::Agent, "nightly-report"),
+        groups: Arc::new(["analysts", "berlin"].map(Arc::from)),
+        acting_for: vec![actor(PrincipalKind::Person, "alice@example.com"); others],
+        proof: Proof::BoundProcess,
+        expires: Some(WallTime(1_790_000_000_000_000_000)),
+        purpose: Some(Arc::from("Zahlen für den Quartalsbericht")),
+    }
+}
+
+fn judgement(epoch: u64) -> Judgement {
+    let denial = Denial {
+        rule: Arc::from("no-drop"),
+        what: Arc::from("DROP of table public.customers"),
+        reason: Arc::from("nobody drops tables in production"),
+        remedy: Arc::from("write a migration"),
+        sqlstate: "42501",
+    };
+    let verdict = Verdict {
+        epoch: PolicyEpoch(epoch),
+        mode: Mode::Enforce,
+        denial: Some(denial),
+        allowed_by: Arc::new([]),
+        obligations: Obligations { rows_max: Some(1000), ..Obligations::default() },
+    };
+    Judgement { verdict, facts: Arc::new(Facts { statements: Vec::new(), opaque: Some(OpaqueReason::Syntax) }) }
 }
 
 proptest! {
@@ -136,6 +173,67 @@ fn every_event_survives_the_way() {
         other => panic!("{other:?} is not an event"),
     });
     assert_eq!(seen, events());
+}
+
+#[test]
+fn a_principal_that_is_too_long_says_what_is_missing() {
+    let (mut recorder, mut intake) = pair(RING_BYTES).unwrap();
+    let groups: Vec<Arc<str>> = (0..5000).map(|number| Arc::from(format!("group-{number:04}"))).collect();
+    let principal = Principal { groups: groups.into(), ..agent(3000) };
+    let (connection, at) = (SocketCookie(7), BootTime(9));
+    recorder
+        .note(&MediationEvent::Identified { connection, at, principal: Known::Known(Arc::new(principal.clone())) })
+        .unwrap();
+    let mut seen = Vec::new();
+    intake.drain(10, &mut |item| {
+        if let Item::Note(MediationEvent::Identified { principal: Known::Known(principal), .. }) = item {
+            seen.push(principal);
+        }
+    });
+    let [seen] = &seen[..] else { panic!("it is one event") };
+    assert_eq!((&seen.actor, &seen.purpose, seen.expires), (&principal.actor, &principal.purpose, principal.expires));
+    let rest = |given: usize, kept: usize| format!("(and {} more)", given - (kept - 1));
+    assert_eq!(&*seen.acting_for.last().unwrap().id, rest(3000, seen.acting_for.len()));
+    assert_eq!(&**seen.groups.last().unwrap(), rest(5000, seen.groups.len()));
+}
+
+#[test]
+fn a_judgement_stays_before_its_message() {
+    let (mut recorder, mut intake) = pair(RING_BYTES).unwrap();
+    let (one, other) = (SocketCookie(4), SocketCookie(5));
+    let encoded = [1, 2].map(|epoch| EncodedJudgement::of(&judgement(epoch)));
+    let mut expected = Vec::new();
+    for number in 0..40_u64 {
+        let (connection, epoch) = if number % 3 == 0 { (one, 1) } else { (other, 2) };
+        recorder.judged(connection, &encoded[usize::try_from(epoch).unwrap() - 1]).unwrap();
+        recorder.stream(connection, Side::Client, BootTime(number), Input::Bytes(b"Q")).unwrap();
+        expected.push((connection, Some(judgement(epoch))));
+        expected.push((connection, None));
+    }
+    let (mut seen, mut decoded) = (Vec::new(), Vec::new());
+    intake.drain(100, &mut |item| match item {
+        Item::Judged { connection, judgement } => {
+            seen.push((connection, Some((*judgement).clone())));
+            decoded.push(judgement);
+        }
+        Item::Stream { connection, .. } => seen.push((connection, None)),
+        other => panic!("{other:?} was not said"),
+    });
+    assert_eq!(seen, expected);
+    assert!(Arc::ptr_eq(&decoded[0], &decoded[3]), "equal judgements are decoded once");
+}
+
+#[test]
+fn a_judgement_without_room_is_a_loss() {
+    let (mut recorder, mut intake) = pair(RING_BYTES).unwrap();
+    let encoded = EncodedJudgement::of(&judgement(1));
+    let fits = (0..).take_while(|_| recorder.judged(SocketCookie(4), &encoded).is_ok()).count();
+    let (mut lost, mut taken) = (0, 0);
+    intake.drain(10_000, &mut |item| match item {
+        Item::Lost { count } => lost += count,
+        _ => taken += 1,
+    });
+    assert_eq!((lost, taken), (1, fits));
 }
 
 #[test]
@@ -250,4 +348,25 @@ fn a_ring_survives_its_worker() {
     let mut count = 0;
     intake.drain(100, &mut |_| count += 1);
     assert_eq!(count, events().len());
+}
+
+#[test]
+fn another_core_is_told_again_what_only_the_first_one_knew() {
+    let channel = Channel::create(RING_BYTES).unwrap();
+    let [first, second] = [(); 2].map(|()| channel.try_clone().unwrap());
+    let mut recorder = Recorder::open(channel).unwrap();
+    let event = &events()[0];
+    recorder.note(event).unwrap();
+    let mut first = Intake::open(first).unwrap();
+    assert!(!recorder.is_asked_again(), "what nobody has taken is still there");
+    first.drain(9, &mut |_| {});
+    drop(first);
+    let mut second = Intake::open(second).unwrap();
+    assert!(recorder.is_asked_again());
+    assert!(!recorder.is_asked_again(), "once");
+    recorder.repeat(event).unwrap();
+    recorder.note(event).unwrap();
+    let mut heard = Vec::new();
+    second.drain(9, &mut |item| heard.push(format!("{item:?}")));
+    assert_eq!(heard, [format!("Repeated({event:?})"), format!("Note({event:?})")]);
 }
