@@ -6,6 +6,7 @@ use std::sync::Arc;
 use model::id::SocketCookie;
 use model::kernel::KernelEvent;
 use model::mediation::MediationEvent;
+use model::principal::{Actor, Principal};
 use model::process::Process;
 use model::request::Request;
 use model::statement::{Parameter, Statement, Text, Value};
@@ -183,12 +184,20 @@ fn cost(event: &Event) -> usize {
         Event::Wire(_, WireEvent::ParameterStatus { name, value })
         | Event::MediatedWire(_, WireEvent::ParameterStatus { name, value }) => name.len() + value.len(),
         Event::Mediation(MediationEvent::Refused { message, .. }) => message.len(),
+        Event::Mediation(MediationEvent::Identified { principal, .. }) => principal.known().map_or(0, principal_bytes),
         // A process is bounded by its capture.
         Event::Kernel(_) => 1_024,
         Event::Wire(..) | Event::MediatedWire(..) => 256,
         Event::Mediation(_) => 0,
     };
     size_of::<Event>() + content
+}
+
+fn principal_bytes(principal: &Arc<Principal>) -> usize {
+    let actors = principal.acting_for.iter().chain([&principal.actor]);
+    let names = actors.map(|actor| actor.id.len() + actor.issuer.len() + size_of::<Actor>());
+    let groups = principal.groups.iter().map(|group| group.len() + 32);
+    names.sum::<usize>() + groups.sum::<usize>() + principal.purpose.as_ref().map_or(0, |purpose| purpose.len())
 }
 
 fn content_bytes(text: &Text, parameters: Option<&[Parameter]>) -> usize {

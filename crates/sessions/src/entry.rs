@@ -158,6 +158,7 @@ impl Entry {
         session.client_cookie = of_front.client_cookie;
         session.peer_credentials = of_front.peer_credentials;
         session.client = of_front.client.clone();
+        session.principal = of_front.principal.clone();
         session.encryption = of_front.encryption;
         self.kernel_decided = front.kernel_decided;
         session.opened = session.opened.min(of_front.opened);

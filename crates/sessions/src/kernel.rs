@@ -6,6 +6,7 @@ use model::Known;
 use model::id::{DatabaseId, SocketCookie};
 use model::kernel::KernelEvent;
 use model::mediation::Leg;
+use model::principal::UnknownPrincipal;
 use model::process::{Process, UnknownProcess};
 use model::record::{Record, What};
 use model::session::{Encryption, Ledger, Login, Origin, Session, Transport};
@@ -169,6 +170,7 @@ impl Sessions {
             opened: opening.at,
             client_cookie: None,
             client: Known::Unknown(absent),
+            principal: Known::Unknown(UnknownPrincipal::NotAsked),
             peer_credentials: opening.peer_credentials,
             server: Known::Unknown(UnknownProcess::NotSeen),
             encryption: Encryption::default(),
@@ -365,6 +367,7 @@ impl Sessions {
         let session = &entry.session;
         if let Some(client) = session.client_cookie {
             self.by_client.remove(&client);
+            self.own.remove(&client);
         }
         if let Some(pid) = entry.backend_pid
             && self.by_backend.get(&(session.database, pid)) == Some(&cookie)

@@ -10,7 +10,8 @@
 //! as far as it is known, and the rest follows as `SessionChanged`.
 //!
 //! A client's connection to the proxy and the proxy's connection to the server are one session (`mediation`), and
-//! every session of a guarded database has a class (`coverage`).
+//! every session of a guarded database has a class (`coverage`). What a worker has decided about a message finds the
+//! request and the statement that the message becomes (`judgements`).
 //!
 //! Pure: time is an argument, nothing is fetched, every map has a bound in [`Limits`], and what does not fit is
 //! counted in [`totals::Totals`] and recorded as lost.
@@ -23,6 +24,7 @@ mod early;
 mod entry;
 pub mod guard;
 mod holders;
+pub mod judgements;
 mod kernel;
 mod mediation;
 mod outside;

@@ -8,10 +8,14 @@
 //!
 //! Only a socket that the privileged process has marked is a hop: what a worker says can not hide a bypass.
 
+use std::sync::Arc;
+
+use model::Known;
 use model::coverage::Class;
 use model::id::{DatabaseId, SocketCookie};
 use model::kernel::KernelEvent;
 use model::mediation::{Leg, Listener, Mediation, MediationEvent, RelayCounts, Route};
+use model::principal::{Principal, UnknownPrincipal};
 use model::record::{Record, What};
 use model::session::{Encryption, Origin, Session, Transport};
 use model::time::BootTime;
@@ -28,6 +32,7 @@ impl Sessions {
     pub fn on_mediation(&mut self, event: MediationEvent, out: &mut Vec<Record>) {
         if let MediationEvent::Accepted { at, .. }
         | MediationEvent::Connected { at, .. }
+        | MediationEvent::Identified { at, .. }
         | MediationEvent::Counted { at, .. }
         | MediationEvent::Refused { at, .. }
         | MediationEvent::Ended { at, .. } = event
@@ -138,10 +143,11 @@ impl Sessions {
                     mediation.listener.get_or_insert(listener);
                 }
             }
-            MediationEvent::Connected { connection, upstream, at } => self.upstream(connection, upstream, at, out),
+            MediationEvent::Connected { connection, upstream, .. } => self.upstream(connection, upstream, out),
             MediationEvent::Encrypted { encryption, relayed, .. } => {
                 self.client_encrypted(cookie, encryption, relayed, out);
             }
+            MediationEvent::Identified { at, principal, .. } => self.identified(cookie, at, principal),
             MediationEvent::Counted { at, counts, quiet, .. } => self.relayed(cookie, at, counts, quiet),
             MediationEvent::Refused { at, reason, sqlstate, message, connection } => {
                 if let Some(mediation) = self.mediation(cookie) {
@@ -194,6 +200,15 @@ impl Sessions {
         }
     }
 
+    fn identified(&mut self, cookie: SocketCookie, at: BootTime, principal: Known<Arc<Principal>, UnknownPrincipal>) {
+        if let Some(entry) = self.live.get_mut(&cookie)
+            && entry.session.principal != principal
+        {
+            entry.session.principal = principal;
+            entry.changed(at);
+        }
+    }
+
     fn client_encrypted(&mut self, cookie: SocketCookie, encryption: Encryption, relayed: bool, out: &mut Vec<Record>) {
         let at = self.latest;
         let Some(entry) = self.live.get_mut(&cookie) else {
@@ -214,7 +229,9 @@ impl Sessions {
     }
 
     /// The proxy's socket to the server is known.
-    fn upstream(&mut self, accepted: SocketCookie, upstream: SocketCookie, at: BootTime, out: &mut Vec<Record>) {
+    fn upstream(&mut self, accepted: SocketCookie, upstream: SocketCookie, out: &mut Vec<Record>) {
+        // From when it is told: it may be repeated long after it happened.
+        let since = self.latest;
         let Some(entry) = self.live.get_mut(&accepted).filter(|entry| entry.is_front()) else {
             return;
         };
@@ -222,7 +239,7 @@ impl Sessions {
             mediation.upstream = Some(upstream);
         }
         if let Some(relay) = &mut entry.relay {
-            relay.since = at;
+            relay.since = since;
         }
         self.by_upstream.insert(upstream, accepted);
         self.waiting.insert(accepted);
@@ -235,8 +252,24 @@ impl Sessions {
     pub(crate) fn hop_opened(&mut self, server: SocketCookie, out: &mut Vec<Record>) {
         self.waiting.insert(server);
         let upstream = self.live.get(&server).and_then(|entry| entry.session.client_cookie);
+        if upstream.is_some_and(|upstream| self.own.contains_key(&upstream)) {
+            return self.stand_alone(server, out);
+        }
         if let Some(&accepted) = upstream.and_then(|upstream| self.by_upstream.get(&upstream)) {
             self.join(accepted, server, out);
+        }
+    }
+
+    /// The proxy's socket to the server `upstream` is no client's hop: the agent itself connects, as `rule` allows.
+    /// To be said before the connection ends.
+    pub fn set_own(&mut self, upstream: SocketCookie, rule: Arc<str>, out: &mut Vec<Record>) {
+        if self.own.len() >= self.limits.past_sessions_max {
+            // Sessions take theirs with them: what is left was never seen.
+            self.own.clear();
+        }
+        self.own.insert(upstream, rule);
+        if let Some(&server) = self.by_client.get(&upstream) {
+            self.stand_alone(server, out);
         }
     }
 
@@ -378,7 +411,12 @@ impl Sessions {
         let mediation = entry.session.mediation.as_deref();
         let is_joined = mediation.is_some_and(|mediation| mediation.hop.is_some());
         let never_had_hop = mediation.is_some_and(|mediation| mediation.upstream.is_none());
-        entry.session.class = Some(if is_joined || never_had_hop { Class::Mediated } else { Class::Unknown });
+        let own = entry.session.client_cookie.and_then(|client| self.own.get(&client));
+        entry.session.class = Some(match own {
+            Some(rule) => Class::AllowedDirect(Arc::clone(rule)),
+            None if is_joined || never_had_hop => Class::Mediated,
+            None => Class::Unknown,
+        });
         if !std::mem::replace(&mut entry.is_counted, true) {
             let session = &entry.session;
             let bytes = session.ledger;

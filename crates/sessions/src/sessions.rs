@@ -40,6 +40,8 @@ pub struct Sessions {
     pub(crate) aliases: HashMap<SocketCookie, SocketCookie>,
     /// Fronts, by the proxy's socket to the server.
     pub(crate) by_upstream: HashMap<SocketCookie, SocketCookie>,
+    /// The agent's own connections by their client's socket, and the rule that allows them.
+    pub(crate) own: HashMap<SocketCookie, Arc<str>>,
     /// Fronts and hops that wait for something.
     pub(crate) waiting: HashSet<SocketCookie>,
     pub(crate) guards: BTreeMap<DatabaseId, Guard>,
@@ -75,6 +77,7 @@ impl Sessions {
             live: HashMap::new(),
             aliases: HashMap::new(),
             by_upstream: HashMap::new(),
+            own: HashMap::new(),
             waiting: HashSet::new(),
             guards: BTreeMap::new(),
             interval: Interval::default(),

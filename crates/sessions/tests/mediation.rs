@@ -5,10 +5,12 @@ mod common;
 use std::sync::Arc;
 
 use common::*;
+use model::Known;
 use model::coverage::Class;
 use model::id::{DatabaseId, SocketCookie};
 use model::kernel::KernelEvent;
 use model::mediation::{End, Leg, Listener, MediationEvent, Refusal, RelayCounts, Route};
+use model::principal::{Actor, Principal, PrincipalKind, Proof, UnknownPrincipal};
 use model::record::{Record, What};
 use model::request::Request;
 use model::session::{Encryption, Ledger, Origin, Session, Transport};
@@ -74,6 +76,22 @@ fn refused(at: u64) -> Step {
     })
 }
 
+fn agent() -> Arc<Principal> {
+    let actor = |kind, id| Actor { kind, id: Arc::from(id), issuer: Arc::from("https://id.example.com") };
+    Arc::new(Principal {
+        actor: actor(PrincipalKind::Agent, "nightly-report"),
+        groups: Arc::new([]),
+        acting_for: vec![actor(PrincipalKind::Person, "alice@example.com")],
+        proof: Proof::Token,
+        expires: None,
+        purpose: None,
+    })
+}
+
+fn identified(at: u64, principal: Known<Arc<Principal>, UnknownPrincipal>) -> Step {
+    Step::Mediation(MediationEvent::Identified { connection: SocketCookie(A), at: ms(at), principal })
+}
+
 fn mediated(at: u64, event: WireEvent) -> Step {
     Step::Mediated(A, at, event)
 }
@@ -102,7 +120,56 @@ fn request(at: u64, text: &str) -> Box<Request> {
         row_limit: 0,
         at: ms(at),
         redacted: false,
+        judgement: None,
     })
+}
+
+/// Who acts, as each record of a session says it.
+fn principals(records: &[Record]) -> Vec<Known<Arc<Principal>, UnknownPrincipal>> {
+    let of = |record: &Record| match &record.what {
+        What::SessionOpened(session) | What::SessionChanged(session) | What::SessionClosed { session, .. } => {
+            Some(session.principal.clone())
+        }
+        _ => None,
+    };
+    records.iter().filter_map(of).collect()
+}
+
+#[test]
+fn who_acts_is_known_of_the_session_whenever_it_is_said() {
+    let before = [connected(None, C, 10, 100), front(11), accepted(11)];
+    let join = [client_encrypted(Encryption::Plaintext, false), hop(20), upstream(19)];
+    let who = || identified(15, Known::Known(agent()));
+    let close = || mediated_query(40, "select 1");
+    let orders: [Vec<Step>; 3] = [
+        before.clone().into_iter().chain([who()]).chain(join.clone()).chain([close()]).collect(),
+        before.clone().into_iter().chain(join.clone()).chain([who(), close()]).collect(),
+        // The worker's ring is drained before the kernel's.
+        [accepted(11), who()]
+            .into_iter()
+            .chain([front(11), connected(None, C, 10, 100)])
+            .chain(join)
+            .chain([close()])
+            .collect(),
+    ];
+    for steps in orders {
+        let mut sessions = subject(Limits::default());
+        let records = run(&mut sessions, steps);
+        assert_eq!(principals(&records), [Known::Known(agent())]);
+    }
+}
+
+#[test]
+fn who_acts_can_change_and_end() {
+    let mut sessions = subject(Limits::default());
+    let mut steps = vec![connected(None, C, 10, 100), front(11), hop(20), accepted(11)];
+    steps.extend([client_encrypted(Encryption::Plaintext, false), upstream(19), mediated_query(21, "select 1")]);
+    steps.extend([identified(30, Known::Known(agent())), mediated_query(31, "select 2")]);
+    steps.extend([identified(32, Known::Known(agent())), mediated_query(33, "select 3")]);
+    steps.extend([identified(40, Known::Unknown(UnknownPrincipal::Expired)), mediated_query(41, "select 4")]);
+    let records = run(&mut sessions, steps);
+    let known = Known::Unknown(UnknownPrincipal::NotAsked);
+    assert_eq!(principals(&records), [known, Known::Known(agent()), Known::Unknown(UnknownPrincipal::Expired)]);
 }
 
 /// The lines that are requests.
@@ -432,4 +499,22 @@ fn a_unix_client_keeps_its_credentials_and_its_path() {
     assert_eq!(session.peer_credentials, Some((100, 1000)));
     assert_eq!(session.transport, Transport::Unix { path: "/run/.s.PGSQL.5432".to_owned() });
     assert_eq!(sessions.sockets().count(), 0, "nobody tells the end of a Unix socket at the proxy");
+}
+
+#[test]
+fn a_session_that_is_older_than_its_core_is_one_however_long_it_was_idle() {
+    let mut sessions = subject(Limits::default());
+    let core_starts = 600_000;
+    let found = opened_leg(Leg::Hop, S, core_starts + 2, unix(), Some(U), Origin::FoundAtStart);
+    let told = [accepted(11), upstream(19), client_encrypted(Encryption::Plaintext, false)];
+    let records =
+        run(&mut sessions, [Step::Tick(core_starts)].into_iter().chain(told).chain([Step::Tick(core_starts + 1)]));
+    assert_eq!(lines(&records), [""; 0], "it waits for its hop as if it was new");
+    let records =
+        run(&mut sessions, [found, mediated_query(core_starts + 3, "select 1"), Step::Tick(core_starts + 9_000)]);
+    assert_eq!(sessions.live().count(), 1);
+    let session = sessions.get(SocketCookie(S)).expect("the session");
+    assert_eq!((&session.class, session.opened), (&Some(Class::Mediated), ms(11)));
+    let opened: Vec<String> = lines(&records).into_iter().filter(|line| line.contains(" open ")).collect();
+    assert_eq!(opened.len(), 1, "{opened:?}");
 }

@@ -182,6 +182,7 @@ pub(crate) fn statement(at: u64, text: &str) -> Box<Statement> {
         copy_bytes: 0,
         ending: Ending::Answered,
         redacted: false,
+        judgement: None,
     })
 }
 
