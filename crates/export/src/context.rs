@@ -5,6 +5,7 @@ use std::collections::{HashMap, VecDeque};
 
 use store::form::event::Event;
 use store::form::identity::SessionText;
+use store::form::principal::PrincipalForm;
 use store::form::process::ProcessForm;
 use store::form::session::SessionForm;
 use store::line::Entry;
@@ -13,6 +14,8 @@ use store::line::Entry;
 pub(crate) const SESSIONS_MAX: usize = 8_192;
 /// Bytes of a command line that are remembered.
 const COMMAND_BYTES_MAX: usize = 512;
+/// Actors of a chain that are remembered.
+const ACTORS_MAX: usize = 4;
 
 /// What is known about one session. Absent is not known.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -29,6 +32,18 @@ pub(crate) struct Facts {
     pub(crate) protocol: Option<String>,
     pub(crate) authenticated: bool,
     pub(crate) client: Option<ProcessFacts>,
+    pub(crate) principal: Option<PrincipalFacts>,
+}
+
+/// Who acts.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct PrincipalFacts {
+    pub(crate) kind: String,
+    pub(crate) id: String,
+    pub(crate) issuer: String,
+    /// Names of those on whose behalf, nearest first.
+    pub(crate) acting_for: Vec<String>,
+    pub(crate) purpose: Option<String>,
 }
 
 /// What is known about a process.
@@ -59,6 +74,20 @@ impl From<&SessionForm<'_>> for Facts {
             protocol: owned(&form.protocol),
             authenticated: form.authenticated,
             client: form.client.as_ref().map(ProcessFacts::from),
+            principal: form.principal.as_ref().map(PrincipalFacts::from),
+        }
+    }
+}
+
+impl From<&PrincipalForm<'_>> for PrincipalFacts {
+    fn from(form: &PrincipalForm<'_>) -> Self {
+        let actors = form.acting_for.iter().take(ACTORS_MAX);
+        Self {
+            kind: form.actor.kind.clone().into_owned(),
+            id: form.actor.id.clone().into_owned(),
+            issuer: form.actor.issuer.clone().into_owned(),
+            acting_for: actors.map(|actor| actor.id.clone().into_owned()).collect(),
+            purpose: form.purpose.as_deref().map(str::to_owned),
         }
     }
 }

@@ -2,10 +2,12 @@
 
 use model::session::Ledger;
 use model::statement::{Ending, Outcome, Statement, StatementKind};
+use model::verdict::Judgement;
 use prometheus::{Gauge, Histogram, IntCounter};
 
 use crate::families::Families;
 use crate::sqlstate;
+use crate::verdicts::Verdicts;
 
 const KINDS: [&str; 6] = ["simple", "execute", "parse", "bind", "describe", "function_call"];
 const ENDINGS: [&str; 4] = ["answered", "discarded", "unanswered", "lost"];
@@ -23,6 +25,7 @@ pub(crate) struct Database {
     /// By kind and ending; a series exists from its first statement on.
     statements: [[Option<IntCounter>; ENDINGS.len()]; KINDS.len()],
     errors: [Option<IntCounter>; sqlstate::SLOTS],
+    verdicts: Verdicts,
     duration: Histogram,
     bytes: [IntCounter; BYTES.len()],
     /// Absent before the first byte: unknown is not 0.
@@ -37,6 +40,7 @@ impl Database {
             name: name.to_owned(),
             statements: Default::default(),
             errors: [const { None }; sqlstate::SLOTS],
+            verdicts: Verdicts::default(),
             duration: families.statement_duration.with_label_values(&[name]),
             bytes: BYTES.map(|(direction, layer)| families.session_bytes.with_label_values(&[name, direction, layer])),
             coverage: None,
@@ -59,6 +63,10 @@ impl Database {
                 self.errors[slot].get_or_insert_with(|| families.statement_errors.with_label_values(&labels())).inc();
             }
         }
+    }
+
+    pub(crate) fn verdict(&mut self, families: &Families, judgement: &Judgement) {
+        self.verdicts.count(families, &self.name, judgement);
     }
 
     /// Accounts for what a session's ledger grew by.

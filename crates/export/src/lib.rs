@@ -32,4 +32,5 @@ mod severity;
 mod source;
 mod sqlstate;
 mod transport;
+pub mod verdicts;
 pub mod witness;

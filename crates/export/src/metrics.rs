@@ -14,6 +14,7 @@ use model::mediation::Mediation;
 use model::process::UnknownProcess;
 use model::record::{Record, What};
 use model::session::{Ledger, Origin, Session, Transport};
+use model::verdict::Judgement;
 use prometheus::TextEncoder;
 
 use crate::database::Database;
@@ -21,6 +22,7 @@ use crate::families::{Families, catch_up, catch_up_seconds};
 use crate::gather::Gather;
 use crate::proxy::{SteeringFigures, WorkerFigures};
 use crate::series::Series;
+use crate::verdicts::Rules;
 
 /// Databases with series of their own; the others share the name [`OTHER`]. A database has about a hundred series.
 pub const DATABASES_MAX: usize = 64;
@@ -78,6 +80,7 @@ pub struct Metrics {
 struct Observed {
     databases: Vec<Database>,
     sessions: HashMap<SocketCookie, Live>,
+    rules: Rules,
 }
 
 /// What is remembered of a live session.
@@ -104,6 +107,11 @@ impl Metrics {
                 let mut observed = self.observed();
                 let database = observed.database_of(&self.families, session.cookie);
                 observed.databases[database].statement(&self.families, statement);
+            }
+            What::Requested { session, request } => {
+                if let Some(judgement) = &request.judgement {
+                    self.judged(session.cookie, judgement);
+                }
             }
             What::SessionOpened(session) => self.opened(session),
             What::SessionChanged(session) => self.observe_session(session),
@@ -139,10 +147,19 @@ impl Metrics {
             | What::NotObserved { .. }
             | What::CancelRequested { .. }
             | What::Refused { .. }
-            | What::Requested { .. }
             | What::ProcessChanged { .. }
             | What::Proxy { .. }
             | What::OperatorCommand { .. } => {}
+        }
+    }
+
+    /// What was decided about a request. Rules have the names that policies give them.
+    fn judged(&self, session: SocketCookie, judgement: &Judgement) {
+        let mut observed = self.observed();
+        let database = observed.database_of(&self.families, session);
+        observed.databases[database].verdict(&self.families, judgement);
+        if let Some(denial) = &judgement.verdict.denial {
+            observed.rules.count(&self.families, &denial.rule);
         }
     }
 
@@ -150,7 +167,7 @@ impl Metrics {
     /// change and end do so by themselves.
     pub fn observe_session(&self, session: &Session) {
         let mut observed = self.observed();
-        let Observed { databases, sessions } = &mut *observed;
+        let Observed { databases, sessions, .. } = &mut *observed;
         if let Some(live) = sessions.get_mut(&session.id.cookie) {
             databases[live.database].ledger(&self.families, &live.ledger, &session.ledger);
             live.ledger = session.ledger;
@@ -168,6 +185,14 @@ impl Metrics {
             self.families.coverage_bytes.with_label_values(&labels).inc_by(count.bytes);
             self.families.coverage_open.with_label_values(&labels).set(clamped(count.open));
         }
+    }
+
+    /// The catalogue of an SQL database was `read`, or that has `failed`.
+    pub fn catalogue(&self, database: &str, outcome: &'static str) {
+        let mut observed = self.observed();
+        let database = observed.database(&self.families, database);
+        let labels = [&*observed.databases[database].name, outcome];
+        self.families.catalogue_reads.with_label_values(&labels).inc();
     }
 
     /// How steering of a database is.

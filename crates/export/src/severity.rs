@@ -1,12 +1,13 @@
 //! How much a record matters, in one scale for all formats.
 
 use store::form::event::Event;
+use store::form::judgement::VerdictForm;
 
 /// From ordinary to alarming.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Severity {
     Information,
-    /// A statement failed, a session was refused.
+    /// A statement failed, was refused or would have been; a session was refused.
     Warning,
     /// Something was not observed, or evidence is missing.
     Error,
@@ -20,8 +21,9 @@ impl Severity {
         match event {
             Event::Statement(statement) => {
                 let failed = statement.outcomes.iter().any(|outcome| outcome.sqlstate.is_some());
-                if failed { Self::Warning } else { Self::Information }
+                if failed || is_denied(statement.verdict.as_deref()) { Self::Warning } else { Self::Information }
             }
+            Event::Request(request) if is_denied(request.verdict.as_deref()) => Self::Warning,
             Event::Refused(_) => Self::Warning,
             // It was there before the steering: known, and left alone on purpose.
             Event::Bypass(form) if form.reason == "before_steering" => Self::Warning,
@@ -51,4 +53,9 @@ impl Severity {
             Self::Critical => 5,
         }
     }
+}
+
+/// A rule forbids it, whether or not that was enforced.
+fn is_denied(verdict: Option<&VerdictForm<'_>>) -> bool {
+    verdict.is_some_and(|verdict| verdict.rule.is_some())
 }

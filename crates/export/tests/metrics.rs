@@ -10,15 +10,20 @@ use export::export::Export;
 use export::metrics::{DATABASES_MAX, JournalTotals, Metrics, ProbeState};
 use export::plan::Plan;
 use export::proxy::{SteeringFigures, WorkerFigures};
+use export::verdicts::RULES_MAX;
 use model::Known;
 use model::coverage::{BypassReason, Class, ClassCount, Coverage};
+use model::facts::{Facts, OpaqueReason, StatementFacts};
 use model::id::{BootId, DatabaseId, HostId, SessionId, SocketCookie};
 use model::mediation::{Mediation, RelayCounts};
+use model::principal::UnknownPrincipal;
 use model::process::UnknownProcess;
 use model::record::{Record, What};
+use model::request::Request;
 use model::session::{Encryption, Ledger, Login, Origin, Session, Transport};
 use model::statement::{Ending, Outcome, Statement, StatementKind, Text};
 use model::time::{BootTime, WallTime};
+use model::verdict::{Denial, Judgement, Mode, Obligations, PolicyEpoch, Verdict};
 
 fn id(cookie: u64) -> SessionId {
     SessionId { host: HostId(1), boot: BootId(2), cookie: SocketCookie(cookie) }
@@ -34,6 +39,7 @@ fn session(cookie: u64, database: &str) -> Session {
         opened: BootTime(0),
         client_cookie: None,
         client: Known::Unknown(UnknownProcess::Gone),
+        principal: Known::Unknown(UnknownPrincipal::NotAsked),
         peer_credentials: None,
         server: Known::Unknown(UnknownProcess::NotSeen),
         encryption: Encryption::Plaintext,
@@ -83,6 +89,7 @@ fn statement(cookie: u64, sqlstate: Option<&str>) -> What {
         copy_bytes: 0,
         ending: Ending::Answered,
         redacted: false,
+        judgement: None,
     };
     What::Statement { session: id(cookie), number: 1, statement: Box::new(statement) }
 }
@@ -224,6 +231,66 @@ fn mediated(cookie: u64) -> Session {
     Session { ledger: ledger(1, 1, 1), mediation: Some(Box::new(mediation)), ..session(cookie, "main") }
 }
 
+/// A request that was decided about.
+fn judged(cookie: u64, rule: Option<&str>, mode: Mode, opaque: Option<OpaqueReason>) -> What {
+    let denial = rule.map(|rule| Denial {
+        rule: rule.into(),
+        what: "it".into(),
+        reason: "because".into(),
+        remedy: "ask".into(),
+        sqlstate: "42501",
+    });
+    let verdict =
+        Verdict { epoch: PolicyEpoch(1), mode, denial, allowed_by: Arc::new([]), obligations: Obligations::default() };
+    let facts = StatementFacts { opaque: opaque.into_iter().collect(), ..StatementFacts::default() };
+    let facts = Arc::new(Facts { statements: vec![facts], opaque: None });
+    let request = Request {
+        kind: StatementKind::Simple,
+        text: Text::Whole("select 1".into()),
+        doubtful: false,
+        prepared: None,
+        portal: None,
+        parameters: None,
+        row_limit: 0,
+        at: BootTime(0),
+        redacted: false,
+        judgement: Some(Arc::new(Judgement { verdict, facts })),
+    };
+    What::Requested { session: id(cookie), request: Box::new(request) }
+}
+
+#[test]
+fn verdicts_and_rules_are_counted_within_a_bound() {
+    let metrics = Metrics::new("0.1.0");
+    observe(&metrics, What::SessionOpened(Arc::new(session(1, "main"))));
+    observe(&metrics, judged(1, None, Mode::Enforce, None));
+    observe(&metrics, judged(1, None, Mode::Warn, Some(OpaqueReason::Code)));
+    observe(&metrics, judged(1, Some("no-drop"), Mode::Enforce, None));
+    observe(&metrics, judged(1, Some("no-drop"), Mode::Observe, None));
+    observe(&metrics, judged(2, Some("default"), Mode::Warn, Some(OpaqueReason::Syntax)));
+    // What comes of it is the same message once more.
+    observe(&metrics, statement(1, None));
+    for number in 0..RULES_MAX + 8 {
+        observe(&metrics, judged(1, Some(&format!("rule-{number}")), Mode::Enforce, None));
+    }
+    check(
+        &metrics,
+        &[
+            ("warder_verdicts_total{database=\"main\",decision=\"allowed\",opaque=\"\"}", 1.0),
+            ("warder_verdicts_total{database=\"main\",decision=\"allowed\",opaque=\"code\"}", 1.0),
+            ("warder_verdicts_total{database=\"main\",decision=\"would_refuse\",opaque=\"\"}", 1.0),
+            ("warder_verdicts_total{database=\"main\",decision=\"refused\",opaque=\"\"}", 1.0 + RULES_MAX as f64 + 8.0),
+            ("warder_verdicts_total{database=\"other\",decision=\"would_refuse\",opaque=\"syntax\"}", 1.0),
+            ("warder_rules_total{rule=\"no-drop\"}", 2.0),
+            ("warder_rules_total{rule=\"default\"}", 1.0),
+            ("warder_rules_total{rule=\"rule-0\"}", 1.0),
+            ("warder_rules_total{rule=\"other\"}", 10.0),
+        ],
+    );
+    let rules = parse(&metrics.render()).keys().filter(|name| name.starts_with("warder_rules_total")).count();
+    assert_eq!(rules, RULES_MAX + 1);
+}
+
 fn observe_mediation(metrics: &Metrics) {
     observe(metrics, What::Bypass { session: Arc::new(session(1, "main")), reason: BypassReason::UnixSocket });
     let (figure, when) = ("bytes_to_server", "end");
@@ -302,6 +369,7 @@ fn the_documentation_names_every_family() {
     let metrics = Metrics::new("0.1.0");
     observe(&metrics, What::SessionOpened(Arc::new(Session { origin: Origin::MissedOpen, ..session(1, "main") })));
     observe(&metrics, statement(1, Some("42601")));
+    observe(&metrics, judged(1, Some("no-drop"), Mode::Enforce, None));
     observe(&metrics, What::SessionGap { session: id(1), side: "client", bytes: None, reason: "lost" });
     observe(&metrics, What::Lost { kind: "content", stage: "kernel", count: 4 });
     observe(&metrics, What::SessionClosed { session: Arc::new(mediated(1)), duration: 0, missed: true });

@@ -158,6 +158,27 @@ fn a_statement_carries_what_its_session_is_known_for() {
     assert_eq!(failed["status_code"], "42601");
     assert_eq!(failed["query_info"]["query_string"], "selec 1");
     assert_eq!(failed["severity_id"], 2);
+    let policy = json!({"name": "no-drop", "version": "7", "desc": "nobody drops"});
+    assert_eq!(failed["actor"]["authorizations"], json!([{"decision": "refused", "policy": policy}]));
+    assert_eq!(failed["actor"]["app_uid"], "nightly-report");
+    let principal = json!({"kind": "agent", "id": "nightly-report", "issuer": "https://id.example.com",
+        "acting_for": ["bob@example.com"], "purpose": "figures"});
+    assert_eq!(failed["unmapped"]["principal"], principal);
+    assert_eq!(failed["unmapped"]["verdict"]["what"], "DROP of table public.t");
+    assert_eq!(failed["unmapped"]["effects"][0]["name"], "t");
+    assert_eq!(failed["unmapped"]["opaque"], json!(["code"]));
+    let asked = &events[10];
+    assert_eq!(
+        (&asked["actor"]["authorizations"], &asked["severity_id"]),
+        (&failed["actor"]["authorizations"], &json!(2))
+    );
+    let allowed = json!([
+        {"decision": "allowed", "policy": {"name": "owners", "version": "7"}},
+        {"decision": "allowed", "policy": {"name": "readers", "version": "7"}},
+    ]);
+    assert_eq!(events[14]["actor"]["authorizations"], allowed);
+    assert_eq!(events[12]["actor"].get("authorizations"), None, "nobody decided about it");
+    assert_eq!(events[3]["unmapped"]["principal_unknown"], "no_proof");
     // A session that nobody knows is not given properties, nor is a text that was lost.
     let stranger = &events[13];
     assert_eq!(stranger["database"]["name"], "Unknown");

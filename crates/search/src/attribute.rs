@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 
-use crate::fields::{ProcessFields, SessionFields, Str};
+use crate::fields::{PrincipalFields, ProcessFields, SessionFields, Str};
 
 /// Bytes of a value that are compared; the rest of a longer one is ignored on both sides.
 pub const VALUE_BYTES_MAX: usize = 512;
@@ -39,6 +39,12 @@ pub enum AttributeKind {
     Encryption = 11,
     /// How it came to the server: `bypass`, and in detail: `unix_socket`.
     Class = 12,
+    /// Who acts on it.
+    Principal = 13,
+    /// An agent that acts on it, itself or for somebody else who acts.
+    Agent = 14,
+    /// On whose behalf somebody acts on it.
+    ActingFor = 15,
 }
 
 /// The part of a value that is compared.
@@ -81,7 +87,22 @@ pub(crate) fn of_session(fields: &SessionFields<'_>, mut state: impl FnMut(Attri
     if let Some(client) = &fields.client {
         of_process(client, &mut state);
     }
+    if let Some(principal) = &fields.principal {
+        of_principal(principal, &mut state);
+    }
     number_value(AttributeKind::Pid, fields.server.as_ref().map(|server| server.pid), &mut state);
+}
+
+fn of_principal(fields: &PrincipalFields<'_>, state: &mut impl FnMut(AttributeKind, &str)) {
+    text_value(AttributeKind::Principal, &fields.id.0, state);
+    let own = (&fields.kind, &fields.id);
+    let others = fields.acting_for.iter().map(|actor| (&actor.kind, &actor.id));
+    for (_, Str(id)) in [own].into_iter().chain(others.clone()).filter(|(Str(kind), _)| kind == "agent") {
+        text_value(AttributeKind::Agent, id, state);
+    }
+    for (_, Str(id)) in others {
+        text_value(AttributeKind::ActingFor, id, state);
+    }
 }
 
 /// Calls `state` with every attribute that a client process gives its session.

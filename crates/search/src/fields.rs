@@ -60,6 +60,36 @@ pub(crate) struct Head<'a> {
     pub(crate) sqlstate: Option<Str<'a>>,
     #[serde(borrow, default)]
     pub(crate) outcomes: Vec<OutcomeFields<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) verdict: Option<VerdictFields<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) effects: Vec<EffectFields<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) opaque: Vec<Str<'a>>,
+}
+
+/// What was decided.
+#[derive(Clone, Debug, serde::Deserialize)]
+pub(crate) struct VerdictFields<'a> {
+    #[serde(borrow)]
+    pub(crate) decision: Str<'a>,
+    #[serde(borrow, default)]
+    pub(crate) rule: Option<Str<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) allowed_by: Vec<Str<'a>>,
+}
+
+/// Something that a message does.
+#[derive(Clone, Debug, serde::Deserialize)]
+pub(crate) struct EffectFields<'a> {
+    #[serde(borrow)]
+    pub(crate) action: Str<'a>,
+    #[serde(borrow)]
+    pub(crate) object: Str<'a>,
+    #[serde(borrow, default)]
+    pub(crate) schema: Option<Str<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) name: Option<Str<'a>>,
 }
 
 /// What a record of a newer version has at least.
@@ -77,7 +107,18 @@ impl<'a> Head<'a> {
     pub(crate) fn parse(line: &'a [u8]) -> Option<Self> {
         serde_json::from_slice(line).ok().or_else(|| {
             let BareHead { seq, time, type_word } = serde_json::from_slice(line).ok()?;
-            Some(Self { seq, time, type_word, session: None, target: None, sqlstate: None, outcomes: Vec::new() })
+            Some(Self {
+                seq,
+                time,
+                type_word,
+                session: None,
+                target: None,
+                sqlstate: None,
+                outcomes: Vec::new(),
+                verdict: None,
+                effects: Vec::new(),
+                opaque: Vec::new(),
+            })
         })
     }
 
@@ -160,6 +201,28 @@ pub(crate) struct SessionFields<'a> {
     pub(crate) class: Option<Str<'a>>,
     #[serde(borrow, default)]
     pub(crate) class_detail: Option<Str<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) principal: Option<PrincipalFields<'a>>,
+}
+
+/// Who acts.
+#[derive(Clone, Debug, serde::Deserialize)]
+pub(crate) struct PrincipalFields<'a> {
+    #[serde(borrow)]
+    pub(crate) kind: Str<'a>,
+    #[serde(borrow)]
+    pub(crate) id: Str<'a>,
+    #[serde(borrow, default)]
+    pub(crate) acting_for: Vec<ActorFields<'a>>,
+}
+
+/// On whose behalf.
+#[derive(Clone, Debug, serde::Deserialize)]
+pub(crate) struct ActorFields<'a> {
+    #[serde(borrow)]
+    pub(crate) kind: Str<'a>,
+    #[serde(borrow)]
+    pub(crate) id: Str<'a>,
 }
 
 /// A client process.

@@ -16,6 +16,7 @@ pub use error::FilterError;
 pub use key::{Key, NOT_RECORDED};
 pub use value::{Comparison, Network, Relation, SessionPattern};
 
+use crate::aspect::Aspect;
 use crate::attribute::AttributeKind;
 
 /// Longest filter, in bytes.
@@ -75,6 +76,8 @@ pub enum Condition {
     Rows(Comparison),
     /// A statement failed, or a session was refused (true); a statement did not fail (false).
     Failed(bool),
+    /// One of these values is what was decided about the request or statement.
+    Aspect(Aspect, Vec<String>),
 }
 
 /// One attribute that a session may have.

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 
+use crate::aspect;
 use crate::attribute::{self, AttributeKind};
 use crate::fields::{Head, RecordFields, Str};
 use crate::filter::{Condition, Filter, Sense, Term, Wanted};
@@ -112,6 +113,13 @@ fn fits_itself(filter: &Filter, head: &Head<'_>, line: &[u8]) -> bool {
                 "refused" => *failed,
                 _ => false,
             },
+            Condition::Aspect(wanted, values) => {
+                let mut fits = false;
+                aspect::of_record(head, |aspect, has| {
+                    fits |= aspect == *wanted && values.iter().any(|value| value == has)
+                });
+                fits
+            }
             Condition::Text(texts) if !texts.iter().any(|text| may_contain(line, text)) => false,
             other => {
                 let fields = fields.get_or_insert_with(|| serde_json::from_slice(line).unwrap_or_default());
@@ -151,6 +159,7 @@ fn fits_fields(condition: &Condition, head: &Head<'_>, fields: &RecordFields<'_>
         | Condition::Attribute(_)
         | Condition::Type(_)
         | Condition::Sqlstate(_)
+        | Condition::Aspect(..)
         | Condition::Failed(_) => false,
     }
 }

@@ -3,8 +3,9 @@
 
 use std::collections::HashMap;
 
+use crate::aspect::Aspect;
 use crate::attribute::AttributeKind;
-use crate::filter::{Condition, Filter, Sense, SessionPattern, Wanted};
+use crate::filter::{Condition, Filter, Key, Sense, SessionPattern, Wanted};
 use crate::index::block_set::BlockSet;
 use crate::index::bloom::{self, Bloom};
 use crate::index::part::{Body, COOKIE, DAMAGED, FILE_NAME, Head, SESSION, SQLSTATE, TYPE, UNIDENTIFIED};
@@ -82,6 +83,7 @@ pub(crate) fn may_fit(head: &Head, filter: &Filter, terms: &SessionTerms<'_>, la
     let records = filter.terms.iter().filter(|term| term.sense == Sense::Is).all(|term| match &term.condition {
         Condition::Type(words) => words.iter().any(|word| GROUPS.contains(&&**word) || has(TYPE, word)),
         Condition::Sqlstate(codes) => codes.iter().any(|code| code.len() != 5 || has(SQLSTATE, code)),
+        Condition::Aspect(aspect, values) => values.iter().any(|value| has(*aspect as u8, value)),
         Condition::Session(patterns) => patterns.iter().any(|pattern| match pattern {
             SessionPattern::Whole(id) => has(SESSION, id),
             SessionPattern::Cookie(cookie) => has(COOKIE, cookie),
@@ -184,6 +186,9 @@ fn blocks_with(body: &Body, condition: &Condition) -> Option<BlockSet> {
             fitting.for_each(|session| blocks.union(session.blocks));
             Some(blocks)
         }
+        Condition::Aspect(aspect, values) => {
+            Some(of_records(body, *aspect as u8, |has| values.iter().any(|value| value == has)))
+        }
         Condition::Attribute(_) | Condition::Text(_) | Condition::Duration(_) => None,
     }
 }
@@ -196,9 +201,49 @@ fn of_records(body: &Body, kind: u8, fits: impl Fn(&str) -> bool) -> BlockSet {
     blocks
 }
 
+/// What an answer needs that a journal may not have recorded (yet).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Recorded {
+    /// What was decided about messages.
+    pub(crate) judged: bool,
+    /// Who acts.
+    pub(crate) identified: bool,
+}
+
+impl Recorded {
+    /// Adds what a part tells.
+    pub(crate) fn add(&mut self, body: &Body) {
+        let has = |kind: u8| body.terms.iter().any(|term| term.kind == kind);
+        self.judged |= has(Aspect::Decision as u8);
+        self.identified |= has(AttributeKind::Principal as u8);
+    }
+
+    /// The key of the first term that nothing recorded can answer.
+    pub(crate) fn lacks(self, filter: &Filter) -> Option<Key> {
+        let terms = filter.terms.iter().filter(|term| term.sense == Sense::Is);
+        let lacking = |condition: &Condition| match condition {
+            Condition::Aspect(aspect, _) if !self.judged => Some(Key::Aspect(*aspect)),
+            Condition::Attribute(wanted) if !self.identified => wanted.iter().find_map(Wanted::key_of_principal),
+            _ => None,
+        };
+        terms.map(|term| &term.condition).find_map(lacking)
+    }
+}
+
+impl Wanted {
+    fn key_of_principal(&self) -> Option<Key> {
+        match self {
+            Self::Value(kind @ (AttributeKind::Principal | AttributeKind::Agent | AttributeKind::ActingFor), _) => {
+                Some(Key::Attribute(*kind))
+            }
+            _ => None,
+        }
+    }
+}
+
 /// Whether a filter asks for attributes that a block without an index cannot answer by itself.
 pub(crate) fn needs_attributes(filter: &Filter) -> bool {
     filter.terms.iter().any(|term| matches!(term.condition, Condition::Attribute(_)))
 }
 
-const _: () = assert!(AttributeKind::Class as u8 <= 31, "numbers from 32 on are terms of records");
+const _: () = assert!(AttributeKind::ActingFor as u8 <= 31, "numbers from 32 on are terms of records");

@@ -14,9 +14,9 @@ use model::time::WallTime;
 use store::segment::SegmentError;
 
 use crate::fields::Head;
-use crate::filter::{Filter, FilterError};
+use crate::filter::{Filter, FilterError, Key};
 use crate::matching::{self, Fitting, SessionTerms};
-use crate::plan::{self, Candidates, Late};
+use crate::plan::{self, Candidates, Late, Recorded};
 use crate::source::{Block, Blocks};
 use crate::token::{self, Token, TokenError};
 pub use page::{Figures, Hit, IndexState, Page, UnreadableRange};
@@ -79,6 +79,16 @@ pub enum SearchError {
     /// The folder of the index is there and cannot be listed.
     #[error("cannot list the index")]
     Index(#[source] std::io::Error),
+    /// Nothing fits, and nothing that could fit is recorded: not the same as an empty result.
+    #[error(
+        "{key:?} finds nothing because the journal has nothing like it at that time: it is not recorded before facts are \
+         enabled; user, uid, login, exe and text are recorded",
+        key = key.to_string()
+    )]
+    NotRecorded {
+        /// Key of the term.
+        key: Key,
+    },
     /// So much is not indexed that its sessions do not fit in memory.
     #[error("{records} records are not indexed yet, too many to search without an index; let the index catch up first")]
     NotIndexed {
@@ -154,6 +164,8 @@ struct Search<'a, B> {
     terms: SessionTerms<'a>,
     late: Late,
     unidentified: HashSet<Box<str>>,
+    /// What was met that facts and identity are asked of.
+    recorded: Recorded,
     page: Page,
     page_bytes: usize,
     lines: Vec<u8>,
@@ -179,7 +191,21 @@ impl<'a, B: Blocks> Search<'a, B> {
         let terms = SessionTerms::of(&query.filter);
         let late = Late::default();
         let (unidentified, lines) = (HashSet::new(), Vec::new());
-        Self { query, source, view, bounds, report_gone, terms, late, unidentified, page, page_bytes: 0, lines }
+        let recorded = Recorded::default();
+        Self {
+            query,
+            source,
+            view,
+            bounds,
+            report_gone,
+            terms,
+            late,
+            unidentified,
+            recorded,
+            page,
+            page_bytes: 0,
+            lines,
+        }
     }
 
     fn run(mut self) -> Result<Page, Trouble> {
@@ -192,7 +218,27 @@ impl<'a, B: Blocks> Search<'a, B> {
                 break;
             }
         }
-        Ok(self.page)
+        match self.not_recorded()? {
+            Some(key) => Err(Trouble::Failed(SearchError::NotRecorded { key })),
+            None => Ok(self.page),
+        }
+    }
+
+    /// The key for which nothing was found because nothing like it is recorded in that time.
+    fn not_recorded(&mut self) -> Result<Option<Key>, Trouble> {
+        let found_nothing = self.page.hits.is_empty() && self.page.next.is_none() && !self.query.continued;
+        let filter = &self.query.filter;
+        let is_whole = !self.page.figures.is_incomplete();
+        if !found_nothing || !is_whole || Recorded::default().lacks(filter).is_none() {
+            return Ok(None);
+        }
+        for part in self.view.units.iter().rev().filter_map(|unit| unit.part) {
+            let extent = self.view.extent(part);
+            if self.recorded.lacks(filter).is_some() && filter.overlaps(wall(extent.earliest), wall(extent.latest)) {
+                self.recorded.add(&self.view.body(part)?);
+            }
+        }
+        Ok(self.recorded.lacks(filter))
     }
 
     /// The units that may have a record that fits, oldest first.
@@ -330,6 +376,7 @@ impl<'a, B: Blocks> Search<'a, B> {
                 Order::OldestFirst => head.seq > token.seq,
             };
             self.page.figures.records_examined += u64::from(ahead);
+            self.recorded.judged |= head.verdict.is_some() && self.query.filter.covers(head.time.0);
             if ahead && matching::fits(&self.query.filter, &self.terms, fitting, &head, line) {
                 found.push(Found { seq: head.seq, time: head.time.0, line });
             }

@@ -109,7 +109,7 @@ fn damage_is_found_told_and_repaired() {
 #[test]
 fn another_version_is_made_again() {
     let (directory, journal) = (tempfile::tempdir().unwrap(), Memory::default());
-    fill(&journal, &mut Scribe::default(), 100);
+    fill(&journal, &mut Scribe::default(), 50);
     fs::write(directory.path().join(format!("part-{:020}.index", 1)), b"wdrindex\x63\0\0\0 and something newer")
         .unwrap();
     assert_eq!(search(&journal, directory.path(), "user:alice").figures.index, IndexState::Damaged);

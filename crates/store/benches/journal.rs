@@ -5,12 +5,17 @@
 #[path = "../tests/common/mod.rs"]
 mod common;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::*;
+use model::Known;
+use model::facts::{Action, Columns, Condition, Effect, Facts, Name, Object, StatementFacts};
 use model::record::{Record, What};
+use model::request::Request;
 use model::statement::{Outcome, Parameter, Statement, Text, Value};
 use model::time::{BootTime, WallTime};
+use model::verdict::Judgement;
 use nix::time::{ClockId, clock_gettime};
 use store::files::segments;
 use store::verify::{Trust, verify};
@@ -104,6 +109,66 @@ fn mixed(number: u64, random: &mut Random) -> Record {
     statement_of(number, random, text, None, "SELECT 1")
 }
 
+/// The same, said before and after, as the proxy does where requests are recorded: two records for one statement.
+fn asked(number: u64, _: &mut Random) -> Record {
+    said_twice(number, None)
+}
+
+/// And with what was decided about it, in both.
+fn judged(number: u64, _: &mut Random) -> Record {
+    said_twice(number, Some(Arc::new(judgement_of(number / 2))))
+}
+
+fn said_twice(number: u64, judgement: Option<Arc<Judgement>>) -> Record {
+    let mut record = pgbench(number / 2, &mut Random(number / 2));
+    let What::Statement { session, statement, .. } = &mut record.what else { return record };
+    statement.judgement = judgement;
+    if number % 2 == 1 {
+        return record;
+    }
+    let Statement { kind, text, prepared, portal, parameters, judgement, .. } = (**statement).clone();
+    let request = Request {
+        kind,
+        text,
+        doubtful: false,
+        prepared,
+        portal,
+        parameters,
+        row_limit: 0,
+        at: BootTime(0),
+        redacted: false,
+        judgement,
+    };
+    Record { time: record.time, what: What::Requested { session: *session, request: Box::new(request) } }
+}
+
+/// What facts and policies say of a statement of pgbench's transaction.
+fn judgement_of(number: u64) -> Judgement {
+    let (action, table, columns): (_, _, &[&str]) = match number % 7 {
+        1 => (Action::Update, "pgbench_accounts", &["abalance", "aid"]),
+        2 => (Action::Select, "pgbench_accounts", &["abalance", "aid"]),
+        3 => (Action::Update, "pgbench_tellers", &["tbalance", "tid"]),
+        4 => (Action::Update, "pgbench_branches", &["bbalance", "bid"]),
+        5 => (Action::Insert, "pgbench_history", &["aid", "bid", "delta", "mtime", "tid"]),
+        _ => (Action::Transaction, "", &[]),
+    };
+    let effect = Effect {
+        action,
+        object: match table {
+            "" => Object::Session(None),
+            table => Object::Relation(Name { schema: Known::Known("public".into()), name: table.into() }),
+        },
+        columns: Columns::Named(columns.iter().map(|name| Arc::from(*name)).collect()),
+        condition: if matches!(action, Action::Update | Action::Select) {
+            Condition::Some
+        } else {
+            Condition::NotApplicable
+        },
+    };
+    let facts = StatementFacts { effects: vec![effect], ..StatementFacts::default() };
+    Judgement { facts: Arc::new(Facts { statements: vec![facts], opaque: None }), ..allowed() }
+}
+
 fn statement_of(
     number: u64,
     random: &mut Random,
@@ -192,4 +257,6 @@ fn measure(name: &str, make: fn(u64, &mut Random) -> Record) {
 fn main() {
     measure("pgbench", pgbench);
     measure("mixed", mixed);
+    measure("asked, per record", asked);
+    measure("judged, per record", judged);
 }

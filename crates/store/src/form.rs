@@ -6,7 +6,10 @@
 
 pub mod event;
 pub mod identity;
+pub mod judgement;
+mod judgement_line;
 pub mod mediation;
+pub mod principal;
 pub mod process;
 pub mod session;
 pub mod statement;

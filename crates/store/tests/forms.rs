@@ -10,12 +10,14 @@ use model::Known;
 use model::coverage::{BypassReason, Class, ClassCount, Coverage};
 use model::id::{DatabaseId, SocketCookie};
 use model::mediation::{Listener, Mediation, RelayCounts};
+use model::principal::{Principal, UnknownPrincipal};
 use model::process::UnknownProcess;
 use model::record::What;
 use model::request::Request;
 use model::session::{Encryption, Ledger, Login, Origin, Session, Transport};
 use model::statement::{Statement, StatementKind, Text, UnknownText};
 use model::time::{BootTime, WallTime};
+use model::verdict::Mode;
 use serde_json::{Value as Json, json};
 use store::files::{Form, segment_path};
 use store::form::event::Event;
@@ -86,10 +88,18 @@ fn session_json() -> Json {
     json!({
         "session": ID, "database_entry": "main", "transport": "tcp", "client_address": "10.0.0.7:51000",
         "server_address": "[::1]:5432", "network_namespace": 9, "origin": "opened", "encryption": "tls",
-        "client": process_json(), "server_unknown": "not_seen", "peer_pid": 1234, "peer_uid": 1000, "protocol": "3.2",
+        "client": process_json(), "principal": principal_json(), "server_unknown": "not_seen", "peer_pid": 1234, "peer_uid": 1000, "protocol": "3.2",
         "user": "alice", "database": "shop", "application_name": "psql", "authenticated": true, "statements": 2,
         "errors": 1, "gaps": 0, "received_bytes": 1000, "sent_bytes": 1000, "content_received_bytes": 1000,
         "content_sent_bytes": 500, "captured_bytes": 1500, "coverage": 0.75,
+    })
+}
+
+fn principal_json() -> Json {
+    json!({
+        "kind": "agent", "id": "nightly-report", "issuer": "https://id.example.com", "groups": ["analysts", "berlin"],
+        "acting_for": [{"kind": "person", "id": "alice@example.com", "issuer": "https://id.example.com"}],
+        "proof": "bound_process", "expires": "2026-11-22T09:30:00.000000Z", "purpose": "figures of the quarter",
     })
 }
 
@@ -129,6 +139,7 @@ fn what_is_not_known_of_a_session_is_absent() {
         transport: Transport::Unix { path: String::new() },
         origin: Origin::FoundAtStart,
         client: Known::Unknown(UnknownProcess::Gone),
+        principal: Known::Unknown(UnknownPrincipal::SharedPool),
         server: Known::Unknown(UnknownProcess::Remote),
         peer_credentials: None,
         encryption: Encryption::Undecided,
@@ -140,7 +151,7 @@ fn what_is_not_known_of_a_session_is_absent() {
         What::SessionClosed { session: Arc::new(session), duration: 0, missed: false },
         json!({
             "type": "session.close", "session": ID, "database_entry": "main", "transport": "unix", "origin": "found_at_start",
-            "client_unknown": "gone", "server_unknown": "remote", "replication": "database", "inferred": true,
+            "client_unknown": "gone", "principal_unknown": "shared_pool", "server_unknown": "remote", "replication": "database", "inferred": true,
             "authenticated": false, "statements": 2, "errors": 1, "gaps": 0, "received_bytes": 0, "sent_bytes": 0,
             "content_received_bytes": 0, "content_sent_bytes": 0, "captured_bytes": 0, "duration_us": 0,
         }),
@@ -197,6 +208,7 @@ fn requests() {
         row_limit: 0,
         at: BootTime(0),
         redacted: true,
+        judgement: None,
     };
     let request_of = |request| What::Requested { session: session_id(4242), request: Box::new(request) };
     check(
@@ -217,6 +229,7 @@ fn requests() {
         parameters: None,
         row_limit: 7,
         redacted: false,
+        judgement: None,
         ..request
     };
     check(
@@ -224,6 +237,86 @@ fn requests() {
         json!({
             "type": "request", "session": ID, "kind": "function_call", "function": 99, "text_unknown": "none",
             "row_limit": 7,
+        }),
+    );
+}
+
+#[test]
+fn who_acts_for_himself_without_an_end() {
+    let principal =
+        Principal { groups: Arc::new([]), acting_for: Vec::new(), expires: None, purpose: None, ..principal() };
+    let expected = json!({
+        "kind": "agent", "id": "nightly-report", "issuer": "https://id.example.com", "proof": "bound_process",
+    });
+    check(
+        What::SessionOpened(Arc::new(Session { principal: Known::Known(Arc::new(principal)), ..session(4242) })),
+        with(session_json(), json!({"type": "session.open", "principal": expected})),
+    );
+}
+
+#[test]
+fn what_was_decided() {
+    let judged = |judgement| Statement { judgement: Some(Arc::new(judgement)), ..statement() };
+    let line =
+        |judgement| What::Statement { session: session_id(4242), number: 7, statement: Box::new(judged(judgement)) };
+    let plain = json!({
+        "type": "statement", "session": ID, "number": 7, "kind": "execute",
+        "text": "SELECT balance FROM accounts WHERE branch = $1 AND id = $2", "prepared": "s1", "portal": "",
+        "parameters": [{"type": 23, "value": "17"}, {"type": 25, "value": "alpha"}],
+        "transaction_before": "idle", "transaction_after": "idle", "latency_us": 250,
+        "outcomes": [{"tag": "SELECT 1", "rows": 1}], "rows_sent": 1,
+    });
+    let select = json!({"action": "select", "object": "relation", "schema": "public", "name": "accounts",
+        "columns": ["balance", "branch", "id"], "condition": "some"});
+    check(
+        line(allowed()),
+        with(
+            plain.clone(),
+            json!({
+                "verdict": {"decision": "allowed", "epoch": 7, "mode": "enforce", "allowed_by": ["readers"],
+                    "obligations": {"rows_max": 1000}},
+                "effects": [select],
+            }),
+        ),
+    );
+    let mut refused = refused();
+    let denied = |decision: &str, mode: &str| {
+        json!({
+            "verdict": {"decision": decision, "rule": "no-drop", "what": "DROP of table public.customers",
+                "reason": "nobody drops tables in production", "epoch": 7, "mode": mode},
+            "effects": [{"action": "drop", "object": "relation", "schema_unknown": "no_catalogue", "name": "customers"}],
+            "opaque": ["code"],
+        })
+    };
+    check(line(refused.clone()), with(plain.clone(), denied("refused", "enforce")));
+    refused.verdict.mode = Mode::Warn;
+    check(line(refused.clone()), with(plain.clone(), denied("would_refuse", "warn")));
+    refused.verdict.mode = Mode::Observe;
+    check(line(refused), with(plain, denied("would_refuse", "observe")));
+}
+
+#[test]
+fn what_was_decided_about_a_request() {
+    let request = Request {
+        kind: StatementKind::Simple,
+        text: Text::Whole("drop table customers".into()),
+        doubtful: false,
+        prepared: None,
+        portal: None,
+        parameters: None,
+        row_limit: 0,
+        at: BootTime(0),
+        redacted: false,
+        judgement: Some(Arc::new(refused())),
+    };
+    check(
+        What::Requested { session: session_id(4242), request: Box::new(request) },
+        json!({
+            "type": "request", "session": ID, "kind": "simple", "text": "drop table customers",
+            "verdict": {"decision": "refused", "rule": "no-drop", "what": "DROP of table public.customers",
+                "reason": "nobody drops tables in production", "epoch": 7, "mode": "enforce"},
+            "effects": [{"action": "drop", "object": "relation", "schema_unknown": "no_catalogue", "name": "customers"}],
+            "opaque": ["code"],
         }),
     );
 }

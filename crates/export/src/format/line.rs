@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use model::time::WallTime;
 use serde::Serialize;
 use store::form::event::{Event, LossForm};
+use store::form::judgement::VerdictForm;
 use store::form::statement::StatementForm;
 use store::line::{Entry, FORMAT_VERSION};
 use store::time::Timestamp;
@@ -42,6 +43,8 @@ struct ShortenedStatement<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     latency_us: Option<u64>,
     ending: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verdict: Option<&'a VerdictForm<'a>>,
 }
 
 /// Shortens the statement of `entry`, and gives the line that says so.
@@ -57,6 +60,7 @@ pub(crate) fn shorten(entry: &mut Entry, type_word: &str, line_bytes: usize, byt
                 rows_sent: statement.rows_sent,
                 latency_us: statement.latency_us,
                 ending: &statement.ending,
+                verdict: statement.verdict.as_deref(),
             })
         }
         _ => None,

@@ -97,6 +97,11 @@ impl Material<'_> {
         objects::actor(self.facts, self.entry.session.as_ref())
     }
 
+    /// Who acts, as far as it is remembered of the session.
+    fn principal(&self) -> Option<Value> {
+        self.facts.and_then(|facts| facts.principal.as_ref()).map(objects::principal)
+    }
+
     fn datastore(&self, event: &mut Map<String, Value>) {
         event.insert("actor".into(), self.actor());
         event.insert("src_endpoint".into(), objects::client(self.facts, self.identity));
@@ -113,9 +118,12 @@ impl Material<'_> {
                 if let Some(latency_us) = form.latency_us {
                     event.insert("duration".into(), (latency_us / 1000).into());
                 }
+                objects::authorize(event, form.verdict.as_deref());
                 let unmapped = json!({
                     "kind": form.kind, "ending": form.ending, "rows_sent": form.rows_sent,
-                    "latency_us": form.latency_us, "redacted": form.redacted,
+                    "latency_us": form.latency_us, "redacted": form.redacted, "principal": self.principal(),
+                    "verdict": form.verdict, "effects": objects::some(&form.effects),
+                    "opaque": objects::some(&form.opaque),
                 });
                 event.insert("unmapped".into(), objects::known(unmapped));
             }
@@ -124,7 +132,12 @@ impl Material<'_> {
                     let whole = form.text_bytes.unwrap_or(text.len() as u64);
                     query(event, text, whole, &format!("{}/request/{}", form.session, self.entry.seq));
                 }
-                let unmapped = json!({"kind": form.kind, "doubtful": form.doubtful, "redacted": form.redacted});
+                objects::authorize(event, form.verdict.as_deref());
+                let unmapped = json!({
+                    "kind": form.kind, "doubtful": form.doubtful, "redacted": form.redacted,
+                    "principal": self.principal(), "verdict": form.verdict, "effects": objects::some(&form.effects),
+                    "opaque": objects::some(&form.opaque),
+                });
                 event.insert("unmapped".into(), objects::known(unmapped));
             }
             Event::Refused(form) => {
@@ -181,6 +194,7 @@ impl Material<'_> {
             "database": form.database, "application_name": form.application_name, "encryption": form.encryption,
             "origin": form.origin, "statements": form.statements, "errors": form.errors, "coverage": form.coverage,
             "class": form.class, "class_detail": form.class_detail, "mediation": form.mediation,
+            "principal": form.principal, "principal_unknown": form.principal_unknown,
         });
         event.insert("unmapped".into(), objects::known(unmapped));
     }

@@ -3,19 +3,23 @@
 //! The body is the record as it stands in the journal, so nothing is lost that has no attribute. What is not known has
 //! no attribute.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, InstrumentationScope, KeyValue};
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use store::form::event::Event;
+use store::form::judgement::{EffectForm, VerdictForm};
 use store::form::statement::StatementForm;
 use store::line::Entry;
 
 use super::outcome::{Status, operation};
 use super::split_address;
 use crate::config::Identity;
-use crate::context::{Facts, ProcessFacts};
+use crate::context::{Facts, PrincipalFacts, ProcessFacts};
 use crate::item::{Content, Item};
 use crate::severity::Severity;
 
@@ -35,6 +39,15 @@ impl Attributes {
 
     fn number(&mut self, key: &str, value: Option<u64>) {
         self.push(key, value.map(|value| Value::IntValue(i64::try_from(value).unwrap_or(i64::MAX))));
+    }
+
+    /// A list; none if it is empty.
+    fn texts<'a>(&mut self, key: &str, texts: impl IntoIterator<Item = &'a str>) {
+        let values = texts.into_iter().map(|text| AnyValue { value: Some(Value::StringValue(text.to_owned())) });
+        let values: Vec<AnyValue> = values.collect();
+        if !values.is_empty() {
+            self.push(key, Some(Value::ArrayValue(ArrayValue { values })));
+        }
     }
 
     fn push(&mut self, key: &str, value: Option<Value>) {
@@ -95,6 +108,7 @@ pub(crate) fn log_record(
             let text = form.text.as_deref().map(|text| &text[..text.floor_char_boundary(QUERY_TEXT_BYTES_MAX)]);
             attributes.text("db.query.text", text);
             attributes.text("warder.statement.kind", Some(&form.kind));
+            judgement(&mut attributes, form.verdict.as_deref(), &form.effects, &form.opaque);
         }
         Event::Refused(form) => {
             attributes.text("db.response.status_code", Some(&form.sqlstate));
@@ -143,6 +157,38 @@ fn statement(attributes: &mut Attributes, form: &StatementForm<'_>) {
     attributes.text("warder.statement.kind", Some(&form.kind));
     attributes.text("warder.statement.ending", Some(&form.ending));
     attributes.number("warder.statement.latency_us", form.latency_us);
+    judgement(attributes, form.verdict.as_deref(), &form.effects, &form.opaque);
+}
+
+/// What was decided; the body has the rest of it.
+fn judgement(
+    attributes: &mut Attributes,
+    verdict: Option<&VerdictForm<'_>>,
+    effects: &[EffectForm<'_>],
+    opaque: &[Cow<'_, str>],
+) {
+    let Some(verdict) = verdict else { return };
+    attributes.text("warder.verdict.decision", Some(&verdict.decision));
+    attributes.text("warder.verdict.rule", verdict.rule.as_deref());
+    attributes.text("warder.verdict.mode", Some(&verdict.mode));
+    attributes.number("warder.verdict.epoch", Some(verdict.epoch));
+    let relations = effects.iter().filter(|effect| effect.object == "relation");
+    attributes.texts("warder.relations", once(relations.filter_map(|effect| effect.name.as_deref())));
+    attributes.texts("warder.actions", once(effects.iter().map(|effect| &*effect.action)));
+    attributes.texts("warder.opaque", once(opaque.iter().map(|reason| &**reason)));
+}
+
+/// Each text once, sorted.
+fn once<'a>(texts: impl Iterator<Item = &'a str>) -> BTreeSet<&'a str> {
+    texts.collect()
+}
+
+fn principal(attributes: &mut Attributes, facts: &PrincipalFacts) {
+    attributes.text("enduser.id", Some(&facts.id));
+    attributes.text("warder.principal.kind", Some(&facts.kind));
+    attributes.text("warder.principal.issuer", Some(&facts.issuer));
+    attributes.texts("warder.principal.acting_for", facts.acting_for.iter().map(|id| &**id));
+    attributes.text("warder.principal.purpose", facts.purpose.as_deref());
 }
 
 fn session(attributes: &mut Attributes, facts: &Facts) {
@@ -164,6 +210,7 @@ fn session(attributes: &mut Attributes, facts: &Facts) {
         attributes.text("network.type", Some(if ip.contains(':') { "ipv6" } else { "ipv4" }));
     }
     facts.client.as_ref().inspect(|client| process(attributes, client));
+    facts.principal.as_ref().inspect(|who| principal(attributes, who));
 }
 
 fn address(attributes: &mut Attributes, [host_key, port_key]: [&str; 2], address: Option<&str>) {
@@ -180,11 +227,7 @@ fn process(attributes: &mut Attributes, facts: &ProcessFacts) {
     attributes.text("process.executable.name", Some(&*facts.name).filter(|name| !name.is_empty()));
     attributes.number("process.real_user.id", Some(facts.uid.into()));
     attributes.number("warder.process.login_uid", facts.login_uid.map(u64::from));
-    if !facts.arguments.is_empty() {
-        let values =
-            facts.arguments.iter().map(|argument| AnyValue { value: Some(Value::StringValue(argument.clone())) });
-        attributes.push("process.command_args", Some(Value::ArrayValue(ArrayValue { values: values.collect() })));
-    }
+    attributes.texts("process.command_args", facts.arguments.iter().map(|argument| &**argument));
 }
 
 /// The logs data model's SeverityNumber: INFO, WARN, ERROR.

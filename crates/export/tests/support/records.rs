@@ -34,6 +34,13 @@ pub(crate) fn statements(seqs: std::ops::RangeInclusive<u64>) -> impl Iterator<I
 
 const PROCESS: &str = r#"{"pid":4242,"start_us":77,"name":"psql","exe":"/usr/bin/psql","exe_device":"254:1","exe_inode":99,"exe_changed":"2026-01-01T00:00:00.000000Z","argv":["psql","-h","localhost"],"uid":1000,"gid":1000,"login_uid":1000,"source":"kernel","ancestors":[{"pid":4000,"start_us":70,"uid":1000,"name":"bash"}]}"#;
 
+const PRINCIPAL: &str = r#""principal":{"kind":"agent","id":"nightly-report","issuer":"https://id.example.com","acting_for":[{"kind":"person","id":"bob@example.com","issuer":"https://id.example.com"}],"proof":"token","purpose":"figures"}"#;
+
+const REFUSED: &str = r#""verdict":{"decision":"refused","rule":"no-drop","what":"DROP of table public.t","reason":"nobody drops","epoch":7,"mode":"enforce"},"effects":[{"action":"drop","object":"relation","schema":"public","name":"t"}],"opaque":["code"]"#;
+
+const ALLOWED: &str =
+    r#""verdict":{"decision":"allowed","epoch":7,"mode":"enforce","allowed_by":["owners","readers"]}"#;
+
 fn session(index: usize, authenticated: bool) -> String {
     let login = if authenticated {
         r#","user":"alice","database":"shop","application_name":"psql","protocol":"3.0""#
@@ -45,8 +52,9 @@ fn session(index: usize, authenticated: bool) -> String {
     } else {
         r#""transport":"unix","socket_path":"/run/postgresql/.s.PGSQL.5432""#
     };
+    let principal = if index == 0 && authenticated { PRINCIPAL } else { r#""principal_unknown":"no_proof""# };
     format!(
-        r#""session":"{}","database_entry":"main",{place},"origin":"opened","encryption":"tls","client":{PROCESS}{login},"authenticated":{authenticated},"statements":1,"errors":0,"gaps":0,"received_bytes":100,"sent_bytes":200,"content_received_bytes":100,"content_sent_bytes":200,"captured_bytes":50,"coverage":1.0"#,
+        r#""session":"{}","database_entry":"main",{place},"origin":"opened","encryption":"tls","client":{PROCESS},{principal}{login},"authenticated":{authenticated},"statements":1,"errors":0,"gaps":0,"received_bytes":100,"sent_bytes":200,"content_received_bytes":100,"content_sent_bytes":200,"captured_bytes":50,"coverage":1.0"#,
         SESSIONS[index]
     )
 }
@@ -70,11 +78,11 @@ pub(crate) fn all_types() -> Vec<String> {
         ("session.change", session(1, true)),
         ("refused", format!(r#""session":"{s}","severity":"FATAL","sqlstate":"28P01","message":"password authentication failed""#)),
         ("refused", format!(r#""session":"{unknown_session}","severity":"FATAL","sqlstate":"53300","message":"too many clients""#)),
-        ("request", format!(r#""session":"{s}","kind":"simple","text":"selec 1""#)),
-        ("statement", statement(failed)),
+        ("request", format!(r#""session":"{s}","kind":"simple","text":"selec 1",{REFUSED}"#)),
+        ("statement", statement(&format!("{failed},{REFUSED}"))),
         ("statement", statement(r#""text_unknown":"lost","ending":"lost""#)),
         ("statement", format!(r#""session":"{unknown_session}","number":2,"kind":"parse","text":"select $1","rows_sent":0"#)),
-        ("statement", format!(r#""session":"{}","number":3,"kind":"execute","text":"select $1","text_bytes":100000,"parameters":[{{"value":"x"}}],"rows_sent":0"#, SESSIONS[1])),
+        ("statement", format!(r#""session":"{}","number":3,"kind":"execute","text":"select $1","text_bytes":100000,"parameters":[{{"value":"x"}}],"rows_sent":0,{ALLOWED}"#, SESSIONS[1])),
         ("cancel", format!(r#""session":"{s}","pid":5,"target":"{}""#, SESSIONS[1])),
         ("session.gap", format!(r#""session":"{s}","side":"client","gap_bytes":12,"reason":"ring_full""#)),
         ("process", format!(r#""session":"{s}","change":"exec","pid":4242,"process":{PROCESS}"#)),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Result;
 use model::Known;
 use model::id::{BootId, DatabaseId, HostId, SessionId, SocketCookie};
+use model::principal::UnknownPrincipal;
 use model::process::{Ancestor, Arguments, Executable, Process, ProcessKey, ProcessSource, UnknownProcess};
 use model::record::{Record, What};
 use model::session::{Encryption, Ledger, Login, Origin, Session, Transport};
@@ -157,6 +158,7 @@ impl World {
             opened: BootTime(6_000_000),
             client_cookie: None,
             client: Known::Known(Arc::new(process(pid, uid, exe))),
+            principal: Known::Unknown(UnknownPrincipal::NotAsked),
             peer_credentials: None,
             server: Known::Unknown(UnknownProcess::NotSeen),
             encryption: Encryption::Tls,
@@ -205,6 +207,7 @@ impl World {
             copy_bytes: 0,
             ending: Ending::Answered,
             redacted: false,
+            judgement: None,
         };
         What::Statement { session, number: number % 1000, statement: Box::new(statement) }
     }

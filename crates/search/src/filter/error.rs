@@ -42,7 +42,7 @@ pub enum FilterError {
     /// A key whose answer is not in any record yet.
     #[error(
         "{key:?} is not recorded before facts are enabled, so no record can answer it; \
-         user, uid, login, exe and text are recorded"
+         who, user, uid, login, exe and text are recorded"
     )]
     NotRecorded {
         /// Which key.

@@ -3,10 +3,11 @@
 use std::fmt;
 
 use super::FilterError;
+use crate::aspect::Aspect;
 use crate::attribute::AttributeKind;
 
-/// Keys that need facts or identity. They are known, so that they are never taken for a mistake or an empty result.
-pub const NOT_RECORDED: [&str; 7] = ["who", "for", "relation", "action", "verdict", "rule", "grant"];
+/// Keys that no record answers yet. They are known, so that they are never taken for a mistake or an empty result.
+pub const NOT_RECORDED: [&str; 1] = ["grant"];
 
 /// Distance up to which a word is suggested.
 const NEAR: usize = 2;
@@ -36,9 +37,11 @@ pub enum Key {
     Error,
     /// A key that asks for an attribute of the session.
     Attribute(AttributeKind),
+    /// A key that asks for what was decided about a message.
+    Aspect(Aspect),
 }
 
-const KEYS: [(&str, Key); 22] = [
+const KEYS: [(&str, Key); 30] = [
     ("since", Key::Since),
     ("until", Key::Until),
     ("session", Key::Session),
@@ -61,6 +64,14 @@ const KEYS: [(&str, Key); 22] = [
     ("duration", Key::Duration),
     ("rows", Key::Rows),
     ("error", Key::Error),
+    ("who", Key::Attribute(AttributeKind::Principal)),
+    ("agent", Key::Attribute(AttributeKind::Agent)),
+    ("for", Key::Attribute(AttributeKind::ActingFor)),
+    ("verdict", Key::Aspect(Aspect::Decision)),
+    ("rule", Key::Aspect(Aspect::Rule)),
+    ("action", Key::Aspect(Aspect::Action)),
+    ("relation", Key::Aspect(Aspect::Relation)),
+    ("opaque", Key::Aspect(Aspect::Opaque)),
 ];
 
 impl Key {

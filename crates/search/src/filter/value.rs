@@ -9,6 +9,7 @@ use model::time::WallTime;
 use super::key::{Key, nearest};
 use super::lexer::Typed;
 use super::{Condition, FilterError, Wanted};
+use crate::aspect::Aspect;
 use crate::attribute::{self, AttributeKind};
 
 /// Types of records that exist. `session` stands for all `session.…`.
@@ -173,6 +174,7 @@ pub(super) fn condition(key: Key, typed: Typed<'_>) -> Result<Condition, FilterE
         Key::Attribute(kind) => {
             Condition::Attribute(typed.values.iter().map(|value| wanted(key, kind, value)).collect::<Result<_, _>>()?)
         }
+        Key::Aspect(aspect) => Condition::Aspect(aspect, each(&|value| aspect_value(key, aspect, value))?),
         Key::Error => Condition::Failed(word(key, &single(key, typed)?, &ANSWERS)? == "yes"),
         Key::Duration => Condition::Duration(comparison(key, &single(key, typed)?, duration_micros)?),
         Key::Rows => Condition::Rows(comparison(key, &single(key, typed)?, |text| text.parse().ok())?),
@@ -196,6 +198,13 @@ fn word(key: Key, value: &str, words: &[&'static str]) -> Result<String, FilterE
     }
     let near = nearest(value, words.iter().copied()).map(|near| format!("did you mean {near}? "));
     Err(bad(key, value, format!("{}it is one of: {}", near.unwrap_or_default(), words.join(", "))))
+}
+
+fn aspect_value(key: Key, aspect: Aspect, value: &str) -> Result<String, FilterError> {
+    match aspect.words() {
+        Some(words) => word(key, value, &words),
+        None => Ok(attribute::bounded(value).to_owned()),
+    }
 }
 
 fn sqlstate(key: Key, value: &str) -> Result<String, FilterError> {

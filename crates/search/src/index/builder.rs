@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::history::{History, HistoryError};
 use super::part::{self, BlockEntry, Body, DAMAGED, Extent, LateEntry, SQLSTATE, SessionEntry, TYPE, TermEntry};
 use super::{PART_BLOCKS_MAX, PART_SESSIONS_MAX, PART_TERMS_MAX, SESSION_ATTRIBUTES_MAX};
+use crate::aspect;
 use crate::attribute::{self, AttributeKind};
 use crate::fields::{Head, ProcessChangeFields, RecordFields, SessionFields, Str};
 use crate::source::Block;
@@ -98,6 +99,7 @@ impl Builder {
         for sqlstate in head.sqlstates() {
             self.mark(SQLSTATE, attribute::bounded(sqlstate), block);
         }
+        aspect::of_record(head, |aspect, value| self.mark(aspect as u8, value, block));
         let target = head.target.as_ref().map(|Str(text)| &**text);
         if let Some(target) = target.filter(|target| head.session() != Some(target)) {
             let session = self.session(target, Occurrence::Any, history)?;

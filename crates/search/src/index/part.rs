@@ -17,7 +17,8 @@ const CHECK_BYTES: usize = 8;
 const CHECKED_BYTES: usize = 8 + 4 + 5 * 4 + 6 * 8 + CHECK_BYTES;
 pub(crate) const HEADER_BYTES: usize = CHECKED_BYTES + CHECK_BYTES;
 
-/// Kinds of terms that are not attributes. Numbers are in files: never re-used.
+/// Kinds of terms that are not attributes, beside those of [`crate::aspect::Aspect`] (from 35 on). Numbers are in
+/// files: never re-used.
 pub(crate) const TYPE: u8 = 32;
 pub(crate) const SQLSTATE: u8 = 33;
 /// Blocks that could not be read, or have lines that are no record: they are always looked at, and reported.
@@ -205,8 +206,9 @@ fn encode_body(body: &Body) -> Vec<u8> {
     out
 }
 
+/// Terms from the first to the last of these belong to records.
 const fn is_of_records(kind: u8) -> bool {
-    matches!(kind, TYPE | SQLSTATE | DAMAGED)
+    TYPE <= kind && kind < SESSION
 }
 
 impl Header {

@@ -33,12 +33,22 @@ pub fn known(lines: &[String]) -> Known {
                     add(attributes, key, &record[field]);
                 }
                 process(attributes, &record["client"]);
+                principal(attributes, &record["principal"]);
             }
             "process" => process(attributes, &record["process"]),
             _ => {}
         }
     }
     known
+}
+
+fn principal(attributes: &mut HashSet<(&'static str, String)>, principal: &Value) {
+    add(attributes, "who", &principal["id"]);
+    let chain = principal["acting_for"].as_array().cloned().unwrap_or_default();
+    for actor in chain.iter().chain([principal]).filter(|actor| actor["kind"] == "agent") {
+        add(attributes, "agent", &actor["id"]);
+    }
+    chain.iter().for_each(|actor| add(attributes, "for", &actor["id"]));
 }
 
 fn process(attributes: &mut HashSet<(&'static str, String)>, process: &Value) {
@@ -96,11 +106,39 @@ fn one_holds(key: &'static str, value: &str, record: &Value, known: &Known) -> b
             micros.as_u64().is_some_and(|micros| compare(micros, value, 1000))
         }
         "rows" => record["rows_sent"].as_u64().is_some_and(|rows| compare(rows, value, 1)),
+        "verdict" => record["verdict"]["decision"] == value,
+        "rule" => {
+            let allowed_by = record["verdict"]["allowed_by"].as_array().cloned().unwrap_or_default();
+            record["verdict"]["rule"] == value || allowed_by.iter().any(|policy| policy == value)
+        }
+        "action" => effects(record).iter().any(|effect| effect["action"] == value),
+        "relation" => effects(record).iter().filter(|effect| effect["object"] == "relation").any(|effect| {
+            let name = effect["name"].as_str().unwrap();
+            value == name || effect["schema"].as_str().is_some_and(|schema| value == format!("{schema}.{name}"))
+        }),
+        "opaque" => record["opaque"].as_array().is_some_and(|reasons| reasons.iter().any(|reason| reason == value)),
         "uid" if kind == "operator" => record["uid"].as_u64() == value.parse().ok(),
         attribute => sessions[0].and_then(|session| known.get(session)).is_some_and(|attributes| {
             attributes.iter().any(|(of, has)| *of == attribute && attribute_fits(attribute, has, value))
         }),
     }
+}
+
+fn effects(record: &Value) -> Vec<Value> {
+    record["effects"].as_array().cloned().unwrap_or_default()
+}
+
+/// Whether a line in that time has what the key asks for at all.
+pub fn is_recorded(lines: &[String], key: &str, since: Option<u64>) -> bool {
+    let since = since.map(|since| journal::time::Timestamp(model::time::WallTime(since)).to_string());
+    lines.iter().map(|line| serde_json::from_str::<Value>(line).unwrap()).any(|record| {
+        let in_time = since.as_deref().is_none_or(|since| record["time"].as_str().unwrap() >= since);
+        match key {
+            "verdict" | "rule" | "action" | "relation" | "opaque" => in_time && record["verdict"].is_object(),
+            "who" | "agent" | "for" => in_time && record["principal"].is_object(),
+            _ => true,
+        }
+    })
 }
 
 fn attribute_fits(key: &str, has: &str, value: &str) -> bool {

@@ -123,7 +123,37 @@ fn session_fields([a, b, c, d]: [u8; 4]) -> String {
     if d & 1 != 0 {
         out.push_str(&format!(r#","application_name":"app{}","encryption":"tls""#, d / 2 % 3));
     }
+    if a & 2 != 0 {
+        out.push_str(&principal([b, c]));
+    }
     out
+}
+
+fn principal([a, b]: [u8; 2]) -> String {
+    let kind = ["agent", "person", "service"][usize::from(a) % 3];
+    let chain =
+        [r#"{"kind":"person","id":"alice"}"#, r#"{"kind":"agent","id":"robot"},{"kind":"person","id":"bob"}"#, ""]
+            [usize::from(b) % 3];
+    format!(r#","principal":{{"kind":"{kind}","id":"{}","acting_for":[{chain}]}}"#, USERS[usize::from(a / 3) % 3])
+}
+
+/// What was decided about a message, or nothing.
+fn verdict([a, b]: [u8; 2]) -> String {
+    let decision = match a % 4 {
+        0 => r#""decision":"allowed","allowed_by":["readers","writers"]"#,
+        1 => r#""decision":"refused","rule":"no-drop""#,
+        2 => r#""decision":"would_refuse","rule":"readers""#,
+        _ => return String::new(),
+    };
+    let effect = |number: u8| {
+        let (action, name) =
+            (["select", "drop"][usize::from(number) % 2], ["t", "customers"][usize::from(number / 2) % 2]);
+        let object = ["relation", "function"][usize::from(number / 4) % 2];
+        let schema = [r#","schema":"public""#, r#","schema_unknown":"not_found""#][usize::from(number / 8) % 2];
+        format!(r#"{{"action":"{action}","object":"{object}"{schema},"name":"{name}"}}"#)
+    };
+    let opaque = if b % 3 == 0 { r#","opaque":["code"]"# } else { "" };
+    format!(r#","verdict":{{{decision},"epoch":1,"mode":"warn"}},"effects":[{},{}]{opaque}"#, effect(a / 4), effect(b))
 }
 
 fn statement(session: &str, [a, b, c, d]: [u8; 4]) -> String {
@@ -135,10 +165,11 @@ fn statement(session: &str, [a, b, c, d]: [u8; 4]) -> String {
         _ => r#"{"tag":"SELECT 1","rows":1}"#,
     };
     format!(
-        r#""type":"statement","session":"{session}","number":1,"kind":"{kind}","text":{text},"parameters":[{{"value":"v{}"}},{{"null":true}}],"latency_us":{},"outcomes":[{outcome}],"rows_sent":{}"#,
+        r#""type":"statement","session":"{session}","number":1,"kind":"{kind}","text":{text},"parameters":[{{"value":"v{}"}},{{"null":true}}],"latency_us":{},"outcomes":[{outcome}],"rows_sent":{}{}"#,
         d % 5,
         u32::from(d) * 1000,
         a,
+        verdict([b / 4, d]),
     )
 }
 
@@ -170,6 +201,14 @@ pub fn typed() -> impl Strategy<Value = Typed> {
         ("duration", &[">100ms", "<=3ms", ">10s"]),
         ("rows", &[">100", "5", "<9"]),
         ("error", &["yes", "no"]),
+        ("who", &["alice", "bob", "nobody"]),
+        ("agent", &["robot", "alice", "bob"]),
+        ("for", &["alice", "bob", "an app"]),
+        ("verdict", &["allowed", "refused", "would_refuse"]),
+        ("rule", &["readers", "no-drop", "nothing"]),
+        ("action", &["select", "drop", "grant"]),
+        ("relation", &["t", "customers", "public.customers", "public.none"]),
+        ("opaque", &["code", "syntax"]),
     ];
     (prop::sample::select(choices), any::<bool>(), prop::collection::vec(any::<prop::sample::Index>(), 1..3)).prop_map(
         |((key, values), not, picks)| {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::identity::SessionText;
 use super::is_false;
 use super::mediation::MediationForm;
+use super::principal::{PrincipalForm, principal_or_reason};
 use super::process::{ProcessForm, unknown_word};
 
 /// A session as it is written.
@@ -44,6 +45,12 @@ pub struct SessionForm<'a> {
     /// Why there is no client process.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_unknown: Option<Cow<'a, str>>,
+    /// Who acts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub principal: Option<PrincipalForm<'a>>,
+    /// Why nobody knows who acts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub principal_unknown: Option<Cow<'a, str>>,
     /// Server process.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server: Option<ProcessForm<'a>>,
@@ -143,6 +150,7 @@ impl<'a> From<&'a Session> for SessionForm<'a> {
         let ledger = &session.ledger;
         let (client, client_unknown) = process_or_reason(&session.client);
         let (server, server_unknown) = process_or_reason(&session.server);
+        let (principal, principal_unknown) = principal_or_reason(&session.principal);
         Self {
             session: session.id.into(),
             database_entry: (&*session.database_name).into(),
@@ -155,6 +163,8 @@ impl<'a> From<&'a Session> for SessionForm<'a> {
             encryption: encryption_word(session.encryption).map(Cow::from),
             client,
             client_unknown,
+            principal,
+            principal_unknown,
             server,
             server_unknown,
             peer_pid: session.peer_credentials.map(|(pid, _)| pid),

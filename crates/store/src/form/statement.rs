@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use super::identity::SessionText;
+use super::judgement::{EffectForm, VerdictForm};
 use super::{is_false, is_zero};
 
 /// A statement as it is read.
@@ -73,6 +74,15 @@ pub struct StatementForm<'a> {
     /// Something was withheld because it may be a secret.
     #[serde(skip_serializing_if = "is_false")]
     pub redacted: bool,
+    /// What was decided about it before it was forwarded; absent: nobody decided, or it is not known what.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Box<VerdictForm<'a>>>,
+    /// What it does, as far as it is understood; only beside `verdict`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub effects: Vec<EffectForm<'a>>,
+    /// Why a part of it is not understood; absent beside `verdict`: all of it is.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub opaque: Vec<Cow<'a, str>>,
 }
 
 /// `request`: what a client asked for through the proxy, before its outcome is known. Fields as in [`StatementForm`].
@@ -113,6 +123,15 @@ pub struct RequestForm<'a> {
     /// Something was withheld because it may be a secret.
     #[serde(skip_serializing_if = "is_false")]
     pub redacted: bool,
+    /// What was decided about it before it was forwarded; absent: nobody decided, or it is not known what.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Box<VerdictForm<'a>>>,
+    /// What it does, as far as it is understood; only beside `verdict`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub effects: Vec<EffectForm<'a>>,
+    /// Why a part of it is not understood; absent beside `verdict`: all of it is.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub opaque: Vec<Cow<'a, str>>,
 }
 
 /// A bound value as it is read.

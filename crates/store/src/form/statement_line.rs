@@ -9,8 +9,10 @@ use model::request::Request;
 use model::statement::{
     CopyDirection, Ending, Format, Outcome, Parameter, Statement, StatementKind, Text, Transaction, UnknownText, Value,
 };
+use model::verdict::Judgement;
 
 use super::identity::SessionText;
+use super::judgement_line::write_judgement;
 
 /// Bytes of text that are searched for escapes at once; the compiler makes vector instructions of it.
 const SCAN_BYTES: usize = 16;
@@ -25,7 +27,7 @@ pub(crate) fn write_statement(out: &mut Vec<u8>, session: SessionId, number: u64
     }
     write_request(out, statement);
     write_response(out, statement);
-    out.extend_from_slice(b"}\n");
+    end_line(out, statement.judgement.as_deref());
 }
 
 /// What was asked for.
@@ -48,6 +50,14 @@ pub(crate) fn write_request_line(out: &mut Vec<u8>, session: SessionId, request:
     non_zero(out, br#","row_limit":"#, request.row_limit.into());
     flag(out, br#","doubtful":true"#, request.doubtful);
     flag(out, br#","redacted":true"#, request.redacted);
+    end_line(out, request.judgement.as_deref());
+}
+
+/// What was decided about it, and the end.
+fn end_line(out: &mut Vec<u8>, judgement: Option<&Judgement>) {
+    if let Some(judgement) = judgement {
+        write_judgement(out, judgement);
+    }
     out.extend_from_slice(b"}\n");
 }
 
@@ -107,7 +117,7 @@ fn write_text(out: &mut Vec<u8>, text: &Text) {
     }
 }
 
-fn write_array<T>(out: &mut Vec<u8>, items: &[T], write: fn(&mut Vec<u8>, &T)) {
+pub(super) fn write_array<T>(out: &mut Vec<u8>, items: &[T], write: fn(&mut Vec<u8>, &T)) {
     out.push(b'[');
     for (index, item) in items.iter().enumerate() {
         if index > 0 {
@@ -162,21 +172,21 @@ fn write_outcome(out: &mut Vec<u8>, outcome: &Outcome) {
 
 /// A text that never needs an escape.
 #[inline]
-fn word(out: &mut Vec<u8>, key: &[u8], value: &str) {
+pub(super) fn word(out: &mut Vec<u8>, key: &[u8], value: &str) {
     out.extend_from_slice(key);
     out.extend_from_slice(value.as_bytes());
     out.push(b'"');
 }
 
 #[inline]
-fn string(out: &mut Vec<u8>, key: &[u8], value: &str) {
+pub(super) fn string(out: &mut Vec<u8>, key: &[u8], value: &str) {
     out.extend_from_slice(key);
     write_escaped(out, value.as_bytes());
     out.push(b'"');
 }
 
 #[inline]
-fn integer(out: &mut Vec<u8>, key: &[u8], value: u64) {
+pub(super) fn integer(out: &mut Vec<u8>, key: &[u8], value: u64) {
     out.extend_from_slice(key);
     write_number(out, value);
 }
@@ -191,7 +201,7 @@ fn non_zero(out: &mut Vec<u8>, key: &[u8], value: u64) {
 
 /// False is the default and left out.
 #[inline]
-fn flag(out: &mut Vec<u8>, field: &[u8], value: bool) {
+pub(super) fn flag(out: &mut Vec<u8>, field: &[u8], value: bool) {
     if value {
         out.extend_from_slice(field);
     }

@@ -8,12 +8,17 @@ use std::time::{Duration, Instant};
 
 use journal::verify::{Report, Verdict};
 use model::Known;
+use model::facts::{
+    Action, Columns, Condition, Effect, Facts, Name, Object, OpaqueReason, StatementFacts, UnknownSchema,
+};
 use model::id::{BootId, DatabaseId, HostId, SessionId, SocketCookie};
+use model::principal::{Actor, Principal, PrincipalKind, Proof};
 use model::process::{Ancestor, Arguments, Executable, Process, ProcessKey, ProcessSource, UnknownProcess};
 use model::record::{Record, What};
 use model::session::{Encryption, Ledger, Login, Origin, Session, Transport};
 use model::statement::{Ending, Format, Outcome, Parameter, Statement, StatementKind, Text, Transaction, Value};
 use model::time::{BootTime, WallTime};
+use model::verdict::{self, Denial, Judgement, Mode, Obligations, PolicyEpoch};
 use store::form::event::Event;
 use store::keys::KeyFiles;
 use store::line::{Entry, Machine};
@@ -186,6 +191,7 @@ pub fn session(cookie: u64) -> Session {
         opened: BootTime(6_000_000),
         client_cookie: None,
         client: Known::Known(Arc::new(process())),
+        principal: Known::Known(Arc::new(principal())),
         peer_credentials: Some((1234, 1000)),
         server: Known::Unknown(UnknownProcess::NotSeen),
         encryption: Encryption::Tls,
@@ -218,6 +224,67 @@ pub fn session(cookie: u64) -> Session {
 }
 
 /// A typical statement of a pooled application: prepared, two parameters, one row.
+pub fn principal() -> Principal {
+    let actor = |kind, id: &str| Actor { kind, id: id.into(), issuer: "https://id.example.com".into() };
+    Principal {
+        actor: actor(PrincipalKind::Agent, "nightly-report"),
+        groups: Arc::new(["analysts", "berlin"].map(Arc::from)),
+        acting_for: vec![actor(PrincipalKind::Person, "alice@example.com")],
+        proof: Proof::BoundProcess,
+        expires: Some(NINE_THIRTY),
+        purpose: Some("figures of the quarter".into()),
+    }
+}
+
+fn relation(schema: Known<Arc<str>, UnknownSchema>, name: &str) -> Object {
+    Object::Relation(Name { schema, name: name.into() })
+}
+
+/// Of a statement that reads an account.
+pub fn allowed() -> Judgement {
+    let effect = Effect {
+        action: Action::Select,
+        object: relation(Known::Known("public".into()), "accounts"),
+        columns: Columns::Named(["balance", "branch", "id"].map(Arc::from).to_vec()),
+        condition: Condition::Some,
+    };
+    let facts = StatementFacts { command: "SELECT".into(), effects: vec![effect], ..StatementFacts::default() };
+    let verdict = verdict::Verdict {
+        epoch: PolicyEpoch(7),
+        mode: Mode::Enforce,
+        denial: None,
+        allowed_by: Arc::new(["readers".into()]),
+        obligations: Obligations { rows_max: Some(1000), ..Obligations::default() },
+    };
+    Judgement { verdict, facts: Arc::new(Facts { statements: vec![facts], opaque: None }) }
+}
+
+/// Of two statements that drop the same table, the second with code that is not understood.
+pub fn refused() -> Judgement {
+    let effect = Effect {
+        action: Action::Drop,
+        object: relation(Known::Unknown(UnknownSchema::NoCatalogue), "customers"),
+        columns: Columns::None,
+        condition: Condition::NotApplicable,
+    };
+    let first = StatementFacts { command: "DROP TABLE".into(), effects: vec![effect], ..StatementFacts::default() };
+    let second = StatementFacts { opaque: vec![OpaqueReason::Code], ..first.clone() };
+    let denial = Denial {
+        rule: "no-drop".into(),
+        what: "DROP of table public.customers".into(),
+        reason: "nobody drops tables in production".into(),
+        remedy: "write a migration".into(),
+        sqlstate: "42501",
+    };
+    let verdict = verdict::Verdict {
+        denial: Some(denial),
+        allowed_by: Arc::new([]),
+        obligations: Obligations::default(),
+        ..allowed().verdict
+    };
+    Judgement { verdict, facts: Arc::new(Facts { statements: vec![first, second], opaque: None }) }
+}
+
 pub fn statement() -> Statement {
     Statement {
         kind: StatementKind::Execute,
@@ -241,6 +308,7 @@ pub fn statement() -> Statement {
         copy_bytes: 0,
         ending: Ending::Answered,
         redacted: false,
+        judgement: None,
     }
 }
 
@@ -269,6 +337,7 @@ pub fn strange_statement() -> Statement {
         copy_bytes: 7,
         ending: Ending::Unanswered,
         redacted: true,
+        judgement: None,
         ..statement()
     }
 }

@@ -1,11 +1,13 @@
 //! The objects of events. An object that its class demands but of which nothing is known says `Unknown`.
 
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 use store::form::identity::SessionText;
+use store::form::judgement::VerdictForm;
 
 use super::Status;
 use crate::config::Identity;
-use crate::context::{Facts, ProcessFacts};
+use crate::context::{Facts, PrincipalFacts, ProcessFacts};
 use crate::format::split_address;
 
 /// OCSF's word for a name that is not known.
@@ -34,7 +36,37 @@ pub(super) fn actor(facts: Option<&Facts>, id: Option<&SessionText>) -> Value {
     let Some(facts) = facts else { return actor };
     let actor = with(actor, "user", facts.user.as_deref().map(|name| user(Some(name))));
     let actor = with(actor, "app_name", facts.application.as_deref().map(Value::from));
+    let program = facts.principal.as_ref().filter(|principal| principal.kind != "person");
+    let actor = with(actor, "app_uid", program.map(|principal| (&*principal.id).into()));
     with(actor, "process", facts.client.as_ref().map(process))
+}
+
+/// What has no place in an actor: who acts for whom.
+pub(super) fn principal(facts: &PrincipalFacts) -> Value {
+    let principal = json!({"kind": facts.kind, "id": facts.id, "issuer": facts.issuer});
+    let principal = with(principal, "acting_for", some(&facts.acting_for));
+    with(principal, "purpose", facts.purpose.as_deref().map(Value::from))
+}
+
+/// What the actor was allowed, and by which policy it was not.
+pub(super) fn authorize(event: &mut Map<String, Value>, verdict: Option<&VerdictForm<'_>>) {
+    let (Some(verdict), Some(actor)) = (verdict, event.get_mut("actor")) else { return };
+    let policy = |name: &str| json!({"name": name, "version": verdict.epoch.to_string()});
+    let policies: Vec<Value> = match &verdict.rule {
+        Some(rule) => vec![with(policy(rule), "desc", verdict.reason.as_deref().map(Value::from))],
+        None => verdict.allowed_by.iter().map(|name| policy(name)).collect(),
+    };
+    let decision = json!({"decision": verdict.decision});
+    let authorizations = match policies.is_empty() {
+        true => vec![decision],
+        false => policies.into_iter().map(|policy| with(decision.clone(), "policy", Some(policy))).collect(),
+    };
+    actor["authorizations"] = authorizations.into();
+}
+
+/// A list, unless it is empty.
+pub(super) fn some<T: Serialize>(list: &[T]) -> Option<Value> {
+    (!list.is_empty()).then(|| json!(list))
 }
 
 pub(super) fn process(facts: &ProcessFacts) -> Value {

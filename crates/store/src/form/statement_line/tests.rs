@@ -6,6 +6,7 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::*;
+use crate::form::judgement_line::tests as judged;
 use crate::form::statement::{OutcomeForm, ParameterForm, StatementForm};
 
 /// The oracle: the form that is read back, built field by field.
@@ -19,6 +20,7 @@ fn form_of(session: SessionId, number: u64, statement: &Statement) -> StatementF
         StatementKind::FunctionCall { function } => Some(function),
         _ => None,
     };
+    let judged = statement.judgement.as_deref().map(judged::form_of).unwrap_or_default();
     StatementForm {
         session: session.into(),
         number,
@@ -42,6 +44,9 @@ fn form_of(session: SessionId, number: u64, statement: &Statement) -> StatementF
         copy_bytes: statement.copy_bytes,
         ending: ending_word(statement.ending).unwrap_or("answered").into(),
         redacted: statement.redacted,
+        verdict: judged.verdict,
+        effects: judged.effects,
+        opaque: judged.opaque,
     }
 }
 
@@ -159,12 +164,13 @@ prop_compose! {
         (started, finished) in (number(), option::of(number())),
         outcomes in prop::collection::vec(outcome(), 0..5),
         (outcomes_dropped, rows_sent, notices, copy_bytes) in (number(), number(), number(), number()),
+        judgement in option::of(judged::judgement()),
     ) -> Statement {
         Statement {
             kind, text, prepared: prepared.map(Into::into), portal: portal.map(Into::into), parameters, row_limit,
             resumed, transaction_before, transaction_after, started: BootTime(started),
             finished: finished.map(BootTime), outcomes, outcomes_dropped, rows_sent, notices, copy_bytes, ending,
-            redacted,
+            redacted, judgement,
         }
     }
 }

@@ -1,0 +1,58 @@
+//! What was decided about a message and can be searched: the decision, and what the message would do.
+
+use model::facts::{Action, OpaqueReason};
+
+use crate::attribute::bounded;
+use crate::fields::{Head, Str};
+
+/// What of a judgement is asked for. The numbers are in files: never re-used, and not those of attributes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Aspect {
+    /// `allowed`, `refused`, `would_refuse`.
+    Decision = 35,
+    /// A policy that forbids it, or allows it.
+    Rule = 36,
+    /// Something that it does.
+    Action = 37,
+    /// A relation that it does something to: by its name, or with the schema before it.
+    Relation = 38,
+    /// Why a part of it is not understood.
+    Opaque = 39,
+}
+
+/// What can be decided.
+pub(crate) const DECISIONS: [&str; 3] = ["allowed", "refused", "would_refuse"];
+
+impl Aspect {
+    /// Values that exist, where they are a fixed set.
+    pub(crate) fn words(self) -> Option<Vec<&'static str>> {
+        match self {
+            Self::Decision => Some(DECISIONS.to_vec()),
+            Self::Action => Some(Action::ALL.iter().map(|action| action.word()).collect()),
+            Self::Opaque => Some(OpaqueReason::ALL.iter().map(|reason| reason.word()).collect()),
+            Self::Rule | Self::Relation => None,
+        }
+    }
+}
+
+/// Calls `state` with everything that a line says of its judgement; with nothing if it has none.
+pub(crate) fn of_record(head: &Head<'_>, mut state: impl FnMut(Aspect, &str)) {
+    let Some(verdict) = &head.verdict else { return };
+    let mut text = |aspect, text: &str| state(aspect, bounded(text));
+    text(Aspect::Decision, &verdict.decision.0);
+    for Str(rule) in verdict.rule.iter().chain(&verdict.allowed_by) {
+        text(Aspect::Rule, rule);
+    }
+    for effect in &head.effects {
+        text(Aspect::Action, &effect.action.0);
+        let Some(Str(name)) = effect.name.as_ref().filter(|_| &*effect.object.0 == "relation") else { continue };
+        text(Aspect::Relation, name);
+        if let Some(Str(schema)) = &effect.schema {
+            text(Aspect::Relation, &format!("{schema}.{name}"));
+        }
+    }
+    for Str(reason) in &head.opaque {
+        text(Aspect::Opaque, reason);
+    }
+}
