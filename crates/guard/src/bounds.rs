@@ -1,0 +1,89 @@
+//! What one cycle may return, and for how long it may run: the tightest bounds of its statements.
+//!
+//! Bounds are about what leaves: beyond them nothing of the cycle reaches the client but one error, and the server is
+//! asked to cancel.
+
+use model::time::BootTime;
+use model::verdict::{Denial, Obligations, Verdict};
+
+/// Bounds, and what was counted.
+#[derive(Debug)]
+pub(crate) struct Bounds {
+    rows_max: u64,
+    bytes_max: u64,
+    rows: u64,
+    bytes: u64,
+    /// When it must have ended.
+    pub(crate) deadline: Option<BootTime>,
+    rule: String,
+    pub(crate) beyond: Option<Beyond>,
+}
+
+/// A bound that was crossed.
+#[derive(Debug)]
+pub(crate) struct Beyond {
+    /// What the client gets; taken when it got it.
+    pub(crate) error: Option<Denial>,
+}
+
+impl Bounds {
+    /// Those of a verdict; `None`: it has none.
+    pub(crate) fn of(verdict: &Verdict, at: BootTime) -> Option<Self> {
+        let Obligations { rows_max, bytes_max, runtime_max, .. } = verdict.obligations;
+        if rows_max.is_none() && bytes_max.is_none() && runtime_max.is_none() {
+            return None;
+        }
+        let deadline = runtime_max.map(|millis| BootTime(at.0.saturating_add(millis.saturating_mul(1_000_000))));
+        Some(Self {
+            rows_max: rows_max.unwrap_or(u64::MAX),
+            bytes_max: bytes_max.unwrap_or(u64::MAX),
+            rows: 0,
+            bytes: 0,
+            deadline,
+            rule: verdict.allowed_by.first().map_or_else(|| "default".to_owned(), ToString::to_string),
+            beyond: None,
+        })
+    }
+
+    /// Another statement of the cycle has these.
+    pub(crate) fn tighten(&mut self, other: Self) {
+        self.rows_max = self.rows_max.min(other.rows_max);
+        self.bytes_max = self.bytes_max.min(other.bytes_max);
+        self.deadline = self.deadline.into_iter().chain(other.deadline).min();
+    }
+
+    /// Counts a row of so many bytes. Whether a bound was crossed just now.
+    pub(crate) fn row(&mut self, bytes: u64) -> bool {
+        self.rows = self.rows.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(bytes);
+        let what = if self.rows > self.rows_max {
+            format!("more than {} rows", self.rows_max)
+        } else if self.bytes > self.bytes_max {
+            format!("more than {} bytes", self.bytes_max)
+        } else {
+            return false;
+        };
+        self.cross(&what, "ask for less: a WHERE, a LIMIT, fewer columns")
+    }
+
+    /// Whether its time has run out just now.
+    pub(crate) fn expires(&mut self, now: BootTime) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= now)
+            && self.cross("a longer run", "ask for less, or for a longer time in the policy")
+    }
+
+    fn cross(&mut self, what: &str, remedy: &str) -> bool {
+        if self.beyond.is_some() {
+            return false;
+        }
+        let error = Denial {
+            rule: self.rule.as_str().into(),
+            what: what.into(),
+            reason: "the policy allows the statement with a bound, which it has crossed".into(),
+            remedy: remedy.into(),
+            sqlstate: "54000",
+        };
+        self.beyond = Some(Beyond { error: Some(error) });
+        true
+    }
+}

@@ -1,0 +1,128 @@
+//! What is asked and not answered yet, in order. A cycle is what one ReadyForQuery answers: a Query, a FunctionCall, or
+//! the messages up to a Sync.
+
+use std::collections::VecDeque;
+
+use crate::bounds::Bounds;
+
+/// Cycles that wait for their answer; a client that asks for more waits itself.
+pub(crate) const CYCLES_MAX: usize = 4096;
+
+/// Something that was refused: the server is made to fail in its place.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    /// What the server's error will name.
+    pub(crate) name: String,
+    /// What the client gets instead.
+    pub(crate) answer: Vec<u8>,
+}
+
+/// One cycle.
+#[derive(Debug, Default)]
+pub(crate) struct Cycle {
+    /// The guard's own question: its answer is not the client's.
+    pub(crate) own: bool,
+    /// What follows may mean something else once this is answered.
+    pub(crate) unsettling: bool,
+    /// It is a Query: SQL, which can change names.
+    pub(crate) query: bool,
+    /// The client has ended a COPY behind its Sync.
+    pub(crate) copy_ended: bool,
+    pub(crate) refused: Option<Refused>,
+    /// What it may return, where a policy says so.
+    pub(crate) bounds: Option<Box<Bounds>>,
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(crate) struct Cycles {
+    waiting: VecDeque<Cycle>,
+    /// Messages of the extended protocol that no Sync has ended yet.
+    open: Option<Cycle>,
+}
+
+impl Cycles {
+    /// The start-up is the first.
+    pub(crate) fn started() -> Self {
+        let login = Cycle { unsettling: true, query: true, ..Cycle::default() };
+        Self { waiting: VecDeque::from([login]), open: None }
+    }
+
+    /// Nothing is asked that is not answered.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.waiting.is_empty() && self.open.is_none()
+    }
+
+    /// A batch has begun and has no Sync yet.
+    pub(crate) const fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.waiting.len() >= CYCLES_MAX
+    }
+
+    /// The first cycle is answered next.
+    pub(crate) fn front(&self) -> Option<&Cycle> {
+        self.waiting.front().or(self.open.as_ref())
+    }
+
+    /// The same, to count in it.
+    pub(crate) fn front_mut(&mut self) -> Option<&mut Cycle> {
+        self.waiting.front_mut().or(self.open.as_mut())
+    }
+
+    /// Answers may change what the next message means.
+    pub(crate) fn are_unsettling(&self, uses_names: bool) -> bool {
+        self.waiting.iter().any(|cycle| cycle.unsettling || (uses_names && cycle.query))
+    }
+
+    pub(crate) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    pub(crate) fn push(&mut self, cycle: Cycle) {
+        self.waiting.push_back(cycle);
+    }
+
+    /// A message of the extended protocol.
+    pub(crate) fn open(&mut self) -> &mut Cycle {
+        self.open.get_or_insert_default()
+    }
+
+    /// Sync.
+    pub(crate) fn close(&mut self) {
+        let cycle = self.open.take().unwrap_or_default();
+        self.waiting.push_back(cycle);
+    }
+
+    /// CopyDone or CopyFail goes to the server.
+    pub(crate) fn end_copy(&mut self) {
+        self.waiting.iter_mut().for_each(|cycle| cycle.copy_ended = true);
+    }
+
+    /// The server takes COPY data now, and ignores every Sync that it finds before their end: the cycle goes on up to
+    /// the first Sync behind it (55.2.7).
+    pub(crate) fn begin_copy(&mut self) {
+        if self.waiting.front().is_none_or(|cycle| cycle.query) {
+            return;
+        }
+        let ended = self.waiting.iter().take_while(|cycle| cycle.copy_ended).count();
+        let ignored = if ended == 0 { self.waiting.len() } else { ended };
+        let Some(copying) = self.waiting.drain(..ignored).next() else { return };
+        let rest = self.waiting.front_mut().unwrap_or_else(|| self.open.get_or_insert_default());
+        rest.unsettling |= copying.unsettling;
+        rest.refused = rest.refused.take().or(copying.refused);
+        rest.bounds = rest.bounds.take().or(copying.bounds);
+    }
+
+    /// The refusal that the next error of the server may be about.
+    pub(crate) fn take_refused(&mut self, names: impl FnOnce(&str) -> bool) -> Option<Refused> {
+        self.front_mut()?.refused.take_if(|refused| names(&refused.name))
+    }
+
+    /// ReadyForQuery.
+    pub(crate) fn answered(&mut self) -> Option<Cycle> {
+        self.waiting.pop_front()
+    }
+}

@@ -1,0 +1,576 @@
+//! One session: its client's stream, its server's stream, and the decision about each message between them.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use model::Known;
+use model::facts::{Facts, OpaqueReason};
+use model::principal::{Principal, UnknownPrincipal};
+use model::request::Request;
+use model::statement::StatementKind;
+use model::time::{BootTime, WallTime};
+use model::verdict::{Denial, Mode};
+use model::wire::{Input, Side, WireEvent};
+use policy::SessionContext;
+use recorder::EncodedJudgement;
+use wire_pg::{Connection, Limits, Start};
+
+use crate::bounds::Bounds;
+use crate::client::{HELD_BYTES_MAX, Next, Stream};
+use crate::cycle::{Cycle, Cycles, Refused};
+use crate::following::Following;
+use crate::judge::{Bench, Circumstances, Judge, Judged};
+use crate::message;
+use crate::server::{Fate, Reader, Server};
+use crate::startup;
+
+/// What the server is asked when it knows better: schemas in the order in which names are looked up in them.
+const QUESTION: &str = "select pg_catalog.unnest(pg_catalog.current_schemas(true))";
+/// Schemas of an answer; a path of more names is not followed.
+const SCHEMAS_MAX: usize = 256;
+
+/// Where what a client says is recorded, before it is forwarded.
+pub trait Book {
+    /// What was decided about the next message that asks for something.
+    fn judged(&mut self, judgement: &EncodedJudgement);
+    /// The client's bytes.
+    fn bytes(&mut self, bytes: &[u8]);
+}
+
+/// Proof that nothing in the bytes that it came with asks for anything without a permit. Made here only.
+#[derive(Debug)]
+#[must_use = "it is there to be handed to whoever forwards"]
+pub struct Cleared(());
+
+/// What goes to the server.
+#[derive(Debug)]
+pub struct Passed {
+    /// The bytes; empty: nothing, for now.
+    pub bytes: Vec<u8>,
+    /// Messages that begin in them.
+    pub messages: u64,
+    /// The client said goodbye.
+    pub terminated: bool,
+    /// That they may.
+    pub cleared: Cleared,
+}
+
+/// The client's bytes are not the protocol, and the database is enforced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Broken;
+
+/// A request whose outcome is awaited.
+struct Asked {
+    kind: StatementKind,
+    at: BootTime,
+    facts: Arc<Facts>,
+}
+
+/// One session.
+pub struct Guard {
+    bench: Bench,
+    around: Circumstances,
+    connection: Connection,
+    client: Stream,
+    server: Server,
+    cycles: Cycles,
+    following: Following,
+    asked: VecDeque<Asked>,
+    /// Something of the batch was refused: nothing of it goes on until its Sync.
+    dropping: bool,
+    /// The rest of a long message goes where its beginning went.
+    rest_is_dropped: bool,
+    /// The bytes are not understood, and not enforced.
+    blind: bool,
+    logged_in: bool,
+    /// The SQL of a replication connection cannot be asked anything.
+    replication: bool,
+    notices: Vec<u8>,
+    answer: Vec<Arc<str>>,
+    names: u64,
+    cancel: Cancel,
+}
+
+impl Guard {
+    /// A session that is about to be opened with this StartupMessage.
+    #[must_use]
+    pub fn new(
+        judge: Rc<Judge>,
+        principal: Known<Principal, UnknownPrincipal>,
+        session: SessionContext,
+        replication: bool,
+    ) -> Self {
+        let following = Following::new(Arc::clone(&session.user));
+        let mut connection = Connection::new(Start::FirstByte, Limits::default());
+        connection.announce();
+        Self {
+            bench: Bench::new(judge),
+            around: Circumstances { principal, session },
+            connection,
+            client: Stream::default(),
+            server: Server::default(),
+            cycles: Cycles::started(),
+            following,
+            asked: VecDeque::new(),
+            dropping: false,
+            rest_is_dropped: false,
+            blind: false,
+            logged_in: false,
+            replication,
+            notices: Vec::new(),
+            answer: Vec::new(),
+            names: 0,
+            cancel: Cancel::default(),
+        }
+    }
+
+    /// Decides whether the session may be opened. `packet` is the StartupMessage, `parameters` what is in it.
+    ///
+    /// # Errors
+    ///
+    /// It may not: why.
+    pub fn open<'a>(
+        &mut self,
+        at: BootTime,
+        now: WallTime,
+        packet: &[u8],
+        parameters: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+    ) -> Result<Cleared, Denial> {
+        self.feed(Side::Client, at, &[Input::Bytes(packet)]);
+        let judged = self.bench.judge_opening(self.replication, startup::facts(parameters), &self.around, now);
+        match judged.permits {
+            Some(_permits) => Ok(Cleared(())),
+            None => Err(judged.verdict.denial.unwrap_or_else(unexplained)),
+        }
+    }
+
+    /// Somebody else acts from now on, or it is not known any more who does.
+    pub fn identify(&mut self, principal: Known<Principal, UnknownPrincipal>) {
+        self.around.principal = principal;
+        self.bench.forget_decisions();
+    }
+
+    /// More of the client's stream should not be read: what was read is not dealt with.
+    #[must_use]
+    pub const fn is_full(&self) -> bool {
+        self.client.waiting() > HELD_BYTES_MAX
+    }
+
+    /// Something that was read waits for an answer of the server.
+    #[must_use]
+    pub const fn is_waiting(&self) -> bool {
+        self.client.waiting() > 0
+    }
+
+    /// Everything asked is answered, and nothing of the guard's own is under way.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.client.waiting() == 0 && self.cycles.is_quiet()
+    }
+
+    /// Messages of the server so far.
+    #[must_use]
+    pub const fn messages_from_server(&self) -> u64 {
+        self.server.messages
+    }
+
+    /// Takes bytes of the client behind its StartupMessage; none: what waited may go on now.
+    ///
+    /// # Errors
+    ///
+    /// They are not the protocol.
+    pub fn client(
+        &mut self,
+        at: BootTime,
+        now: WallTime,
+        chunk: &[u8],
+        book: &mut impl Book,
+    ) -> Result<Passed, Broken> {
+        let mut passed = Passed { bytes: Vec::new(), messages: 0, terminated: false, cleared: Cleared(()) };
+        let mut stream = std::mem::take(&mut self.client);
+        stream.extend(chunk);
+        let outcome = self.deal_with(&mut stream, at, now, book, &mut passed);
+        stream.rest();
+        self.client = stream;
+        outcome.map(|()| passed)
+    }
+
+    fn deal_with(
+        &mut self,
+        stream: &mut Stream,
+        at: BootTime,
+        now: WallTime,
+        book: &mut impl Book,
+        passed: &mut Passed,
+    ) -> Result<(), Broken> {
+        loop {
+            if self.blind {
+                let rest = stream.take_all();
+                book.bytes(&rest);
+                passed.bytes.extend_from_slice(&rest);
+                return Ok(());
+            }
+            let (kind, bytes, rest) = match stream.next() {
+                Next::Incomplete => return Ok(()),
+                Next::Broken => {
+                    self.lose()?;
+                    continue;
+                }
+                Next::Rest(bytes) => {
+                    book.bytes(bytes);
+                    if !self.rest_is_dropped {
+                        passed.bytes.extend_from_slice(bytes);
+                    }
+                    let length = bytes.len();
+                    stream.advance_rest(length);
+                    continue;
+                }
+                Next::Whole { kind, message } => (kind, message, 0),
+                Next::Long { kind, beginning, rest } => (kind, beginning, rest),
+            };
+            if !self.may_take(kind, passed) {
+                return Ok(());
+            }
+            self.message(Piece { kind, bytes, rest }, at, now, book, passed);
+            let length = bytes.len();
+            stream.advance(length, rest);
+        }
+    }
+
+    /// The stream is not the protocol.
+    fn lose(&mut self) -> Result<(), Broken> {
+        if self.around.session.mode == Mode::Enforce {
+            return Err(Broken);
+        }
+        self.blind = true;
+        Ok(())
+    }
+
+    /// Whether the next message can be judged now. If the server must be asked something before, it is.
+    fn may_take(&mut self, kind: u8, passed: &mut Passed) -> bool {
+        if !self.logged_in {
+            return kind == b'p' || kind == b'X';
+        }
+        if !matches!(kind, b'Q' | b'F' | b'P' | b'B' | b'E' | b'D' | b'C') || self.dropping || self.cycles.is_open() {
+            return true;
+        }
+        // A Query can change names: what a batch behind it means is known once it is answered.
+        let uses_names = matches!(kind, b'P' | b'B' | b'E' | b'D' | b'C');
+        if self.cycles.is_full()
+            || self.cycles.are_unsettling(uses_names)
+            || (kind == b'E' && self.cycles.has_waiting())
+        {
+            return false;
+        }
+        if !self.following.is_uncertain || self.around.session.in_transaction || self.replication {
+            return true;
+        }
+        if self.cycles.is_quiet() {
+            let name = self.name("asks");
+            message::question(&name, QUESTION, &mut passed.bytes);
+            passed.messages += 5;
+            self.answer.clear();
+            self.cycles.push(Cycle { own: true, unsettling: true, ..Cycle::default() });
+        }
+        false
+    }
+
+    /// A name that no client uses.
+    fn name(&mut self, what: &str) -> String {
+        self.names += 1;
+        format!("warder_{what}_{}", self.names)
+    }
+
+    fn message(&mut self, piece: Piece<'_>, at: BootTime, now: WallTime, book: &mut impl Book, passed: &mut Passed) {
+        let requested = self.hear(piece, at);
+        let is_dropped = self.dropping && !matches!(piece.kind, b'S' | b'X');
+        let refused = match piece.kind {
+            _ if is_dropped => None,
+            b'Q' | b'F' | b'P' | b'B' | b'E' => self.judge(piece.kind, requested, at, now, book),
+            _ => None,
+        };
+        book.bytes(piece.bytes);
+        self.rest_is_dropped = is_dropped || refused.is_some();
+        if let Some(denial) = refused {
+            self.refuse(piece.kind, &denial, passed);
+        } else if !is_dropped {
+            passed.bytes.extend_from_slice(piece.bytes);
+            passed.messages += 1;
+            passed.terminated |= piece.kind == b'X';
+        }
+        match piece.kind {
+            b'Q' | b'F' if !is_dropped => self.cycles.close(),
+            b'c' | b'f' => self.cycles.end_copy(),
+            b'S' => {
+                self.dropping = false;
+                self.cycles.close();
+            }
+            _ => {}
+        }
+    }
+
+    /// Lets the decoder hear a message of the client; what it asks for.
+    fn hear(&mut self, piece: Piece<'_>, at: BootTime) -> Option<Box<Request>> {
+        let rest = Input::Skipped { kind: piece.kind, bytes: piece.rest, messages: 0 };
+        let inputs = [Input::Bytes(piece.bytes), rest];
+        let inputs = if piece.rest > 0 { &inputs[..] } else { &inputs[..1] };
+        self.feed(Side::Client, at, inputs)
+    }
+
+    fn feed(&mut self, side: Side, at: BootTime, inputs: &[Input<'_>]) -> Option<Box<Request>> {
+        let Self { connection, following, bench, asked, .. } = self;
+        let mut requested = None;
+        for input in inputs {
+            connection.feed(side, at, *input, &mut |event| match event {
+                WireEvent::Requested(request) => requested = Some(request),
+                WireEvent::ParameterStatus { name, value } => following.reported(&name, &value),
+                WireEvent::Statement(statement) => {
+                    let is_it = |asked: &Asked| asked.kind == statement.kind && asked.at == statement.started;
+                    let Some(place) = asked.iter().position(is_it) else { return };
+                    let Some(Asked { facts, .. }) = asked.drain(..=place).next_back() else { return };
+                    following.settle(&statement, &facts, |change| bench.follow(change));
+                }
+                _ => {}
+            });
+        }
+        requested
+    }
+
+    /// Decides about a message; `Some`: it is refused.
+    fn judge(
+        &mut self,
+        kind: u8,
+        requested: Option<Box<Request>>,
+        at: BootTime,
+        now: WallTime,
+        book: &mut impl Book,
+    ) -> Option<Denial> {
+        let facts = match &requested {
+            Some(request) => self.bench.facts(request, self.following.state(), &self.around.session.database),
+            None => Arc::new(Facts { statements: Vec::new(), opaque: Some(OpaqueReason::Incomplete) }),
+        };
+        let judged = match kind {
+            b'P' | b'B' => self.bench.judge(facts, &self.around, now),
+            _ => self.bench.judge_run(facts, &self.around, now),
+        };
+        // The statement of a Bind was judged with its Parse: only news are worth a record.
+        if kind != b'B' || judged.verdict.denial.is_some() {
+            book.judged(&judged.encoded);
+        }
+        if judged.permits.is_none() {
+            return Some(judged.verdict.denial.clone().unwrap_or_else(unexplained));
+        }
+        if let (Mode::Warn, Some(denial)) = (self.around.session.mode, &judged.verdict.denial) {
+            self.notices.extend_from_slice(&message::warning(denial));
+        }
+        self.expect(kind, requested.as_deref(), &judged, at);
+        None
+    }
+
+    /// Something goes to the server: what will be known once it is answered.
+    fn expect(&mut self, kind: u8, requested: Option<&Request>, judged: &Judged, at: BootTime) {
+        let is_named = |name: Option<&Arc<str>>| name.is_none_or(|name| !name.is_empty());
+        let cycle = self.cycles.open();
+        cycle.query |= kind == b'Q';
+        cycle.unsettling |= match kind {
+            b'P' => is_named(requested.and_then(|request| request.prepared.as_ref())),
+            b'B' => is_named(requested.and_then(|request| request.portal.as_ref())),
+            _ => unsettles(&judged.facts),
+        };
+        if matches!(kind, b'Q' | b'E')
+            && self.around.session.mode == Mode::Enforce
+            && let Some(bounds) = Bounds::of(&judged.verdict, at)
+        {
+            match &mut cycle.bounds {
+                Some(known) => known.tighten(bounds),
+                none => *none = Some(Box::new(bounds)),
+            }
+        }
+        if let (Some(request), b'Q' | b'E') = (requested, kind) {
+            self.asked.push_back(Asked { kind: request.kind, at, facts: Arc::clone(&judged.facts) });
+        }
+    }
+
+    /// Makes the server fail in place of what was refused, so that the batch and the transaction end as after any error.
+    fn refuse(&mut self, kind: u8, denial: &Denial, passed: &mut Passed) {
+        let name = self.name("refuses");
+        message::failing_bind(&name, &mut passed.bytes);
+        passed.messages += 1;
+        let cycle = self.cycles.open();
+        cycle.unsettling = true;
+        cycle.refused = Some(Refused { name, answer: message::refusal(denial) });
+        if matches!(kind, b'Q' | b'F') {
+            message::sync(&mut passed.bytes);
+            passed.messages += 1;
+        } else {
+            self.dropping = true;
+        }
+    }
+
+    /// Takes bytes of the server; returns what the client gets. Afterwards [`Guard::client`] may go on with what waited.
+    pub fn server<'a>(&mut self, at: BootTime, chunk: &'a [u8]) -> Cow<'a, [u8]> {
+        let Self { server, cycles, notices, answer, logged_in, around, following, cancel, .. } = self;
+        let in_transaction = &mut around.session.in_transaction;
+        let mut desk = Desk { cycles, notices, answer, logged_in, in_transaction, following, cancel };
+        let out = server.take(chunk, &mut desk);
+        self.feed(Side::Server, at, &[Input::Bytes(&out)]);
+        out
+    }
+
+    /// When what runs must have ended.
+    #[must_use]
+    pub fn deadline(&self) -> Option<BootTime> {
+        let bounds = self.cycles.front()?.bounds.as_ref()?;
+        bounds.deadline.filter(|_| bounds.beyond.is_none())
+    }
+
+    /// Its time may have run out.
+    pub fn look(&mut self, now: BootTime) {
+        let front = self.cycles.front_mut().and_then(|cycle| cycle.bounds.as_mut());
+        self.cancel.wanted |= front.is_some_and(|bounds| bounds.expires(now));
+    }
+
+    /// A CancelRequest for what has crossed a bound, once.
+    pub fn take_cancel(&mut self) -> Option<(Vec<u8>, Cleared)> {
+        let wanted = std::mem::take(&mut self.cancel.wanted);
+        let key = self.cancel.key.as_ref().filter(|_| wanted)?;
+        Some((message::cancel(key), Cleared(())))
+    }
+}
+
+/// What it takes to cancel what runs.
+#[derive(Default)]
+struct Cancel {
+    /// The body of BackendKeyData.
+    key: Option<Box<[u8]>>,
+    wanted: bool,
+}
+
+/// A message of the client, or the beginning of a long one.
+#[derive(Clone, Copy)]
+struct Piece<'a> {
+    kind: u8,
+    bytes: &'a [u8],
+    rest: u64,
+}
+
+/// Whether statements behind it may mean something else.
+fn unsettles(facts: &Facts) -> bool {
+    facts.opaque.is_some()
+        || facts.statements.iter().any(|statement| !statement.changes.is_empty() || !statement.opaque.is_empty())
+}
+
+/// A refusal always has a denial; should it not, it is one all the same.
+fn unexplained() -> Denial {
+    Denial {
+        rule: "error".into(),
+        what: "the statement".into(),
+        reason: "the decision came without a reason".into(),
+        remedy: "".into(),
+        sqlstate: "42501",
+    }
+}
+
+/// Where the server's messages are looked at.
+struct Desk<'a> {
+    cycles: &'a mut Cycles,
+    notices: &'a mut Vec<u8>,
+    answer: &'a mut Vec<Arc<str>>,
+    logged_in: &'a mut bool,
+    in_transaction: &'a mut bool,
+    following: &'a mut Following,
+    cancel: &'a mut Cancel,
+}
+
+impl Reader for Desk<'_> {
+    fn fate(&mut self, kind: u8, length: u32) -> Fate {
+        if matches!(kind, b'D' | b'd')
+            && let Some(bounds) = self.cycles.front_mut().and_then(|cycle| cycle.bounds.as_mut())
+        {
+            self.cancel.wanted |= bounds.row(u64::from(length));
+        }
+        if kind == b'G' {
+            self.cycles.begin_copy();
+        }
+        let front = self.cycles.front();
+        let is_beyond = front.and_then(|cycle| cycle.bounds.as_ref()).is_some_and(|bounds| bounds.beyond.is_some());
+        match kind {
+            b'Z' | b'K' => Fate::Hold,
+            // Notices, notifications and reports can come at any time, whoever asks.
+            b'N' | b'A' | b'S' => Fate::Pass,
+            b'D' if front.is_some_and(|cycle| cycle.own) => Fate::Hold,
+            b'E' if is_beyond || front.is_some_and(|cycle| cycle.refused.is_some()) => Fate::Hold,
+            _ if is_beyond => Fate::Drop,
+            _ if front.is_some_and(|cycle| cycle.own) => Fate::Drop,
+            _ => Fate::Pass,
+        }
+    }
+
+    fn complete(&mut self, message: &[u8], out: &mut Vec<u8>) {
+        match message.first() {
+            Some(b'K') => {
+                self.cancel.key = Some(message.get(5..).unwrap_or_default().into());
+                out.extend_from_slice(message);
+            }
+            Some(b'Z') => {
+                // What has crossed a bound and ended all the same.
+                self.tell_beyond(out);
+                *self.logged_in = true;
+                *self.in_transaction = message.get(5) != Some(&b'I');
+                match self.cycles.answered() {
+                    Some(cycle) if cycle.own => self.answered(),
+                    _ => out.extend_from_slice(message),
+                }
+            }
+            Some(b'D') if self.answer.len() < SCHEMAS_MAX => self.answer.extend(only_column(message)),
+            Some(b'E') if self.tell_beyond(out) => {}
+            Some(b'E') => {
+                let names = |name: &str| contains(message, name.as_bytes());
+                match self.cycles.take_refused(names) {
+                    Some(refused) => out.extend_from_slice(&refused.answer),
+                    None => out.extend_from_slice(message),
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn interject(&mut self, out: &mut Vec<u8>) {
+        out.append(self.notices);
+    }
+
+    fn interjects(&self) -> bool {
+        !self.notices.is_empty()
+    }
+}
+
+impl Desk<'_> {
+    /// Where a bound was crossed the client gets one error, in place of everything else. Whether one was.
+    fn tell_beyond(&mut self, out: &mut Vec<u8>) -> bool {
+        let bounds = self.cycles.front_mut().and_then(|cycle| cycle.bounds.as_mut());
+        let Some(beyond) = bounds.and_then(|bounds| bounds.beyond.as_mut()) else { return false };
+        if let Some(error) = beyond.error.take() {
+            out.extend_from_slice(&message::refusal(&error));
+        }
+        true
+    }
+
+    fn answered(&mut self) {
+        match std::mem::take(self.answer) {
+            schemas if schemas.is_empty() || schemas.len() >= SCHEMAS_MAX => self.following.learn_nothing(),
+            schemas => self.following.learn(schemas),
+        }
+    }
+}
+
+/// The value of a DataRow with one column.
+fn only_column(message: &[u8]) -> Option<Arc<str>> {
+    let value = message.get(11..).filter(|_| message.get(5..7) == Some(&[0, 1]))?;
+    Some(String::from_utf8_lossy(value).into())
+}
+
+fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
+    bytes.windows(wanted.len()).any(|window| window == wanted)
+}

@@ -1,0 +1,323 @@
+//! From a request to a decision: facts of its text, then the policies. What was decided about the same facts in the same
+//! circumstances is remembered for as long as it holds.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::rate::Rates;
+use model::Known;
+use model::facts::{Facts, OpaqueReason, StateChange, StatementFacts};
+use model::principal::{Principal, UnknownPrincipal};
+use model::request::Request;
+use model::statement::{StatementKind, Text};
+use model::time::WallTime;
+use model::verdict::{Denial, Judgement, Mode, Obligations, PolicyEpoch, Verdict};
+use policy::{Asked, Decision, Permit, PolicySet, Question, SessionContext};
+use recorder::EncodedJudgement;
+use sql::Analyser;
+use sql::catalogue::Catalogue;
+use sql::state::State;
+
+/// Decisions that one session remembers.
+const DECISIONS_MAX: usize = 256;
+
+/// What all sessions of one database have in common: its policies and what is known of its objects.
+pub struct Judge {
+    analyser: RefCell<Analyser>,
+    rates: RefCell<Rates>,
+    policies: RefCell<Rc<PolicySet>>,
+    /// Snapshots, by the name of the SQL database.
+    catalogues: RefCell<HashMap<Arc<str>, Rc<Catalogue>>>,
+    /// Where there is no snapshot.
+    none: Rc<Catalogue>,
+}
+
+impl Judge {
+    /// With these policies, and no snapshot of any catalogue.
+    #[must_use]
+    pub fn new(policies: PolicySet) -> Self {
+        let analyser = RefCell::new(Analyser::new(sql::Limits::default()));
+        let policies = RefCell::new(Rc::new(policies));
+        let none = Rc::new(Catalogue::none());
+        Self { analyser, rates: RefCell::default(), policies, catalogues: RefCell::default(), none }
+    }
+
+    /// From the next message on other policies hold, for live sessions too.
+    pub fn replace(&self, policies: PolicySet) {
+        *self.policies.borrow_mut() = Rc::new(policies);
+    }
+
+    /// From the next message on this is what is known of the objects of an SQL database.
+    pub fn know(&self, database: Arc<str>, catalogue: Catalogue) {
+        self.catalogues.borrow_mut().insert(database, Rc::new(catalogue));
+    }
+
+    fn policies(&self) -> Rc<PolicySet> {
+        Rc::clone(&self.policies.borrow())
+    }
+
+    fn catalogue(&self, database: &str) -> Rc<Catalogue> {
+        Rc::clone(self.catalogues.borrow().get(database).unwrap_or(&self.none))
+    }
+}
+
+/// Who asks, and from where.
+pub(crate) struct Circumstances {
+    pub(crate) principal: Known<Principal, UnknownPrincipal>,
+    pub(crate) session: SessionContext,
+}
+
+/// One session's view of the judge.
+pub(crate) struct Bench {
+    judge: Rc<Judge>,
+    remembered: HashMap<Remembered, Rc<Judged>>,
+    /// Of the set that the remembered decisions are of.
+    epoch: PolicyEpoch,
+    /// What SQL has prepared under which name.
+    prepared: HashMap<Arc<str>, Arc<StatementFacts>>,
+}
+
+#[derive(PartialEq, Eq, Hash)]
+struct Remembered {
+    facts: Arc<Facts>,
+    in_transaction: bool,
+}
+
+/// A decision about one message.
+pub(crate) struct Judged {
+    pub(crate) facts: Arc<Facts>,
+    pub(crate) verdict: Verdict,
+    pub(crate) encoded: EncodedJudgement,
+    /// One for each statement of the text; `None`: it is refused.
+    pub(crate) permits: Option<Vec<Permit>>,
+    /// Until then the same may be said again without asking; `Some(None)`: for as long as the policies hold.
+    holds: Option<Option<WallTime>>,
+}
+
+impl Bench {
+    pub(crate) fn new(judge: Rc<Judge>) -> Self {
+        let epoch = judge.policies().epoch();
+        Self { judge, remembered: HashMap::new(), epoch, prepared: HashMap::new() }
+    }
+
+    /// What a request would do.
+    pub(crate) fn facts(&self, request: &Request, state: &State, database: &str) -> Arc<Facts> {
+        let text = match (&request.text, request.kind) {
+            (_, StatementKind::FunctionCall { .. }) => return opaque(OpaqueReason::FunctionCall),
+            _ if request.doubtful && request.prepared.as_deref().and_then(|name| self.prepared.get(name)).is_none() => {
+                return opaque(OpaqueReason::UnknownName);
+            }
+            (Text::Truncated { .. }, _) => return opaque(OpaqueReason::TooLarge),
+            (Text::Whole(text), _) => text,
+            (Text::Unknown(_), _) => return self.prepared_by_sql(request),
+        };
+        // The decoder replaces what is no UTF-8; here such a text must not be read as something else.
+        let bytes = if text.contains(char::REPLACEMENT_CHARACTER) { &[0xff][..] } else { text.as_bytes() };
+        let facts = self.judge.analyser.borrow_mut().facts(bytes, state, &self.judge.catalogue(database));
+        self.with_executed(facts)
+    }
+
+    /// A name that no Parse made: SQL may have.
+    fn prepared_by_sql(&self, request: &Request) -> Arc<Facts> {
+        let known = request.prepared.as_deref().and_then(|name| self.prepared.get(name));
+        known.map_or_else(
+            || opaque(OpaqueReason::UnknownName),
+            |facts| Arc::new(Facts { statements: vec![StatementFacts::clone(facts)], opaque: None }),
+        )
+    }
+
+    /// `EXECUTE name` does what was prepared under the name.
+    fn with_executed(&self, facts: Arc<Facts>) -> Arc<Facts> {
+        let executes = |statement: &StatementFacts| {
+            statement.changes.iter().any(|change| matches!(change, StateChange::Executes { .. }))
+        };
+        if !facts.statements.iter().any(executes) {
+            return facts;
+        }
+        let mut here = self.prepared.clone();
+        let mut whole = Facts::clone(&facts);
+        for statement in &mut whole.statements {
+            for change in statement.changes.clone() {
+                match change {
+                    StateChange::Prepared { name, facts } => drop(here.insert(name, facts)),
+                    StateChange::Executes { name } => match here.get(&name) {
+                        Some(prepared) => merge(statement, prepared),
+                        None => statement.opaque.push(OpaqueReason::UnknownName),
+                    },
+                    _ => {}
+                }
+            }
+        }
+        Arc::new(whole)
+    }
+
+    /// Follows names that SQL has made or destroyed.
+    pub(crate) fn follow(&mut self, change: &StateChange) {
+        match change {
+            StateChange::Prepared { name, facts } if self.prepared.len() < DECISIONS_MAX => {
+                self.prepared.insert(Arc::clone(name), Arc::clone(facts));
+            }
+            StateChange::Prepared { name, .. } | StateChange::Deallocated { name: Some(name) } => {
+                self.prepared.remove(name);
+            }
+            StateChange::Deallocated { name: None } | StateChange::DiscardAll => self.prepared.clear(),
+            _ => {}
+        }
+    }
+
+    /// Decides about a request.
+    pub(crate) fn judge(&mut self, facts: Arc<Facts>, around: &Circumstances, now: WallTime) -> Rc<Judged> {
+        let policies = self.judge.policies();
+        if policies.epoch() != self.epoch {
+            self.epoch = policies.epoch();
+            self.remembered.clear();
+        }
+        let key = Remembered { facts: Arc::clone(&facts), in_transaction: around.session.in_transaction };
+        if let Some(known) = self.remembered.get(&key)
+            && known.holds.is_some_and(|end| end.is_none_or(|end| now < end))
+        {
+            return Rc::clone(known);
+        }
+        let judged = Rc::new(ask(&policies, &asked_by(&facts), &facts, around, now));
+        if judged.holds.is_some() {
+            if self.remembered.len() >= DECISIONS_MAX {
+                self.remembered.clear();
+            }
+            self.remembered.insert(key, Rc::clone(&judged));
+        }
+        judged
+    }
+
+    /// The same about something that runs: it counts.
+    pub(crate) fn judge_run(&mut self, facts: Arc<Facts>, around: &Circumstances, now: WallTime) -> Rc<Judged> {
+        let judged = self.judge(facts, around, now);
+        let (Some(max), Known::Known(principal)) = (judged.verdict.obligations.rate_per_minute, &around.principal)
+        else {
+            return judged;
+        };
+        if judged.permits.is_none() || self.judge.rates.borrow_mut().allows(&principal.actor.id, max, now) {
+            return judged;
+        }
+        Rc::new(judged.beyond_rate(max, around.session.mode))
+    }
+
+    /// May the session be opened?
+    pub(crate) fn judge_opening(
+        &self,
+        replication: bool,
+        facts: Facts,
+        around: &Circumstances,
+        now: WallTime,
+    ) -> Judged {
+        let policies = self.judge.policies();
+        let facts = Arc::new(facts);
+        let mut asked = vec![if replication { Asked::Replication } else { Asked::Connect }];
+        asked.extend(asked_by(&facts));
+        ask(&policies, &asked, &facts, around, now)
+    }
+
+    /// Everything depends on who acts.
+    pub(crate) fn forget_decisions(&mut self) {
+        self.remembered.clear();
+    }
+}
+
+impl Judged {
+    /// It would be allowed, were it not one too many.
+    fn beyond_rate(&self, max: u64, mode: Mode) -> Self {
+        let denial = Denial {
+            rule: self.verdict.allowed_by.first().cloned().unwrap_or_else(|| "rate".into()),
+            what: format!("the statement, one of more than {max} in a minute,").into(),
+            reason: format!("the policy allows {max} statements in a minute").into(),
+            remedy: "wait for the next minute, or ask for less at once".into(),
+            sqlstate: "53400",
+        };
+        let verdict = Verdict { denial: Some(denial), ..self.verdict.clone() };
+        let permits = self.permits.clone().filter(|_| mode != Mode::Enforce);
+        let facts = Arc::clone(&self.facts);
+        let encoded = EncodedJudgement::of(&Judgement { verdict: verdict.clone(), facts: Arc::clone(&facts) });
+        Self { facts, verdict, encoded, permits, holds: None }
+    }
+}
+
+fn opaque(reason: OpaqueReason) -> Arc<Facts> {
+    Arc::new(Facts { statements: Vec::new(), opaque: Some(reason) })
+}
+
+/// One statement does what another one does, too.
+fn merge(statement: &mut StatementFacts, other: &StatementFacts) {
+    for effect in &other.effects {
+        if !statement.effects.contains(effect) {
+            statement.effects.push(effect.clone());
+        }
+    }
+    statement.opaque.extend_from_slice(&other.opaque);
+    statement.changes.extend_from_slice(&other.changes);
+}
+
+/// What is to be decided about a text. One without statements does nothing.
+fn asked_by(facts: &Facts) -> Vec<Asked<'_>> {
+    let opaque = facts.opaque.map(Asked::Opaque);
+    opaque.into_iter().chain(facts.statements.iter().map(Asked::Statement)).collect()
+}
+
+/// All of it must be allowed.
+fn ask(policies: &PolicySet, asked: &[Asked<'_>], facts: &Arc<Facts>, around: &Circumstances, now: WallTime) -> Judged {
+    let Circumstances { principal, session } = around;
+    let mut verdict = Verdict {
+        epoch: policies.epoch(),
+        mode: session.mode,
+        denial: None,
+        allowed_by: Arc::from([]),
+        obligations: Obligations::default(),
+    };
+    let mut permits = Some(Vec::new());
+    let mut holds = Some(None);
+    let mut allowed_by: Vec<Arc<str>> = Vec::new();
+    for facts in asked {
+        let decision = policies.decide(&Question { principal, facts: *facts, session, now });
+        allowed_by.extend(decision.verdict().allowed_by.iter().cloned());
+        verdict.obligations = tighter(verdict.obligations, decision.verdict().obligations);
+        verdict.denial = verdict.denial.or_else(|| decision.verdict().denial.clone());
+        let (permit, not_after, cacheable) = match decision {
+            Decision::Permit(permit) => (Some(permit.clone()), permit.not_after(), permit.is_cacheable()),
+            Decision::Refusal(refusal) => {
+                let (not_after, cacheable) = (refusal.not_after(), refusal.is_cacheable());
+                (refusal.tolerated(session.mode), not_after, cacheable)
+            }
+        };
+        holds = holds.filter(|_| cacheable).map(|end| earlier(end, not_after));
+        permits = permits.zip(permit).map(|(mut permits, permit)| {
+            permits.push(permit);
+            permits
+        });
+    }
+    allowed_by.sort_unstable();
+    allowed_by.dedup();
+    verdict.allowed_by = allowed_by.into();
+    let encoded = EncodedJudgement::of(&Judgement { verdict: verdict.clone(), facts: Arc::clone(facts) });
+    Judged { facts: Arc::clone(facts), verdict, encoded, permits, holds }
+}
+
+fn earlier(one: Option<WallTime>, other: Option<WallTime>) -> Option<WallTime> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+/// The tightest bounds of both.
+fn tighter(one: Obligations, other: Obligations) -> Obligations {
+    let tighter = |one: Option<u64>, other: Option<u64>| match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    };
+    Obligations {
+        rows_max: tighter(one.rows_max, other.rows_max),
+        bytes_max: tighter(one.bytes_max, other.bytes_max),
+        runtime_max: tighter(one.runtime_max, other.runtime_max),
+        rate_per_minute: tighter(one.rate_per_minute, other.rate_per_minute),
+    }
+}

@@ -1,0 +1,95 @@
+//! Messages that the guard itself sends: to the server in place of what it refused, to the client in the server's name.
+//! PostgreSQL manual, chapter 55.7.
+
+use model::verdict::Denial;
+
+/// Appends a message of this kind with this body.
+fn append(out: &mut Vec<u8>, kind: u8, body: &[u8]) {
+    let length = u32::try_from(body.len().saturating_add(4)).unwrap_or(u32::MAX);
+    out.push(kind);
+    out.extend_from_slice(&length.to_be_bytes());
+    out.extend_from_slice(body);
+}
+
+/// Text of the protocol ends with a zero byte.
+fn text(body: &mut Vec<u8>, value: &str) {
+    body.extend(value.bytes().filter(|byte| *byte != 0));
+    body.push(0);
+}
+
+/// A Bind of a prepared statement that does not exist: the server fails exactly here, says the name in its error, and
+/// treats the batch and the transaction as after any other error. It destroys nothing: not even the unnamed portal.
+pub(crate) fn failing_bind(name: &str, out: &mut Vec<u8>) {
+    let mut body = Vec::with_capacity(name.len().saturating_add(8));
+    text(&mut body, "");
+    text(&mut body, name);
+    body.extend_from_slice(&[0; 6]);
+    append(out, b'B', &body);
+}
+
+pub(crate) fn sync(out: &mut Vec<u8>) {
+    append(out, b'S', &[]);
+}
+
+/// A whole batch that runs a query without touching the client's unnamed statement and portal, and leaves nothing.
+pub(crate) fn question(name: &str, sql: &str, out: &mut Vec<u8>) {
+    let mut body = Vec::new();
+    text(&mut body, name);
+    text(&mut body, sql);
+    body.extend_from_slice(&[0; 2]);
+    append(out, b'P', &body);
+    body.clear();
+    text(&mut body, name);
+    text(&mut body, name);
+    body.extend_from_slice(&[0; 6]);
+    append(out, b'B', &body);
+    body.clear();
+    text(&mut body, name);
+    body.extend_from_slice(&[0; 4]);
+    append(out, b'E', &body);
+    body.clear();
+    body.push(b'S');
+    text(&mut body, name);
+    append(out, b'C', &body);
+    sync(out);
+}
+
+/// A CancelRequest with the process and key of this BackendKeyData.
+pub(crate) fn cancel(key: &[u8]) -> Vec<u8> {
+    const CODE: u32 = 80_877_102;
+    let length = u32::try_from(key.len().saturating_add(8)).unwrap_or(u32::MAX);
+    [&length.to_be_bytes()[..], &CODE.to_be_bytes(), key].concat()
+}
+
+/// The error that a client gets for something that was not allowed. Severity ERROR: the session goes on.
+pub(crate) fn refusal(denial: &Denial) -> Vec<u8> {
+    report(b'E', "ERROR", denial.sqlstate, denial)
+}
+
+/// What a client is told where something is allowed only because nothing is enforced yet.
+pub(crate) fn warning(denial: &Denial) -> Vec<u8> {
+    report(b'N', "WARNING", "01000", denial)
+}
+
+fn report(kind: u8, severity: &str, sqlstate: &str, denial: &Denial) -> Vec<u8> {
+    let mut body = Vec::new();
+    let mut field = |code: u8, value: &str| {
+        if !value.is_empty() {
+            body.push(code);
+            text(&mut body, value);
+        }
+    };
+    let verb = if kind == b'E' { "is not allowed" } else { "would not be allowed" };
+    field(b'S', severity);
+    field(b'V', severity);
+    field(b'C', sqlstate);
+    field(b'M', &format!("{} {verb} (rule {})", denial.what, denial.rule));
+    field(b'D', &denial.reason);
+    field(b'H', &denial.remedy);
+    // For programs: the rule alone, where a server names a constraint.
+    field(b'n', &denial.rule);
+    body.push(0);
+    let mut out = Vec::with_capacity(body.len().saturating_add(5));
+    append(&mut out, kind, &body);
+    out
+}

@@ -1,0 +1,145 @@
+//! A server as far as the guard can tell: names, the rule that an error skips to the next Sync, transactions, and what
+//! reached it. The real one is used by the end-to-end tests.
+
+use std::collections::HashSet;
+
+use crate::wire::{append, messages, text};
+
+#[derive(Default)]
+pub(crate) struct Server {
+    bytes: Vec<u8>,
+    statements: HashSet<String>,
+    portals: std::collections::HashMap<String, String>,
+    texts: std::collections::HashMap<String, String>,
+    skipping: bool,
+    copying: bool,
+    block: bool,
+    failed: bool,
+    /// SQL that was executed, in order; what a failed transaction undid is taken out again.
+    pub(crate) ran: Vec<String>,
+    /// Where the open transaction began in it.
+    begun: usize,
+}
+
+impl Server {
+    /// What a server says when a client has logged in.
+    pub(crate) fn greeting() -> Vec<u8> {
+        let mut out = Vec::new();
+        append(&mut out, b'R', &0_u32.to_be_bytes());
+        append(&mut out, b'S', b"client_encoding\0UTF8\0");
+        append(&mut out, b'Z', b"I");
+        out
+    }
+
+    /// Takes what a client sends, and answers.
+    pub(crate) fn take(&mut self, bytes: &[u8]) -> Vec<u8> {
+        self.bytes.extend_from_slice(bytes);
+        let (whole, rest) = messages(&self.bytes);
+        self.bytes = rest;
+        let mut out = Vec::new();
+        for (kind, body) in whole {
+            self.message(kind, &body, &mut out);
+        }
+        out
+    }
+
+    fn message(&mut self, kind: u8, body: &[u8], out: &mut Vec<u8>) {
+        if self.skipping && kind != b'S' {
+            return;
+        }
+        if self.copying {
+            // A Sync means nothing in the middle of COPY data.
+            if kind == b'c' {
+                self.copying = false;
+                append(out, b'C', b"COPY 1\0");
+            }
+            return;
+        }
+        match kind {
+            b'Q' => {
+                self.run(&text(body, 0), out);
+                self.ready(out);
+            }
+            b'P' => {
+                self.texts.insert(text(body, 0), text(body, 1));
+                self.statements.insert(text(body, 0));
+                append(out, b'1', &[]);
+            }
+            b'B' => match self.texts.get(&text(body, 1)).cloned() {
+                Some(sql) => {
+                    self.portals.insert(text(body, 0), sql);
+                    append(out, b'2', &[]);
+                }
+                None => self.fail(&format!("prepared statement \"{}\" does not exist", text(body, 1)), out),
+            },
+            b'E' => match self.portals.get(&text(body, 0)).cloned() {
+                Some(sql) => self.run(&sql, out),
+                None => self.fail("portal does not exist", out),
+            },
+            b'C' => append(out, b'3', &[]),
+            b'D' => append(out, b'n', &[]),
+            b'S' => {
+                self.skipping = false;
+                self.ready(out);
+            }
+            _ => {}
+        }
+        self.skipping |= kind != b'Q' && out.ends_with(b"\0\0") && self.failed_now(out);
+    }
+
+    fn failed_now(&self, out: &[u8]) -> bool {
+        messages(out).0.last().is_some_and(|(kind, _)| *kind == b'E')
+    }
+
+    fn run(&mut self, sql: &str, out: &mut Vec<u8>) {
+        if sql.contains("current_schemas") {
+            for schema in ["pg_catalog", "public"] {
+                let mut row = vec![0, 1];
+                row.extend_from_slice(&u32::try_from(schema.len()).unwrap().to_be_bytes());
+                row.extend_from_slice(schema.as_bytes());
+                append(out, b'D', &row);
+            }
+            return append(out, b'C', b"SELECT 2\0");
+        }
+        if self.failed && sql != "rollback" {
+            return self.fail("current transaction is aborted", out);
+        }
+        match sql {
+            "begin" => (self.block, self.begun) = (true, self.ran.len()),
+            "rollback" => {
+                self.ran.truncate(self.begun);
+                (self.block, self.failed) = (false, false);
+            }
+            "commit" => self.block = false,
+            "copy t from stdin" => {
+                self.ran.push(sql.to_owned());
+                self.copying = true;
+                return append(out, b'G', &[0, 0, 0]);
+            }
+            sql if sql.contains("fails") => return self.fail("it fails", out),
+            sql => self.ran.push(sql.to_owned()),
+        }
+        append(out, b'C', format!("{}\0", sql.to_uppercase()).as_bytes());
+    }
+
+    fn fail(&mut self, message: &str, out: &mut Vec<u8>) {
+        if self.block {
+            self.failed = true;
+        } else {
+            self.ran.truncate(self.begun);
+        }
+        append(out, b'E', format!("SERROR\0VERROR\0C26000\0M{message}\0\0").as_bytes());
+    }
+
+    fn ready(&mut self, out: &mut Vec<u8>) {
+        let status = match (self.block, self.failed) {
+            (false, _) => b'I',
+            (true, false) => b'T',
+            (true, true) => b'E',
+        };
+        if !self.block {
+            self.begun = self.ran.len();
+        }
+        append(out, b'Z', &[status]);
+    }
+}
