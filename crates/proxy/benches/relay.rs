@@ -9,8 +9,8 @@ use std::sync::Arc;
 use model::id::DatabaseId;
 use model::mediation::Listener;
 use proxy::{
-    Certificates, Destination, Hop, HopError, HopRequest, HopStream, Hops, ListenerSpec, Listening, Settings, TlsMode,
-    WhenUnrecorded, Worker,
+    Certificates, Destination, Hop, HopError, HopRequest, HopStream, Hops, ListenerSpec, Listening, LoginMode,
+    Settings, TlsMode, WhenUnrecorded, Worker,
 };
 
 struct Direct;
@@ -52,6 +52,7 @@ fn main() {
         port: 0,
         upstream: Some(upstream.parse().unwrap()),
         tls,
+        login: LoginMode::PassThrough,
         level: recorder::Level::Memory,
         unrecorded: WhenUnrecorded::Continue,
     };

@@ -135,6 +135,11 @@ fn replication(value: Option<&[u8]>) -> Replication {
     }
 }
 
+/// Whether a value of the parameter `replication` asks for it, of whichever kind.
+pub(crate) fn asks_for_replication(value: &[u8]) -> bool {
+    !matches!(replication(Some(value)), Replication::No)
+}
+
 fn is_true(value: &[u8]) -> bool {
     let value = value.to_ascii_lowercase();
     let begins = |word: &[u8]| !value.is_empty() && word.starts_with(&value);

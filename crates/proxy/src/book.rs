@@ -11,7 +11,7 @@ use model::id::SocketCookie;
 use model::mediation::{MediationEvent, Refusal};
 use model::time::BootTime;
 use model::wire::{Input, Side};
-use recorder::{Level, NotRecorded, Pending, Recorder, Unproven};
+use recorder::{EncodedJudgement, Level, NotRecorded, Pending, Recorder, Unproven};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -42,6 +42,11 @@ impl Book {
         if self.recorder.borrow_mut().note(event).is_err() {
             stats.outcome_unrecorded();
         }
+    }
+
+    /// Says again what another core was told. Whether there was room for it.
+    pub(crate) fn repeat(&self, event: &MediationEvent) -> bool {
+        self.recorder.borrow_mut().repeat(event).is_ok()
     }
 
     /// Puts the worker's own figures into the ring.
@@ -79,17 +84,26 @@ impl Book {
         Recording::Waits(pending)
     }
 
-    /// Wakes those who wait whenever the core has written more. Never ends by itself.
-    pub(crate) async fn listen(&self) -> io::Result<()> {
+    /// Wakes those who wait whenever the core has written more, and calls `another` when one has taken its place that
+    /// knows no connection. Never ends by itself.
+    pub(crate) async fn listen(&self, another: impl Fn()) -> io::Result<()> {
         let answers = readable(self.recorder.borrow().answer_descriptor().try_clone_to_owned()?)?;
         loop {
             answers.readable().await?.clear_ready();
             self.recorder.borrow().settle();
+            let is_another = self.recorder.borrow().is_asked_again();
+            if is_another {
+                another();
+            }
             self.stalled.set(false);
             for (_, waker) in self.waiting.take() {
                 waker.wake();
             }
         }
+    }
+
+    fn judged(&self, to: SocketCookie, judgement: &EncodedJudgement) -> Result<Pending, NotRecorded> {
+        self.recorder.borrow_mut().judged(to, judgement)
     }
 
     fn stream(&self, to: SocketCookie, side: Side, at: BootTime, input: Input<'_>) -> Result<Pending, NotRecorded> {
@@ -196,6 +210,13 @@ impl Reading {
             _ => self.unrecorded(stats, Refusal::NotRecorded),
         };
         (judgement, walked)
+    }
+
+    /// Records what was decided about the next message of the client.
+    pub(crate) fn judged(&self, book: &Book, judgement: &EncodedJudgement) {
+        if !self.client.gap.get() && book.judged(self.connection, judgement).is_err() {
+            self.client.gap.set(true);
+        }
     }
 
     /// Records a piece of the server's stream.

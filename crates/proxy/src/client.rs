@@ -5,10 +5,12 @@ use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use identity::secret::Secret;
 use model::mediation::{End, Refusal};
 use tokio_rustls::rustls::Connection;
 
 use crate::entry::{Entry, Order, Phase};
+use crate::login::password::PasswordMessage;
 use crate::opening::{Expect, PACKET_BYTES_MAX, Packet};
 use crate::rest::Rest;
 use crate::stop::{Farewell, Stop};
@@ -67,6 +69,23 @@ impl Client {
             Ok(Ok(0)) if had == 0 => Err(Stop::ended(End::Client)),
             Ok(Ok(0)) => Err(Stop::refused_silently(Refusal::Truncated)),
             Ok(Ok(_)) => Ok(()),
+        }
+    }
+
+    /// Waits for a PasswordMessage; the token in it, and the message for its record.
+    pub(crate) async fn password(&mut self) -> Result<(PasswordMessage, Secret), Stop> {
+        let mut message = PasswordMessage::new();
+        loop {
+            let (entry, transport) = (&self.entry, &mut self.transport);
+            let read = poll_fn(|cx| entry.poll_until(cx, |cx| transport.poll_read(cx, message.room()))).await;
+            match read.map_err(stopped)?.map_err(|_broken| Stop::ended(End::ClientBroken))? {
+                0 if message.is_empty() => return Err(Stop::ended(End::Client)),
+                0 => return Err(Stop::refused_silently(Refusal::Truncated)),
+                length => message.received(length),
+            }
+            if let Some(token) = message.token()? {
+                return Ok((message, token));
+            }
         }
     }
 

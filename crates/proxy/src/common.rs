@@ -12,6 +12,8 @@ use crate::access::Gate;
 use crate::book::Book;
 use crate::certificates::Certificates;
 use crate::entry::{ClientKey, Entry};
+use crate::governor::Governor;
+use crate::login::ServiceAccount;
 use crate::settings::Settings;
 use crate::stats::Stats;
 
@@ -30,6 +32,10 @@ pub(crate) struct Common {
     pub(crate) access: RefCell<HashMap<DatabaseId, Rc<Gate>>>,
     /// The newest certificate of each database, in place of that of the listener.
     pub(crate) certificates: RefCell<HashMap<DatabaseId, Arc<Certificates>>>,
+    /// What decides about the sessions of a database; none for a database: it has no policies.
+    pub(crate) governors: RefCell<HashMap<DatabaseId, Rc<Governor>>>,
+    /// As whom the proxy logs in for clients with tokens.
+    pub(crate) accounts: RefCell<HashMap<DatabaseId, Rc<ServiceAccount>>>,
     pub(crate) cancels: Cell<usize>,
     pub(crate) draining: Cell<bool>,
 }
@@ -45,6 +51,8 @@ impl Common {
             clients: RefCell::default(),
             access: RefCell::default(),
             certificates: RefCell::default(),
+            governors: RefCell::default(),
+            accounts: RefCell::default(),
             cancels: Cell::new(0),
             draining: Cell::new(false),
         }
@@ -52,5 +60,23 @@ impl Common {
 
     pub(crate) fn note(&self, event: &MediationEvent) {
         self.book.note(event, &self.stats);
+    }
+
+    /// Says what every core must know of a connection, also one that is started later.
+    pub(crate) fn introduce(&self, entry: &Entry, event: MediationEvent) {
+        self.note(&event);
+        entry.introduced(event);
+    }
+
+    /// Another core reads: it knows nobody.
+    pub(crate) fn forgotten(&self) {
+        self.entries.borrow().values().for_each(|entry| entry.forgotten());
+        self.introduce_again();
+    }
+
+    /// Introduces those whom the core does not know, as many as there is room for.
+    pub(crate) fn introduce_again(&self) {
+        let entries = self.entries.borrow();
+        let _rest_later = entries.values().all(|entry| entry.introduce_again(|event| self.book.repeat(event)));
     }
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::task::{Context, Poll, Waker};
 
 use model::id::SocketCookie;
-use model::mediation::Listener;
+use model::mediation::{Listener, MediationEvent};
 use model::time::BootTime;
 
 /// Whose sessions are counted together.
@@ -63,6 +63,10 @@ pub(crate) struct Entry {
     /// Transaction status, while the server waits for the client.
     ready: Cell<Option<u8>>,
     order: Cell<Option<Order>>,
+    /// What every core must know.
+    introduction: RefCell<Vec<MediationEvent>>,
+    /// The core has taken the place of the one that was told.
+    forgotten: Cell<bool>,
     task: RefCell<Option<Waker>>,
 }
 
@@ -79,6 +83,8 @@ impl Entry {
             uncounted: Cell::new(false),
             ready: Cell::new(None),
             order: Cell::new(None),
+            introduction: RefCell::default(),
+            forgotten: Cell::new(false),
             task: RefCell::new(None),
         }
     }
@@ -125,6 +131,24 @@ impl Entry {
 
     pub(crate) fn counted(&self) {
         self.uncounted.set(false);
+    }
+
+    /// The core was told this, and another one will have to be.
+    pub(crate) fn introduced(&self, event: MediationEvent) {
+        self.introduction.borrow_mut().push(event);
+    }
+
+    /// The core knows neither it nor its counts.
+    pub(crate) fn forgotten(&self) {
+        self.forgotten.set(true);
+        self.uncounted.set(true);
+    }
+
+    /// Repeats to the core what it does not know. Whether it knows it now.
+    pub(crate) fn introduce_again(&self, repeat: impl FnMut(&MediationEvent) -> bool) -> bool {
+        let is_known = !self.forgotten.get() || self.introduction.borrow().iter().all(repeat);
+        self.forgotten.set(!is_known);
+        is_known
     }
 
     /// Gives an order and wakes the task. An order to end is not replaced.

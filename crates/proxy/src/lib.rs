@@ -5,8 +5,10 @@
 //! opened by somebody with the right to ([`Hops`]); `relay` then copies both directions, and the walk ([`Walk`]) says
 //! what of them goes into the recorder. A client's bytes need a `permission::Permission` to go to the server.
 //!
-//! Transparent: messages are never changed, added, held back for their content or answered in the server's place. What
-//! is not here: what the messages mean (`wire-pg`, in the core), decisions, sockets that need rights.
+//! Transparent: without policies messages are never changed, added, held back for their content or answered in the
+//! server's place. With policies (`governor`) each message is decided about by a `guard` before it is forwarded. Where
+//! clients log in with tokens (`login`), the start-up is a conversation with the proxy, and another one with the server.
+//! What is not here: what the messages mean (`wire-pg`), decisions (`guard`), sockets that need rights.
 
 #![warn(missing_docs)]
 
@@ -17,7 +19,10 @@ mod client;
 mod clock;
 mod common;
 mod entry;
+mod governed;
+mod governor;
 mod hop;
+mod login;
 mod message;
 mod opening;
 mod permission;
@@ -35,7 +40,9 @@ mod worker;
 
 pub use access::{Access, UnreadAccess};
 pub use certificates::{Certificates, CertificatesError};
+pub use governor::{Governor, Identification, Identified, Identities};
 pub use hop::{Destination, Hop, HopError, HopRequest, HopStream, Hops};
+pub use login::{LoginMode, ServiceAccount};
 pub use opening::{Expect, Malformed, PACKET_BYTES_MAX, Packet, Startup};
 pub use settings::{ListenerSpec, Settings, TlsMode, WhenUnrecorded};
 pub use socket::cookie;

@@ -153,20 +153,21 @@ impl<'a> Startup<'a> {
         Ok(Self { minor, parameters })
     }
 
+    /// Names and values, in order.
+    pub fn parameters(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
+        let mut rest = self.parameters;
+        std::iter::from_fn(move || {
+            let (name, after) = split_nul(rest)?;
+            let (value, after) = split_nul(after)?;
+            rest = after;
+            Some((name, value))
+        })
+    }
+
     /// The last value of a parameter, which is the one that the server takes.
     #[must_use]
     pub fn parameter(&self, wanted: &[u8]) -> Option<&'a [u8]> {
-        let mut rest = self.parameters;
-        let mut found = None;
-        while let Some((name, after)) = split_nul(rest)
-            && let Some((value, after)) = split_nul(after)
-        {
-            if name == wanted {
-                found = Some(value);
-            }
-            rest = after;
-        }
-        found
+        self.parameters().filter(|(name, _)| *name == wanted).last().map(|(_, value)| value)
     }
 }
 

@@ -1,7 +1,9 @@
 //! What a client's bytes need to go to the server. `Upstream::forward` takes a [`Permission`], and there is no other
-//! way to it; each of the three ways to a permission is in this file.
+//! way to it; each of the four ways to a permission is in this file.
 
 use recorder::Recorded;
+
+use guard::Cleared;
 
 use crate::settings::WhenUnrecorded;
 use crate::stats::Stats;
@@ -24,11 +26,27 @@ impl Permission {
         Self(())
     }
 
+    /// They are the guard's own: nothing that a client said is in them.
+    pub(crate) fn own(clearance: &Cleared) -> Self {
+        let _looked_at = clearance;
+        Self(())
+    }
+
     /// They are ciphertext.
     pub(crate) fn unread(ciphertext: &Unread) -> Self {
         let _looked_at = ciphertext;
         Self(())
     }
+}
+
+/// Nothing in the bytes asks for anything that was not decided about: the second thing that they need.
+#[derive(Debug)]
+#[must_use = "a clearance is there to be handed to whoever forwards"]
+pub(crate) enum Clearance {
+    /// The database has no policies.
+    Ungoverned,
+    /// The guard has decided.
+    Cleared(Cleared),
 }
 
 /// Bytes may be forwarded although they are not recorded. Only a database that is not enforced mints it, counted.

@@ -4,13 +4,17 @@
 //! allocation. Bytes are read into the worker's one buffer, walked and recorded in place, and written from it. Only
 //! what the other socket has no room for is kept, and then nothing more is read from that side: back-pressure.
 
+use std::borrow::Cow;
 use std::future::Future as _;
 use std::io;
+use std::os::fd::AsFd as _;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use model::Known;
 use model::mediation::{End, MediationEvent, Refusal, RelayCounts};
+use model::principal::UnknownPrincipal;
 use model::time::BootTime;
 use recorder::Pending;
 use tokio::time::{Sleep, sleep};
@@ -19,17 +23,22 @@ use crate::book::{Judgement, Patience, Reading, Recording, WAIT_MAX};
 use crate::clock;
 use crate::common::Common;
 use crate::entry::{Entry, Order, Phase};
-use crate::permission::{Permission, Unread};
+use crate::governed::Governed;
+use crate::login::LoginCounts;
+use crate::permission::{Clearance, Permission, Unread};
 use crate::rest::Rest;
 use crate::stats::Bytes;
 use crate::stop::Stop;
 use crate::transport::Transport;
 use crate::upstream::Upstream;
+use crate::walk::Walked;
 
 /// What is known of the bytes.
 pub(crate) enum Content {
     /// Messages.
     Read(Box<Reading>),
+    /// Messages that are decided about.
+    Governed(Box<Governed>),
     /// Ciphertext.
     Unread(Unread),
 }
@@ -48,6 +57,7 @@ enum Way {
 /// What is held back until it is recorded.
 struct Held {
     bytes: Vec<u8>,
+    clearance: Clearance,
     pending: Pending,
     /// When it was read.
     at: BootTime,
@@ -68,6 +78,8 @@ pub(crate) struct Relay {
     up: Way,
     down: Way,
     ended_by: Option<End>,
+    /// What went between proxy and server before, which is in the counts of messages.
+    logged_in: LoginCounts,
     messages_up: u64,
     messages_down: u64,
     /// Requests that ReadyForQuery answers; the start-up is the first.
@@ -84,8 +96,9 @@ impl Relay {
         client: Transport,
         upstream: Upstream,
         content: Content,
+        logged_in: LoginCounts,
     ) -> Self {
-        let phase = if matches!(content, Content::Read(_)) { Phase::Relaying } else { Phase::Unread };
+        let phase = if matches!(content, Content::Unread(_)) { Phase::Unread } else { Phase::Relaying };
         entry.enter(phase, clock::now());
         Self {
             common,
@@ -98,8 +111,9 @@ impl Relay {
             up: Way::Open,
             down: Way::Open,
             ended_by: None,
-            messages_up: 0,
-            messages_down: 0,
+            logged_in,
+            messages_up: logged_in.to_server,
+            messages_down: logged_in.from_server,
             asked: 1,
             answered: 0,
             told: RelayCounts::default(),
@@ -120,14 +134,24 @@ impl Relay {
     }
 
     /// Everything that was read is written.
-    pub(crate) const fn is_quiet(&self) -> bool {
-        self.upstream.is_drained() && self.to_client.is_empty() && self.held.is_none()
+    pub(crate) fn is_quiet(&self) -> bool {
+        let decided = !matches!(&self.content, Content::Governed(governed) if !governed.guard.is_quiet());
+        self.upstream.is_drained() && self.to_client.is_empty() && self.held.is_none() && decided
     }
 
     /// Whether an error message of ours would be understood by the client here.
     pub(crate) fn can_be_told(&self) -> bool {
-        let boundary = matches!(&self.content, Content::Read(reading) if reading.can_be_told());
+        let boundary = self.reading().is_some_and(Reading::can_be_told);
         boundary && self.to_client.is_empty() && self.down == Way::Open
+    }
+
+    /// The records of the session, if it is read.
+    fn reading(&self) -> Option<&Reading> {
+        match &self.content {
+            Content::Read(reading) => Some(reading),
+            Content::Governed(governed) => Some(&governed.reading),
+            Content::Unread(_) => None,
+        }
     }
 
     /// Takes bytes that were read during the opening.
@@ -148,8 +172,14 @@ impl Relay {
         {
             return Poll::Ready(stop);
         }
-        let up = self.poll_up(cx);
+        let mut up = self.poll_up(cx);
         let down = self.poll_down(cx);
+        if up.is_pending() && matches!(&self.content, Content::Governed(governed) if governed.has_chance()) {
+            up = self.poll_up(cx);
+        }
+        if let Content::Governed(governed) = &mut self.content {
+            governed.keep_bounds(cx, self.client.socket().as_fd());
+        }
         match (up, down) {
             (Poll::Ready(Err(stop)), _) | (_, Poll::Ready(Err(stop))) => Poll::Ready(stop),
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => {
@@ -216,13 +246,22 @@ impl Relay {
                 self.up = Way::Done;
                 continue;
             }
-            if self.up == Way::Finishing {
+            if self.up == Way::Finishing && !self.awaits_server() {
                 self.up = Way::Done;
                 continue;
             }
             if self.held.is_some() {
                 ready!(self.poll_held(cx))?;
                 continue;
+            }
+            if let Content::Governed(governed) = &mut self.content {
+                if governed.take_chance() {
+                    self.take_governed(cx, &[], clock::now())?;
+                    continue;
+                }
+                if !governed.has_room() {
+                    return Poll::Pending;
+                }
             }
             let mut chunk = common.chunk.borrow_mut();
             match ready!(self.client.poll_read(cx, &mut chunk)) {
@@ -239,7 +278,7 @@ impl Relay {
     /// Ready when more may be sent to the server; or, at the end, when it was told that nothing more comes.
     fn poll_up_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.up {
-            Way::Finishing if self.held.is_none() => self.upstream.poll_finish(cx),
+            Way::Finishing if self.held.is_none() && !self.awaits_server() => self.upstream.poll_finish(cx),
             _ => self.upstream.poll_flush(cx),
         }
     }
@@ -248,6 +287,7 @@ impl Relay {
     fn take_from_client(&mut self, cx: &mut Context<'_>, bytes: &[u8], at: BootTime) -> Result<(), Stop> {
         self.entry.moved(at, None);
         let permission = match &mut self.content {
+            Content::Governed(_) => return self.take_governed(cx, bytes, at),
             Content::Unread(ciphertext) => Permission::unread(ciphertext),
             Content::Read(reading) => {
                 let (judgement, walked) = reading.client(&self.common.book, &self.common.stats, at, bytes);
@@ -267,7 +307,8 @@ impl Relay {
                             Recording::Refused(reason) => return Err(not_recorded(reason)),
                             Recording::Waits(pending) => {
                                 let deadline = Box::pin(sleep(WAIT_MAX));
-                                self.held = Some(Held { bytes: bytes.to_vec(), pending, at, deadline });
+                                let (bytes, clearance) = (bytes.to_vec(), Clearance::Ungoverned);
+                                self.held = Some(Held { bytes, clearance, pending, at, deadline });
                                 return Ok(());
                             }
                         }
@@ -275,12 +316,61 @@ impl Relay {
                 }
             }
         };
-        self.forward(cx, bytes, permission, at);
+        self.forward(cx, bytes, permission, Clearance::Ungoverned, at);
         Ok(())
     }
 
-    fn forward(&mut self, cx: &mut Context<'_>, bytes: &[u8], permission: Permission, at: BootTime) {
-        if self.upstream.forward(cx, bytes, permission).is_err() {
+    /// Something of the client's waits for an answer of the server.
+    fn awaits_server(&self) -> bool {
+        matches!(&self.content, Content::Governed(governed) if governed.is_waiting())
+    }
+
+    /// Has a piece of the client's stream decided about; none: what waited.
+    fn take_governed(&mut self, cx: &mut Context<'_>, bytes: &[u8], at: BootTime) -> Result<(), Stop> {
+        let Content::Governed(governed) = &mut self.content else { return Ok(()) };
+        if governed.expires(clock::wall()) {
+            let (connection, principal) = (self.entry.cookie, Known::Unknown(UnknownPrincipal::Expired));
+            self.common.introduce(&self.entry, MediationEvent::Identified { connection, at, principal });
+        }
+        let Common { book, stats, .. } = &*self.common;
+        let piece = governed.client(book, stats, at, bytes).map_err(not_recorded)?;
+        self.asked += piece.cycles;
+        self.messages_up += piece.messages;
+        if piece.terminated {
+            self.ended_by.get_or_insert(End::Client);
+        }
+        let permission = match piece.judgement {
+            None => Permission::own(&piece.cleared),
+            Some(Judgement::Exempted(exemption)) => Permission::unrecorded(exemption),
+            Some(Judgement::Refused(reason)) => return Err(not_recorded(reason)),
+            Some(Judgement::Recorded(pending)) => {
+                match book.ask(&governed.reading, stats, pending, Patience::Left, cx.waker()) {
+                    Recording::Permitted(permission) => permission,
+                    Recording::Refused(reason) => return Err(not_recorded(reason)),
+                    Recording::Waits(pending) => {
+                        let deadline = Box::pin(sleep(WAIT_MAX));
+                        let clearance = Clearance::Cleared(piece.cleared);
+                        self.held = Some(Held { bytes: piece.bytes, clearance, pending, at, deadline });
+                        return Ok(());
+                    }
+                }
+            }
+        };
+        if !piece.bytes.is_empty() {
+            self.forward(cx, &piece.bytes, permission, Clearance::Cleared(piece.cleared), at);
+        }
+        Ok(())
+    }
+
+    fn forward(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        permission: Permission,
+        clearance: Clearance,
+        at: BootTime,
+    ) {
+        if self.upstream.forward(cx, bytes, permission, clearance).is_err() {
             self.end(End::UpstreamBroken);
             self.up = Way::Done;
         }
@@ -298,10 +388,11 @@ impl Relay {
         let answer = match &self.content {
             Content::Unread(ciphertext) => Recording::Permitted(Permission::unread(ciphertext)),
             Content::Read(reading) => book.ask(reading, stats, held.pending, patience, cx.waker()),
+            Content::Governed(governed) => book.ask(&governed.reading, stats, held.pending, patience, cx.waker()),
         };
         match answer {
             Recording::Permitted(permission) => {
-                self.forward(cx, &held.bytes, permission, held.at);
+                self.forward(cx, &held.bytes, permission, held.clearance, held.at);
                 Poll::Ready(Ok(()))
             }
             Recording::Refused(reason) => Poll::Ready(Err(not_recorded(reason))),
@@ -346,17 +437,26 @@ impl Relay {
     /// Records a piece of the server's stream and passes it on.
     fn take_from_upstream(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Result<(), Stop> {
         let at = clock::now();
-        let mut ready = None;
-        if let Content::Read(reading) = &mut self.content {
-            let walked = reading.server(&self.common.book, &self.common.stats, at, bytes);
-            self.messages_down += walked.messages;
-            self.answered += walked.cycles;
-            // A status that comes while more is asked is no rest.
-            ready = walked.ready.filter(|_| self.answered >= self.asked);
-        }
+        let Common { book, stats, .. } = &*self.common;
+        let (bytes, walked) = match &mut self.content {
+            Content::Unread(_) => (Cow::Borrowed(bytes), Walked::default()),
+            Content::Read(reading) => {
+                let walked = reading.server(book, stats, at, bytes);
+                self.messages_down += walked.messages;
+                (Cow::Borrowed(bytes), walked)
+            }
+            Content::Governed(governed) => {
+                let (bytes, walked) = governed.server(book, stats, at, bytes);
+                self.messages_down = self.logged_in.from_server + governed.guard.messages_from_server();
+                (bytes, walked)
+            }
+        };
+        self.answered += walked.cycles;
+        // A status that comes while more is asked is no rest.
+        let ready = walked.ready.filter(|_| self.answered >= self.asked);
         self.entry.moved(at, ready);
         self.to_client
-            .send(&mut self.client, cx, bytes)
+            .send(&mut self.client, cx, &bytes)
             .map_err(|_broken| Stop::ended(self.ended_by.unwrap_or(End::ClientBroken)))
     }
 

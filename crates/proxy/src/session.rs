@@ -3,19 +3,29 @@
 //! The opening follows what the client says; each arm of [`Opening::run`] is one thing it may say first. What it leads
 //! to is a [`Relay`], a forwarded cancel request, or a [`Stop`].
 
+mod token_login;
+
 use std::future::{Future as _, poll_fn};
 use std::io;
 use std::os::fd::AsFd as _;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
+use guard::{Cleared, Guard};
+use identity::secret::Secret;
+use model::Known;
 use model::id::SocketCookie;
 use model::mediation::{End, Listener, MediationEvent, Refusal, RelayCounts, Route};
 use model::session::Encryption;
+use model::time::WallTime;
+use model::verdict::Denial;
 use model::wire::Input;
 use recorder::Pending;
-use tokio::time::sleep;
+use tokio::task::spawn_local;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::rustls;
 
 use crate::access::{self, Encrypted, Gate};
@@ -25,9 +35,12 @@ use crate::client::{Client, HandshakeError, stopped};
 use crate::clock;
 use crate::common::Common;
 use crate::entry::Entry;
+use crate::governed::{Canceller, Governed};
+use crate::governor::{Governor, Identification, Identified, Place};
 use crate::hop::{Destination, HopRequest, Hops};
-use crate::opening::{Expect, Packet, SSL_REQUEST};
-use crate::permission::{Permission, Unread};
+use crate::login::{LoginCounts, LoginMode};
+use crate::opening::{Expect, Packet, SSL_REQUEST, Startup};
+use crate::permission::{Clearance, Permission, Unread};
 use crate::relay::{Content, Relay};
 use crate::settings::{ListenerSpec, TlsMode};
 use crate::socket::Socket;
@@ -36,6 +49,8 @@ use crate::stop::Stop;
 use crate::transport::{Transport, tls_error};
 use crate::upstream::Upstream;
 
+/// How long a cancel request of the guard's own may take.
+const CANCEL_PATIENCE: Duration = Duration::from_secs(5);
 /// Of a CancelRequest: its length, its code and the server process. The key follows.
 const CANCEL_BYTES_RECORDED: usize = 12;
 /// GSSENCRequest, whole: its length and 1234.5680.
@@ -136,6 +151,9 @@ async fn open<H: Hops>(accepted: Accepted<H>) -> Opened {
         reading,
         expect: Expect::first_packet(),
         asked_for_tls: false,
+        guard: None,
+        expires: None,
+        logged_in: LoginCounts::default(),
     };
     opening.run().await
 }
@@ -154,6 +172,12 @@ struct Opening<H> {
     expect: Expect,
     /// In relay mode what follows may be ciphertext.
     asked_for_tls: bool,
+    /// What decides about the session, where its database has policies.
+    guard: Option<Box<Guard>>,
+    /// When whoever acts is not known any more.
+    expires: Option<WallTime>,
+    /// What the proxy and the server have said to each other without the client.
+    logged_in: LoginCounts,
 }
 
 /// What a client said first, without its bytes.
@@ -217,6 +241,8 @@ impl<H: Hops> Opening<H> {
     async fn direct_tls(&mut self) -> Result<Next, Stop> {
         self.asked_for_tls = true;
         match self.tls() {
+            // A token has to be read.
+            TlsMode::Relay if self.spec.login == LoginMode::Token => Err(Stop::refused_silently(Refusal::ClientTls)),
             TlsMode::Relay => {
                 self.hop().await?;
                 self.judge_unread()?;
@@ -243,6 +269,8 @@ impl<H: Hops> Opening<H> {
         self.record_opening(&[Input::Bytes(&SSL_REQUEST)])?;
         let (answer, certificates) = match self.tls() {
             TlsMode::OwnCertificate(certificates) => (Answer::Accepted, Some(certificates)),
+            // A token has to be read.
+            TlsMode::Relay if self.spec.login == LoginMode::Token => (Answer::Declined, None),
             TlsMode::Relay => (self.ask_upstream().await?, None),
             TlsMode::ServerCertificate(certificates) => (self.ask_upstream().await?, Some(certificates)),
         };
@@ -292,7 +320,7 @@ impl<H: Hops> Opening<H> {
         self.hop().await?;
         let permission = self.await_permission(permission).await?;
         self.common.stats.cancelled();
-        self.send_upstream(packet, permission).await?;
+        self.send_upstream(packet, permission, Clearance::Ungoverned).await?;
         self.until_upstream_closes().await;
         Err(Stop::ended(End::Upstream))
     }
@@ -301,25 +329,106 @@ impl<H: Hops> Opening<H> {
         if !self.client.transport.is_encrypted() {
             self.note_encrypted(Encryption::Plaintext, false);
         }
+        if self.spec.login == LoginMode::Token {
+            return self.token_startup(packet).await;
+        }
         self.hop().await?;
         self.judge(packet)?;
+        let clearance = self.govern(packet).await?;
         let permission = self.record_opening(&[Input::Bytes(packet)])?;
         let permission = self.await_permission(permission).await?;
-        self.send_upstream(packet, permission).await?;
+        self.send_upstream(packet, permission, clearance).await?;
         Ok(Next::Messages(Vec::new()))
     }
 
+    /// Finds out who acts, and asks the policies, where the database has some.
+    async fn govern(&mut self, packet: &[u8]) -> Result<Clearance, Stop> {
+        let Some(governor) = self.common.governors.borrow().get(&self.spec.database).cloned() else {
+            return Ok(Clearance::Ungoverned);
+        };
+        let identified = self.identify(&governor, packet, None).await?;
+        self.admit(&governor, packet, identified)
+    }
+
+    /// Finds out who acts, and records it.
+    async fn identify(&self, governor: &Governor, packet: &[u8], token: Option<Secret>) -> Result<Identified, Stop> {
+        let (connection, database) = (self.entry.cookie, self.spec.database);
+        let startup = self.parsed(packet)?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let user = text(startup.parameter(b"user").unwrap_or_default());
+        let sql_database = startup.parameter(b"database").filter(|name| !name.is_empty());
+        let sql_database = sql_database.map_or_else(|| user.clone(), text);
+        let asked = Identification { connection, database, user, sql_database, token };
+        let mut asked = governor.identities.identify(asked);
+        let entry = &self.entry;
+        let identified = poll_fn(|cx| entry.poll_until(cx, |cx| asked.as_mut().poll(cx))).await.map_err(stopped)?;
+        let principal = match &identified.principal {
+            Known::Known(principal) => Known::Known(Arc::new(principal.clone())),
+            Known::Unknown(reason) => Known::Unknown(*reason),
+        };
+        self.common.introduce(&self.entry, MediationEvent::Identified { connection, at: clock::now(), principal });
+        Ok(identified)
+    }
+
+    /// Asks the policies about a session that starts up like this at the server.
+    fn admit(&mut self, governor: &Governor, packet: &[u8], identified: Identified) -> Result<Clearance, Stop> {
+        let encrypted = self.client.transport.is_encrypted();
+        let place = Place { database_name: &self.spec.name, route: &self.route, encrypted };
+        self.expires = identified.principal.known().and_then(|principal| principal.expires);
+        let startup = self.parsed(packet)?;
+        let mut guard = governor.guard(&startup, &place, identified);
+        let opened = guard.open(clock::now(), clock::wall(), packet, startup.parameters());
+        let cleared = opened.map_err(|denial| not_allowed(&denial))?;
+        self.guard = Some(guard);
+        Ok(Clearance::Cleared(cleared))
+    }
+
+    /// Whoever sends cancel requests for the guard.
+    fn canceller(&self) -> Canceller {
+        let (hops, spec, route) = (self.hops.clone(), self.spec.clone(), self.route.clone());
+        let (connection, destination) = (self.entry.cookie, self.destination());
+        Box::new(move |client, packet, cleared| {
+            let Ok(destination) = destination.as_ref().copied() else { return };
+            let (hops, spec, route) = (hops.clone(), spec.clone(), route.clone());
+            spawn_local(async move {
+                let request = HopRequest {
+                    database: spec.database,
+                    connection,
+                    route,
+                    destination,
+                    listener: spec.kind,
+                    socket: client.as_fd(),
+                    unread: false,
+                };
+                // One that fails or hangs costs the server some work: the client gets nothing more in any case.
+                let _late = timeout(CANCEL_PATIENCE, cancel(&*hops, request, &packet, cleared)).await;
+            });
+        })
+    }
+
+    fn parsed<'p>(&self, packet: &'p [u8]) -> Result<Startup<'p>, Stop> {
+        match self.expect.packet(packet) {
+            Ok(Some((Packet::Startup(startup), _))) => Ok(startup),
+            // It was a StartupMessage a moment ago.
+            _ => Err(Stop::refused_silently(Refusal::Protocol)),
+        }
+    }
+
     async fn relay(self, ciphertext: Option<Unread>, from_upstream: Vec<u8>) -> Opened {
-        let Self { common, entry, mut client, upstream, reading, .. } = self;
+        let canceller = self.guard.is_some().then(|| self.canceller());
+        let Self { common, entry, mut client, upstream, reading, guard, expires, logged_in, .. } = self;
         let Some(upstream) = upstream else {
             return Opened::Stopped(Box::new(client), Stop::ended(End::UpstreamBroken));
         };
         let from_client = client.take_received();
-        let content = match ciphertext {
-            Some(ciphertext) => Content::Unread(ciphertext),
-            None => Content::Read(reading),
+        let content = match (ciphertext, guard.zip(canceller)) {
+            (Some(ciphertext), _) => Content::Unread(ciphertext),
+            (None, Some((guard, canceller))) => {
+                Content::Governed(Box::new(Governed::new(guard, reading, expires, canceller)))
+            }
+            (None, None) => Content::Read(reading),
         };
-        let mut relay = Box::new(Relay::new(common, entry, client.transport, upstream, content));
+        let mut relay = Box::new(Relay::new(common, entry, client.transport, upstream, content, logged_in));
         let begun = poll_fn(|cx| Poll::Ready(relay.begin(cx, &from_client, &from_upstream))).await;
         match begun {
             Ok(()) => Opened::Relay(relay),
@@ -333,11 +442,7 @@ impl<H: Hops> Opening<H> {
     /// Asks `pg_hba.conf`, where it is known.
     fn judge(&self, packet: &[u8]) -> Result<(), Stop> {
         let Some((access, client, hop)) = self.ends() else { return Ok(()) };
-        match self.expect.packet(packet) {
-            Ok(Some((Packet::Startup(startup), _))) => access.judge(&startup, client, hop),
-            // It was a StartupMessage a moment ago.
-            _ => Err(Stop::refused_silently(Refusal::Protocol)),
-        }
+        access.judge(&self.parsed(packet)?, client, hop)
     }
 
     fn judge_unread(&self) -> Result<(), Stop> {
@@ -346,8 +451,12 @@ impl<H: Hops> Opening<H> {
 
     fn ends(&self) -> Option<(Rc<Gate>, access::End, access::End)> {
         let access = self.common.access.borrow().get(&self.spec.database).cloned()?;
+        Some((access, self.client_end(), self.upstream.as_ref()?.end()))
+    }
+
+    fn client_end(&self) -> access::End {
         let encrypted = if self.client.transport.is_encrypted() { Encrypted::Yes } else { Encrypted::No };
-        Some((access, access::End::of_client(&self.route, encrypted), self.upstream.as_ref()?.end()))
+        access::End::of_client(&self.route, encrypted)
     }
 
     /// What is done with TLS, with the newest certificate.
@@ -473,11 +582,7 @@ impl<H: Hops> Opening<H> {
 
     /// Records an opening packet.
     fn record_opening(&self, inputs: &[Input<'_>]) -> Result<Recording, Stop> {
-        match self.reading.opening(&self.common.book, &self.common.stats, clock::now(), inputs) {
-            Judgement::Recorded(pending) => Ok(Recording::Pending(pending)),
-            Judgement::Exempted(exemption) => Ok(Recording::Enough(Permission::unrecorded(exemption))),
-            Judgement::Refused(reason) => Err(opening_not_recorded(reason)),
-        }
+        recording(self.reading.opening(&self.common.book, &self.common.stats, clock::now(), inputs))
     }
 
     /// Waits until a record is where it must be.
@@ -502,14 +607,14 @@ impl<H: Hops> Opening<H> {
         poll_fn(|cx| self.entry.poll_until(cx, &mut ask)).await.map_err(stopped)?
     }
 
-    async fn send_upstream(&mut self, bytes: &[u8], permission: Permission) -> Result<(), Stop> {
+    async fn send_upstream(&mut self, bytes: &[u8], permission: Permission, clearance: Clearance) -> Result<(), Stop> {
         let Some(upstream) = &mut self.upstream else { return Err(Stop::ended(End::UpstreamBroken)) };
         let entry = &self.entry;
-        let mut permission = Some(permission);
+        let mut proofs = Some((permission, clearance));
         let result = poll_fn(|cx| {
             entry.poll_until(cx, |cx| {
-                if let Some(permission) = permission.take() {
-                    upstream.forward(cx, bytes, permission)?;
+                if let Some((permission, clearance)) = proofs.take() {
+                    upstream.forward(cx, bytes, permission, clearance)?;
                 }
                 upstream.poll_flush(cx)
             })
@@ -528,7 +633,7 @@ impl<H: Hops> Opening<H> {
 
     fn note_connected(&self, upstream: SocketCookie) {
         let (connection, at) = (self.entry.cookie, clock::now());
-        self.common.note(&MediationEvent::Connected { connection, upstream, at });
+        self.common.introduce(&self.entry, MediationEvent::Connected { connection, upstream, at });
     }
 
     fn note_answer(&self, byte: u8) {
@@ -537,7 +642,7 @@ impl<H: Hops> Opening<H> {
 
     fn note_encrypted(&self, encryption: Encryption, relayed: bool) {
         let connection = self.entry.cookie;
-        self.common.note(&MediationEvent::Encrypted { connection, encryption, relayed });
+        self.common.introduce(&self.entry, MediationEvent::Encrypted { connection, encryption, relayed });
     }
 
     /// From here on client and server talk in ciphertext.
@@ -560,6 +665,15 @@ enum Alpn {
 enum Recording {
     Pending(Pending),
     Enough(Permission),
+}
+
+/// What has to be waited for.
+fn recording(judgement: Judgement) -> Result<Recording, Stop> {
+    match judgement {
+        Judgement::Recorded(pending) => Ok(Recording::Pending(pending)),
+        Judgement::Exempted(exemption) => Ok(Recording::Enough(Permission::unrecorded(exemption))),
+        Judgement::Refused(reason) => Err(opening_not_recorded(reason)),
+    }
 }
 
 /// A place among the cancel requests under way.
@@ -604,6 +718,29 @@ fn kind_of_failure(error: &io::Error) -> TlsFailure {
         Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => TlsFailure::Certificate,
         _ => TlsFailure::Other,
     }
+}
+
+/// Sends a cancel request on a hop of its own, and waits until the server has taken it.
+async fn cancel<H: Hops>(hops: &H, request: HopRequest<'_>, packet: &[u8], cleared: Cleared) -> io::Result<()> {
+    let hop = hops.open(request).await.map_err(io::Error::other)?;
+    let mut upstream = Upstream::new(Socket::hop(hop.stream)?);
+    let mut proofs = Some((Permission::own(&cleared), Clearance::Cleared(cleared)));
+    let mut ignored = [0; 1];
+    poll_fn(|cx| {
+        if let Some((permission, clearance)) = proofs.take() {
+            upstream.forward(cx, packet, permission, clearance)?;
+        }
+        ready!(upstream.poll_flush(cx))?;
+        upstream.poll_read(cx, &mut ignored).map_ok(drop)
+    })
+    .await
+}
+
+/// A session that no policy allows, or one forbids.
+fn not_allowed(denial: &Denial) -> Stop {
+    let Denial { rule, what, reason, remedy, .. } = denial;
+    let remedy = if remedy.is_empty() { String::new() } else { format!("; {remedy}") };
+    Stop::refused(Refusal::Policy, "28000", format!("{what} is not allowed (rule {rule}): {reason}{remedy}"))
 }
 
 /// A connection to an enforced database that is not on record.

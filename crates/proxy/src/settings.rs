@@ -9,6 +9,7 @@ use model::mediation::Listener;
 use recorder::Level;
 
 use crate::certificates::Certificates;
+use crate::login::LoginMode;
 
 /// Bounds and times of one worker.
 #[derive(Clone, Debug)]
@@ -58,6 +59,8 @@ pub struct ListenerSpec {
     pub upstream: Option<SocketAddr>,
     /// What is done with TLS.
     pub tls: TlsMode,
+    /// How clients log in.
+    pub login: LoginMode,
     /// How safe a record must be before what it says is forwarded.
     pub level: Level,
     /// What happens when it cannot be recorded.

@@ -1,5 +1,6 @@
 //! A connected socket that counts its bytes.
 
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
@@ -19,6 +20,9 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(120);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 /// Probes without an answer.
 const KEEPALIVE_COUNT: u32 = 4;
+/// What decides how fast a hop is sent. It never leaves the host: to model and to pace a network, as the host's default
+/// may (BBR), is spent for nothing. Reno does neither, is in every kernel and open to everybody.
+const HOP_CONGESTION: &str = "reno";
 
 /// `SO_COOKIE`: the kernel's identity of a socket (Linux 4.12, `sock_getsockopt`).
 #[derive(Clone, Copy)]
@@ -79,7 +83,11 @@ impl Socket {
                 Stream::Unix(UnixStream::from_std(stream)?)
             }
         };
-        Ok(Self::accepted(stream))
+        let socket = Self::accepted(stream);
+        if let Stream::Tcp(stream) = &socket.stream {
+            let _best_effort = setsockopt(stream, sockopt::TcpCongestion, &OsString::from(HOP_CONGESTION));
+        }
+        Ok(socket)
     }
 
     /// Small messages go at once, and a vanished peer is noticed. A kernel that refuses leaves a working connection.

@@ -1,13 +1,14 @@
-//! The connection to the server. A client's bytes reach it with a [`Permission`] only.
+//! The connection to the server. A client's bytes reach it with a [`Permission`] and a [`Clearance`] only.
 
 use std::io;
 use std::task::{Context, Poll, ready};
 
 use tokio_rustls::rustls::Connection;
+use zeroize::Zeroizing;
 
 use crate::access::{Encrypted, End};
 use crate::opening::SSL_REQUEST;
-use crate::permission::Permission;
+use crate::permission::{Clearance, Permission};
 use crate::rest::Rest;
 use crate::socket::Socket;
 use crate::transport::Transport;
@@ -35,9 +36,20 @@ impl Upstream {
 
     /// Sends a client's bytes; what there is no room for is kept for [`Upstream::poll_flush`], which must have
     /// succeeded before the next call.
-    pub(crate) fn forward(&mut self, cx: &mut Context<'_>, bytes: &[u8], permission: Permission) -> io::Result<()> {
-        let _used_up = permission;
+    pub(crate) fn forward(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        permission: Permission,
+        clearance: Clearance,
+    ) -> io::Result<()> {
+        let _used_up = (permission, clearance);
         self.rest.send(&mut self.transport, cx, bytes)
+    }
+
+    /// Sends what logs the service account in: nothing of the client's is in it.
+    pub(crate) fn log_in(&mut self, cx: &mut Context<'_>, message: &Zeroizing<Vec<u8>>) -> io::Result<()> {
+        self.rest.send(&mut self.transport, cx, message)
     }
 
     /// Sends SSLRequest: by the client's wish, or for the proxy's own TLS.

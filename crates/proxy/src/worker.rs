@@ -22,7 +22,9 @@ use crate::certificates::Certificates;
 use crate::clock;
 use crate::common::Common;
 use crate::entry::{ClientKey, Entry, Order, Phase};
+use crate::governor::Governor;
 use crate::hop::Hops;
+use crate::login::ServiceAccount;
 use crate::session::{self, Accepted};
 use crate::settings::{ListenerSpec, Settings};
 use crate::socket::{Socket, Stream, cookie};
@@ -104,12 +106,23 @@ impl<H: Hops> Worker<H> {
             loop {
                 times.tick().await;
                 look_at_all(common, clock::now());
+                common.introduce_again();
             }
         };
         tokio::select! {
-            result = common.book.listen() => result,
+            result = common.book.listen(|| common.forgotten()) => result,
             () = look => Ok(()),
         }
+    }
+
+    /// From now on this decides about the sessions of a database that open.
+    pub fn set_governor(&self, database: DatabaseId, governor: Governor) {
+        self.common.governors.borrow_mut().insert(database, Rc::new(governor));
+    }
+
+    /// As whom the proxy logs in at a database for clients with tokens, from the next session on.
+    pub fn set_service_account(&self, database: DatabaseId, account: ServiceAccount) {
+        self.common.accounts.borrow_mut().insert(database, Rc::new(account));
     }
 
     /// Accepts connections until [`Worker::drain`]. Must run inside of a `LocalSet`. `heartbeat` is called at least 4
@@ -163,14 +176,10 @@ impl<H: Hops> Worker<H> {
             self.waiting_refusals.set(self.waiting_refusals.get() + 1);
         }
         self.common.stats.accepted(spec.kind);
-        self.common.note(&MediationEvent::Accepted {
-            connection,
-            at,
-            database: spec.database,
-            listener: spec.kind,
-            route: route.clone(),
-        });
         let entry = Rc::new(Entry::new(connection, spec.kind, key, at));
+        let (database, listener) = (spec.database, spec.kind);
+        let accepted = MediationEvent::Accepted { connection, at, database, listener, route: route.clone() };
+        self.common.introduce(&entry, accepted);
         self.common.entries.borrow_mut().insert(connection.0, entry.clone());
         *self.common.clients.borrow_mut().entry(key).or_insert(0) += 1;
         let refused = refusal.is_some();

@@ -9,6 +9,8 @@
     reason = "tests fail by panicking, and use a part of what supports them"
 )]
 
+#[path = "../../../../tests/src/issuer.rs"]
+mod issuer;
 #[path = "../relay/support/mod.rs"]
 mod support;
 

@@ -1,6 +1,7 @@
 //! The proxy between real clients and a real server.
 
 #![allow(
+    clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::panic,
     unreachable_pub,
@@ -8,7 +9,11 @@
 )]
 
 mod access;
+#[path = "../../../../tests/src/issuer.rs"]
+#[allow(dead_code, reason = "each uses a part")]
+mod issuer;
 mod limits;
+mod login;
 mod plain;
 mod raw;
 mod support;

@@ -1,4 +1,5 @@
 pub mod client;
 pub mod cluster;
 pub mod proxy;
+pub mod tokens;
 pub mod wait;

@@ -14,12 +14,13 @@ use model::time::BootTime;
 use model::wire::{Side, WireEvent};
 use proxy::{
     Access, Certificates, Destination, Drained, Hop, HopError, HopRequest, HopStream, Hops, ListenerSpec, Listening,
-    Settings, Snapshot, TlsMode, WhenUnrecorded, Worker,
+    LoginMode, Settings, Snapshot, TlsMode, WhenUnrecorded, Worker,
 };
 use recorder::{Intake, Item, Level, Recorder};
 use wire_pg::{Connection, Limits, Start};
 
 use super::cluster::Cluster;
+use super::tokens::TokenLogin;
 use super::wait;
 
 /// Opens hops itself.
@@ -75,6 +76,8 @@ pub struct Proxy {
 pub struct Options {
     pub settings: Settings,
     pub tls: TlsMode,
+    pub login: LoginMode,
+    pub token: Option<TokenLogin>,
     pub kind: Listener,
     pub port: Option<u16>,
     pub upstream: Option<SocketAddr>,
@@ -94,6 +97,8 @@ impl Options {
         Self {
             settings: Settings::default(),
             tls: TlsMode::Relay,
+            login: LoginMode::PassThrough,
+            token: None,
             kind: Listener::Plain,
             port: None,
             upstream: Some(SocketAddr::from(([127, 0, 0, 1], cluster.port))),
@@ -205,7 +210,7 @@ fn take(heard: &mut Heard, connections: &mut HashMap<u64, Connection>, item: Ite
             heard.notes.push(MediationEvent::Ended { connection, at, counts, by });
         }
         Item::Note(note) => heard.notes.push(note),
-        Item::Report(_) => {}
+        Item::Report(_) | Item::Repeated(_) | Item::Judged { .. } => {}
         Item::Lost { count } => heard.lost += count,
         Item::Stream { connection, side, at, input } => {
             if let (Side::Client, model::wire::Input::Bytes(bytes)) = (side, input)
@@ -237,11 +242,15 @@ fn serve(
             port: options.port.unwrap_or(5432),
             upstream: options.upstream,
             tls: options.tls,
+            login: options.login,
             level: options.level,
             unrecorded: options.unrecorded,
         };
         let worker = Worker::new(options.settings, recorder, options.hops);
         worker.set_access(DatabaseId(0), options.access);
+        if let Some(token) = options.token {
+            token.set(&worker);
+        }
         let (time, server) = (worker.clone(), worker.clone());
         tokio::task::spawn_local(async move { time.keep_time().await.unwrap() });
         let beat = Box::new(move || {

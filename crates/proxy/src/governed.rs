@@ -1,0 +1,164 @@
+//! A session whose messages are decided about: its guard, and the records of what the guard says.
+
+use std::borrow::Cow;
+use std::future::Future as _;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::pin::Pin;
+use std::task::Context;
+use std::time::Duration;
+
+use guard::{Cleared, Guard};
+use model::Known;
+use model::mediation::Refusal;
+use model::principal::UnknownPrincipal;
+use model::time::{BootTime, WallTime};
+use recorder::EncodedJudgement;
+use tokio::time::{Sleep, sleep};
+
+use crate::book::{Book, Judgement, Reading};
+use crate::clock;
+use crate::stats::Stats;
+use crate::walk::Walked;
+
+/// Sends a CancelRequest on a connection of its own, for the client whose socket this is.
+pub(crate) type Canceller = Box<dyn Fn(OwnedFd, Vec<u8>, Cleared)>;
+
+/// Guard and records of one session.
+pub(crate) struct Governed {
+    pub(crate) guard: Box<Guard>,
+    pub(crate) reading: Box<Reading>,
+    canceller: Canceller,
+    /// The server has said something: what waited may go on.
+    may_go_on: bool,
+    /// When what runs must have ended.
+    alarm: Option<(BootTime, Pin<Box<Sleep>>)>,
+    /// When whoever acts is not known any more.
+    expiry: Option<WallTime>,
+}
+
+/// What goes to the server, and on what ground.
+pub(crate) struct Piece {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) messages: u64,
+    pub(crate) terminated: bool,
+    /// Requests of the client in it that ReadyForQuery answers.
+    pub(crate) cycles: u64,
+    pub(crate) cleared: Cleared,
+    /// `None`: nothing was recorded, because nothing of the client's goes on.
+    pub(crate) judgement: Option<Judgement>,
+}
+
+impl Governed {
+    pub(crate) const fn new(
+        guard: Box<Guard>,
+        reading: Box<Reading>,
+        expiry: Option<WallTime>,
+        canceller: Canceller,
+    ) -> Self {
+        Self { guard, reading, canceller, may_go_on: false, alarm: None, expiry }
+    }
+
+    /// Cancels what has crossed a bound. `client`: the socket of the session's client.
+    pub(crate) fn keep_bounds(&mut self, cx: &mut Context<'_>, client: BorrowedFd<'_>) {
+        self.watch(cx);
+        if let Some((packet, cleared)) = self.guard.take_cancel() {
+            match client.try_clone_to_owned() {
+                Ok(client) => (self.canceller)(client, packet, cleared),
+                // The client gets no more rows in any case.
+                Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "nothing could be cancelled"),
+            }
+        }
+    }
+
+    /// Looks at the time when the deadline of what runs has come.
+    fn watch(&mut self, cx: &mut Context<'_>) {
+        let Some(deadline) = self.guard.deadline() else { return self.alarm = None };
+        if self.alarm.as_ref().is_none_or(|(known, _)| *known != deadline) {
+            let rest = Duration::from_nanos(deadline.nanos_since(clock::now()));
+            self.alarm = Some((deadline, Box::pin(sleep(rest))));
+        }
+        if let Some((_, alarm)) = &mut self.alarm
+            && alarm.as_mut().poll(cx).is_ready()
+        {
+            self.alarm = None;
+            // A timer may be a little early by the other clock.
+            self.guard.look(deadline.max(clock::now()));
+        }
+    }
+
+    /// Whether the proof of identity ends now: from here on everything is decided about as of somebody unknown.
+    pub(crate) fn expires(&mut self, now: WallTime) -> bool {
+        let is_over = self.expiry.take_if(|end| *end <= now).is_some();
+        if is_over {
+            self.guard.identify(Known::Unknown(UnknownPrincipal::Expired));
+        }
+        is_over
+    }
+
+    /// Whether more of the client's stream can be taken.
+    pub(crate) fn has_room(&self) -> bool {
+        !self.guard.is_full()
+    }
+
+    /// Whether something that was read waits for the server.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.guard.is_waiting()
+    }
+
+    /// Whether it is worth to try again what waited.
+    pub(crate) fn has_chance(&self) -> bool {
+        self.may_go_on && self.guard.is_waiting()
+    }
+
+    /// The same, once.
+    pub(crate) fn take_chance(&mut self) -> bool {
+        std::mem::take(&mut self.may_go_on) && self.guard.is_waiting()
+    }
+
+    pub(crate) fn client(&mut self, book: &Book, stats: &Stats, at: BootTime, chunk: &[u8]) -> Result<Piece, Refusal> {
+        let Self { guard, reading, .. } = self;
+        let mut records = Records { reading, book, stats, at, cycles: 0, judgement: None };
+        let passed = guard.client(at, clock::wall(), chunk, &mut records).map_err(|_broken| Refusal::Protocol)?;
+        let Records { cycles, judgement, .. } = records;
+        let guard::Passed { bytes, messages, terminated, cleared } = passed;
+        Ok(Piece { bytes, messages, terminated, cycles, cleared, judgement })
+    }
+
+    pub(crate) fn server<'a>(
+        &mut self,
+        book: &Book,
+        stats: &Stats,
+        at: BootTime,
+        chunk: &'a [u8],
+    ) -> (Cow<'a, [u8]>, Walked) {
+        let bytes = self.guard.server(at, chunk);
+        self.may_go_on = true;
+        let walked = self.reading.server(book, stats, at, &bytes);
+        (bytes, walked)
+    }
+}
+
+/// Where the guard's words go: the session's place in the book.
+struct Records<'a> {
+    reading: &'a mut Reading,
+    book: &'a Book,
+    stats: &'a Stats,
+    at: BootTime,
+    cycles: u64,
+    judgement: Option<Judgement>,
+}
+
+impl guard::Book for Records<'_> {
+    fn judged(&mut self, judgement: &EncodedJudgement) {
+        self.reading.judged(self.book, judgement);
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        let (judgement, walked) = self.reading.client(self.book, self.stats, self.at, bytes);
+        self.cycles += walked.cycles;
+        // One piece that is not recorded is enough; else the last record stands for those before it.
+        if !matches!(self.judgement, Some(Judgement::Refused(_))) {
+            self.judgement = Some(judgement);
+        }
+    }
+}
