@@ -1,6 +1,9 @@
 //! The command line: what can be asked, and how it is answered.
 
 mod evidence;
+mod login;
+mod policy;
+mod setup;
 mod steer;
 
 use std::path::{Path, PathBuf};
@@ -8,7 +11,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use search::filter::FilterError;
-use search::query::ResumeError;
+use search::query::{ResumeError, SearchError};
 
 use crate::config::{Config, ConfigError};
 use crate::control::client;
@@ -54,12 +57,21 @@ enum Command {
     /// Find out what this host can observe, and what to do about the rest
     #[command(after_help = EXIT_CODES)]
     Doctor(Doctor),
+    /// Get a token from an identity provider and keep it in a file
+    #[command(after_help = EXIT_CODES)]
+    Login(login::Login),
     /// Send connections through the proxy, or stop that, while the database runs
     #[command(subcommand)]
     Steer(steer::Steer),
     /// Give the host back: take away all steering, whatever state it is in (root; needs no agent)
     #[command(after_help = EXIT_CODES)]
     Unload(steer::Unload),
+    /// Prepare a server
+    #[command(subcommand)]
+    Setup(setup::Setup),
+    /// Work with policies before they take effect
+    #[command(subcommand)]
+    Policy(policy::Policy),
     /// Look for missed sessions now (operator)
     Scan(Ask),
     /// Work with the journal (operator)
@@ -180,7 +192,9 @@ fn report(error: &anyhow::Error) -> ExitCode {
         eprintln!("{config}");
         return ExitCode::from(2);
     }
-    let wrong_filter = error.downcast_ref::<FilterError>().is_some() || error.downcast_ref::<ResumeError>().is_some();
+    let not_recorded = matches!(error.downcast_ref(), Some(SearchError::NotRecorded { .. }));
+    let wrong_filter =
+        not_recorded || error.downcast_ref::<FilterError>().is_some() || error.downcast_ref::<ResumeError>().is_some();
     let closed_pipe = |cause: &(dyn std::error::Error + 'static)| {
         cause.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
     };
@@ -197,7 +211,9 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Core => core_process::run()?,
         Command::Worker => worker_process::run()?,
         Command::Symbols => privileges::symbols()?,
+        Command::Login(arguments) => arguments.run()?,
         Command::Steer(arguments) => arguments.run()?,
+        Command::Setup(arguments) => arguments.run()?,
         Command::Unload(arguments) => arguments.run()?,
         Command::Sessions(arguments) => sessions(&arguments)?,
         Command::Timeline(arguments) => show_timeline(&arguments)?,
@@ -208,6 +224,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Prove(arguments) => arguments.run()?,
         Command::VerifyProof(arguments) => return arguments.run(),
         Command::Doctor(arguments) => return examine(&arguments),
+        Command::Policy(arguments) => return arguments.run(),
         Command::Scan(arguments) => scan(&arguments)?,
         Command::Journal(JournalCommand::RotateKey(arguments)) => rotate_key(&arguments)?,
         Command::Config(ConfigCommand::Check(config)) => check_config(&config.load()?)?,

@@ -3,8 +3,11 @@
 //! Every key is checked here, at the door; behind it there are no strings that still need checking. Each mistake is
 //! one line: `file:line: key: what is wrong; what to do`.
 
+pub mod catalogue;
 mod check;
 mod file;
+pub mod identity;
+pub mod login;
 pub mod proxy;
 
 use std::fmt;
@@ -12,8 +15,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use catalogue::CatalogueLogin;
 use export::config::ExportConfig;
 use export::witness::WitnessConfig;
+use identity::Identity;
 use proxy::{Guard, Proxy};
 use redact::policy::{Mode, Policy, UnknownMode};
 use serde::{Deserialize, Serialize};
@@ -41,6 +46,8 @@ pub struct Config {
     pub redaction: Redaction,
     /// Where records are sent.
     pub exports: Vec<ExportConfig>,
+    /// Who is believed about who acts.
+    pub identity: Identity,
     /// Bounds of the proxy, where a database has one.
     pub proxy: Proxy,
     /// Databases to observe; empty: every listener of a process whose executable is called `postgres`.
@@ -162,6 +169,8 @@ pub struct Database {
     pub executable: Option<PathBuf>,
     /// Its connections go through the proxy, in this way.
     pub guard: Option<Guard>,
+    /// The login that reads its catalogue; `None`: names without a schema stay without one.
+    pub catalogue: Option<CatalogueLogin>,
 }
 
 impl Default for Config {
@@ -192,6 +201,7 @@ impl Default for Config {
                 key_file: "/var/lib/warder/key/redaction.key".into(),
             },
             exports: Vec::new(),
+            identity: Identity::default(),
             proxy: Proxy::default(),
             databases: Vec::new(),
         }

@@ -3,14 +3,22 @@
 //! One thread, one runtime. The order in which the kernel reserved its records is kept all the way to the file.
 
 mod answers;
+mod attestation;
+mod catalogue_changes;
+mod catalogue_fetch;
+mod catalogues;
 mod exports;
+mod identities;
 mod indexing;
 mod mediation;
 mod pipeline;
 mod redaction;
 mod streams;
+#[cfg(test)]
+mod streams_tests;
 
 use std::cell::RefCell;
+use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
@@ -19,6 +27,8 @@ use anyhow::{Context as _, Result, ensure};
 use capture::counters::{CounterDescriptors, Counters};
 use capture::decode::Decoder;
 use capture::ring::Ring;
+use identity::issuers::Issuers;
+use identity::process_rules::ProcessRules;
 use recorder::Level;
 use redact::ArgvPolicy;
 use tokio::io::Interest;
@@ -28,11 +38,14 @@ use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use crate::core_process::answers::Answers;
+use crate::core_process::attestation::{Attestation, Described};
+use crate::core_process::catalogues::Catalogues;
 use crate::core_process::exports::Exports;
+use crate::core_process::identities::Identities;
 use crate::core_process::mediation::Intakes;
 use crate::core_process::pipeline::Pipeline;
 use crate::link::{ArgvMode, Hello, Link, ToCore, ToKernel, VERSION};
-use crate::{control, privileges, run};
+use crate::{config, control, privileges, run};
 
 /// Pause between drains while records arrive. The kernel wakes the core earlier when an eighth of the ring is full.
 const PAUSE_BUSY: Duration = Duration::from_millis(20);
@@ -64,13 +77,14 @@ struct Descriptors {
     ring: OwnedFd,
     counters: CounterDescriptors,
     control: OwnedFd,
+    identity: OwnedFd,
 }
 
 impl Descriptors {
     fn sort(descriptors: Vec<OwnedFd>) -> Result<Self> {
-        let [ring, losses, counters, probes, sessions, control] =
-            <[OwnedFd; 6]>::try_from(descriptors).ok().context("the kernel process passed too few descriptors")?;
-        Ok(Self { ring, counters: CounterDescriptors { losses, counters, probes, sessions }, control })
+        let [ring, losses, counters, probes, sessions, control, identity] =
+            <[OwnedFd; 7]>::try_from(descriptors).ok().context("the kernel process passed too few descriptors")?;
+        Ok(Self { ring, counters: CounterDescriptors { losses, counters, probes, sessions }, control, identity })
     }
 }
 
@@ -88,13 +102,22 @@ async fn serve(hello: Hello, descriptors: Vec<OwnedFd>, link: Link) -> Result<()
     let link = Rc::new(readable(link).context("the link cannot be polled")?);
     let answers = Rc::new(Answers::new(Rc::clone(&pipeline), Rc::clone(&link), &hello));
     let intakes = Rc::new(Workers::default());
+    let identity: config::identity::Identity = serde_json::from_reader(File::from(descriptors.identity))
+        .context("the configuration of identities came incomplete")?;
+    let attestation = Rc::new(Attestation::new(ProcessRules::new(&identity.processes)?, Rc::clone(&link))?);
+    let issuers = Issuers::new(&identity.issuers)?;
+    let woken = Rc::clone(&intakes.woken);
+    let catalogues = Catalogues::new(&hello.catalogues, Rc::clone(&pipeline), Rc::clone(&link));
+    let identities =
+        Identities::new(Rc::clone(&pipeline), woken, Rc::clone(&attestation), issuers, Rc::clone(&catalogues));
+    let identities = Rc::new(identities);
 
     let listener = std::os::unix::net::UnixListener::from(descriptors.control);
     let listener = UnixListener::from_std(listener).context("the control socket cannot be served")?;
     tokio::task::spawn_local(serve_people(hello, listener, Rc::clone(&pipeline), Rc::clone(&answers)));
     let end = tokio::select! {
-        end = follow(&link, &pipeline, &answers, &intakes) => end,
-        never = drain(ring, &pipeline, &answers, &intakes) => never,
+        end = follow(&link, &pipeline, &answers, &intakes, &identities, &attestation, &catalogues) => end,
+        never = drain(ring, &pipeline, &answers, &intakes, &catalogues) => never,
         () = tick(&pipeline, &answers) => Ok(()),
     };
     pipeline.borrow_mut().flush();
@@ -135,8 +158,8 @@ async fn serve_metrics(address: std::net::SocketAddr, pipeline: Rc<RefCell<Pipel
 #[derive(Default)]
 struct Workers {
     intakes: RefCell<Intakes>,
-    /// A worker wants its ring to be looked at.
-    woken: Notify,
+    /// Somebody wants the rings to be looked at.
+    woken: Rc<Notify>,
 }
 
 impl Workers {
@@ -157,7 +180,13 @@ impl Workers {
 }
 
 /// Takes records out of the rings, for ever.
-async fn drain(ring: Ring, pipeline: &RefCell<Pipeline>, answers: &Answers, workers: &Workers) -> Result<()> {
+async fn drain(
+    ring: Ring,
+    pipeline: &RefCell<Pipeline>,
+    answers: &Answers,
+    workers: &Workers,
+    catalogues: &Catalogues,
+) -> Result<()> {
     let mut ring = readable(ring).context("the ring cannot be polled")?;
     let mut empty_rounds = 0;
     loop {
@@ -177,6 +206,7 @@ async fn drain(ring: Ring, pipeline: &RefCell<Pipeline>, answers: &Answers, work
             if mediated.more { RECORDS_PER_TURN } else { drained.records.max(mediated.taken) }
         };
         answers.pass_on_wishes();
+        catalogues.pass_on_changes();
         if count == RECORDS_PER_TURN {
             tokio::task::yield_now().await;
             continue;
@@ -211,6 +241,9 @@ async fn follow(
     pipeline: &RefCell<Pipeline>,
     answers: &Answers,
     workers: &Rc<Workers>,
+    identities: &Rc<Identities>,
+    attestation: &Attestation,
+    catalogues: &Catalogues,
 ) -> Result<()> {
     loop {
         let mut guard = link.readable().await.context("the link cannot be polled")?;
@@ -231,6 +264,16 @@ async fn follow(
             ToCore::Scanned { requested, micros, error } => answers.scanned(requested, micros, error),
             ToCore::Settled => answers.settled(),
             ToCore::WorkerRing => workers.add(packet.descriptors)?,
+            ToCore::WorkerLine => {
+                identities
+                    .serve(packet.descriptors.into_iter().next().context("a line came without its descriptor")?)?;
+            }
+            ToCore::Described { request, cgroup } => {
+                attestation.described(request, Described { cgroup, executable: packet.descriptors.into_iter().next() });
+            }
+            ToCore::CatalogueHop { request, outcome } => {
+                catalogues.connected(request, outcome, packet.record, packet.descriptors);
+            }
             ToCore::Steered { request, outcome } => answers.steered(request, outcome),
             message => {
                 let named = matches!(message, ToCore::Database { .. });

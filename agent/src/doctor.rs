@@ -6,6 +6,7 @@ mod accounts;
 pub mod host;
 mod kernel;
 mod privileges;
+pub mod proxy;
 mod servers;
 #[cfg(test)]
 mod tests;
@@ -78,6 +79,7 @@ pub fn examine(host: &Host, config: &Config) -> Vec<Finding> {
         accounts::check_metrics_port(config),
     ];
     findings.extend(servers::check_servers(host, config));
+    findings.extend(proxy::check_proxy(host, config));
     findings
 }
 

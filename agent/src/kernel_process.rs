@@ -3,9 +3,14 @@
 //! It parses nothing that a client sent. What it finds goes to the core as records.
 
 pub(crate) mod access;
+mod catalogue;
+mod describe;
 mod guards;
 mod hops;
+mod logins;
+mod policies;
 mod proxy_host;
+pub(crate) mod survey;
 mod workers;
 
 use std::collections::VecDeque;
@@ -22,6 +27,7 @@ use capture::object::{Diagnostics, LoadOptions};
 use capture::witness::{Callbacks, DatabaseRule, Extent, ScanReport, Witness};
 use capture::{handout, selftest};
 use model::id::SocketCookie;
+use model::process::ProcessKey;
 use model::session::Origin;
 use model::time::BootTime;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -32,9 +38,11 @@ use tracing::{info, warn};
 
 use crate::clock;
 use crate::config::{Argv, Config};
+use crate::kernel_process::describe::describe;
 use crate::kernel_process::proxy_host::ProxyHost;
 use crate::link::{ArgvMode, FoundOrigin, Hello, Link, ToCore, ToKernel, VERSION};
 use crate::privileges::{self, Identity};
+use crate::worker_link::in_memory;
 
 /// How long the core may take to write down the end.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
@@ -322,10 +330,19 @@ impl KernelProcess<'_> {
                 };
                 link.send(&ToCore::Steered { request: *request, outcome }, &[], &[])
             }
+            ToKernel::OpenCatalogue { request, database } => match &self.proxy {
+                Some(proxy) => proxy.open_catalogue(*request, *database, link),
+                None => Ok(()),
+            },
             ToKernel::ForgetFronts(fronts) => {
                 let marks = self.witness.marks();
                 fronts.iter().for_each(|cookie| marks.forget_front(SocketCookie(*cookie)));
                 Ok(())
+            }
+            ToKernel::Describe { request, pid, start } => {
+                let description = describe(ProcessKey { pid: *pid, start: BootTime(*start) });
+                let executable: Vec<_> = description.executable.iter().map(|file| file.as_fd()).collect();
+                link.send(&ToCore::Described { request: *request, cgroup: description.cgroup }, &[], &executable)
             }
             // It came after the patience of `announce`.
             ToKernel::Named => Ok(()),
@@ -345,6 +362,7 @@ impl KernelProcess<'_> {
             boot: hexadecimal("/proc/sys/kernel/random/boot_id"),
             databases,
             announced,
+            catalogues: catalogue::periods(config),
             journal: config.journal.clone(),
             metrics_listen: config.metrics_listen,
             redaction: config.redaction.clone(),
@@ -361,6 +379,8 @@ impl KernelProcess<'_> {
         let descriptors = handout::descriptors(&self.witness)?;
         let mut borrowed: Vec<BorrowedFd<'_>> = descriptors.iter().map(|descriptor| descriptor.as_fd()).collect();
         borrowed.push(self.control.as_fd());
+        let identity = in_memory(&serde_json::to_vec(&config.identity).context("no JSON")?)?;
+        borrowed.push(identity.as_fd());
         link.send(&ToCore::Hello(Box::new(hello)), &[], &borrowed)
     }
 

@@ -1,6 +1,8 @@
 //! The agent as a library: configuration, control socket, views of what was recorded, and the processes of the
 //! daemon. The binary is a line.
 
+mod catalogue_form;
+mod catalogue_role;
 pub mod cli;
 mod clock;
 pub mod config;
@@ -9,9 +11,12 @@ pub mod core_process;
 pub mod coverage;
 pub mod doctor;
 pub mod evidence;
+mod identity_link;
 mod kernel_process;
 mod key_file;
 mod link;
+pub mod policies;
+mod policy_files;
 mod privileges;
 pub mod replay;
 pub mod run;
@@ -19,6 +24,7 @@ pub mod search_view;
 pub mod sessions_view;
 pub mod terminal;
 pub mod timeline;
+mod token_file;
 mod unload;
 pub mod words;
 mod worker_link;

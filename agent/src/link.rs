@@ -14,6 +14,7 @@ use nix::sys::socket::{
 };
 use nix::sys::time::TimeVal;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use crate::config::{Journal, Redaction};
 use crate::control::SteerVerb;
@@ -24,13 +25,16 @@ pub(crate) const VERSION: u32 = 1;
 const PACKET_BYTES_MAX: usize = 64 * 1024;
 /// How long a message may wait for a core that does not read.
 const SEND_PATIENCE: TimeVal = TimeVal::new(5, 0);
-/// Descriptors of the first message: ring, four maps, control socket.
+/// Descriptors of the first message: ring, four maps, control socket, identity.
 const DESCRIPTORS_MAX: usize = 8;
 
 /// What the kernel process says.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum ToCore {
-    /// First message; carries the descriptors.
+    /// First message; carries the descriptors. The last is a file in memory with [`Identity`] as JSON: it is too long for
+    /// a packet.
+    ///
+    /// [`Identity`]: crate::config::identity::Identity
     Hello(Box<Hello>),
     /// A database is going to be observed; answered with [`ToKernel::Named`].
     Database { id: u16, name: String },
@@ -48,16 +52,31 @@ pub(crate) enum ToCore {
     Settled,
     /// A proxy worker has this ring. Three descriptors.
     WorkerRing,
+    /// A proxy worker asks here who acts on its connections. One descriptor.
+    WorkerLine,
     /// Connections of a database are meant to go through the proxy from now on, or not any more.
     Guarded { database: u16, guard: Option<Guarding> },
     /// How steering is, for metrics and for people: whenever it changes, and every few seconds.
     Steering(Vec<SteeringState>),
+    /// What [`ToKernel::Describe`] asks for; a descriptor of the executable, where it could be opened.
+    Described { request: u64, cgroup: Option<String> },
+    /// The answer to [`ToKernel::OpenCatalogue`]. With a hop: its descriptor, and the password behind the message.
+    CatalogueHop { request: u64, outcome: Result<CatalogueHop, String> },
     /// The outcome of [`ToKernel::Steer`].
     Steered { request: u64, outcome: Result<Vec<SteeringState>, String> },
     /// Something happened to the proxy that belongs into the record.
     Mediation(ProxyEvent),
     /// The agent stops on request: write it down and end.
     Stop,
+}
+
+/// A connection of the core's own to a database.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct CatalogueHop {
+    /// Of its socket here: by it the witness's session is known as the agent's own.
+    pub(crate) cookie: u64,
+    /// Role to log in as.
+    pub(crate) user: String,
 }
 
 /// How a database is guarded.
@@ -86,6 +105,10 @@ pub(crate) enum ProxyEvent {
     SocketTaken { database: u16, is_taken: bool },
     /// The database has made its Unix socket anew; it is taken over again.
     SocketRetaken { database: u16, uncovered_nanos: u64 },
+    /// Policies decide from now on: number of the set, policies in it.
+    PoliciesLoaded { database: u16, epoch: u64, policies: usize },
+    /// Policies have changed and cannot be used; those before them go on.
+    PoliciesRefused { database: u16, why: String },
     /// The kernel does not steer any more although it should.
     SteeringLost { database: u16, why: String },
 }
@@ -139,6 +162,10 @@ pub(crate) enum ToKernel {
     },
     /// These clients' connections to a taken-over Unix socket have ended.
     ForgetFronts(Vec<u64>),
+    /// Look at a client's process; answered with [`ToCore::Described`]. Its start is boot time, nanoseconds.
+    Describe { request: u64, pid: u32, start: u64 },
+    /// Connect to a database to read its catalogue; answered with [`ToCore::CatalogueHop`].
+    OpenCatalogue { request: u64, database: u16 },
     /// Steer, stop steering, or tell how steering is; answered with [`ToCore::Steered`].
     Steer { request: u64, what: SteerVerb, database: Option<String> },
 }
@@ -165,6 +192,8 @@ pub(crate) struct Hello {
     pub(crate) databases: Vec<(u16, String)>,
     /// Databases whose requests are recorded before they are forwarded.
     pub(crate) announced: Vec<u16>,
+    /// Databases whose catalogue is read, and how often, in seconds.
+    pub(crate) catalogues: Vec<(u16, u64)>,
     pub(crate) journal: Journal,
     pub(crate) metrics_listen: Option<std::net::SocketAddr>,
     pub(crate) redaction: Redaction,
@@ -224,8 +253,13 @@ impl Link {
     }
 
     /// Sends now or not at all.
-    pub(crate) fn try_send(&self, message: &impl Serialize, descriptors: &[BorrowedFd<'_>]) -> Result<()> {
-        self.send_with(message, &[], descriptors, MsgFlags::MSG_DONTWAIT)
+    pub(crate) fn try_send(
+        &self,
+        message: &impl Serialize,
+        record: &[u8],
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<()> {
+        self.send_with(message, record, descriptors, MsgFlags::MSG_DONTWAIT)
     }
 
     fn send_with(
@@ -254,7 +288,8 @@ impl Link {
 
     /// The next message; `None` when the other end is closed.
     pub(crate) fn receive<M: for<'a> Deserialize<'a>>(&self) -> Result<Option<Packet<M>>> {
-        let mut buffer = vec![0; PACKET_BYTES_MAX];
+        // What comes behind a message may be a token: no copy of it stays.
+        let mut buffer = Zeroizing::new(vec![0; PACKET_BYTES_MAX]);
         let mut control = nix::cmsg_space!([RawFd; DESCRIPTORS_MAX]);
         let mut parts = [IoSliceMut::new(&mut buffer)];
         let flags = MsgFlags::MSG_CMSG_CLOEXEC;

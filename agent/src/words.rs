@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use store::form::principal::ActorForm;
 use store::form::process::ProcessForm;
 use store::form::session::SessionForm;
 use store::time::Timestamp;
@@ -39,6 +40,20 @@ pub fn unknown_process(why: Option<&str>) -> String {
         Some("not_seen") | None => "(not seen)".into(),
         Some(other) => format!("({})", escape(other)),
     }
+}
+
+/// Who acts, and on whose behalf: `agent nightly-report for person alice@example.com`; empty where nobody asked.
+#[must_use]
+pub fn principal(session: &SessionForm<'_>) -> String {
+    let actor = |actor: &ActorForm<'_>| format!("{} {}", escape(&actor.kind), escape(&actor.id));
+    let Some(principal) = &session.principal else {
+        return match session.principal_unknown.as_deref() {
+            None | Some("not_asked") => String::new(),
+            Some(why) => format!("nobody known ({})", escape(&why.replace('_', " "))),
+        };
+    };
+    let all = std::iter::once(&principal.actor).chain(&principal.acting_for);
+    all.map(actor).collect::<Vec<_>>().join(" for ")
 }
 
 /// `tcp`, `tls` or `gss` and the client's address; `unix` and the path.

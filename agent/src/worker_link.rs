@@ -1,9 +1,13 @@
 //! What the kernel process and a proxy worker say to each other: on the worker's standard input what it shall do, on a
 //! second pair the hops to servers that it asks for.
 
+use std::fs::File;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use anyhow::{Context as _, Result};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
 
 use crate::config::proxy::{Guard, Proxy};
@@ -14,10 +18,12 @@ pub(crate) const VERSION: u32 = 1;
 /// To a worker.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum ToWorker {
-    /// First message. Descriptors: the ring (three), the socket for hops.
+    /// First message. Descriptors: the ring (three), the socket for hops, the line to the core.
     Hello(Box<WorkerHello>),
-    /// The heartbeats of a database's steering. One descriptor.
+    /// The heartbeats of a database's steering. One descriptor. Steered listeners that follow belong to it.
     Heartbeats { database: u16 },
+    /// The steering that was announced last is in place: listeners of those before it get no connections any more.
+    Replaced { database: u16 },
     /// Accept here. One descriptor: the listening socket; only the worker holds it from now on.
     Listen { database: u16, kind: ListenerKind, slot: Option<Slot> },
     /// The server's access rules, as texts (the first is the main file, the others what it includes), and the addresses
@@ -27,6 +33,11 @@ pub(crate) enum ToWorker {
     NoAccess { database: u16 },
     /// A certificate. The packet's record is the chain and the key, PEM, one behind the other.
     Certificate { database: u16, chain_bytes: usize },
+    /// The policies of a database. Too long for a packet: one descriptor, a file in memory with [`PolicyTexts`] as JSON.
+    Policies { database: u16 },
+    /// The service account of a database, whose name is in the configuration. The packet's record is its password; empty:
+    /// there is none.
+    ServiceAccount { database: u16 },
     /// End: sessions may go on for the configured time.
     Drain,
 }
@@ -54,6 +65,15 @@ pub(crate) struct AccessTexts {
     pub(crate) interfaces: Vec<(IpAddr, IpAddr)>,
     /// No connection would be decided otherwise through a hop.
     pub(crate) is_surveyed: bool,
+}
+
+/// What [`ToWorker::Policies`] carries: policies that the kernel process has compiled once already.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PolicyTexts {
+    /// Number of the set.
+    pub(crate) epoch: u64,
+    /// Name and text.
+    pub(crate) files: Vec<(String, String)>,
 }
 
 /// How often whoever opens hops shows that it is there.
@@ -137,4 +157,14 @@ pub(crate) enum HopRefusal {
     NoWay,
     /// Too many are being opened.
     Busy,
+}
+
+/// A text that is too long for a packet, in a file without a name.
+pub(crate) fn in_memory(bytes: &[u8]) -> Result<OwnedFd> {
+    use std::io::{Seek as _, Write as _};
+    let memory = memfd_create(c"warder-texts", MFdFlags::MFD_CLOEXEC).context("there is no memory")?;
+    let mut file = File::from(memory);
+    file.write_all(bytes).context("there is no memory")?;
+    file.rewind().context("a file in memory cannot be rewound")?;
+    Ok(file.into())
 }

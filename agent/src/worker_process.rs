@@ -2,7 +2,9 @@
 //!
 //! The kernel process passes it listeners and opens its hops; what it sees goes into a ring that the core reads.
 
+mod catalogues;
 mod hops;
+mod identities;
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -11,25 +13,39 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use guard::Judge;
+use identity::secret::Secret;
 use model::id::DatabaseId;
 use model::mediation::Listener;
-use proxy::{Certificates, ListenerSpec, Listening, Settings, TlsMode, UnreadAccess, WhenUnrecorded, Worker};
+use policy::UtcOffset;
+use proxy::{
+    Certificates, Governor, ListenerSpec, Listening, LoginMode, ServiceAccount, Settings, TlsMode, UnreadAccess,
+    WhenUnrecorded, Worker,
+};
 use recorder::{Channel, Level, Recorder};
 use steering::heartbeat::Heartbeat;
 use steering::listener::Family;
 use steering::spec::Slot;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::task::{LocalSet, spawn_local};
+use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use tracing::{error, info, warn};
+use zeroize::Zeroizing;
 
+use self::catalogues::Catalogues;
 use self::hops::{Hops, Pulse};
-use crate::config::proxy::{Record, Tls};
+use self::identities::Identities;
+use crate::config::login::Login;
+use crate::config::proxy::{Mode, Record, Tls};
 use crate::kernel_process::access;
 use crate::link::Link;
-use crate::worker_link::{AccessTexts, FromWorker, GuardedDatabase, ListenerKind, ToWorker, VERSION, WorkerHello};
-use crate::{privileges, run};
+use crate::worker_link::{
+    AccessTexts, FromWorker, GuardedDatabase, ListenerKind, PolicyTexts, ToWorker, VERSION, WorkerHello,
+};
+use crate::{policy_files, privileges, run};
 
+/// How long connections may wait in the queue of a listener that gets no more of them.
+const QUEUE: Duration = Duration::from_secs(1);
 /// How often the counters go to the core.
 const REPORT_PERIOD: Duration = Duration::from_secs(1);
 
@@ -50,6 +66,12 @@ struct Database {
     entry: GuardedDatabase,
     heartbeat: Option<Rc<Heartbeat>>,
     certificates: Option<Arc<Certificates>>,
+    /// What decides about its sessions, once there are policies.
+    judge: Option<Rc<Judge>>,
+    /// Listeners of the newest steering.
+    steered: Vec<JoinHandle<()>>,
+    /// Those of steerings before it.
+    older: Vec<JoinHandle<()>>,
 }
 
 /// The worker with everything that the kernel process has told it.
@@ -57,22 +79,27 @@ struct Process {
     hello: WorkerHello,
     worker: Worker<Hops>,
     pulse: Pulse,
+    identities: Rc<Identities>,
+    catalogues: Rc<Catalogues>,
     databases: HashMap<u16, Database>,
 }
 
 async fn serve(hello: WorkerHello, descriptors: Vec<OwnedFd>, link: Link) -> Result<()> {
-    let [memory, wake, answer, hops] =
-        <[OwnedFd; 4]>::try_from(descriptors).ok().context("the kernel process passed too few descriptors")?;
+    let [memory, wake, answer, hops, core] =
+        <[OwnedFd; 5]>::try_from(descriptors).ok().context("the kernel process passed too few descriptors")?;
     let channel = Channel::from_descriptors([memory, wake, answer]);
     let recorder = Recorder::open(channel).context("the ring to the core cannot be mapped")?;
     let hops = Hops::start(Link::passed(hops))?;
+    let catalogues = Rc::new(Catalogues::default());
+    let identities = Identities::start(Link::passed(core), Rc::clone(&catalogues))?;
     let pulse = hops.pulse();
     let worker = Worker::new(settings(&hello), recorder, hops);
     let databases = hello.databases.iter().map(|entry| {
-        let database = Database { entry: entry.clone(), heartbeat: None, certificates: None };
+        let database = Database::new(entry.clone());
         (entry.id, database)
     });
-    let mut process = Process { databases: databases.collect(), worker: worker.clone(), pulse, hello };
+    let databases = databases.collect();
+    let mut process = Process { databases, worker: worker.clone(), pulse, identities, catalogues, hello };
     let time = worker.clone();
     spawn_local(async move {
         if let Err(problem) = time.keep_time().await {
@@ -123,7 +150,9 @@ impl Process {
                 info!(sessions_left = drained.left, "the worker has stopped");
                 return Ok(());
             }
-            if let Err(error) = self.obey(packet.message, &packet.record, packet.descriptors) {
+            // A password or a key may be in it.
+            let record = Zeroizing::new(packet.record);
+            if let Err(error) = self.obey(packet.message, &record, packet.descriptors) {
                 link.get_ref().send(&FromWorker::Warning(format!("{error:#}")), &[], &[])?;
             }
         }
@@ -136,11 +165,14 @@ impl Process {
             ToWorker::Heartbeats { database } => {
                 let mapped = Heartbeat::map(std::os::fd::AsFd::as_fd(&descriptor()?));
                 let heartbeat = mapped.context("the heartbeats cannot be mapped")?;
-                self.database(database)?.heartbeat = Some(Rc::new(heartbeat));
+                self.database(database)?.steer_anew(heartbeat);
             }
+            ToWorker::Replaced { database } => self.database(database)?.close_older(),
             ToWorker::Listen { database, kind, slot } => self.listen(database, kind, slot, descriptor()?)?,
             ToWorker::Certificate { database, chain_bytes } => self.certificate(database, record, chain_bytes)?,
             ToWorker::Access { database } => self.access(database, descriptor()?)?,
+            ToWorker::Policies { database } => self.policies(database, descriptor()?)?,
+            ToWorker::ServiceAccount { database } => self.service_account(database, record)?,
             ToWorker::NoAccess { database } => self.worker.set_access(DatabaseId(database), None),
             ToWorker::Hello(_) | ToWorker::Drain => {}
         }
@@ -159,6 +191,7 @@ impl Process {
         socket: OwnedFd,
     ) -> Result<()> {
         let pulse = self.pulse.clone();
+        let worker = self.worker.clone();
         let database = self.database(database)?;
         let spec = database.spec(kind)?;
         let heartbeat = database.beat(slot, pulse);
@@ -166,12 +199,14 @@ impl Process {
             ListenerKind::UnixSocket => Listening::Unix(socket.into()),
             ListenerKind::Steered | ListenerKind::Plain => Listening::Tcp(socket.into()),
         };
-        let worker = self.worker.clone();
-        spawn_local(async move {
+        let task = spawn_local(async move {
             if let Err(problem) = worker.serve(spec, listening, heartbeat).await {
                 error!("a listener cannot be served: {problem}");
             }
         });
+        if kind == ListenerKind::Steered {
+            database.steered.push(task);
+        }
         Ok(())
     }
 
@@ -186,6 +221,43 @@ impl Process {
         Ok(())
     }
 
+    /// From now on these policies decide, for live sessions too.
+    fn policies(&mut self, id: u16, texts: OwnedFd) -> Result<()> {
+        let texts: PolicyTexts = serde_json::from_reader(std::io::BufReader::new(std::fs::File::from(texts)))
+            .context("the policies came incomplete")?;
+        let policies = policy_files::compile(&texts)?;
+        let (worker, identities) = (self.worker.clone(), Rc::clone(&self.identities));
+        let catalogues = Rc::clone(&self.catalogues);
+        let database = self.database(id)?;
+        match &database.judge {
+            Some(judge) => judge.replace(policies),
+            None => {
+                let judge = Rc::new(Judge::new(policies));
+                database.judge = Some(Rc::clone(&judge));
+                catalogues.judge(id, Rc::clone(&judge));
+                let guard = &database.entry.guard;
+                let governor = Governor {
+                    judge,
+                    mode: policy_files::mode(guard.mode),
+                    environment: guard.environment.as_str().into(),
+                    utc_offset: UtcOffset::new(guard.utc_offset).unwrap_or_default(),
+                    identities,
+                };
+                worker.set_governor(DatabaseId(id), governor);
+            }
+        }
+        Ok(())
+    }
+
+    /// As whom the proxy logs in for clients with tokens.
+    fn service_account(&mut self, id: u16, password: &[u8]) -> Result<()> {
+        let Login::Token(account) = &self.database(id)?.entry.guard.login else { return Ok(()) };
+        let password = (!password.is_empty()).then(|| Secret::new(password.to_vec()));
+        let account = ServiceAccount { user: account.user.clone(), password };
+        self.worker.set_service_account(DatabaseId(id), account);
+        Ok(())
+    }
+
     fn certificate(&mut self, database: u16, record: &[u8], chain_bytes: usize) -> Result<()> {
         let (chain, key) = record.split_at_checked(chain_bytes).context("a certificate came incomplete")?;
         let certificates = Certificates::from_pem(chain, key)?;
@@ -197,6 +269,25 @@ impl Process {
 }
 
 impl Database {
+    const fn new(entry: GuardedDatabase) -> Self {
+        Self { entry, heartbeat: None, certificates: None, judge: None, steered: Vec::new(), older: Vec::new() }
+    }
+
+    /// Listeners for another steering follow; those of this one are in use until it is in place.
+    fn steer_anew(&mut self, heartbeat: Heartbeat) {
+        self.heartbeat = Some(Rc::new(heartbeat));
+        self.older.append(&mut self.steered);
+    }
+
+    /// Closes the listeners that get no connections any more, as soon as those in their queues are accepted.
+    fn close_older(&mut self) {
+        let older = std::mem::take(&mut self.older);
+        spawn_local(async move {
+            tokio::time::sleep(QUEUE).await;
+            older.iter().for_each(JoinHandle::abort);
+        });
+    }
+
     fn spec(&self, kind: ListenerKind) -> Result<ListenerSpec> {
         let guard = &self.entry.guard;
         let certificates = || self.certificates.clone().context("the certificate of this database is missing");
@@ -216,12 +307,19 @@ impl Database {
             port: self.entry.port.unwrap_or_default(),
             upstream: (kind == ListenerKind::Plain).then_some(guard.upstream),
             tls,
+            login: match guard.login {
+                Login::PassThrough => LoginMode::PassThrough,
+                Login::Token(_) => LoginMode::Token,
+            },
             level: match guard.record {
                 Record::Memory => Level::Memory,
                 Record::Written => Level::Written,
                 Record::Durable => Level::Durable,
             },
-            unrecorded: if guard.enforce { WhenUnrecorded::Refuse } else { WhenUnrecorded::Continue },
+            unrecorded: match guard.mode {
+                Mode::Enforce => WhenUnrecorded::Refuse,
+                Mode::Observe | Mode::Warn => WhenUnrecorded::Continue,
+            },
         })
     }
 

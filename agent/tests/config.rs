@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use agent::config::{Account, Argv, Config, proxy};
+use agent::config::{Account, Argv, Config, login, proxy};
 use redact::policy::{Mode, Scope};
 
 /// Checks a text; `expected` are the whole lines of the error, after `warder.toml:`.
@@ -80,7 +80,7 @@ fn documented_defaults_of_a_databases_proxy_are_the_defaults() {
         text.push_str(&format!("{key} = {default}\n"));
         keys += 1;
     }
-    assert_eq!(keys, 10, "{text}");
+    assert_eq!(keys, 11, "{text}");
     let parse = |text: &str| Config::parse(text, Path::new("w.toml")).unwrap();
     assert_eq!(parse(&text), parse(database));
 }
@@ -139,6 +139,13 @@ fn every_key_is_understood() {
         danger_fail_open = true
         content = "sampled"
         record = "durable"
+        policies = ["/srv/policies"]
+        environment = "production"
+        utc_offset = "+02:00"
+        [database.proxy.login]
+        mode = "token"
+        user = "service"
+        password_file = "/srv/password"
         [[database.proxy.direct]]
         name = "standby"
         source = "10.0.0.0/8"
@@ -202,10 +209,17 @@ fn every_key_is_understood() {
             hop_address: vec!["127.86.0.1".parse().unwrap(), "::1".parse().unwrap()],
             access_file: Some("/srv/pg_hba.conf".into()),
             fail: proxy::Fail::Open,
-            enforce: true,
+            mode: proxy::Mode::Enforce,
+            policies: vec!["/srv/policies".into()],
+            environment: "production".into(),
+            utc_offset: 120,
             content: proxy::Content::Sampled,
             record: proxy::Record::Durable,
             direct: vec![direct("standby", "10.0.0.0", 8), direct("backup", "fd00::1", 128)],
+            login: login::Login::Token(login::Account {
+                user: "service".into(),
+                password_file: Some("/srv/password".into()),
+            }),
         })
     );
 }
@@ -601,6 +615,44 @@ fn witnesses_are_checked() {
         "[[journal.witness]]\nname = \"a\"\nfile = \"/srv/a\"\n[[export]]\nname = \"a\"\nkind = \"jsonl\"\nfile = \"/srv/b\"\n",
         &[
             "4: export.name: name \"a\" already belongs to another export or witness; give each its own: it names the cursor",
+        ],
+    );
+}
+
+/// A database with policies, and lines of its `[database.catalogue]`.
+fn with_catalogue(lines: &str) -> String {
+    format!(
+        "[[database]]\nname = \"a\"\nport = 5432\n[database.proxy]\npolicies = [\"/p\"]\ntls = \"own-certificate\"\n\
+         certificate = \"/c\"\nprivate_key = \"/k\"\n[database.catalogue]\n{lines}"
+    )
+}
+
+#[test]
+fn a_login_for_the_catalogue_has_a_role_and_a_password() {
+    let text = with_catalogue("user = \"reader\"\npassword_file = \"/w/password\"\nrefresh_seconds = 5\n");
+    let config = Config::parse(&text, Path::new("w.toml")).unwrap();
+    let login = config.databases[0].catalogue.as_ref().unwrap();
+    assert_eq!((login.user.as_str(), login.refresh), ("reader", Duration::from_secs(5)));
+    check(
+        &with_catalogue("user = \"reader\"\n"),
+        &[
+            "9: database.catalogue: a login needs a role and its password; add user = \"...\" and password_file = \"...\"; \
+           `warder setup postgres` makes the role",
+        ],
+    );
+    check(
+        &with_catalogue("user = \"\"\npassword_file = \"password\"\nrefresh_seconds = 0\n"),
+        &[
+            "10: database.catalogue.user: \"\" is not the name of a role; use 1 to 63 bytes",
+            "11: database.catalogue.password_file: \"password\" is not an absolute path; begin it with /",
+            "12: database.catalogue.refresh_seconds: 0 is out of range; use 1 to 86400",
+        ],
+    );
+    check(
+        "[[database]]\nname = \"a\"\nport = 5432\n[database.catalogue]\nuser = \"r\"\npassword_file = \"/p\"\n",
+        &[
+            "4: database.catalogue: only policies need to know what the database has; add policies to [database.proxy], or \
+           remove it",
         ],
     );
 }

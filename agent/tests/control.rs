@@ -16,6 +16,7 @@ use agent::control::server::{Handler, serve};
 use agent::control::{KeyView, LiveSession, ScanView, StatusView, SteerVerb, SteeringView};
 use model::Known;
 use model::id::{BootId, DatabaseId, HostId, SessionId, SocketCookie};
+use model::principal::UnknownPrincipal;
 use model::process::UnknownProcess;
 use model::session::{Encryption, Ledger, Login, Origin, Session, Transport};
 use model::time::{BootTime, WallTime};
@@ -83,6 +84,7 @@ fn session(cookie: u64) -> Session {
         opened: BootTime(0),
         client_cookie: None,
         client: Known::Unknown(UnknownProcess::Gone),
+        principal: Known::Unknown(UnknownPrincipal::NotAsked),
         peer_credentials: None,
         server: Known::Unknown(UnknownProcess::NotSeen),
         encryption: Encryption::Plaintext,

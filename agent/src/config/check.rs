@@ -16,7 +16,7 @@ const DATABASES_MAX: usize = 256;
 /// Roles with a redaction of their own: the rules travel to the core in one message.
 const REDACTED_ROLES_MAX: usize = 256;
 /// `NAMEDATALEN - 1` of PostgreSQL.
-const ROLE_BYTES_MAX: usize = 63;
+pub(super) const ROLE_BYTES_MAX: usize = 63;
 /// `sun_path` holds 108 bytes, the last one 0.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// The bucket of metrics for databases beyond their bound.
@@ -46,6 +46,7 @@ impl Checker {
         self.redaction(file, &mut config.redaction);
         self.keys(file, &config);
         self.outlets(file, &mut config);
+        config.identity = self.identity(&file.identity);
         config
     }
 
@@ -321,6 +322,7 @@ impl Checker {
             }
         }
         database.guard = fields.proxy.as_ref().map(|guard| self.guard(guard, &database));
+        database.catalogue = fields.catalogue.as_ref().and_then(|login| self.catalogue(login, &database));
         Some(database)
     }
 

@@ -1,5 +1,6 @@
 //! What a configuration file may say: names and types of its keys, each with its place in the text.
 
+use identity::config::{CertificateConfig, IssuerConfig, ProcessConfig};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -16,6 +17,7 @@ pub(super) struct File {
     pub(super) metrics: Metrics,
     pub(super) capture: Capture,
     pub(super) redaction: Redaction,
+    pub(super) identity: Identity,
     pub(super) proxy: Proxy,
     pub(super) database: Vec<Spanned<Database>>,
     pub(super) export: Vec<Spanned<export::config::ExportConfig>>,
@@ -77,6 +79,15 @@ pub(super) struct Database {
     pub(super) executable: Text,
     pub(super) redaction: Text,
     pub(super) proxy: Option<Spanned<Guard>>,
+    pub(super) catalogue: Option<Spanned<Catalogue>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Catalogue {
+    pub(super) user: Text,
+    pub(super) password_file: Text,
+    pub(super) refresh_seconds: Number,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -105,10 +116,22 @@ pub(super) struct Guard {
     pub(super) hop_address: Vec<Spanned<String>>,
     pub(super) access_file: Text,
     pub(super) mode: Text,
+    pub(super) policies: Vec<Spanned<String>>,
+    pub(super) environment: Text,
+    pub(super) utc_offset: Text,
     pub(super) danger_fail_open: Option<Spanned<bool>>,
     pub(super) content: Text,
     pub(super) record: Text,
     pub(super) direct: Vec<Spanned<Direct>>,
+    pub(super) login: Option<Spanned<Login>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Login {
+    pub(super) mode: Text,
+    pub(super) user: Text,
+    pub(super) password_file: Text,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -116,6 +139,14 @@ pub(super) struct Guard {
 pub(super) struct Direct {
     pub(super) name: Text,
     pub(super) source: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Identity {
+    pub(super) issuer: Vec<Spanned<IssuerConfig>>,
+    pub(super) certificate: Vec<Spanned<CertificateConfig>>,
+    pub(super) process: Vec<Spanned<ProcessConfig>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

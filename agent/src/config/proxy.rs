@@ -8,10 +8,13 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use super::check::Checker;
+use super::login::Login;
 use super::{Account, Config, Database, file};
 
 /// Allowed-direct sources of one database: each is an entry of a kernel map.
 const DIRECT_MAX: usize = 256;
+/// Files and folders of policies of one database.
+const POLICIES_MAX: usize = 64;
 /// Plain listeners of one database.
 const LISTEN_MAX: usize = 16;
 /// Workers of one agent: each has rings and listeners of its own.
@@ -75,14 +78,22 @@ pub struct Guard {
     pub access_file: Option<PathBuf>,
     /// What a missing proxy means.
     pub fail: Fail,
-    /// An action that cannot be recorded is refused.
-    pub enforce: bool,
+    /// How far the policies go; `enforce` also refuses what cannot be recorded.
+    pub mode: Mode,
+    /// Files and folders of policies; none: nothing is decided.
+    pub policies: Vec<PathBuf>,
+    /// What policies call the environment.
+    pub environment: String,
+    /// Minutes that the clock of policies is ahead of UTC.
+    pub utc_offset: i16,
     /// The kernel's copy of what mediated sessions say.
     pub content: Content,
     /// How safe the record of a request is before it is forwarded.
     pub record: Record,
     /// Who may connect directly.
     pub direct: Vec<Direct>,
+    /// How clients log in.
+    pub login: Login,
 }
 
 /// What is done about TLS.
@@ -103,6 +114,17 @@ pub struct Certificate {
     pub certificate: PathBuf,
     /// The private key.
     pub private_key: PathBuf,
+}
+
+/// How far policies go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Mode {
+    /// Decisions are recorded.
+    Observe,
+    /// And clients are told.
+    Warn,
+    /// And what is not allowed does not run.
+    Enforce,
 }
 
 /// What the kernel does with a connection when no worker lives.
@@ -207,25 +229,29 @@ impl Checker {
                 "add socket = \"...\" to the [[database]]",
             );
         }
-        let enforce = self.word(&fields.mode, "database.proxy.mode", &MODES).unwrap_or(false);
+        let mode = self.word(&fields.mode, "database.proxy.mode", &MODES).unwrap_or(Mode::Observe);
         let default_upstream = SocketAddr::from((Ipv4Addr::LOCALHOST, database.port.unwrap_or_default()));
         Guard {
             steer,
             take_over_socket,
             listen: self.addresses("database.proxy.listen", &fields.listen),
             upstream: self.upstream(&fields.upstream).unwrap_or(default_upstream),
-            tls: self.tls(entry),
+            tls: self.tls_of_governed(entry),
             hop_address: self.hop_addresses(&fields.hop_address),
             access_file: fields.access_file.as_ref().map(|path| {
                 let mut checked = PathBuf::new();
                 self.absolute("database.proxy.access_file", path, &mut checked);
                 checked
             }),
-            fail: self.fail(fields, enforce),
-            enforce,
+            fail: self.fail(fields, mode == Mode::Enforce),
+            mode,
+            policies: self.policies(&fields.policies),
+            environment: fields.environment.as_ref().map_or_else(String::new, |name| name.get_ref().clone()),
+            utc_offset: self.utc_offset(&fields.utc_offset),
             content: self.word(&fields.content, "database.proxy.content", &CONTENTS).unwrap_or(Content::Off),
             record: self.word(&fields.record, "database.proxy.record", &RECORDS).unwrap_or(Record::Memory),
             direct: self.direct(&fields.direct),
+            login: self.login(fields),
         }
     }
 
@@ -259,6 +285,41 @@ impl Checker {
         self.absolute("database.proxy.certificate", chain, &mut files.certificate);
         self.absolute("database.proxy.private_key", key, &mut files.private_key);
         if kind == TlsWord::Server { Tls::ServerCertificate(files) } else { Tls::OwnCertificate(files) }
+    }
+
+    /// Decisions need plaintext: ciphertext that is relayed unread would get around them.
+    fn tls_of_governed(&mut self, entry: &Spanned<file::Guard>) -> Tls {
+        let tls = self.tls(entry);
+        if let Some(policies) = entry.get_ref().policies.first().filter(|_| tls == Tls::Relay) {
+            let what = "policies need to read what clients say, and tls = \"relay\" passes ciphertext on unread";
+            let remedy = "set tls = \"server-certificate\" with certificate and private_key of the server";
+            self.mistake_at(policies, "database.proxy.policies", what, remedy);
+        }
+        tls
+    }
+
+    fn policies(&mut self, entries: &[Spanned<String>]) -> Vec<PathBuf> {
+        if let Some(beyond) = entries.get(POLICIES_MAX) {
+            let what = format!("{} paths are more than {POLICIES_MAX}", entries.len());
+            self.mistake_at(beyond, "database.proxy.policies", &what, "put the files into one folder");
+        }
+        let path = |entry: &Spanned<String>| {
+            let mut checked = PathBuf::new();
+            self.absolute("database.proxy.policies", entry, &mut checked);
+            checked
+        };
+        entries.iter().map(path).collect()
+    }
+
+    /// `+HH:MM`, `-HH:MM`.
+    fn utc_offset(&mut self, entry: &Option<Spanned<String>>) -> i16 {
+        let Some(entry) = entry else { return 0 };
+        let minutes = minutes(entry.get_ref());
+        if minutes.is_none() {
+            let what = format!("\"{}\" is not an offset", entry.get_ref());
+            self.mistake_at(entry, "database.proxy.utc_offset", &what, "use hours and minutes, for example \"+02:00\"");
+        }
+        minutes.unwrap_or(0)
     }
 
     fn addresses(&mut self, key: &str, entries: &[Spanned<String>]) -> Vec<SocketAddr> {
@@ -328,7 +389,12 @@ impl Checker {
     }
 
     /// One of a few words.
-    fn word<T: Copy>(&mut self, entry: &Option<Spanned<String>>, key: &str, words: &[(&str, T)]) -> Option<T> {
+    pub(super) fn word<T: Copy>(
+        &mut self,
+        entry: &Option<Spanned<String>>,
+        key: &str,
+        words: &[(&str, T)],
+    ) -> Option<T> {
         let entry = entry.as_ref()?;
         let text = entry.get_ref();
         let found = words.iter().find(|(word, _)| word == text).map(|(_, value)| *value);
@@ -349,12 +415,23 @@ enum TlsWord {
 
 const TLS: [(&str, TlsWord); 3] =
     [("relay", TlsWord::Relay), ("server-certificate", TlsWord::Server), ("own-certificate", TlsWord::Own)];
-/// Whether it is enforced. Observe and warn differ once there are policies.
-const MODES: [(&str, bool); 3] = [("observe", false), ("warn", false), ("enforce", true)];
+const MODES: [(&str, Mode); 3] = [("observe", Mode::Observe), ("warn", Mode::Warn), ("enforce", Mode::Enforce)];
 const CONTENTS: [(&str, Content); 3] =
     [("off", Content::Off), ("sampled", Content::Sampled), ("always", Content::Always)];
 const RECORDS: [(&str, Record); 3] =
     [("memory", Record::Memory), ("written", Record::Written), ("durable", Record::Durable)];
+
+/// Minutes of `+HH:MM`.
+fn minutes(text: &str) -> Option<i16> {
+    let (sign, rest) = match text.split_at_checked(1)? {
+        ("+", rest) => (1, rest),
+        ("-", rest) => (-1, rest),
+        _ => return None,
+    };
+    let (hours, minutes) = rest.split_once(':')?;
+    let (hours, minutes) = (hours.parse::<i16>().ok()?, minutes.parse::<i16>().ok()?);
+    ((0..=14).contains(&hours) && (0..60).contains(&minutes)).then_some(sign * (hours * 60 + minutes))
+}
 
 /// `ADDRESS/LENGTH`, or one address.
 fn network(text: &str) -> Option<(IpAddr, u8)> {

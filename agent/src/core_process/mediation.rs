@@ -11,6 +11,7 @@ use export::proxy::{SteeringFigures, WorkerFigures};
 use model::id::DatabaseId;
 use model::mediation::{MediationEvent, Refusal};
 use model::record::{Record, What};
+use model::session::Origin;
 use model::time::BootTime;
 use proxy::{Snapshot, TlsFailure};
 use recorder::{Channel, Intake, Item, Level};
@@ -154,7 +155,7 @@ impl Pipeline {
             Item::Note(event) => {
                 match &event {
                     MediationEvent::Accepted { connection, database, .. } => {
-                        self.streams.accepted(*connection, *database);
+                        self.streams.accepted(*connection, *database, Origin::Opened);
                     }
                     MediationEvent::Ended { connection, at, .. } => {
                         let (connection, at) = (*connection, *at);
@@ -164,8 +165,16 @@ impl Pipeline {
                 }
                 self.mediation(event);
             }
+            Item::Judged { connection, judgement } => self.streams.judged(connection, judgement),
+            Item::Repeated(event) => {
+                if let MediationEvent::Accepted { connection, database, .. } = &event {
+                    self.streams.accepted(*connection, *database, Origin::FoundAtStart);
+                }
+                self.mediation(event);
+            }
             Item::Report(figures) => self.worker_figures(worker, figures),
             Item::Lost { count } => {
+                self.streams.lose_judgements();
                 warn!(count, "records of a proxy worker found no room: the core does not keep up");
                 self.lose(clock::boot(), "mediation", "worker", count);
             }
@@ -234,6 +243,11 @@ impl Pipeline {
                 );
                 ("socket_retaken", Some(database), None, Some(detail))
             }
+            ProxyEvent::PoliciesLoaded { database, epoch, policies } => {
+                let detail = format!("set {epoch} with {policies} policies");
+                ("policies_loaded", Some(database), None, Some(detail))
+            }
+            ProxyEvent::PoliciesRefused { database, why } => ("policies_refused", Some(database), None, Some(why)),
             ProxyEvent::SteeringLost { database, why } => ("steering_lost", Some(database), None, Some(why)),
         };
         let database_name =

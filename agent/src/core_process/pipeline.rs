@@ -23,6 +23,7 @@ use store::line::Machine;
 use store::writer::{AppendError, Writer};
 use tracing::{error, info, warn};
 
+use super::catalogue_changes::CatalogueChanges;
 use super::indexing::Indexing;
 use super::redaction::Redaction;
 use super::streams::Streams;
@@ -49,6 +50,9 @@ struct Wish {
 /// Ended fronts that wait to be told to the kernel process; what is beyond is noticed by a scan.
 const ENDED_FRONTS_MAX: usize = 4096;
 
+/// What the ledger says of the agent's own sessions: the configuration allows them, with `[database.catalogue]`.
+const OWN_RULE: &str = "warder-catalogue";
+
 /// Everything behind the ring buffer.
 pub(super) struct Pipeline {
     pub(super) sessions: Sessions,
@@ -60,6 +64,7 @@ pub(super) struct Pipeline {
     alive: Alive,
     pub(super) metrics: Metrics,
     pub(super) redaction: Redaction,
+    pub(super) catalogue_changes: CatalogueChanges,
     indexing: Indexing,
     probes: HashMap<u32, (String, bool)>,
     losses: HashMap<&'static str, u64>,
@@ -141,6 +146,7 @@ impl Pipeline {
             alive,
             metrics: Metrics::new(env!("CARGO_PKG_VERSION")),
             redaction: Redaction::new(&hello.redaction)?,
+            catalogue_changes: CatalogueChanges::default(),
             indexing: Indexing::start(&journal.directory),
             probes: HashMap::new(),
             streams_refused: 0,
@@ -177,6 +183,8 @@ impl Pipeline {
         let (level, kernel) = (hello.level.clone(), hello.kernel.clone());
         let version = env!("CARGO_PKG_VERSION");
         pipeline.record(Record { time: now, what: What::AgentStarted { version, level, kernel } });
+        // What is older than this core begins to wait for its other half now.
+        pipeline.sessions.on_tick(clock::boot(), &mut pipeline.records);
         pipeline.flush();
         info!(journal = %hello.journal.directory.display(), key = %pipeline.writer.key(), "observing");
         Ok(pipeline)
@@ -221,6 +229,18 @@ impl Pipeline {
             sessions.on_wire_mediated(connection, at, event, records);
         });
         self.write_records();
+    }
+
+    /// The agent itself connects with this socket to read a catalogue.
+    pub(super) fn own_connection(&mut self, cookie: u64) {
+        self.sessions.set_own(SocketCookie(cookie), Arc::from(OWN_RULE), &mut self.records);
+        self.write_records();
+    }
+
+    /// A catalogue was read, or could not be.
+    pub(super) fn catalogue_read(&self, database: u16, is_read: bool) {
+        let name = self.databases.get(usize::from(database)).map_or("", String::as_str);
+        self.metrics.catalogue(name, if is_read { "read" } else { "failed" });
     }
 
     /// Fronts that the kernel programs should forget.
@@ -326,8 +346,11 @@ impl Pipeline {
             ToCore::Hello(_)
             | ToCore::Scanned { .. }
             | ToCore::WorkerRing
+            | ToCore::WorkerLine
             | ToCore::Settled
+            | ToCore::CatalogueHop { .. }
             | ToCore::Steered { .. }
+            | ToCore::Described { .. }
             | ToCore::Stop => {}
         }
     }
@@ -449,9 +472,10 @@ impl Pipeline {
     }
 
     fn write_records(&mut self) {
-        let Self { records, metrics, writer, write_failing, tally, .. } = self;
+        let Self { records, metrics, writer, write_failing, tally, catalogue_changes, sessions, .. } = self;
         for record in records.drain(..) {
             metrics.observe(&record);
+            catalogue_changes.observe(&record.what, sessions);
             tally.count(&record.what);
             if let Err(error) = writer.append(&record) {
                 say_once(write_failing, &error);

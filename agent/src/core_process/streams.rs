@@ -1,12 +1,15 @@
 //! The decoders of the live sessions.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 
 use capture::decode::{ContentRecord, Position, Told};
 use model::id::{DatabaseId, SocketCookie};
 use model::session::Origin;
 use model::time::BootTime;
+use model::verdict::Judgement;
 use model::wire::{Input, Side, WireEvent};
+use sessions::judgements::Judgements;
 use wire_pg::{Connection, InProgress, Limits, Start};
 
 /// Reason that a kernel program gives up on a stream; the decoder never saw the bytes.
@@ -18,6 +21,10 @@ struct Stream {
     server: Position,
     /// A worker feeds it; the kernel, which is heard by another way, does not know how far the worker has told.
     is_mediated: bool,
+    /// What the worker has decided, if it decides.
+    judgements: Option<Box<Judgements>>,
+    /// Requests are records of their own; else they only carry judgements to their statements.
+    requests: bool,
 }
 
 /// A worker whose connection has gone says so within this time, or never: it has died itself. In nanoseconds, and less
@@ -27,7 +34,50 @@ const LAST_WORDS: u64 = 1_000_000_000;
 impl Stream {
     fn new(start: Start, position: Position) -> Box<Self> {
         let connection = Connection::new(start, Limits::default());
-        Box::new(Self { connection, client: position, server: position, is_mediated: false })
+        Box::new(Self {
+            connection,
+            client: position,
+            server: position,
+            is_mediated: false,
+            judgements: None,
+            requests: false,
+        })
+    }
+
+    /// Takes what was decided about the client's next request.
+    fn judged(&mut self, judgement: Arc<Judgement>) {
+        // A request must be said for itself to be judged, and before its answer.
+        self.connection.announce();
+        let has_unanswered = self.connection.in_progress().is_some();
+        let judgements = self
+            .judgements
+            .get_or_insert_with(|| Box::new(if has_unanswered { Judgements::late() } else { Judgements::default() }));
+        judgements.judged(judgement);
+    }
+
+    fn feed(&mut self, side: Side, at: BootTime, input: Input<'_>, sink: &mut dyn FnMut(WireEvent)) {
+        let requests = self.requests;
+        let Some(judgements) = &mut self.judgements else {
+            return self.connection.feed(side, at, input, sink);
+        };
+        self.connection.feed(side, at, input, &mut |mut event| {
+            judgements.attach(&mut event);
+            if requests || !matches!(event, WireEvent::Requested(_)) {
+                sink(event);
+            }
+        });
+        if side == Side::Client && !self.connection.is_aligned(side) {
+            // The message that was judged was among what was not understood.
+            judgements.lose_next();
+        }
+    }
+
+    fn close(&mut self, at: BootTime, sink: &mut dyn FnMut(WireEvent)) {
+        let judgements = &mut self.judgements;
+        self.connection.close(at, &mut |mut event| {
+            judgements.iter_mut().for_each(|judgements| judgements.attach(&mut event));
+            sink(event);
+        });
     }
 }
 
@@ -59,15 +109,16 @@ impl Streams {
         self.announced.extend(databases);
     }
 
-    /// A worker has accepted a connection.
-    pub(super) fn accepted(&mut self, connection: SocketCookie, database: DatabaseId) {
-        self.open(connection, Origin::Opened);
+    /// A worker has accepted a connection: just now, or while another core was there.
+    pub(super) fn accepted(&mut self, connection: SocketCookie, database: DatabaseId, origin: Origin) {
+        self.open(connection, origin);
         if let Some(stream) = self.streams.get_mut(&connection) {
             stream.is_mediated = true;
         }
         if self.announced.contains(&database)
             && let Some(stream) = self.streams.get_mut(&connection)
         {
+            stream.requests = true;
             stream.connection.announce();
         }
     }
@@ -111,10 +162,34 @@ impl Streams {
         input: Input<'_>,
         sink: &mut dyn FnMut(WireEvent),
     ) {
+        match self.mediated(connection) {
+            Some(stream) => stream.feed(side, at, input, sink),
+            None => {
+                self.refused += 1;
+                self.unrecorded += u64::from(side == Side::Client && !self.announced.is_empty());
+            }
+        }
+    }
+
+    /// A worker has decided about the next request of a connection.
+    pub(super) fn judged(&mut self, connection: SocketCookie, judgement: Arc<Judgement>) {
+        if let Some(stream) = self.mediated(connection) {
+            stream.judged(judgement);
+        }
+    }
+
+    /// Something that workers said was lost, nobody knows of which connection.
+    pub(super) fn lose_judgements(&mut self) {
+        self.streams
+            .values_mut()
+            .filter_map(|stream| stream.judgements.as_mut())
+            .for_each(|judgements| judgements.lose());
+    }
+
+    /// The stream of a connection that a worker feeds; `None`: there are too many.
+    fn mediated(&mut self, connection: SocketCookie) -> Option<&mut Stream> {
         if self.streams.len() >= self.streams_max && !self.streams.contains_key(&connection) {
-            self.refused += 1;
-            self.unrecorded += u64::from(side == Side::Client && !self.announced.is_empty());
-            return;
+            return None;
         }
         let announces = !self.announced.is_empty();
         let stream = self.streams.entry(connection).or_insert_with(|| {
@@ -122,11 +197,12 @@ impl Streams {
             let mut stream = Stream::new(Start::MidStream, Position::UNKNOWN);
             stream.is_mediated = true;
             if announces {
+                stream.requests = true;
                 stream.connection.announce();
             }
             stream
         });
-        stream.connection.feed(side, at, input, sink);
+        Some(stream)
     }
 
     /// The session ended: what was lost at its end, and what was not answered, is said now.
@@ -142,10 +218,10 @@ impl Streams {
             let missing = told.map_or(0, |told| told.missing(side, position));
             if missing > 0 {
                 let lost = Input::Lost { bytes: Some(missing), resume_in: Some(0) };
-                stream.connection.feed(side, at, lost, sink);
+                stream.feed(side, at, lost, sink);
             }
         }
-        stream.connection.close(at, sink);
+        stream.close(at, sink);
     }
 
     /// The kernel says that a socket is closed. Where a worker feeds the stream, it may have more to tell.

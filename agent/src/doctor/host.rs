@@ -8,7 +8,9 @@ use aya::maps::MapType;
 use capture::symbols::Symbol;
 use nix::unistd::{Group, User};
 
-use crate::config::Account;
+use super::proxy::{self, Surveyed};
+use crate::config::proxy::Guard;
+use crate::config::{Account, Database};
 use crate::privileges;
 
 /// What the host says about bpf(2).
@@ -35,13 +37,22 @@ pub struct Host {
     pub user: fn(&Account) -> Option<u32>,
     /// Number of a group.
     pub group: fn(&Account) -> Option<u32>,
+    /// What the access rules of a database's server say about the proxy's hop, or why that is not known.
+    pub survey: fn(&Database, &Guard) -> Result<Surveyed, String>,
 }
 
 impl Host {
     /// The host that this process runs on.
     #[must_use]
     pub fn this() -> Self {
-        Self { root: "/".into(), bpf: probe_bpf, functions: functions_in_child, user: user_number, group: group_number }
+        Self {
+            root: "/".into(),
+            bpf: probe_bpf,
+            functions: functions_in_child,
+            user: user_number,
+            group: group_number,
+            survey: proxy::survey,
+        }
     }
 
     /// An absolute path on this host.

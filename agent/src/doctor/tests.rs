@@ -5,6 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use super::host::Bpf;
+use super::proxy::Surveyed;
 use super::*;
 use crate::config::{Account, Database};
 
@@ -31,6 +32,7 @@ impl Tree {
             functions: |file| Ok(capture::symbols::find(file)),
             user: |_| Some(990),
             group: |_| Some(991),
+            survey: |_, _| Ok(Surveyed { differences: None, replication: None }),
         };
         let socket = folder.path().join("no-agent.sock");
         let mut config = Config::default();
@@ -250,6 +252,78 @@ fn a_real_server_exports_its_functions() {
     fs::remove_file(tree.folder.path().join("postgres")).unwrap();
     symlink(binary, tree.folder.path().join("postgres")).unwrap();
     tree.check("server-functions", Status::Ok, "also under TLS");
+}
+
+/// A database behind the proxy, as the configuration's text says it.
+fn guarded(tree: &mut Tree, lines: &str) {
+    let text = format!("[[database]]\nname = \"orders\"\nport = 5432\n[database.proxy]\n{lines}\n");
+    tree.write("/warder.toml", text);
+    let config = Config::load(Some(&tree.host.path("/warder.toml"))).unwrap();
+    (tree.config.proxy, tree.config.databases) = (config.proxy, config.databases);
+    tree.host.user = |account| Some(if *account == Account::Name("warder-proxy".into()) { 980 } else { 990 });
+}
+
+#[test]
+fn nothing_is_said_of_a_proxy_that_is_not_there() {
+    let tree = Tree::new();
+    let findings = examine(&tree.host, &tree.config);
+    assert!(!findings.iter().any(|finding| finding.check.starts_with("proxy")), "{findings:?}");
+}
+
+#[test]
+fn what_the_proxy_needs_of_the_host() {
+    let mut tree = Tree::new();
+    guarded(&mut tree, "hop_address = [\"127.86.0.1\"]");
+    tree.check("proxy-account", Status::Ok, "uid 980");
+    tree.check("proxy-pins", Status::Ok, "that the agent mounts");
+    tree.write("/proc/self/mounts", "bpf /sys/fs/bpf bpf rw 0 0\n");
+    tree.check("proxy-pins", Status::Ok, "/sys/fs/bpf/warder is on a BPF");
+    tree.config.proxy.pin_directory = "/elsewhere/warder".into();
+    tree.check("proxy-pins", Status::Warn, "mount -t bpf");
+    tree.host.user = |_| Some(990);
+    tree.check("proxy-account", Status::Fail, "the core's account");
+    tree.host.user = |account| (*account != Account::Name("warder-proxy".into())).then_some(990);
+    tree.check("proxy-account", Status::Fail, "useradd --system");
+    tree.host.user = |_| Some(0);
+    tree.check("proxy-account", Status::Fail, "full power");
+}
+
+#[test]
+fn what_the_proxy_will_do_and_hide() {
+    let mut tree = Tree::new();
+    guarded(&mut tree, "hop_address = [\"127.86.0.1\"]\nlisten = [\"127.0.0.1:6432\"]");
+    tree.check(
+        "proxy",
+        Status::Ok,
+        "steered after `warder steer on`, it listens on 127.0.0.1:6432; without a live worker",
+    );
+    tree.check("proxy", Status::Ok, "let through to the server");
+    tree.check("proxy-tls", Status::Ok, "relayed unread");
+    tree.check(
+        "proxy-differences",
+        Status::Ok,
+        "clients of other hosts are 127.86.0.1; all of it: docs/transparency.md",
+    );
+    guarded(&mut tree, "steer = true\nmode = \"enforce\"");
+    tree.check("proxy", Status::Ok, "orders: TCP is steered; without a live worker connections are refused");
+    tree.check("proxy-differences", Status::Ok, "clients of other hosts are an address of this host");
+    let files = "certificate = \"/nowhere/c.pem\"\nprivate_key = \"/nowhere/k.pem\"";
+    guarded(&mut tree, &format!("steer = true\ntls = \"own-certificate\"\n{files}"));
+    tree.check("proxy-tls", Status::Warn, "/nowhere/c.pem cannot be read");
+}
+
+#[test]
+fn what_the_rules_make_of_the_hop() {
+    let mut tree = Tree::new();
+    guarded(&mut tree, "steer = true");
+    tree.check("proxy-access", Status::Ok, "as about its clients");
+    tree.host.survey = |_, _| {
+        Ok(Surveyed { differences: Some("pg_hba.conf:3: add: host all".into()), replication: Some("standbys".into()) })
+    };
+    tree.check("proxy-access", Status::Warn, "pg_hba.conf:3: add: host all -> add the lines");
+    tree.check("proxy-replication", Status::Ok, "orders: standbys");
+    tree.host.survey = |_, _| Err("no server".into());
+    tree.check("proxy-access", Status::Warn, "not known (no server)");
 }
 
 #[test]

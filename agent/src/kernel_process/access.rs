@@ -17,10 +17,7 @@ use hba::address::Network;
 use hba::facts::{Facts, Interfaces};
 use hba::include::{FILE_BYTES_MAX, File, Include, Kind};
 use hba::major::Major;
-use hba::survey::{Finding, Listens, Steering, Tls};
 use nix::sys::socket::SockaddrStorage;
-
-use crate::config::proxy as config;
 
 /// Processes that are looked at in the search for a postmaster.
 const PROCESSES_MAX: usize = 1 << 22;
@@ -29,15 +26,15 @@ const NEWEST_MAJOR: u16 = 18;
 
 /// A running postmaster.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Postmaster {
-    pub(super) pid: u32,
+pub(crate) struct Postmaster {
+    pub(crate) pid: u32,
     data: PathBuf,
 }
 
 /// The rules with all files that they came from.
 #[derive(Clone, Debug)]
-pub(super) struct Access {
-    pub(super) rules: Rules,
+pub(crate) struct Access {
+    pub(crate) rules: Rules,
     /// Name and text, the main file first, in the order of their reading.
     pub(super) files: Vec<(String, Vec<u8>)>,
     pub(super) major: u16,
@@ -54,7 +51,7 @@ pub(super) struct State {
 
 impl Postmaster {
     /// The postmaster that listens on this port, in this network namespace if one is given.
-    pub(super) fn find(port: u16, namespace: Option<u64>) -> Result<Self> {
+    pub(crate) fn find(port: u16, namespace: Option<u64>) -> Result<Self> {
         let entries = fs::read_dir("/proc").context("/proc cannot be read")?;
         for entry in entries.flatten().take(PROCESSES_MAX) {
             let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
@@ -129,7 +126,7 @@ impl Postmaster {
     }
 
     /// Reads its rules.
-    pub(super) fn access(&self, named: Option<&Path>) -> Result<Access> {
+    pub(crate) fn access(&self, named: Option<&Path>) -> Result<Access> {
         let main = match named {
             Some(path) => path.to_owned(),
             None => self.access_file()?,
@@ -250,35 +247,6 @@ pub(crate) fn parse_again(major: u16, files: &[(String, Vec<u8>)]) -> Result<Rul
     Rules::parse(&main, major, &mut resolve).map_err(|mistakes| anyhow::anyhow!("{} mistakes", mistakes.len()))
 }
 
-/// How the proxy treats TLS, in the words of the rules.
-const fn tls(tls: &config::Tls) -> Tls {
-    match tls {
-        config::Tls::Relay => Tls::Relay,
-        config::Tls::ServerCertificate(_) => Tls::ServerCertificate,
-        config::Tls::OwnCertificate(_) => Tls::OwnCertificate,
-    }
-}
-
-/// How a database is steered, in the words of the rules.
-pub(crate) fn steering(guard: &config::Guard) -> Steering {
-    let mut steering = Steering { hop_v4: None, hop_v6: None, tls: tls(&guard.tls), listens: Listens::Both };
-    for address in &guard.hop_address {
-        match address {
-            IpAddr::V4(v4) => steering.hop_v4 = Some(*v4),
-            IpAddr::V6(v6) => steering.hop_v6 = Some(*v6),
-        }
-    }
-    steering
-}
-
-/// A finding for an operator: what, which line, what to do.
-pub(super) fn finding(finding: &Finding) -> String {
-    let line = finding.original.as_ref().map_or(String::new(), |place| format!("{place}: "));
-    let hop = finding.hop.as_ref().map_or(String::new(), |place| format!(" (the hop meets {place})"));
-    let add = finding.add.as_ref().map_or(String::new(), |add| format!("; add: {add}"));
-    format!("{line}{}{hop}{add}", finding.what)
-}
-
 /// Addresses of the server's host with their masks.
 pub(crate) fn facts(interfaces: &[(IpAddr, IpAddr)]) -> Facts {
     let networks = interfaces.iter().filter_map(|(address, mask)| Network::new(*address, *mask));
@@ -286,7 +254,7 @@ pub(crate) fn facts(interfaces: &[(IpAddr, IpAddr)]) -> Facts {
 }
 
 /// The interfaces of a network namespace.
-pub(super) fn interfaces(namespace: BorrowedFd<'_>) -> Result<Vec<(IpAddr, IpAddr)>> {
+pub(crate) fn interfaces(namespace: BorrowedFd<'_>) -> Result<Vec<(IpAddr, IpAddr)>> {
     let list = steering::namespace::inside(namespace, || {
         let address = |storage: Option<&SockaddrStorage>| {
             let storage = storage?;

@@ -11,7 +11,6 @@ use anyhow::{Context as _, Result, bail, ensure};
 use capture::witness::Witness;
 use model::id::DatabaseId;
 use model::time::BootTime;
-use nix::sys::memfd::{MFdFlags, memfd_create};
 use steering::listener::{Family, listen, listen_plain};
 use steering::prepared::Prepared;
 use steering::spec::{FailMode, Prefix, Slot, Spec, Target};
@@ -21,6 +20,7 @@ use tracing::{info, warn};
 
 use super::access::{self, Access, Postmaster};
 use super::hops::{Steward, Way};
+use super::survey;
 use super::workers::{Workers, hand_over};
 use crate::clock;
 use crate::config::Config;
@@ -36,8 +36,6 @@ const HANGING: Duration = Duration::from_secs(5);
 const FIRST_BEAT: Duration = Duration::from_secs(3);
 /// Pause between attempts to steer what should be steered.
 const RETRY_NANOS: u64 = 2_000_000_000;
-/// Findings of a survey that an error shows.
-const FINDINGS_SHOWN: usize = 20;
 /// Spans of an open door that are remembered: the core has told of older ones.
 const OPEN_SPANS_MAX: usize = 32;
 /// A connection that the kernel let pass is accepted by the server within this time.
@@ -66,6 +64,8 @@ pub(super) struct Guarded {
     socket_missed: Option<BootTime>,
     passing: Passing,
     remarks: Vec<String>,
+    /// What `pg_hba.conf` says about replication, where it is steered.
+    replication: Option<String>,
     /// Files of the certificate when the workers were told.
     certificate_state: Option<[Option<access::State>; 2]>,
 }
@@ -188,6 +188,7 @@ impl Guarded {
                 socket_missed: None,
                 passing: Passing::default(),
                 remarks: Vec::new(),
+                replication: None,
                 certificate_state: None,
             })
         };
@@ -357,7 +358,7 @@ impl Guarded {
         {
             return Ok(());
         }
-        self.check_access(&server)?;
+        self.check_access(around.witness, &server)?;
         let earlier = self.steering.is_none().then(|| self.earlier(around.proxy)).flatten();
         let mut prepared = Prepared::new(&around.proxy.pin_directory, &self.spec(around.proxy, targets.clone())?)?;
         let heartbeats = prepared.controls.heartbeats().context("the heartbeats cannot be shared")?;
@@ -374,6 +375,9 @@ impl Guarded {
         wait_for_beat(&prepared.controls)?;
         let steering = prepared.attach(server.namespace.as_fd())?;
         info!(database = %self.database.name, "TCP connections are steered to the proxy");
+        for number in around.workers.ready() {
+            around.workers.tell(number, &ToWorker::Replaced { database: self.database.id }, &[], &[]);
+        }
         let now = clock::boot();
         if self.steering.is_none() {
             self.since = earlier.as_ref().map_or(now, |earlier| earlier.since);
@@ -400,8 +404,14 @@ impl Guarded {
         Some(Earlier { since, open_since: (status.fail_mode == FailMode::Open).then_some(last) })
     }
 
-    /// Addresses that the server listens on.
+    /// What is steered: the addresses that the server listens on.
     fn targets(&self, witness: &Witness, server: &Server) -> Result<Vec<Target>> {
+        let addresses = self.addresses(witness, server);
+        ensure!(!addresses.is_empty(), "the server's listeners have not been seen yet");
+        Ok(addresses.into_iter().map(Target::Address).collect())
+    }
+
+    fn addresses(&self, witness: &Witness, server: &Server) -> Vec<SocketAddr> {
         let namespace = steering::namespace::inode(server.namespace.as_fd()).ok();
         let mut addresses: Vec<SocketAddr> = witness
             .listeners_of(self.database.id)
@@ -412,8 +422,7 @@ impl Guarded {
             .collect();
         addresses.sort();
         addresses.dedup();
-        ensure!(!addresses.is_empty(), "the server's listeners have not been seen yet");
-        Ok(addresses.into_iter().map(Target::Address).collect())
+        addresses
     }
 
     fn spec(&self, proxy: &Proxy, targets: Vec<Target>) -> Result<Spec> {
@@ -435,33 +444,27 @@ impl Guarded {
     }
 
     /// Reads the server's rules and refuses what would be decided otherwise through a hop.
-    fn check_access(&mut self, server: &Server) -> Result<()> {
+    fn check_access(&mut self, witness: &Witness, server: &Server) -> Result<()> {
         let access = server.access(self.guard().access_file.as_deref())?;
-        let interfaces = access::interfaces(server.namespace.as_fd())?;
-        let survey = access.rules.survey(&access::steering(self.guard()), &access::facts(&interfaces));
-        if !survey.is_safe() {
-            // What applies to several kinds of connection is said once.
-            let mut findings: Vec<String> = Vec::new();
-            for finding in survey.findings.iter().map(access::finding) {
-                if !findings.contains(&finding) {
-                    findings.push(finding);
-                }
-            }
-            let more = findings.len().saturating_sub(FINDINGS_SHOWN);
-            let shown = &findings[..findings.len() - more];
-            let rest = if more > 0 { format!("; and {more} more") } else { String::new() };
-            bail!(
-                "pg_hba.conf would decide otherwise about the proxy's hop than about its clients: {}{rest}",
-                shown.join("; ")
-            );
+        let survey = self.survey(witness, server, &access)?;
+        if let Some(differences) = survey::differences(&survey) {
+            bail!("pg_hba.conf would decide otherwise about the proxy's hop than about its clients: {differences}");
         }
+        self.replication = survey::replication(&survey);
         self.access = Some(access);
         Ok(())
     }
 
+    /// What the rules would do to clients through a hop.
+    fn survey(&self, witness: &Witness, server: &Server, access: &Access) -> Result<hba::survey::Survey> {
+        let listening = self.addresses(witness, server).into_iter().map(|address| address.ip());
+        let interfaces = access::interfaces(server.namespace.as_fd())?;
+        Ok(survey::survey(access, self.guard(), listening, &interfaces))
+    }
+
     fn reload_access(&mut self, around: &Surroundings<'_>) {
         let Some(server) = self.server(around.witness) else { return };
-        match self.check_access(&server) {
+        match self.check_access(around.witness, &server) {
             Ok(()) => info!(database = %self.database.name, "the access rules have changed and were read again"),
             Err(problem) => {
                 warn!(database = %self.database.name, "the access rules have changed: {problem:#}");
@@ -471,7 +474,7 @@ impl Guarded {
             }
         }
         for number in around.workers.ready() {
-            if let Err(problem) = self.tell_access(around.workers, &server, number) {
+            if let Err(problem) = self.tell_access(around, &server, number) {
                 warn!(database = %self.database.name, "a worker could not be told the access rules: {problem:#}");
             }
         }
@@ -544,23 +547,22 @@ impl Guarded {
             if self.access.is_none() {
                 self.access = server.access(self.guard().access_file.as_deref()).ok();
             }
-            return self.tell_access(around.workers, &server, number);
+            return self.tell_access(around, &server, number);
         }
         around.workers.tell(number, &ToWorker::NoAccess { database: self.database.id }, &[], &[]);
         Ok(())
     }
 
-    fn tell_access(&self, workers: &Workers, server: &Server, number: u32) -> Result<()> {
+    fn tell_access(&self, around: &Surroundings<'_>, server: &Server, number: u32) -> Result<()> {
         let Some(access) = &self.access else {
-            workers.tell(number, &ToWorker::NoAccess { database: self.database.id }, &[], &[]);
+            around.workers.tell(number, &ToWorker::NoAccess { database: self.database.id }, &[], &[]);
             return Ok(());
         };
         let interfaces = access::interfaces(server.namespace.as_fd())?;
-        let facts = access::facts(&interfaces);
-        let is_surveyed = access.rules.survey(&access::steering(self.guard()), &facts).is_safe();
+        let is_surveyed = self.survey(around.witness, server, access)?.is_safe();
         let texts = AccessTexts { major: access.major, files: access.files.clone(), interfaces, is_surveyed };
-        let memory = in_memory(&serde_json::to_vec(&texts)?)?;
-        workers.tell(number, &ToWorker::Access { database: self.database.id }, &[], &[memory.as_fd()]);
+        let memory = worker_link::in_memory(&serde_json::to_vec(&texts)?)?;
+        around.workers.tell(number, &ToWorker::Access { database: self.database.id }, &[], &[memory.as_fd()]);
         Ok(())
     }
 
@@ -719,6 +721,7 @@ impl Guarded {
             exemptions,
             socket: self.taken.as_ref().map(Taken::server),
             content: guard.content,
+            by_tcp: guard.steer || !guard.listen.is_empty(),
         };
         around.steward.set_way(self.database.id, Some(way));
     }
@@ -767,6 +770,7 @@ impl Guarded {
         let Ok(status) = steered.steering.status() else { return state };
         let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         state.steered = status.attached && status.on;
+        state.remarks.extend(self.replication.clone());
         let live = |listener: &&steering::controls::SlotStatus| listener.live;
         let workers: std::collections::HashSet<u32> =
             status.listeners.iter().filter(live).map(|listener| listener.slot.number).collect();
@@ -805,14 +809,4 @@ fn wait_for_beat(controls: &steering::controls::Controls) -> Result<()> {
         std::thread::sleep(Duration::from_millis(5));
     }
     bail!("no proxy worker accepts connections; see the agent's log")
-}
-
-/// A text that is too long for a packet, in a file without a name.
-fn in_memory(bytes: &[u8]) -> Result<OwnedFd> {
-    use std::io::{Seek as _, Write as _};
-    let memory = memfd_create(c"warder-access", MFdFlags::MFD_CLOEXEC).context("there is no memory")?;
-    let mut file = File::from(memory);
-    file.write_all(bytes).context("there is no memory")?;
-    file.rewind().context("a file in memory cannot be rewound")?;
-    Ok(file.into())
 }

@@ -18,6 +18,7 @@ use steering::identity::Peer;
 use steering::steward::{Answer, Hop, HopError, Mark, Source, TcpHop, UnixHop};
 use tracing::{error, warn};
 
+use super::catalogue::no_way;
 use crate::clock;
 use crate::config::proxy::Content;
 use crate::link::{Link, Packet};
@@ -50,6 +51,8 @@ pub(super) struct Way {
     pub(super) socket: Option<Arc<OwnedFd>>,
     /// Which sessions the kernel witness reads.
     pub(super) content: Content,
+    /// The configuration sends clients over TCP through the proxy, so the server is reached by it.
+    pub(super) by_tcp: bool,
 }
 
 /// The thread that takes requests; hops are opened by another one.
@@ -96,6 +99,16 @@ impl Steward {
         Ok(theirs)
     }
 
+    /// Opens a hop for the core's own login. It has no client whose address or user it could borrow.
+    pub(super) fn open_own(&self, database: u16, core: Peer, answer: Answer) {
+        let way = locked(&self.shared.ways).get(&database).map(|way| way.own(core, self.shared.mark(Content::Off)));
+        match way {
+            Some(Opening::Tcp(hop)) => self.shared.opener.open_tcp(hop, answer),
+            Some(Opening::Unix(hop)) => self.shared.opener.open_unix(hop, answer),
+            None => answer(Err(no_way())),
+        }
+    }
+
     /// From now on this is the way to a database; `None`: there is none.
     pub(super) fn set_way(&self, database: u16, way: Option<Way>) {
         let mut ways = locked(&self.shared.ways);
@@ -130,7 +143,7 @@ fn serve(shared: &Arc<Shared>) {
             shown = now;
             for link in &links {
                 // A worker that does not read has other troubles, and its own heartbeat.
-                let _full = link.try_send(&FromSteward::Pulse, &[]);
+                let _full = link.try_send(&FromSteward::Pulse, &[], &[]);
             }
         }
     }
@@ -215,6 +228,17 @@ impl Shared {
     }
 }
 
+impl Way {
+    /// The way of the core itself: by TCP, unless only the Unix socket is configured.
+    fn own(&self, core: Peer, mark: Mark) -> Opening {
+        if let Some(server) = self.socket.as_ref().filter(|_| !self.by_tcp) {
+            return Opening::Unix(UnixHop { server: Arc::clone(server), peer: core, mark });
+        }
+        let (namespace, exemptions) = (Arc::clone(&self.namespace), self.exemptions.clone());
+        Opening::Tcp(TcpHop { namespace, source: Source::Route, destination: self.upstream, exemptions, mark })
+    }
+}
+
 enum Opening {
     Tcp(TcpHop),
     Unix(UnixHop),
@@ -247,7 +271,7 @@ fn reply(link: Arc<Link>, id: u64) -> Answer {
 fn answer(link: &Link, id: u64, outcome: Result<HopEnd, HopRefusal>, socket: Option<&OwnedFd>) {
     let descriptors: Vec<_> = socket.iter().map(|socket| socket.as_fd()).collect();
     // A worker that is gone, or does not read, loses its hop: the descriptor is closed here.
-    if let Err(problem) = link.try_send(&FromSteward::Answer(HopAnswer { id, outcome }), &descriptors) {
+    if let Err(problem) = link.try_send(&FromSteward::Answer(HopAnswer { id, outcome }), &[], &descriptors) {
         warn!("a hop could not be passed to its worker: {problem:#}");
     }
 }

@@ -6,8 +6,11 @@ use anyhow::{Result, ensure};
 use capture::witness::Witness;
 use tracing::warn;
 
+use super::catalogue::Logins;
 use super::guards::{Guarded, Surroundings};
 use super::hops::Steward;
+use super::logins::ServiceLogin;
+use super::policies::Policies;
 use super::workers::Workers;
 use crate::clock;
 use crate::config::Config;
@@ -33,6 +36,9 @@ pub(super) struct ProxyHost {
     workers: Workers,
     steward: Steward,
     guards: Vec<Guarded>,
+    policies: Vec<Policies>,
+    logins: Vec<ServiceLogin>,
+    catalogue_logins: Logins,
     next_turn: u64,
     next_state: u64,
     /// Workers that seem to hang are left alone until then.
@@ -47,6 +53,10 @@ impl ProxyHost {
             return Ok(None);
         }
         guards.iter_mut().for_each(|guard| guard.inherit(&config.proxy.pin_directory));
+        let load = |guard: &Guarded| Policies::load(guard.database.id, &guard.database.guard.policies).transpose();
+        let policies = guards.iter().filter_map(load).collect::<Result<_>>()?;
+        let load = |guard: &Guarded| ServiceLogin::load(&guard.database).transpose();
+        let logins = guards.iter().filter_map(load).collect::<Result<_>>()?;
         let databases = guards.iter().map(|guard| guard.database.clone()).collect();
         let workers = Workers::new(config, databases)?;
         ensure!(
@@ -59,7 +69,19 @@ impl ProxyHost {
         );
         let steward = Steward::start(witness.marks())?;
         let proxy = config.proxy.clone();
-        Ok(Some(Self { proxy, workers, steward, guards, next_turn: 0, next_state: 0, pardon: 0 }))
+        let catalogue_logins = Logins::new(config, core);
+        Ok(Some(Self {
+            proxy,
+            workers,
+            steward,
+            guards,
+            policies,
+            logins,
+            catalogue_logins,
+            next_turn: 0,
+            next_state: 0,
+            pardon: 0,
+        }))
     }
 
     /// Descriptors that wake the loop.
@@ -77,6 +99,9 @@ impl ProxyHost {
         for ring in self.workers.rings() {
             link.send(&ToCore::WorkerRing, &[], &ring)?;
         }
+        for line in self.workers.lines() {
+            link.send(&ToCore::WorkerLine, &[], &[line])?;
+        }
         self.guards.iter_mut().for_each(Guarded::forget_told);
         self.next_state = 0;
         self.tell(link)
@@ -87,10 +112,18 @@ impl ProxyHost {
         self.workers.are_ready() && self.guards.iter().all(Guarded::is_settled)
     }
 
+    /// The core wants to read a database's catalogue.
+    pub(super) fn open_catalogue(&self, request: u64, database: u16, link: &Link) -> Result<()> {
+        self.catalogue_logins.open(&self.steward, request, database, link)
+    }
+
     /// Looks after workers and databases, and tells the core.
     pub(super) fn turn(&mut self, witness: &mut Witness, link: &Link) -> Result<()> {
         let mut news = self.workers.turn(&self.steward);
         for number in std::mem::take(&mut news.ready) {
+            if let Some(line) = self.workers.line(number) {
+                link.send(&ToCore::WorkerLine, &[], &[line])?;
+            }
             self.equip(witness, number);
         }
         let now = clock::boot();
@@ -108,6 +141,8 @@ impl ProxyHost {
     }
 
     fn look_after(&mut self, witness: &mut Witness, events: &mut Vec<ProxyEvent>) {
+        self.policies.iter_mut().for_each(|policies| policies.turn(&self.workers, events));
+        self.logins.iter_mut().for_each(|login| login.turn(&self.workers));
         let is_abandoned = self.workers.ready().is_empty();
         let (guards, mut around) = self.split(witness);
         for guard in guards {
@@ -128,6 +163,9 @@ impl ProxyHost {
     }
 
     fn equip(&mut self, witness: &mut Witness, number: u32) {
+        // Before the first listener: no session opens without them.
+        self.policies.iter().for_each(|policies| policies.tell(&self.workers, number));
+        self.logins.iter().for_each(|login| login.tell(&self.workers, number));
         let (guards, mut around) = self.split(witness);
         for guard in guards {
             if let Err(problem) = guard.equip(&mut around, number) {

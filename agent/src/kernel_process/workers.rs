@@ -43,6 +43,8 @@ struct Worker {
 struct Process {
     child: Child,
     link: Link,
+    /// The core's end of its line to the core.
+    line: OwnedFd,
     started: BootTime,
     ready: bool,
 }
@@ -90,6 +92,16 @@ impl Workers {
         self.slots.iter().filter_map(|worker| worker.process.as_ref()).map(|process| process.link.as_fd())
     }
 
+    /// The core's ends of the workers' lines to the core, for a core that starts.
+    pub(super) fn lines(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.slots.iter().filter_map(|worker| worker.process.as_ref()).map(|process| process.line.as_fd())
+    }
+
+    /// The same, of one worker.
+    pub(super) fn line(&self, number: u32) -> Option<BorrowedFd<'_>> {
+        Some(self.slots.get(number as usize)?.process.as_ref()?.line.as_fd())
+    }
+
     /// Numbers of the workers that take listeners.
     pub(super) fn ready(&self) -> Vec<u32> {
         let ready = |(number, worker): (u32, &Worker)| worker.process.as_ref()?.ready.then_some(number);
@@ -123,7 +135,9 @@ impl Workers {
         let started = self.spawn(number, steward);
         let worker = &mut self.slots[number];
         match started {
-            Ok((child, link)) => worker.process = Some(Process { child, link, started: now, ready: false }),
+            Ok((child, link, line)) => {
+                worker.process = Some(Process { child, link, line, started: now, ready: false });
+            }
             Err(error) => {
                 warn!(worker = number, "a proxy worker could not be started: {error:#}");
                 worker.postpone(now);
@@ -131,16 +145,18 @@ impl Workers {
         }
     }
 
-    fn spawn(&mut self, number: usize, steward: &Steward) -> Result<(Child, Link)> {
+    fn spawn(&mut self, number: usize, steward: &Steward) -> Result<(Child, Link, OwnedFd)> {
         let (link, theirs) = Link::pair()?;
         let child = privileges::start_worker(self.identity, theirs)?;
         self.hello.number = u32::try_from(number).unwrap_or(u32::MAX);
         let hops = steward.admit()?;
+        // A pair for each process: an answer to one that has ended must not reach the next.
+        let (core, line) = Link::pair()?;
         let mut descriptors = self.slots[number].channel.descriptors().to_vec();
-        descriptors.push(hops.as_fd());
+        descriptors.extend([hops.as_fd(), core.as_fd()]);
         let hello = ToWorker::Hello(Box::new(self.hello.clone()));
         link.send(&hello, &[], &descriptors)?;
-        Ok((child, link))
+        Ok((child, link, line))
     }
 
     fn hear(&mut self, number: usize, now: BootTime, news: &mut News) {

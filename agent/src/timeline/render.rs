@@ -200,7 +200,7 @@ fn clock(entry: &Entry) -> String {
     entry.time.to_string()[11..26].to_owned()
 }
 
-/// Who a session is: `alice@shop (main)  psql[1234] uid 1000 <- bash <- sshd  tls 10.0.0.7:51000`.
+/// Who a session is: `alice@shop (main)  agent report for person bob  psql[1234] uid 1000 <- bash  tls 10.0.0.7:51000`.
 fn who(form: &SessionForm<'_>) -> String {
     let known = |value: &Option<std::borrow::Cow<'_, str>>| {
         value.as_deref().map_or("?".into(), |value| escape(value).into_owned())
@@ -211,6 +211,11 @@ fn who(form: &SessionForm<'_>) -> String {
     }
     if let Some(replication) = &form.replication {
         out.push_str(&format!(" replication={}", escape(replication)));
+    }
+    let principal = words::principal(form);
+    if !principal.is_empty() {
+        out.push_str("  ");
+        out.push_str(&principal);
     }
     out.push_str("  ");
     out.push_str(&match &form.client {

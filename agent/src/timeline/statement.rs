@@ -1,5 +1,6 @@
 //! A statement as one line: `time  #number  latency  result  text`.
 
+use store::form::judgement::VerdictForm;
 use store::form::statement::{OutcomeForm, ParameterForm, RequestForm, StatementForm};
 
 use crate::terminal::{Style, Terminal, columns, escape, shorten};
@@ -38,11 +39,28 @@ pub(super) fn asked(form: &RequestForm<'_>) -> Option<String> {
         (None, Some(why)) if form.function.is_none() => format!("(text not known: {why})"),
         (None, _) => format!("function {}", form.function.unwrap_or_default()),
     };
-    Some(format!("asked   {}", shorten(&escape(&text), ASKED_COLUMNS)))
+    let denied = form.verdict.as_deref().and_then(denial).map_or_else(String::new, |denial| format!("{denial}  "));
+    Some(format!("asked   {}{}", escape(&denied), shorten(&escape(&text), ASKED_COLUMNS)))
 }
 
-/// What became of it, not yet escaped.
+/// What was decided against it, not yet escaped: `refused by no-drop: DROP of table t (nobody drops tables)`.
+fn denial(verdict: &VerdictForm<'_>) -> Option<String> {
+    let rule = verdict.rule.as_deref()?;
+    let decision = match &*verdict.decision {
+        "would_refuse" => "would be refused",
+        other => other,
+    };
+    let what = verdict.what.as_deref().map_or_else(String::new, |what| format!(": {what}"));
+    let reason = verdict.reason.as_deref().filter(|reason| !reason.is_empty());
+    Some(format!("{decision} by {rule}{what}{}", reason.map_or_else(String::new, |reason| format!(" ({reason})"))))
+}
+
+/// What became of it, not yet escaped. Of what was refused, the rule says more than the error that the client was told.
 fn result(form: &StatementForm<'_>) -> (Style, String) {
+    let refusal = form.verdict.as_deref().filter(|verdict| verdict.decision == "refused").and_then(denial);
+    if let Some(refusal) = refusal {
+        return (Style::Bad, refusal);
+    }
     let mut parts: Vec<String> = form.outcomes.iter().take(OUTCOMES_SHOWN).map(outcome).collect();
     let hidden = form.outcomes_dropped + form.outcomes.len().saturating_sub(OUTCOMES_SHOWN) as u64;
     if hidden > 0 {
@@ -55,9 +73,13 @@ fn result(form: &StatementForm<'_>) -> (Style, String) {
         "lost" => parts.push("!! answer not observed".into()),
         other => parts.push(other.into()),
     }
+    let denied = form.verdict.as_deref().and_then(denial);
+    let is_denied = denied.is_some();
+    parts.extend(denied);
     let failed = form.outcomes.iter().any(|outcome| outcome.sqlstate.is_some());
     let style = match &*form.ending {
         _ if failed => Style::Bad,
+        _ if is_denied => Style::Warning,
         "answered" => Style::Good,
         "lost" => Style::Bad,
         _ => Style::Warning,

@@ -37,6 +37,53 @@ fn check(terminal: Terminal, entries: &[Entry], expected: &str) {
     assert_eq!(shown, expected, "\n{shown}");
 }
 
+const AGENT: &str = r#""principal":{"kind":"agent","id":"nightly-report","issuer":"https://id.example.com","acting_for":[{"kind":"person","id":"alice@example.com","issuer":"https://id.example.com"}],"proof":"token"}"#;
+
+fn verdict(decision: &str) -> String {
+    format!(
+        r#""verdict":{{"decision":"{decision}","rule":"no-drop","what":"DROP of table public.t","reason":"nobody drops tables","epoch":7,"mode":"enforce"}}"#
+    )
+}
+
+#[test]
+fn who_acts_and_what_was_refused_reads_in_one_line() {
+    let error = r#""outcomes":[{"severity":"ERROR","sqlstate":"42501","message":"told to the client"}]"#;
+    let open = |cookie, principal: &str| {
+        session("open", cookie, &format!(r#"{CLIENT},{principal},"encryption":"tls","user":"app","database":"shop""#))
+    };
+    let request = |text: &str, verdict: &str| {
+        format!(r#""type":"request","session":"aaaaaaaa-bbbbbbbb-42","kind":"simple","text":"{text}",{verdict}"#)
+    };
+    let allowed = r#""verdict":{"decision":"allowed","epoch":7,"mode":"enforce","allowed_by":["readers"]}"#;
+    check(
+        Terminal::PIPE,
+        &[
+            at(1, &open(42, AGENT)),
+            at(2, &request("drop table t", &verdict("refused"))),
+            at(2, &statement(42, 1, &format!(r#""text":"drop table t","latency_us":90,{error},{}"#, verdict("refused")))),
+            at(3, &statement(42, 2, &format!(r#""text":"drop table t","latency_us":1200,"outcomes":[{{"tag":"DROP TABLE"}}],{}"#, verdict("would_refuse")))),
+            at(4, &request("select 1", allowed)),
+            at(4, &statement(42, 3, &format!(r#""text":"select 1","latency_us":90,"outcomes":[{{"tag":"SELECT 1"}}],{allowed}"#))),
+            at(5, &open(7, r#""principal_unknown":"shared_pool""#)),
+            at(5, &open(8, r#""principal_unknown":"not_asked""#)),
+        ],
+        "\
+--- 2026-11-22 (UTC) ---
+session 42  app@shop (main)  agent nightly-report for person alice@example.com  psql[1234] uid 1000 (login uid 1001) <- bash <- sshd  tls 10.0.0.7:51000
+  09:30:01.000250  opened  to 10.0.0.1:5432
+  09:30:02.000250  asked   refused by no-drop: DROP of table public.t (nobody drops tables)  drop table t
+  09:30:02.000250  #1          90 us  refused by no-drop: DROP of table public.t (nobody drops tables)  drop table t
+  09:30:03.000250  #2        1.20 ms  DROP TABLE; would be refused by no-drop: DROP of table public.t (nobody drops tables)  drop table t
+  09:30:04.000250  asked   select 1
+  09:30:04.000250  #3          90 us  SELECT 1  select 1
+session 7  app@shop (main)  nobody known (shared pool)  psql[1234] uid 1000 (login uid 1001) <- bash <- sshd  tls 10.0.0.7:51000
+  09:30:05.000250  opened  to 10.0.0.1:5432
+session 8  app@shop (main)  psql[1234] uid 1000 (login uid 1001) <- bash <- sshd  tls 10.0.0.7:51000
+  09:30:05.000250  opened  to 10.0.0.1:5432
+",
+    );
+}
+
 fn whole_story() -> Vec<Entry> {
     vec![
         at(0, r#""type":"agent.start","version":"0.1.0","level":"full","kernel":"6.18""#),

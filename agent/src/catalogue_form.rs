@@ -1,0 +1,58 @@
+//! A snapshot of a catalogue on its way from the core, which fetches it, to the workers, which judge by it: rows as
+//! [`sql::catalogue::QUERIES`] have them.
+
+use serde::{Deserialize, Serialize};
+use sql::catalogue::rows::{
+    Column, Dependency, Events, Function, Inheritance, Operator, Relation, RelationKind, Rule, Trigger,
+};
+use sql::catalogue::{Builder, Catalogue};
+
+/// The rows of each query, in the order of its columns.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CatalogueForm {
+    pub(crate) schemas: Vec<String>,
+    /// The last is the letter of the kind.
+    pub(crate) relations: Vec<(u32, String, String, u8)>,
+    pub(crate) columns: Vec<(u32, i16, String)>,
+    pub(crate) inheritance: Vec<(u32, u32)>,
+    pub(crate) dependencies: Vec<(u32, u32, i16, u32)>,
+    pub(crate) functions: Vec<(u32, String, String)>,
+    pub(crate) operators: Vec<(String, String)>,
+    pub(crate) triggers: Vec<(u32, u32, i16)>,
+    /// The last is the digit of the event.
+    pub(crate) rules: Vec<(u32, u8)>,
+}
+
+impl CatalogueForm {
+    /// The snapshot, under a number that no other of this process has.
+    pub(crate) fn build(self, epoch: u64) -> Catalogue {
+        let mut builder = Builder::new();
+        self.schemas.into_iter().for_each(|name| builder.schema(name.into()));
+        for (oid, schema, name, letter) in self.relations {
+            let (schema, name, kind) = (schema.into(), name.into(), RelationKind::from_letter(letter));
+            builder.relation(Relation { oid, schema, name, kind });
+        }
+        for (relation, number, name) in self.columns {
+            builder.column(Column { relation, number, name: name.into() });
+        }
+        for (child, parent) in self.inheritance {
+            builder.inheritance(Inheritance { child, parent });
+        }
+        for (view, relation, column, function) in self.dependencies {
+            builder.dependency(Dependency { view, relation, column, function });
+        }
+        for (oid, schema, name) in self.functions {
+            builder.function(Function { oid, schema: schema.into(), name: name.into() });
+        }
+        for (schema, name) in self.operators {
+            builder.operator(Operator { schema: schema.into(), name: name.into() });
+        }
+        for (relation, function, bits) in self.triggers {
+            builder.trigger(Trigger { relation, function, events: Events::from_trigger_type(bits) });
+        }
+        for (relation, digit) in self.rules {
+            builder.rule(Rule { relation, events: Events::from_rule_type(digit) });
+        }
+        builder.build(epoch)
+    }
+}

@@ -1,0 +1,110 @@
+//! Reads the rows of a snapshot, over a connection that the kernel process has opened.
+
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::pin::pin;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use nix::sys::socket::{AddressFamily, SockaddrLike as _, SockaddrStorage, getsockname};
+use sql::catalogue::QUERIES;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
+use tokio_postgres::config::SslMode;
+use tokio_postgres::{Client, Config, NoTls, Row};
+use zeroize::Zeroizing;
+
+use crate::catalogue_form::CatalogueForm;
+
+/// Longest that all of it may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Most rows of one query: a catalogue that has more is not read.
+const ROWS_MAX: usize = 1_000_000;
+/// Most bytes that the server may send.
+const BYTES_MAX: u64 = 128 << 20;
+/// What the session may do, whatever its role may: read, and not for long.
+const OPTIONS: &str = "-c default_transaction_read_only=on -c statement_timeout=10s -c lock_timeout=1s";
+
+/// A connection, and who logs in on it.
+pub(super) struct Login {
+    pub(super) socket: OwnedFd,
+    pub(super) user: String,
+    pub(super) password: Zeroizing<Vec<u8>>,
+}
+
+/// Reads what an SQL database has.
+pub(super) async fn fetch(login: Login, sql_database: &str) -> Result<CatalogueForm> {
+    let mut config = Config::new();
+    config.user(&login.user).password(&*login.password).dbname(sql_database);
+    // The connection does not leave the host: it takes the proxy's own way to the server.
+    config.application_name("warder catalogue").ssl_mode(SslMode::Disable).options(OPTIONS);
+    let address = getsockname::<SockaddrStorage>(login.socket.as_raw_fd()).context("the connection has no address")?;
+    let is_unix = address.family() == Some(AddressFamily::Unix);
+    let read = async {
+        if is_unix {
+            read(UnixStream::from_std(login.socket.into())?, &config).await
+        } else {
+            read(TcpStream::from_std(login.socket.into())?, &config).await
+        }
+    };
+    timeout(PATIENCE, read).await.with_context(|| format!("it took longer than {} s", PATIENCE.as_secs()))?
+}
+
+async fn read<S: AsyncRead + AsyncWrite + Unpin>(stream: S, config: &Config) -> Result<CatalogueForm> {
+    let (received, sent) = tokio::io::split(stream);
+    let bounded = tokio::io::join(received.take(BYTES_MAX), sent);
+    let (client, connection) = config.connect_raw(bounded, NoTls).await.context("the login failed")?;
+    let mut connection = pin!(connection);
+    let form = tokio::select! {
+        form = rows(&client) => form?,
+        end = &mut connection => {
+            end.context("the connection broke")?;
+            bail!("the server ended the connection, or sent more than {} MiB", BYTES_MAX >> 20);
+        }
+    };
+    drop(client);
+    // Says goodbye; whoever does not listen is not waited for longer than for the rows.
+    let _end = connection.await;
+    Ok(form)
+}
+
+/// All queries see one state of the database.
+async fn rows(client: &Client) -> Result<CatalogueForm> {
+    client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await.context("no transaction")?;
+    let mut form = CatalogueForm::default();
+    for (name, query) in QUERIES {
+        let bounded = format!("SELECT * FROM ({query}) AS bounded LIMIT {}", ROWS_MAX + 1);
+        let rows = client.query(&bounded, &[]).await.with_context(|| format!("{name} cannot be read"))?;
+        ensure!(rows.len() <= ROWS_MAX, "there are more than {ROWS_MAX} {name}");
+        for row in &rows {
+            add(&mut form, name, row).with_context(|| format!("{name} are not what was asked for"))?;
+        }
+    }
+    client.batch_execute("COMMIT").await.context("no end of the transaction")?;
+    Ok(form)
+}
+
+fn add(form: &mut CatalogueForm, query: &str, row: &Row) -> Result<()> {
+    match query {
+        "schemas" => form.schemas.push(row.try_get(0)?),
+        "relations" => {
+            form.relations.push((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, letter(row.try_get(3)?)));
+        }
+        "columns" => form.columns.push((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)),
+        "inheritance" => form.inheritance.push((row.try_get(0)?, row.try_get(1)?)),
+        "dependencies" => {
+            form.dependencies.push((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?));
+        }
+        "functions" => form.functions.push((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)),
+        "operators" => form.operators.push((row.try_get(0)?, row.try_get(1)?)),
+        "triggers" => form.triggers.push((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)),
+        "rules" => form.rules.push((row.try_get(0)?, letter(row.try_get(1)?))),
+        other => bail!("nobody reads the rows of {other}"),
+    }
+    Ok(())
+}
+
+/// The type `"char"` is one byte.
+const fn letter(byte: i8) -> u8 {
+    byte.cast_unsigned()
+}

@@ -1,0 +1,232 @@
+//! Keeps what the SQL databases have: reads it for the first session that is governed there, then now and then and after
+//! each change that is seen, and tells the workers.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow};
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{Notify, Semaphore, oneshot, watch};
+use tokio::task::spawn_local;
+use tokio::time::{Instant, sleep, timeout};
+use tracing::warn;
+use zeroize::Zeroizing;
+
+use super::catalogue_fetch::{Login, fetch};
+use super::pipeline::Pipeline;
+use crate::catalogue_form::CatalogueForm;
+use crate::identity_link::FromCore;
+use crate::link::{CatalogueHop, Link, ToKernel};
+use crate::worker_link::in_memory;
+
+/// SQL databases whose catalogue is kept. Clients choose the names: what cannot be read makes room again.
+const KEPT_MAX: usize = 256;
+/// `NAMEDATALEN - 1` of PostgreSQL.
+const NAME_BYTES_MAX: usize = 63;
+/// Catalogues that are read at once.
+const READ_AT_ONCE: usize = 2;
+/// How long the first session of an SQL database waits for its snapshot. Less than workers wait for the core.
+const FIRST_PATIENCE: Duration = Duration::from_secs(1);
+/// Changes come in series: what follows soon is read with the first.
+const DEBOUNCE: Duration = Duration::from_millis(250);
+/// Pause after a first attempt that failed.
+const RETRY: Duration = Duration::from_secs(10);
+/// How long the kernel process may take to connect; its own limit is shorter.
+const HOP_PATIENCE: Duration = Duration::from_secs(15);
+/// Distance of warnings; the metric counts all failures.
+const WARNING_DISTANCE: Duration = Duration::from_secs(10);
+
+/// A database of the configuration, and an SQL database there.
+type Key = (u16, Arc<str>);
+
+/// All catalogues.
+pub(super) struct Catalogues {
+    /// How often they are read, by database.
+    periods: HashMap<u16, Duration>,
+    pipeline: Rc<RefCell<Pipeline>>,
+    link: Rc<AsyncFd<Link>>,
+    next: Cell<u64>,
+    hops: RefCell<HashMap<u64, oneshot::Sender<Result<Login, String>>>>,
+    kept: RefCell<HashMap<Key, Rc<Kept>>>,
+    /// Lines to the workers that live.
+    lines: RefCell<Vec<Weak<AsyncFd<Link>>>>,
+    reading: Semaphore,
+    warned: Cell<Option<Instant>>,
+}
+
+/// One of them.
+struct Kept {
+    /// As the workers were told; `None`: it was not read yet.
+    snapshot: RefCell<Option<Rc<[u8]>>>,
+    /// It was read, or that has failed.
+    is_tried: watch::Sender<bool>,
+    /// It has changed.
+    changed: Notify,
+}
+
+impl Catalogues {
+    /// `periods`: databases with a login, and how often they are read, in seconds.
+    pub(super) fn new(periods: &[(u16, u64)], pipeline: Rc<RefCell<Pipeline>>, link: Rc<AsyncFd<Link>>) -> Rc<Self> {
+        Rc::new(Self {
+            periods: periods.iter().map(|(id, seconds)| (*id, Duration::from_secs(*seconds))).collect(),
+            pipeline,
+            link,
+            next: Cell::new(0),
+            hops: RefCell::default(),
+            kept: RefCell::default(),
+            lines: RefCell::default(),
+            reading: Semaphore::new(READ_AT_ONCE),
+            warned: Cell::new(None),
+        })
+    }
+
+    /// A worker is there: it is told everything.
+    pub(super) fn add(&self, line: &Rc<AsyncFd<Link>>) {
+        for (key, kept) in &*self.kept.borrow() {
+            if let Some(snapshot) = &*kept.snapshot.borrow() {
+                tell(line.get_ref(), key, snapshot);
+            }
+        }
+        let mut lines = self.lines.borrow_mut();
+        lines.retain(|line| line.strong_count() > 0);
+        lines.push(Rc::downgrade(line));
+    }
+
+    /// A session begins. Returns when the workers know what its SQL database has, or that will take longer.
+    pub(super) async fn ready(self: &Rc<Self>, database: u16, sql_database: &str) {
+        let Some(kept) = self.kept(database, sql_database) else { return };
+        let mut tried = kept.is_tried.subscribe();
+        // The session begins without it: names without a schema are in an unknown one, and judged as such.
+        let _late = timeout(FIRST_PATIENCE, tried.wait_for(|tried| *tried)).await;
+    }
+
+    /// Must run inside of a `LocalSet`.
+    fn kept(self: &Rc<Self>, database: u16, sql_database: &str) -> Option<Rc<Kept>> {
+        let period = *self.periods.get(&database)?;
+        let key = (database, Arc::from(sql_database));
+        let mut all = self.kept.borrow_mut();
+        if let Some(kept) = all.get(&key) {
+            return Some(Rc::clone(kept));
+        }
+        if all.len() >= KEPT_MAX || sql_database.len() > NAME_BYTES_MAX {
+            return None;
+        }
+        let (is_tried, _) = watch::channel(false);
+        let kept = Rc::new(Kept { snapshot: RefCell::default(), is_tried, changed: Notify::new() });
+        all.insert(key.clone(), Rc::clone(&kept));
+        spawn_local(keep(Rc::clone(self), key, Rc::clone(&kept), period));
+        Some(kept)
+    }
+
+    /// Catalogues that sessions have changed are read again.
+    pub(super) fn pass_on_changes(&self) {
+        let changed = self.pipeline.borrow_mut().catalogue_changes.take();
+        for (database, name) in changed {
+            if let Some(kept) = self.kept.borrow().get(&(database.0, name)) {
+                kept.changed.notify_one();
+            }
+        }
+    }
+
+    /// The kernel process has answered.
+    pub(super) fn connected(
+        &self,
+        request: u64,
+        outcome: Result<CatalogueHop, String>,
+        password: Vec<u8>,
+        descriptors: Vec<OwnedFd>,
+    ) {
+        let password = Zeroizing::new(password);
+        let login = outcome.and_then(|hop| {
+            self.pipeline.borrow_mut().own_connection(hop.cookie);
+            let socket = descriptors.into_iter().next().ok_or("a connection came without its descriptor")?;
+            Ok(Login { socket, user: hop.user, password })
+        });
+        let waiting = self.hops.borrow_mut().remove(&request);
+        if let Some(waiting) = waiting {
+            // Whoever has given up takes nothing: the connection is closed.
+            let _ = waiting.send(login);
+        }
+    }
+
+    async fn read(&self, (database, name): &Key) -> Result<CatalogueForm> {
+        let _turn = self.reading.acquire().await.context("the core ends")?;
+        let request = self.next.get();
+        self.next.set(request + 1);
+        let (sender, receiver) = oneshot::channel();
+        self.hops.borrow_mut().insert(request, sender);
+        self.link.get_ref().send(&ToKernel::OpenCatalogue { request, database: *database }, &[], &[])?;
+        let login = timeout(HOP_PATIENCE, receiver).await;
+        self.hops.borrow_mut().remove(&request);
+        let login =
+            login.context("the kernel process does not answer")?.context("the kernel process has not answered")?;
+        fetch(login.map_err(|problem| anyhow!("no connection: {problem}"))?, name).await
+    }
+
+    /// What was read becomes what the workers know, where it is news.
+    fn publish(&self, key: &Key, kept: &Kept, form: &CatalogueForm) -> Result<()> {
+        let snapshot = serde_json::to_vec(form).context("the rows cannot be passed on")?;
+        if kept.snapshot.borrow().as_deref() == Some(&*snapshot) {
+            return Ok(());
+        }
+        let mut all_told = true;
+        for line in self.lines.borrow().iter().filter_map(Weak::upgrade) {
+            all_told &= tell(line.get_ref(), key, &snapshot);
+        }
+        // Whoever was not told is told after the next reading.
+        *kept.snapshot.borrow_mut() = all_told.then(|| snapshot.into());
+        Ok(())
+    }
+
+    fn complain(&self, (_, name): &Key, problem: &anyhow::Error) {
+        let now = Instant::now();
+        if self.warned.get().is_some_and(|warned| now.duration_since(warned) < WARNING_DISTANCE) {
+            return;
+        }
+        self.warned.set(Some(now));
+        warn!(
+            sql_database = %name,
+            "the catalogue cannot be read, names without a schema may not be found: {problem:#}; \
+             see `warder setup postgres`"
+        );
+    }
+}
+
+/// Reads a catalogue for as long as the core lives, unless that has never worked.
+async fn keep(catalogues: Rc<Catalogues>, key: Key, kept: Rc<Kept>, period: Duration) {
+    let mut has_been_read = false;
+    loop {
+        let read = catalogues.read(&key).await.and_then(|form| catalogues.publish(&key, &kept, &form));
+        catalogues.pipeline.borrow().catalogue_read(key.0, read.is_ok());
+        match read {
+            Ok(()) => has_been_read = true,
+            Err(problem) => catalogues.complain(&key, &problem),
+        }
+        kept.is_tried.send_replace(true);
+        if !has_been_read {
+            sleep(RETRY).await;
+            catalogues.kept.borrow_mut().remove(&key);
+            return;
+        }
+        tokio::select! {
+            () = sleep(period) => {}
+            () = kept.changed.notified() => sleep(DEBOUNCE).await,
+        }
+    }
+}
+
+/// Each worker gets a file of its own: what one does to it, no other sees. `false`: it could not be told.
+fn tell(line: &Link, (database, name): &Key, snapshot: &[u8]) -> bool {
+    let message = FromCore::Catalogue { database: *database, sql_database: name.to_string() };
+    match in_memory(snapshot).and_then(|memory| line.try_send(&message, &[], &[memory.as_fd()])) {
+        Ok(()) => true,
+        Err(problem) => {
+            warn!(sql_database = %name, "a worker could not be told the catalogue: {problem:#}");
+            false
+        }
+    }
+}

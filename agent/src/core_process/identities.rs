@@ -1,0 +1,146 @@
+//! Answers the workers' question who acts on a connection: by the token that came with it, else by its process as the
+//! kernel witness saw it.
+
+use std::cell::RefCell;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use identity::issuers::Issuers;
+use identity::secret::Secret;
+use model::Known;
+use model::id::SocketCookie;
+use model::principal::{Principal, UnknownPrincipal};
+use model::process::Process;
+use model::session::Transport;
+use policy::ProcessContext;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::Notify;
+use tokio::task::spawn_local;
+use tokio::time::{Instant, sleep};
+
+use super::attestation::Attestation;
+use super::catalogues::Catalogues;
+use super::pipeline::Pipeline;
+use super::readable;
+use crate::clock;
+use crate::identity_link::{FromCore, IdentityAnswer, IdentityAsk};
+use crate::link::Link;
+
+/// How long the kernel witness's words about a connection may take: they come through a ring that is read 50 times a
+/// second.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How often it is looked whether they have come.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// Whoever answers.
+pub(super) struct Identities {
+    pipeline: Rc<RefCell<Pipeline>>,
+    /// Wakes whoever reads the rings.
+    wake: Rc<Notify>,
+    attestation: Rc<Attestation>,
+    issuers: Issuers,
+    catalogues: Rc<Catalogues>,
+}
+
+impl Identities {
+    pub(super) const fn new(
+        pipeline: Rc<RefCell<Pipeline>>,
+        wake: Rc<Notify>,
+        attestation: Rc<Attestation>,
+        issuers: Issuers,
+        catalogues: Rc<Catalogues>,
+    ) -> Self {
+        Self { pipeline, wake, attestation, issuers, catalogues }
+    }
+
+    /// Answers one worker, for as long as it asks. Must run inside of a `LocalSet`.
+    pub(super) fn serve(self: &Rc<Self>, line: OwnedFd) -> Result<()> {
+        let line = Rc::new(readable(Link::passed(line)).context("a worker's line cannot be polled")?);
+        self.catalogues.add(&line);
+        let this = Rc::clone(self);
+        spawn_local(async move {
+            while let Ok(mut guard) = line.readable().await {
+                if !line.get_ref().is_readable() {
+                    guard.clear_ready();
+                    continue;
+                }
+                let Ok(Some(packet)) = line.get_ref().receive::<IdentityAsk>() else { break };
+                let token = (!packet.record.is_empty()).then(|| Secret::new(packet.record));
+                spawn_local(answer(Rc::clone(&this), Rc::clone(&line), packet.message, token));
+            }
+        });
+        Ok(())
+    }
+
+    /// What the kernel witness knows of a connection's client; `None`: nothing yet.
+    fn client(&self, connection: SocketCookie) -> Option<Client> {
+        let pipeline = self.pipeline.borrow();
+        let session = pipeline.sessions.get_mediated(connection)?;
+        match &session.client {
+            Known::Known(process) => Some(Client::Local(Arc::clone(process))),
+            Known::Unknown(_) if is_remote(&session.transport) => Some(Client::Remote),
+            Known::Unknown(_) => None,
+        }
+    }
+
+    /// Who the process of a connection is, and what is known of it.
+    async fn attest(&self, connection: SocketCookie) -> (Known<Principal, UnknownPrincipal>, Option<ProcessContext>) {
+        match self.find(connection).await {
+            Some(Client::Local(process)) => {
+                let (principal, context) = self.attestation.attest(&process).await;
+                (principal, Some(context))
+            }
+            Some(Client::Remote) | None => (Known::Unknown(UnknownPrincipal::NoProcess), None),
+        }
+    }
+
+    async fn find(&self, connection: SocketCookie) -> Option<Client> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(client) = self.client(connection) {
+                return Some(client);
+            }
+            if Instant::now() >= deadline {
+                return None;
+            }
+            self.wake.notify_one();
+            sleep(LOOK).await;
+        }
+    }
+}
+
+/// The other end of a connection.
+enum Client {
+    Local(Arc<Process>),
+    Remote,
+}
+
+/// A worker that has gone needs no answer.
+async fn answer(identities: Rc<Identities>, line: Rc<AsyncFd<Link>>, ask: IdentityAsk, token: Option<Secret>) {
+    let verified = async {
+        match &token {
+            Some(token) => Some(identities.issuers.verify(token, clock::wall()).await),
+            None => None,
+        }
+    };
+    let (verified, (attested, process), ()) = tokio::join!(
+        verified,
+        identities.attest(SocketCookie(ask.connection)),
+        identities.catalogues.ready(ask.database, &ask.sql_database),
+    );
+    let (principal, refusal) = match verified {
+        Some(Ok(verified)) => (Known::Known(verified.principal().clone()), None),
+        Some(Err(error)) => (Known::Unknown(error.unknown()), Some(error)),
+        None => (attested, None),
+    };
+    let answer = IdentityAnswer::new(ask.connection, &principal, process.as_ref()).refusing(refusal);
+    let _gone = line.get_ref().try_send(&FromCore::Identity(Box::new(answer)), &[], &[]);
+}
+
+/// Whether a connection comes from another host: then no process is going to be known.
+fn is_remote(transport: &Transport) -> bool {
+    matches!(transport, Transport::Tcp { client, .. } if !client.ip().to_canonical().is_loopback())
+}

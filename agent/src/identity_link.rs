@@ -1,0 +1,173 @@
+//! What a worker of the proxy asks the core, and what the core tells it: who acts on a connection, and what the databases
+//! have. A token that proves who acts comes behind the question, as the packet's record: it is in no message.
+
+use std::sync::Arc;
+
+use identity::token_error::TokenError;
+use model::Known;
+use model::principal::{Actor, Principal, PrincipalKind, Proof, UnknownPrincipal};
+use model::time::WallTime;
+use policy::ProcessContext;
+use serde::{Deserialize, Serialize};
+
+/// Who acts on this connection? Named by the cookie of its accepted socket, which no other connection has.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct IdentityAsk {
+    pub(crate) connection: u64,
+    pub(crate) database: u16,
+    /// The role that the client names: its word only.
+    pub(crate) user: String,
+    /// The SQL database, likewise: what it has is known before the answer comes, if it can be known soon.
+    pub(crate) sql_database: String,
+}
+
+/// From the core.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum FromCore {
+    /// The answer to a question.
+    Identity(Box<IdentityAnswer>),
+    /// What an SQL database has, from now on. Too long for a packet: one descriptor, a file in memory with
+    /// [`CatalogueForm`](crate::catalogue_form::CatalogueForm) as JSON.
+    Catalogue { database: u16, sql_database: String },
+}
+
+/// Who it is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct IdentityAnswer {
+    pub(crate) connection: u64,
+    /// Or the reason, in its fixed word.
+    pub(crate) principal: Result<PrincipalForm, String>,
+    /// Why the token proves nothing, in its fixed word.
+    refusal: Option<String>,
+    pub(crate) process: Option<ProcessForm>,
+}
+
+/// A principal on its way between processes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct PrincipalForm {
+    actor: ActorForm,
+    groups: Vec<String>,
+    acting_for: Vec<ActorForm>,
+    proof: String,
+    expires: Option<u64>,
+    purpose: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct ActorForm {
+    kind: String,
+    id: String,
+    issuer: String,
+}
+
+/// A process on its way between processes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ProcessForm {
+    exe: String,
+    exe_sha256: Option<[u8; 32]>,
+    uid: u32,
+    login_uid: Option<u32>,
+    cgroup: Option<String>,
+    unit: Option<String>,
+    ancestors: Vec<String>,
+    tty: bool,
+}
+
+impl IdentityAnswer {
+    pub(crate) fn new(
+        connection: u64,
+        principal: &Known<Principal, UnknownPrincipal>,
+        process: Option<&ProcessContext>,
+    ) -> Self {
+        let principal = match principal {
+            Known::Known(principal) => Ok(PrincipalForm::of(principal)),
+            Known::Unknown(reason) => Err(reason.word().to_owned()),
+        };
+        Self { connection, principal, refusal: None, process: process.map(ProcessForm::of) }
+    }
+
+    /// The same, where a token came that proves nothing.
+    pub(crate) fn refusing(self, refusal: Option<TokenError>) -> Self {
+        Self { refusal: refusal.map(|error| error.word().to_owned()), ..self }
+    }
+
+    pub(crate) fn refusal(&self) -> Option<TokenError> {
+        let word = self.refusal.as_deref()?;
+        TokenError::ALL.iter().copied().find(|error| error.word() == word)
+    }
+
+    pub(crate) fn principal(&self) -> Known<Principal, UnknownPrincipal> {
+        let reason = |word: &str| UnknownPrincipal::ALL.iter().copied().find(|reason| reason.word() == word);
+        match &self.principal {
+            Ok(form) => form.principal().map_or(Known::Unknown(UnknownPrincipal::Unavailable), Known::Known),
+            Err(word) => Known::Unknown(reason(word).unwrap_or(UnknownPrincipal::Unavailable)),
+        }
+    }
+
+    pub(crate) fn process(self) -> Option<ProcessContext> {
+        self.process.map(ProcessForm::context)
+    }
+}
+
+impl PrincipalForm {
+    fn of(principal: &Principal) -> Self {
+        Self {
+            actor: ActorForm::of(&principal.actor),
+            groups: principal.groups.iter().map(|group| group.to_string()).collect(),
+            acting_for: principal.acting_for.iter().map(ActorForm::of).collect(),
+            proof: principal.proof.word().to_owned(),
+            expires: principal.expires.map(|time| time.0),
+            purpose: principal.purpose.as_deref().map(str::to_owned),
+        }
+    }
+
+    fn principal(&self) -> Option<Principal> {
+        Some(Principal {
+            actor: self.actor.actor()?,
+            groups: self.groups.iter().map(|group| Arc::from(group.as_str())).collect(),
+            acting_for: self.acting_for.iter().map(ActorForm::actor).collect::<Option<_>>()?,
+            proof: Proof::ALL.iter().copied().find(|proof| proof.word() == self.proof)?,
+            expires: self.expires.map(WallTime),
+            purpose: self.purpose.as_deref().map(Arc::from),
+        })
+    }
+}
+
+impl ActorForm {
+    fn of(actor: &Actor) -> Self {
+        Self { kind: actor.kind.word().to_owned(), id: actor.id.to_string(), issuer: actor.issuer.to_string() }
+    }
+
+    fn actor(&self) -> Option<Actor> {
+        let kind = PrincipalKind::ALL.iter().copied().find(|kind| kind.word() == self.kind)?;
+        Some(Actor { kind, id: self.id.as_str().into(), issuer: self.issuer.as_str().into() })
+    }
+}
+
+impl ProcessForm {
+    fn of(process: &ProcessContext) -> Self {
+        Self {
+            exe: process.exe.to_string(),
+            exe_sha256: process.exe_sha256,
+            uid: process.uid,
+            login_uid: process.login_uid,
+            cgroup: process.cgroup.as_deref().map(str::to_owned),
+            unit: process.unit.as_deref().map(str::to_owned),
+            ancestors: process.ancestors.iter().map(|ancestor| ancestor.to_string()).collect(),
+            tty: process.tty,
+        }
+    }
+
+    fn context(self) -> ProcessContext {
+        ProcessContext {
+            exe: self.exe.into(),
+            exe_sha256: self.exe_sha256,
+            uid: self.uid,
+            login_uid: self.login_uid,
+            cgroup: self.cgroup.map(Arc::from),
+            unit: self.unit.map(Arc::from),
+            ancestors: self.ancestors.into_iter().map(Arc::from).collect(),
+            tty: self.tty,
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! The policies of one database: read from files that root trusts, watched, and told to the workers once they compile.
+//! A set that does not replaces nothing.
+
+use std::os::fd::AsFd as _;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use tracing::{info, warn};
+
+use super::access::State;
+use super::workers::Workers;
+use crate::clock;
+use crate::link::ProxyEvent;
+use crate::policy_files;
+use crate::worker_link::{PolicyTexts, ToWorker, in_memory};
+
+const NANOS_PER_MILLI: u64 = 1_000_000;
+
+/// What a look at the files found: changed files have another state.
+type Seen = Vec<(PathBuf, Option<State>)>;
+
+/// The policies that hold, and what they were read from.
+pub(super) struct Policies {
+    database: u16,
+    paths: Vec<PathBuf>,
+    texts: PolicyTexts,
+    count: usize,
+    seen: Seen,
+    /// Not recorded yet.
+    is_new: bool,
+}
+
+impl Policies {
+    /// Reads them for the first time: without good policies there is nothing to go on with. `None`: none are configured.
+    pub(super) fn load(database: u16, paths: &[PathBuf]) -> Result<Option<Self>> {
+        if paths.is_empty() {
+            return Ok(None);
+        }
+        let seen = look(paths);
+        let (texts, count) = read(paths).context("these policies cannot be used")?;
+        Ok(Some(Self { database, paths: paths.to_vec(), texts, count, seen, is_new: true }))
+    }
+
+    /// Looks whether files have changed, and tells the workers about a new set that is good.
+    pub(super) fn turn(&mut self, workers: &Workers, events: &mut Vec<ProxyEvent>) {
+        let seen = look(&self.paths);
+        if seen != self.seen {
+            self.seen = seen;
+            match read(&self.paths) {
+                Ok((texts, _)) if texts.files == self.texts.files => {}
+                Ok((texts, count)) => {
+                    (self.texts, self.count, self.is_new) = (texts, count, true);
+                    for number in workers.ready() {
+                        self.tell(workers, number);
+                    }
+                }
+                Err(problem) => {
+                    let why = format!("{problem:#}");
+                    warn!("changed policies cannot be used, those before them go on: {why}");
+                    events.push(ProxyEvent::PoliciesRefused { database: self.database, why });
+                }
+            }
+        }
+        if std::mem::take(&mut self.is_new) {
+            let (epoch, policies) = (self.texts.epoch, self.count);
+            info!(epoch, policies, "policies decide from now on");
+            events.push(ProxyEvent::PoliciesLoaded { database: self.database, epoch, policies });
+        }
+    }
+
+    /// Tells one worker.
+    pub(super) fn tell(&self, workers: &Workers, number: u32) {
+        let texts = serde_json::to_vec(&self.texts).context("no JSON").and_then(|texts| in_memory(&texts));
+        match texts {
+            Ok(texts) => {
+                let message = ToWorker::Policies { database: self.database };
+                workers.tell(number, &message, &[], &[texts.as_fd()]);
+            }
+            Err(problem) => warn!(worker = number, "a worker could not be told the policies: {problem:#}"),
+        }
+    }
+}
+
+fn look(paths: &[PathBuf]) -> Seen {
+    // Files that cannot be listed are as good as changed: reading them says why.
+    let files = policy_files::files(paths).unwrap_or_else(|_| paths.to_vec());
+    files.into_iter().map(|path| (path.clone(), State::of(&path))).collect()
+}
+
+/// Reads and compiles; also returns the number of policies.
+fn read(paths: &[PathBuf]) -> Result<(PolicyTexts, usize)> {
+    let files = policy_files::read(&policy_files::files(paths)?)?;
+    // Greater than that of every set before, after a restart as well.
+    let epoch = clock::wall().0 / NANOS_PER_MILLI;
+    let texts = PolicyTexts { epoch, files };
+    let count = policy_files::compile(&texts)?.policies().count();
+    Ok((texts, count))
+}

@@ -1,0 +1,13 @@
+//! Work with policies before they take effect: `warder policy`. Needs files only: no agent, no database, and no clock
+//! but for the default of a moment.
+//!
+//! A folder is a set: all its `*.cedar` files together, with the cases of the `*.test.toml` files beside them.
+
+pub mod case;
+pub mod check;
+pub mod diff;
+pub mod explain;
+pub mod load;
+pub mod trial;
+pub mod try_cases;
+pub mod who;

@@ -1,0 +1,108 @@
+//! Who acts on a connection: asked of the core, which knows the processes and the keys of issuers.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use model::Known;
+use model::principal::UnknownPrincipal;
+use proxy::{Identification, Identified};
+use tokio::io::unix::AsyncFd;
+use tokio::sync::oneshot;
+use tokio::task::spawn_local;
+use tokio::time::timeout;
+
+use super::catalogues::Catalogues;
+use super::readable;
+use crate::identity_link::{FromCore, IdentityAnswer, IdentityAsk};
+use crate::link::Link;
+
+/// Longest that an answer is waited for. The core itself waits for the kernel witness at most half of it.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// The same where a token is to be verified: the core may have to ask the issuer for its keys.
+const TOKEN_PATIENCE: Duration = Duration::from_secs(15);
+/// Connections that may be asked about at once.
+const WAITING_MAX: usize = 4096;
+
+/// The worker's line to the core.
+pub(super) struct Identities(Rc<Inner>);
+
+struct Inner {
+    link: AsyncFd<Link>,
+    waiting: RefCell<HashMap<u64, oneshot::Sender<IdentityAnswer>>>,
+    catalogues: Rc<Catalogues>,
+}
+
+impl Identities {
+    /// Takes answers from now on; must run inside of a `LocalSet`.
+    pub(super) fn start(link: Link, catalogues: Rc<Catalogues>) -> Result<Rc<Self>> {
+        let link = readable(link).context("the line to the core cannot be polled")?;
+        let inner = Rc::new(Inner { link, waiting: RefCell::default(), catalogues });
+        spawn_local(take_answers(Rc::clone(&inner)));
+        Ok(Rc::new(Self(inner)))
+    }
+}
+
+impl proxy::Identities for Identities {
+    fn identify(&self, asked: Identification) -> Pin<Box<dyn Future<Output = Identified>>> {
+        Box::pin(identify(Rc::clone(&self.0), asked))
+    }
+}
+
+async fn identify(inner: Rc<Inner>, asked: Identification) -> Identified {
+    let unavailable =
+        Identified { principal: Known::Unknown(UnknownPrincipal::Unavailable), process: None, refusal: None };
+    let connection = asked.connection.0;
+    let (sender, receiver) = oneshot::channel();
+    {
+        let mut waiting = inner.waiting.borrow_mut();
+        if waiting.len() >= WAITING_MAX {
+            return unavailable;
+        }
+        waiting.insert(connection, sender);
+    }
+    let (database, user, sql_database) = (asked.database.0, asked.user, asked.sql_database);
+    let ask = IdentityAsk { connection, database, user, sql_database };
+    let (token, patience) = match &asked.token {
+        Some(token) => (token.expose(), TOKEN_PATIENCE),
+        None => (&[][..], PATIENCE),
+    };
+    let answer = match inner.link.get_ref().try_send(&ask, token, &[]) {
+        Ok(()) => timeout(patience, receiver).await.ok().and_then(Result::ok),
+        Err(_) => None,
+    };
+    inner.waiting.borrow_mut().remove(&connection);
+    answer.map_or(unavailable, |answer| Identified {
+        principal: answer.principal(),
+        refusal: answer.refusal(),
+        process: answer.process(),
+    })
+}
+
+/// Hands answers to those who wait, for as long as somebody may answer.
+async fn take_answers(inner: Rc<Inner>) {
+    while let Ok(mut guard) = inner.link.readable().await {
+        if !inner.link.get_ref().is_readable() {
+            guard.clear_ready();
+            continue;
+        }
+        let Ok(Some(packet)) = inner.link.get_ref().receive::<FromCore>() else { break };
+        match packet.message {
+            FromCore::Identity(answer) => {
+                let waiting = inner.waiting.borrow_mut().remove(&answer.connection);
+                if let Some(waiting) = waiting {
+                    // A client that has gone away takes nothing.
+                    let _ = waiting.send(*answer);
+                }
+            }
+            FromCore::Catalogue { database, sql_database } => {
+                inner.catalogues.know(database, sql_database.into(), packet.descriptors);
+            }
+        }
+    }
+    inner.waiting.borrow_mut().clear();
+}

@@ -1,0 +1,68 @@
+//! `[identity]` and `[database.proxy.login]`: what is understood, and what each mistake says.
+
+use std::path::Path;
+
+use agent::config::Config;
+
+fn parse(text: &str) -> Result<Config, String> {
+    Config::parse(text, Path::new("warder.toml")).map_err(|error| error.to_string())
+}
+
+/// Checks a text; `expected` is the beginning of the only line of the error, after `warder.toml:`.
+fn check(text: &str, expected: &str) {
+    let error = parse(text).expect_err(text);
+    let line = error.strip_prefix("warder.toml:").expect("the file");
+    assert!(line.starts_with(expected) && !line.contains('\n'), "{text}: {error}");
+}
+
+fn issuer(lines: &str) -> String {
+    format!(
+        "[[identity.issuer]]\nname = \"company\"\nissuer = \"https://issuer.example.com/\"\naudiences = [\"warder\"]\n{lines}\n"
+    )
+}
+
+#[test]
+fn issuers_are_checked_with_the_files_that_they_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let keys = folder.path().join("jwks.json");
+    let named = issuer(&format!("jwks_file = \"{}\"", keys.display()));
+    check(&named, "1: identity.issuer.jwks_file: ");
+    std::fs::write(&keys, r#"{"keys":[]}"#).expect("a file");
+    // A set of keys that has none yet is one.
+    match parse(&named) {
+        Ok(config) => assert_eq!(config.identity.issuers.len(), 1),
+        Err(error) => assert!(error.contains("1: identity.issuer.jwks_file: "), "{error}"),
+    }
+    check(&issuer("algorithms = [\"HS256\"]"), "1: identity.issuer.algorithms: ");
+    check(&issuer("colour = 1"), "5: identity.issuer.colour: unknown key `colour`");
+}
+
+#[test]
+fn rules_about_processes_hold_on_to_something() {
+    let config = parse("[[identity.process]]\nid = \"report\"\nunit = \"report.service\"\n").expect("a rule");
+    assert_eq!(config.identity.processes.len(), 1);
+    check("[[identity.process]]\nid = \"report\"\n", "1: identity.process.id: add `uid`, `unit`");
+    check("[[identity.process]]\nid = \"report\"\nunit = \"report\"\n", "1: identity.process.unit: ");
+}
+
+#[test]
+fn certificates_are_not_asked_for_yet() {
+    let text = "[[identity.certificate]]\nname = \"spiffe\"\nkind = \"service\"\n";
+    check(text, "1: identity.certificate: the proxy asks no client for a certificate yet");
+}
+
+#[test]
+fn a_login_by_token_needs_policies_and_a_role() {
+    let with = |proxy: &str, login: &str| {
+        format!("[[database]]\nname = \"a\"\nport = 1\n[database.proxy]\n{proxy}\n[database.proxy.login]\n{login}\n")
+    };
+    let governed =
+        "tls = \"own-certificate\"\ncertificate = \"/c\"\nprivate_key = \"/k\"\npolicies = [\"/etc/warder/policies\"]";
+    assert!(parse(&with(governed, "mode = \"token\"\nuser = \"service\"")).is_ok());
+    check(&with("", "mode = \"token\"\nuser = \"service\""), "6: database.proxy.login.mode: without policies");
+    check(&with(governed, "mode = \"token\""), "9: database.proxy.login.user: the proxy needs a role");
+    check(&with("", "user = \"service\""), "7: database.proxy.login.user: clients log in themselves");
+    check(&with("", "mode = \"tokens\""), "7: database.proxy.login.mode: \"tokens\" is not known");
+    let relative = "mode = \"token\"\nuser = \"service\"\npassword_file = \"password\"";
+    check(&with(governed, relative), "12: database.proxy.login.password_file: \"password\" is not an absolute path");
+}
