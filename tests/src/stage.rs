@@ -318,7 +318,9 @@ fn agent_options(cluster: &Cluster, options: &StageOptions) -> AgentOptions {
     entry.socket = entry.socket.filter(|_| options.socket);
     let mut tables = vec!["[database.proxy]".to_owned()];
     // Tables of their own come last.
-    tables.push(format!("hop_address = [{HOP_V4:?}, {HOP_V6:?}]"));
+    if !options.guard.iter().any(|line| line.starts_with("hop_address")) {
+        tables.push(format!("hop_address = [{HOP_V4:?}, {HOP_V6:?}]"));
+    }
     let (tables_of_guard, lines): (Vec<_>, Vec<_>) =
         options.guard.iter().cloned().partition(|line| line.starts_with('['));
     tables.extend(lines);

@@ -11,7 +11,7 @@ pub const SYSTEM_PYTHON: &str = "/usr/bin/python3";
 pub const PYTHON_PACKAGES: &[&str] = &["psycopg[binary]==3.3.9", "psycopg2-binary==2.9.13", "asyncpg==0.32.0"];
 
 /// Packages of the node environment, exact versions.
-pub const NODE_PACKAGES: &[&str] = &["pg@8.23.1"];
+pub const NODE_PACKAGES: &[&str] = &["pg@8.23.1", "oidc-provider@9.13.3"];
 
 /// Folder that keeps what is installed for the tests between runs, outside the clone.
 ///

@@ -16,9 +16,10 @@ use crate::relay::{Encryption, Relay, Upstream};
 use crate::route::Route;
 use crate::{directory, tooling};
 
-/// Ways that the suites prove unless `WARDER_WAYS` names others. `steered` attaches to the network namespace of whoever
+/// Ways that the suites prove unless `WARDER_WAYS` names others; the plain listener does less of the same as `governed`,
+/// and has tests of its own. `steered` attaches to the network namespace of whoever
 /// runs the suites, so it is asked for by name; `steering.rs` proves it in namespaces of its own.
-const USUAL: &[Kind] = &[Kind::Listener, Kind::TakenOver];
+const USUAL: &[Kind] = &[Kind::Governed, Kind::TakenOver];
 
 /// Account of Warder's workers, by number: it needs no name and has no right.
 const WORKER: u32 = 65_533;
@@ -116,6 +117,8 @@ pub enum Kind {
     PgBouncer,
     /// Warder's plain listener.
     Listener,
+    /// Warder's plain listener, in enforce, with a policy that permits everything.
+    Governed,
     /// Warder, steered: the server's own address.
     Steered,
     /// Warder on the server's own Unix socket.
@@ -124,8 +127,8 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Direct, Self::HaProxy, Self::PgBouncer, Self::Listener, Self::Steered, Self::TakenOver];
+    pub const ALL: [Self; 7] =
+        [Self::Direct, Self::HaProxy, Self::PgBouncer, Self::Listener, Self::Governed, Self::Steered, Self::TakenOver];
 
     /// Name in messages, tables and `WARDER_WAYS`.
     #[must_use]
@@ -135,6 +138,7 @@ impl Kind {
             Self::HaProxy => "haproxy",
             Self::PgBouncer => "pgbouncer",
             Self::Listener => "listener",
+            Self::Governed => "governed",
             Self::Steered => "steered",
             Self::TakenOver => "taken-over",
         }
@@ -145,7 +149,7 @@ impl Kind {
     pub const fn routes(self) -> &'static [Route] {
         match self {
             Self::Direct | Self::PgBouncer => &Route::ALL,
-            Self::HaProxy | Self::Listener | Self::Steered => &[Route::Tcp, Route::Tls],
+            Self::HaProxy | Self::Listener | Self::Governed | Self::Steered => &[Route::Tcp, Route::Tls],
             Self::TakenOver => &[Route::Unix],
         }
     }
@@ -153,7 +157,7 @@ impl Kind {
     /// Whether it is Warder.
     #[must_use]
     pub const fn is_warder(self) -> bool {
-        matches!(self, Self::Listener | Self::Steered | Self::TakenOver)
+        matches!(self, Self::Listener | Self::Governed | Self::Steered | Self::TakenOver)
     }
 
     fn named(name: &str) -> Result<Self> {
@@ -259,6 +263,13 @@ impl Passage {
                 let agent = agent(cluster, entry, options, &format!("listen = [\"{HOST}:{port}\"]"))?;
                 Ok(Self { way: WayIn::port(kind.name(), port, cluster), guard: Guard::Agent(Box::new(agent)) })
             }
+            Kind::Governed => {
+                let mut options = options.clone();
+                options.tls = Some("server-certificate");
+                options.database.extend(permissive());
+                let through = Self::stand(Kind::Listener, upstream, cluster, entry, &options)?;
+                Ok(Self { way: WayIn { name: kind.name().into(), ..through.way }, ..through })
+            }
             Kind::Steered | Kind::TakenOver => {
                 let entrance = if kind == Kind::Steered { "steer = true" } else { "take_over_socket = true" };
                 let agent = agent(cluster, entry, options, entrance)?;
@@ -294,6 +305,13 @@ impl Passage {
             Guard::Nothing | Guard::Relay(_) => None,
         }
     }
+}
+
+/// Lines of `[database.proxy]`: enforced, and everything is permitted.
+fn permissive() -> Vec<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("/"));
+    let policies = root.join("policies/transparency");
+    vec!["mode = \"enforce\"".into(), format!("policies = [{:?}]", policies.to_string_lossy())]
 }
 
 /// An agent that mediates one database.

@@ -1,8 +1,10 @@
 //! A session through the proxy is one session: the right client, each statement once, the same bytes on both sides.
 
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
 use warder_tests::account::Account;
 use warder_tests::directory;
 use warder_tests::events::{self, Session, What};
@@ -30,6 +32,9 @@ const STEERED: Expected = Expected {
     relayed: false,
     hop: "127.0.0.1:",
 };
+
+/// The agent gives up when a core lives shorter than this (two seconds, and room).
+const CORE_LIFE_MIN: Duration = Duration::from_secs(3);
 
 /// Bytes of the alert that ends TLS.
 const CLOSE_ALERT_MAX: u64 = 24;
@@ -258,7 +263,7 @@ fn a_foreign_identity_is_refused_by_the_server_itself() -> Result<()> {
 fn peer(stage: &Stage, account: &Account, user: &str, name: &str) -> Result<Running> {
     let mut command = peer_command(stage, account, user, name);
     command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
-    Running::start("psql", nix::sys::signal::Signal::SIGTERM, &mut command)
+    Running::start("psql", Signal::SIGTERM, &mut command)
 }
 
 fn peer_command(stage: &Stage, account: &Account, user: &str, name: &str) -> Command {
@@ -300,11 +305,11 @@ fn check_cancel(stage: &Stage, environment: &[(&str, &str)]) -> Result<()> {
     let mut command = stage.client(Place::Inside, "psql");
     command.envs(environment.iter().copied()).env("PGAPPNAME", "sleeper").args(["-XqAt", "-c", "select pg_sleep(600)"]);
     command.stderr(std::process::Stdio::null());
-    let mut psql = Running::start("psql", nix::sys::signal::Signal::SIGTERM, &mut command)?;
+    let mut psql = Running::start("psql", Signal::SIGTERM, &mut command)?;
     let sleeping = "select count(*) from pg_stat_activity where application_name = 'sleeper' and state = 'active'";
     let sleeps = |number: &str| Ok((stage.cluster.sql(sleeping)? == number).then_some(()));
     wait::until("a query that sleeps", wait::PATIENCE, || sleeps("1"))?;
-    psql.signal(nix::sys::signal::Signal::SIGINT)?;
+    psql.signal(Signal::SIGINT)?;
     let status = psql.wait(wait::PATIENCE)?;
     ensure!(!status.success(), "the query was not cancelled");
     wait::until("the end of the query", wait::PATIENCE, || sleeps("0"))
@@ -335,4 +340,73 @@ fn check_notification(stage: &Stage, environment: &[(&str, &str)]) -> Result<()>
     }
     ensure!(said.contains("\"news\" with payload \"for you\""), "{said}");
     Ok(())
+}
+
+/// Sessions stay what they are when the core is replaced under them: one that goes on working, and one that is idle.
+fn check_another_core(mut stage: Stage, place: Place, environment: &[(&str, &str)]) -> Result<()> {
+    let mut idle = stage.session(place, environment)?;
+    let mut busy = stage.session(place, environment)?;
+    let events = stage.agent.events();
+    let idle_one = events.wait_for_text(&said(&mut idle, "once")?)?.session;
+    let busy_one = events.wait_for_text(&said(&mut busy, "in the first core")?)?.session;
+    wait::until("a core that lived long enough to be replaced", wait::PATIENCE, || {
+        Ok((stage.agent.ready_for() > CORE_LIFE_MIN).then_some(()))
+    })?;
+    let core = stage.agent.core()?;
+    process::send(core, Signal::SIGKILL)?;
+    wait::until("the end of the core", wait::PATIENCE, || Ok(process::ended(core).then_some(())))?;
+    let between = said(&mut busy, "between the cores")?;
+    wait::until("another core", wait::PATIENCE, || Ok(stage.agent.core().ok().filter(|one| *one != core)))?;
+    let after = said(&mut busy, "in the second core")?;
+    for text in [between, after] {
+        let session = stage.agent.events().wait_for_text(&text)?.session;
+        ensure!(session == busy_one, "{text} is of {session}, not of {busy_one}");
+    }
+    for (id, psql) in [(&busy_one, busy), (&idle_one, idle)] {
+        check_end(&stage, id, psql)?;
+    }
+    let ledger = stage.ledger_after_stop()?;
+    ensure!(ledger.keys().eq(["mediated"]), "the ledger is {ledger:?}");
+    let all = stage.agent.events().all()?;
+    let sessions = events::sessions(&all);
+    ensure!(sessions.len() == 2, "two sessions became {}: {sessions:#?}", sessions.len());
+    Ok(())
+}
+
+/// The session says something of its own; returns the statement.
+fn said(psql: &mut Running, text: &str) -> Result<String> {
+    let sql = format!("select '{text}';");
+    psql.write_line(&sql)?;
+    ensure!(psql.read_line()? == text, "another answer");
+    Ok(sql)
+}
+
+/// Ends a session: the core that sees it knows all of it, although it did not see it begin.
+fn check_end(stage: &Stage, id: &str, mut psql: Running) -> Result<()> {
+    let pid = psql.pid();
+    psql.close_input();
+    psql.wait(wait::PATIENCE)?;
+    let closed = stage.agent.events().wait_for("the session's end", wait::PATIENCE, |all| {
+        events::closed(all).find(|session| session.session == id).cloned()
+    })?;
+    let is_whole = closed.class.as_deref() == Some("mediated")
+        && closed.mediation.as_ref().is_some_and(|mediation| mediation.hop.is_some() && mediation.to_server_bytes > 0)
+        && closed.client.as_ref().is_some_and(|client| client.pid == pid)
+        && closed.user.as_deref() == Some("postgres");
+    ensure!(is_whole, "the second core knows less: {closed:#?}");
+    Ok(())
+}
+
+#[test]
+fn a_session_by_a_plain_listener_outlives_the_core() -> Result<()> {
+    let port = directory::free_port()?;
+    let stage = Stage::start(&StageOptions { guard: vec![format!("listen = [\"127.0.0.1:{port}\"]")], ..scram() })?;
+    stage.wait_listening(port)?;
+    let port = port.to_string();
+    check_another_core(stage, Place::Outside, &[("PGHOST", "127.0.0.1"), ("PGPORT", &port)])
+}
+
+#[test]
+fn a_steered_session_outlives_the_core() -> Result<()> {
+    check_another_core(Stage::start_steered(&scram())?, Place::Inside, &[])
 }

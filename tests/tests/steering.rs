@@ -2,7 +2,9 @@
 
 #![expect(clippy::disallowed_methods, reason = "tests live in real time: deadlines need the clock")]
 
+use std::collections::HashSet;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -370,6 +372,7 @@ fn a_database_that_starts_again_is_steered_again() -> Result<()> {
     let mut stage = Stage::start_steered(&StageOptions::steered(&["take_over_socket = true"]))?;
     stage.wait_taken()?;
     let before = session(&stage, "before")?;
+    let listeners = worker_listeners(&stage)?;
     stage.cluster.sql("alter system set listen_addresses = '127.0.0.1,127.0.0.9'")?;
     stage.cluster.stop()?;
     drop(before);
@@ -393,7 +396,49 @@ fn a_database_that_starts_again_is_steered_again() -> Result<()> {
     }
     let mut unix = stage.session_unix(&[("PGAPPNAME", "unix")])?;
     say(&mut unix, "unix")?;
-    wait_class(&stage, "unix", "mediated", None)
+    wait_class(&stage, "unix", "mediated", None)?;
+    // What served the steering before is closed.
+    wait::until("as many listeners as before", wait::PATIENCE, || {
+        Ok((worker_listeners(&stage)? == listeners).then_some(()))
+    })
+}
+
+#[test]
+fn a_server_without_ipv6_needs_no_hop_address_of_it() -> Result<()> {
+    let hop = format!("hop_address = [\"{HOP_V4}\"]");
+    let mut options = StageOptions::guarded(&["steer = false", &hop]);
+    // The rules admit everybody, so with a listener for IPv6 the address would be missing.
+    options.cluster.listen = "0.0.0.0".into();
+    let stage = Stage::start(&options)?;
+    wait::until("steering", wait::PATIENCE, || {
+        let output = stage.steer("on")?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(!said.contains("hop_address"), "{said}");
+        Ok(output.status.success().then_some(()))
+    })?;
+    stage.wait_steered()?;
+    ensure!(is_served(&stage, Place::Inside)?, "nobody is served");
+    Ok(())
+}
+
+/// TCP listeners in the server's network namespace that workers hold.
+fn worker_listeners(stage: &Stage) -> Result<usize> {
+    let wrapper = stage.namespace.enter();
+    let (program, words) = wrapper.split_first().context("no way into the namespace")?;
+    let tables = process::run(Command::new(program).args(words).args(["cat", "/proc/net/tcp", "/proc/net/tcp6"]))?;
+    let tables = String::from_utf8(tables.stdout)?;
+    let fields = tables.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    // `sl local_address rem_address st ... inode`, where state 0A is LISTEN.
+    let listening = fields.filter(|fields| fields.get(3) == Some(&"0A")).filter_map(|fields| fields.get(9).copied());
+    let listening: HashSet<String> = listening.map(|inode| format!("socket:[{inode}]")).collect();
+    let mut held = 0;
+    for worker in stage.workers()? {
+        let links = std::fs::read_dir(format!("/proc/{worker}/fd"))?.flatten();
+        let links = links.filter_map(|link| std::fs::read_link(link.path()).ok());
+        held += links.filter(|link| link.to_str().is_some_and(|link| listening.contains(link))).count();
+    }
+    ensure!(held > 0, "no worker listens");
+    Ok(held)
 }
 
 /// `trust` on loopback, a password from elsewhere: initdb's and containers' default.
@@ -440,8 +485,14 @@ fn steering_that_would_launder_access_rules_is_refused_until_a_rule_is_added() -
     })?;
     ensure!(stage.state()?["steered"] == false, "steered although it was refused");
     add_access(&stage, &rule)?;
+    add_access(&stage, "host replication standby 127.0.0.1/32 scram-sha-256")?;
     let output = stage.steer("on")?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    ensure!(
+        told.contains("standbys and backups") && told.contains("pg_hba.conf:1"),
+        "replication is not named: {told}"
+    );
     stage.wait_steered()?;
     let said = refuses(&stage, Place::Outside, "wrong")?;
     ensure!(said.contains("password authentication failed"), "{said}");

@@ -1,0 +1,99 @@
+//! A snapshot of the catalogue for the analysis, fetched with the analysis' own queries.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use sql::catalogue::rows::{
+    Column, Dependency, Events, Function, Inheritance, Operator, Relation, RelationKind, Rule, Trigger,
+};
+use sql::catalogue::{Builder, Catalogue, QUERIES};
+
+use crate::corpus::session::{Answer, Session};
+
+/// Names for the columns of a query: those of the catalogue may occur twice in one.
+const COLUMNS: [&str; 4] = ["a", "b", "c", "d"];
+
+/// Fetches a snapshot.
+///
+/// # Errors
+/// When a query fails or returns something else than its row.
+pub fn take(session: &mut Session, epoch: u64) -> Result<Catalogue> {
+    let mut builder = Builder::new();
+    for (name, query) in QUERIES {
+        let names = COLUMNS.get(..width(name)?).unwrap_or(&COLUMNS).join(", ");
+        let answers = session.query(format!("select row_to_json(t) from ({query}) as t({names})").as_bytes())?;
+        for answer in &answers {
+            match answer {
+                Answer::Row(row) => add(&mut builder, name, &Row(serde_json::from_str(row)?)).context(*name)?,
+                Answer::Error { text, .. } => bail!("{name}: {text}"),
+                _ => {}
+            }
+        }
+    }
+    Ok(builder.build(epoch))
+}
+
+fn width(query: &str) -> Result<usize> {
+    Ok(match query {
+        "schemas" => 1,
+        "inheritance" | "operators" | "rules" => 2,
+        "columns" | "functions" | "triggers" => 3,
+        "relations" | "dependencies" => 4,
+        _ => bail!("an unknown query: {query}"),
+    })
+}
+
+fn add(builder: &mut Builder, query: &str, row: &Row) -> Result<()> {
+    match query {
+        "schemas" => builder.schema(row.text("a")?),
+        "relations" => {
+            let kind = RelationKind::from_letter(row.letter("d")?);
+            builder.relation(Relation { oid: row.number("a")?, schema: row.text("b")?, name: row.text("c")?, kind });
+        }
+        "columns" => {
+            builder.column(Column { relation: row.number("a")?, number: row.number("b")?, name: row.text("c")? });
+        }
+        "inheritance" => builder.inheritance(Inheritance { child: row.number("a")?, parent: row.number("b")? }),
+        "dependencies" => builder.dependency(Dependency {
+            view: row.number("a")?,
+            relation: row.number("b")?,
+            column: row.number("c")?,
+            function: row.number("d")?,
+        }),
+        "functions" => {
+            builder.function(Function { oid: row.number("a")?, schema: row.text("b")?, name: row.text("c")? });
+        }
+        "operators" => builder.operator(Operator { schema: row.text("a")?, name: row.text("b")? }),
+        "triggers" => {
+            let events = Events::from_trigger_type(row.number("c")?);
+            builder.trigger(Trigger { relation: row.number("a")?, function: row.number("b")?, events });
+        }
+        _ => {
+            let events = Events::from_rule_type(row.letter("b")?);
+            builder.rule(Rule { relation: row.number("a")?, events });
+        }
+    }
+    Ok(())
+}
+
+/// A row as JSON; numbers of objects are strings in it.
+struct Row(Value);
+
+impl Row {
+    fn text(&self, column: &str) -> Result<Arc<str>> {
+        match self.0.get(column) {
+            Some(Value::String(text)) => Ok(text.as_str().into()),
+            Some(Value::Number(number)) => Ok(number.to_string().into()),
+            other => bail!("{column} is {other:?}"),
+        }
+    }
+
+    fn number<T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>>(&self, column: &str) -> Result<T> {
+        Ok(self.text(column)?.parse()?)
+    }
+
+    fn letter(&self, column: &str) -> Result<u8> {
+        self.text(column)?.bytes().next().with_context(|| format!("{column} is empty"))
+    }
+}

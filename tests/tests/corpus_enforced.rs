@@ -1,0 +1,55 @@
+//! The evasion corpus behind Warder, enforced: nothing of what is evasive happens, each is refused properly and its
+//! session lives; what is harmless is answered as it is directly.
+
+use anyhow::{Result, ensure};
+use warder_tests::cluster::Cluster;
+use warder_tests::corpus::case::Policy;
+use warder_tests::corpus::ground::{self, Ground};
+use warder_tests::corpus::play::Entrance;
+use warder_tests::corpus::session::Login;
+use warder_tests::corpus::{Corpus, folder, guard};
+use warder_tests::way::{Kind, Passage, PassageOptions};
+
+/// The superuser whom the policies of `tests/corpus/policies.cedar` hold that way.
+const fn held_by(policy: Policy) -> &'static str {
+    match policy {
+        Policy::ReadOnly => "read_only",
+        Policy::NoDdl => "no_ddl",
+        Policy::NoUnboundedWrites => "no_unbounded_writes",
+        Policy::NoFileAccess => "no_file_access",
+        Policy::NoRoleChange => "no_role_change",
+        Policy::NoSecrets => "no_secrets",
+        Policy::NoHiddenCode => "no_hidden_code",
+        Policy::NoSessionChange => "no_session_change",
+        Policy::NoAdmin => "no_admin",
+        Policy::Anything => "postgres",
+    }
+}
+
+/// Not held by any policy: a cancel request carries the secret key of the session that it cancels, and goes to the server,
+/// which knows the key.
+const BY_KEY: &str = "cancel/";
+
+#[test]
+fn nothing_evasive_gets_through_and_everything_harmless_does() -> Result<()> {
+    let cluster = Cluster::start(&ground::server())?;
+    for policy in Policy::ALL.into_iter().filter(|policy| *policy != Policy::Anything) {
+        cluster.sql(&format!("create role {} superuser login replication", held_by(policy)))?;
+    }
+    let policies = folder().join("policies.cedar");
+    let options = PassageOptions {
+        tls: Some("server-certificate"),
+        database: vec!["mode = \"enforce\"".into(), format!("policies = [{:?}]", policies.to_string_lossy())],
+        ..PassageOptions::default()
+    };
+    let passage = Passage::open_with(Kind::Listener, &cluster, &options)?;
+    let login = |policy| Login { user: held_by(policy).into(), password: None };
+    let guarded = Entrance { way: passage.way.clone(), login: Box::new(login) };
+    let mut ground = Ground::make(&cluster)?;
+    let corpus = Corpus::read(ground.places())?;
+    let cases: Vec<_> = corpus.asked_for()?.into_iter().filter(|case| !case.to_string().starts_with(BY_KEY)).collect();
+    let report = guard::check(&mut ground, &guarded, &cases)?;
+    eprintln!("{} plays, {} wrong", report.plays, report.wrong.len());
+    ensure!(report.wrong.is_empty(), "{}", report.wrong.join("\n"));
+    Ok(())
+}
