@@ -2,11 +2,11 @@
 
 use std::io::stderr;
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 use warder_tests::agent::{Agent, AgentOptions, DatabaseEntry};
 use warder_tests::cluster::{Cluster, ClusterOptions};
@@ -66,24 +66,33 @@ fn start_agent(binary: &Path, cluster: &Cluster, proxy_port: u16) -> Result<Agen
     let options = AgentOptions {
         databases: vec![DatabaseEntry::of("demo", cluster)],
         metrics_port: free.then_some(METRICS_PORT),
-        tables: proxy_tables(cluster, proxy_port),
+        tables: proxy_tables(cluster, proxy_port)?,
         ..AgentOptions::default()
     };
     Agent::start(binary, &options)
 }
 
 /// The proxy at an address of its own, with the server's certificate: the host's own network is not steered.
-fn proxy_tables(cluster: &Cluster, port: u16) -> Vec<String> {
+fn proxy_tables(cluster: &Cluster, port: u16) -> Result<Vec<String>> {
     let files = cluster.certificate();
-    vec![
+    std::fs::write(policies(cluster), include_str!("demo/shop.cedar")).context("the demo's policies")?;
+    Ok(vec![
         "[database.proxy]".to_owned(),
         format!("listen = [\"127.0.0.1:{port}\"]"),
         "tls = \"server-certificate\"".to_owned(),
         format!("certificate = {:?}", files.certificate),
         format!("private_key = {:?}", files.key),
+        "mode = \"enforce\"".to_owned(),
+        "environment = \"production\"".to_owned(),
+        format!("policies = [{:?}]", policies(cluster)),
         "[proxy]".to_owned(),
         format!("user = \"{WORKER_USER}\""),
-    ]
+    ])
+}
+
+/// The policies of the proxy, where they can be edited.
+fn policies(cluster: &Cluster) -> PathBuf {
+    cluster.directory().join("shop.cedar")
 }
 
 fn show_timeline(agent: &Agent, options: &Options) -> Result<()> {
@@ -109,6 +118,7 @@ fn description(binary: &Path, cluster: &Cluster, agent: &Agent, proxy_port: u16)
         "dsn_proxy_tls": proxied(Route::Tls),
         "dsn_admin": cluster.uri(Route::Unix, "postgres", scene::DATABASE),
         "config": agent.configuration(),
+        "policies": policies(cluster),
         "journal": agent.events_directory(),
         "public_key": agent.public_key(),
         "metrics": agent.metrics_url(),
@@ -126,6 +136,7 @@ fn explain(cluster: &Cluster, agent: &Agent, binary: &Path, proxy_port: u16) {
         "psql '{}'    (through the proxy)",
         cluster.uri_at(proxy_port, Route::Tls, scene::ROLE, scene::DATABASE)
     ));
+    note(&format!("edit {}    (what the proxy allows)", policies(cluster).display()));
     note(&format!("{} timeline --follow -c {}", binary.display(), configuration.display()));
     note(&format!("{} sessions --live -c {}", binary.display(), configuration.display()));
     note(&format!("curl {}", agent.metrics_url()));

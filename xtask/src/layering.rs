@@ -16,20 +16,24 @@ const LAYERS: &[(&str, u8)] = &[
     ("wire-pg", 1),
     ("redact", 1),
     ("hba", 1),
+    ("policy", 1),
+    ("sql", 1),
     ("sessions", 1),
     ("capture", 2),
+    ("identity", 2),
     ("recorder", 2),
     ("steering", 2),
     ("store", 2),
     ("export", 3),
-    ("proxy", 3),
+    ("guard", 3),
     ("search", 3),
-    ("agent", 4),
+    ("proxy", 4),
+    ("agent", 5),
 ];
 
 /// Crates outside the layers and the crates of the workspace that they may use.
 const OUTSIDE: &[(&str, &[&str])] =
-    &[("agent-ebpf", &["agent-common"]), ("warder-tests", &[]), ("xtask", &["warder-tests"])];
+    &[("agent-ebpf", &["agent-common"]), ("warder-tests", &["model", "sql"]), ("xtask", &["warder-tests"])];
 
 /// A crate of the workspace with the crates of the workspace that it uses.
 type Edges = BTreeMap<String, Vec<String>>;

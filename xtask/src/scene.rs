@@ -65,6 +65,7 @@ const ENTRANCES: &[Entrance] = &[
     Entrance { told: "psql over TCP", play: over_tcp },
     Entrance { told: "psql over TLS", play: over_tls },
     Entrance { told: "psql through the proxy", play: through_the_proxy },
+    Entrance { told: "through the proxy: what its policies refuse", play: refused },
     Entrance { told: "psql over the Unix socket: a transaction", play: a_transaction },
     Entrance { told: "a Python script as another user", play: a_script },
     Entrance { told: "three short-lived clients", play: short_lived },
@@ -125,6 +126,14 @@ fn through_the_proxy(stage: &mut Stage<'_>) -> Result<()> {
     let sql = "select count(*) as customers from customers";
     let mut command = client(stage.cluster, "psql", Route::Tls, ROLE);
     run(command.env("PGPORT", stage.proxy_port.to_string()).args(["-XqAt", "-c", sql]))
+}
+
+fn refused(stage: &mut Stage<'_>) -> Result<()> {
+    let mut command = client(stage.cluster, "psql", Route::Tls, ROLE);
+    command.env("PGPORT", stage.proxy_port.to_string()).args(["-XqAt", "-c", "drop table orders cascade"]);
+    command.args(["-c", "update customers set country = 'FR'", "-c", "delete from orders where id = 7 and total < 0"]);
+    // psql says with its status that something was refused.
+    process::run_any(&mut command).map(drop)
 }
 
 fn a_transaction(stage: &mut Stage<'_>) -> Result<()> {

@@ -45,6 +45,7 @@ pub(crate) fn everything() -> Result<()> {
 
 /// What `build` needs.
 pub(crate) fn for_build() -> Result<()> {
+    for_units()?;
     step("tools: BPF toolchain", ebpf::install_toolchain)
 }
 
@@ -64,7 +65,19 @@ pub(crate) fn for_demo() -> Result<()> {
 
 /// What `fuzz` needs: libFuzzer is written in C++.
 pub(crate) fn for_fuzz() -> Result<()> {
-    install_programs(&[("c++", "build-essential")])
+    install_programs(&[("c++", "build-essential")])?;
+    for_units()
+}
+
+/// What compiling needs beyond Rust: the bindings to libpg_query are made by libclang, with the headers that come with it.
+pub(crate) fn for_units() -> Result<()> {
+    if has_package("libclang-dev") { Ok(()) } else { install_packages(&["libclang-dev"]) }
+}
+
+fn has_package(name: &str) -> bool {
+    let mut command = Command::new("dpkg-query");
+    let output = command.args(["--show", "--showformat=${Status}", name]).output();
+    output.is_ok_and(|output| output.stdout.ends_with(b" installed"))
 }
 
 /// What `test` and `bench` need beyond [`for_demo`].

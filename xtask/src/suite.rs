@@ -65,6 +65,7 @@ impl Tally {
 
 /// Runs everything.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    setup::for_units()?;
     let mut tally = Tally::default();
     let wanted = |name: &str| options.filter.as_deref().is_none_or(|filter| name.contains(filter));
     for (name, check) in CHECKS.iter().filter(|(name, _)| wanted(name)) {
@@ -81,6 +82,11 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
             tally.tests("test: the proxy between clients and a server", &mut proxy_tests(options));
             tally.tests("test: exports to servers of the distribution", &mut receiver_tests(options));
             tally.tests("test: pg_hba.conf against a server", &mut access_tests(options));
+            match report(identity_tests(options)) {
+                Some(mut command) => tally.tests("test: tokens of a real issuer", &mut command),
+                None => tally.failed += 1,
+            }
+            tally.tests("test: facts against PostgreSQL's tests and a server", &mut analysis_tests(options));
             tally.tests("test: end to end (kernel, PostgreSQL)", &mut end_to_end_tests(options, &binary));
         }
         None => tally.failed += 1,
@@ -105,7 +111,7 @@ fn clippy() -> Result<()> {
         "--quiet",
         "--all-targets",
         "--features",
-        "warder-tests/end-to-end,export/receivers,steering/end-to-end,proxy/end-to-end,hba/server",
+        "warder-tests/end-to-end,export/receivers,steering/end-to-end,proxy/end-to-end,hba/server,identity/provider",
     ]);
     foreground(command.args(["--", "-D", "warnings"]))
 }
@@ -142,10 +148,25 @@ fn proxy_tests(options: &Options) -> Command {
     command
 }
 
+fn identity_tests(options: &Options) -> Result<Command> {
+    let mut command = cargo();
+    command.args(["test", "--quiet", "--no-fail-fast", "--package", "identity", "--features", "provider"]);
+    command.args(["--test", "provider"]).args(&options.filter);
+    command.env("WARDER_NODE", warder_tests::tooling::node_environment()?);
+    Ok(command)
+}
+
 fn access_tests(options: &Options) -> Command {
     let mut command = cargo();
     command.args(["test", "--quiet", "--no-fail-fast", "--package", "hba", "--features", "server"]);
     command.args(["--test", "oracle"]).args(&options.filter);
+    command
+}
+
+fn analysis_tests(options: &Options) -> Command {
+    let mut command = cargo();
+    command.args(["test", "--quiet", "--no-fail-fast", "--package", "sql", "--features", "server"]);
+    command.args(["--test", "regress", "--test", "server"]).args(&options.filter).args(["--", "--test-threads=1"]);
     command
 }
 
