@@ -330,7 +330,11 @@ impl Guard {
                     let is_it = |asked: &Asked| asked.kind == statement.kind && asked.at == statement.started;
                     let Some(place) = asked.iter().position(is_it) else { return };
                     let Some(Asked { facts, .. }) = asked.drain(..=place).next_back() else { return };
+                    let before = bench.has_prepared().then(|| following.state().clone());
                     following.settle(&statement, &facts, |change| bench.follow(change));
+                    if before.is_some_and(|before| before != *following.state()) {
+                        bench.forget_prepared();
+                    }
                 }
                 _ => {}
             });

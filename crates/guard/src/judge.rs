@@ -106,7 +106,7 @@ impl Bench {
     pub(crate) fn facts(&self, request: &Request, state: &State, database: &str) -> Arc<Facts> {
         let text = match (&request.text, request.kind) {
             (_, StatementKind::FunctionCall { .. }) => return opaque(OpaqueReason::FunctionCall),
-            _ if request.doubtful && request.prepared.as_deref().and_then(|name| self.prepared.get(name)).is_none() => {
+            (Text::Whole(_) | Text::Truncated { .. }, _) if request.doubtful => {
                 return opaque(OpaqueReason::UnknownName);
             }
             (Text::Truncated { .. }, _) => return opaque(OpaqueReason::TooLarge),
@@ -165,6 +165,16 @@ impl Bench {
             StateChange::Deallocated { name: None } | StateChange::DiscardAll => self.prepared.clear(),
             _ => {}
         }
+    }
+
+    /// Whether SQL has prepared anything.
+    pub(crate) fn has_prepared(&self) -> bool {
+        !self.prepared.is_empty()
+    }
+
+    /// The texts that SQL prepared may mean something else now: nobody knows any more what they do.
+    pub(crate) fn forget_prepared(&mut self) {
+        self.prepared.clear();
     }
 
     /// Decides about a request.

@@ -204,6 +204,19 @@ fn a_name_keeps_what_it_was_prepared_as() {
 }
 
 #[test]
+fn what_sql_prepared_is_forgotten_when_names_may_mean_something_else() {
+    let mut session = Session::new(Mode::Enforce, usize::MAX);
+    session.send(&query("prepare s as select * from t"));
+    assert_eq!(kinds(&session.send(&query("execute s"))), "CZ");
+    for refused in ["prepare d as drop table t", "execute d"] {
+        assert_eq!(kinds(&session.send(&query(refused))), "EZ");
+    }
+    session.send(&query("set search_path to other"));
+    let got = session.send(&query("execute s"));
+    assert!(String::from_utf8_lossy(&got[0].1).contains("no-opaque"), "{got:?}");
+}
+
+#[test]
 fn a_sync_in_the_middle_of_copy_data_is_none() {
     let data = [message(b'd', b"1\n"), message(b'c', &[]), sync()].concat();
     let begin = [once("copy t from stdin"), sync()].concat();
