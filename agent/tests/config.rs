@@ -80,7 +80,7 @@ fn documented_defaults_of_a_databases_proxy_are_the_defaults() {
         text.push_str(&format!("{key} = {default}\n"));
         keys += 1;
     }
-    assert_eq!(keys, 11, "{text}");
+    assert_eq!(keys, 13, "{text}");
     let parse = |text: &str| Config::parse(text, Path::new("w.toml")).unwrap();
     assert_eq!(parse(&text), parse(database));
 }
@@ -362,11 +362,11 @@ fn names_types_and_syntax() {
         ),
         (
             "[agnt]\n",
-            "1: agnt: unknown key `agnt`; remove it, or use a known key (expected one of agent, journal, metrics, capture, redaction, proxy, database, export)",
+            "1: agnt: unknown key `agnt`; remove it, or use a known key (expected one of agent, journal, metrics, capture, redaction, identity, proxy, database, export)",
         ),
         (
             "\n[[database]]\nname = \"a\"\nhost = \"x\"",
-            "4: database.host: unknown key `host`; remove it, or use a known key (expected one of name, engine, port, socket, executable, redaction, proxy)",
+            "4: database.host: unknown key `host`; remove it, or use a known key (expected one of name, engine, port, socket, executable, redaction, proxy, catalogue)",
         ),
         (
             "[journal]\n\ndays_max = \"x\"",

@@ -103,9 +103,14 @@ struct Subject {
 }
 
 impl Subject {
-    /// A session that has logged in.
+    /// A session that has logged in, to a database whose requests are records of their own.
     fn new() -> Self {
+        Self::of(&[DatabaseId(0)])
+    }
+
+    fn of(announced: &[DatabaseId]) -> Self {
         let mut subject = Self { streams: Streams::new(8, Position::START), now: 0, said: Said::default() };
+        subject.streams.announce(announced.iter().copied());
         subject.streams.accepted(CONNECTION, DatabaseId(0), model::session::Origin::Opened);
         let startup = [&[0, 3, 0, 0][..], b"user\0alice\0\0"].concat();
         let length = u32::try_from(startup.len() + 4).unwrap();
@@ -281,12 +286,14 @@ fn what_is_never_answered_keeps_its_judgement() {
 }
 
 #[test]
-fn a_connection_that_nobody_judges_says_no_requests() {
-    let mut subject = Subject::new();
-    subject.read(&[(None, query("select 1"))]);
-    subject.server(&[complete("SELECT 1"), ready()].concat());
-    let said = subject.close();
-    assert_eq!((said.requests.len(), said.statements()), (0, vec![answered("select 1", None)]));
+fn requests_are_said_only_where_they_are_records() {
+    for judged in [None, Some(1)] {
+        let mut subject = Subject::of(&[]);
+        subject.read(&[(judged, query("select 1"))]);
+        subject.server(&[complete("SELECT 1"), ready()].concat());
+        let said = subject.close();
+        assert_eq!((said.requests.len(), said.statements()), (0, vec![answered("select 1", judged)]));
+    }
 }
 
 #[test]

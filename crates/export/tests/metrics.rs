@@ -379,6 +379,7 @@ fn the_documentation_names_every_family() {
     metrics.proxy_worker(0, &worker(1));
     metrics.probe("p", ProbeState::default());
     metrics.map("m", 0, 1);
+    metrics.catalogue("m", "read");
     metrics.program("p", Duration::ZERO, 0);
     let journal = tempfile::tempdir().unwrap();
     let config = ExportConfig { file: Some(journal.path().join("out")), ..ExportConfig::new("file", Kind::Jsonl) };
