@@ -112,6 +112,6 @@ fn what_is_said_to_read_changes_nothing_in_the_corpus() -> Result<()> {
     eprintln!("{texts} texts, {claimed} said to read only ({failed} of them fail), {} wrong", wrong.len());
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     let chosen = std::env::var_os("WARDER_CASES").is_some();
-    ensure!(chosen || claimed > 200, "too few claims to prove anything: {claimed} of {texts}");
+    ensure!(chosen || claimed * 10 > texts, "too few claims to prove anything: {claimed} of {texts}");
     Ok(())
 }
