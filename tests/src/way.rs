@@ -16,8 +16,8 @@ use crate::relay::{Encryption, Relay, Upstream};
 use crate::route::Route;
 use crate::{directory, tooling};
 
-/// Ways that the suites prove unless `WARDER_WAYS` names others. `governed` is asked for by name: a pipeline of a hundred
-/// thousand statements in one batch does not get through it yet. `steered` attaches to the network namespace of whoever runs
+/// Ways that the suites prove unless `WARDER_WAYS` names others. `governed` is asked for by name, for the time that the suite
+/// takes. `steered` attaches to the network namespace of whoever runs
 /// the suites; `steering.rs` proves it in namespaces of its own.
 const USUAL: &[Kind] = &[Kind::Listener, Kind::TakenOver];
 

@@ -84,6 +84,11 @@ impl Book {
         Recording::Waits(pending)
     }
 
+    /// Whether a session that must be on record should read no more for now: the core is behind.
+    pub(crate) fn is_pressed(&self, reading: &Reading) -> bool {
+        reading.unrecorded == WhenUnrecorded::Refuse && self.recorder.borrow_mut().is_pressed()
+    }
+
     /// Wakes those who wait whenever the core has written more, and calls `another` when one has taken its place that
     /// knows no connection. Never ends by itself.
     pub(crate) async fn listen(&self, another: impl Fn()) -> io::Result<()> {

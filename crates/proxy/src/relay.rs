@@ -11,6 +11,7 @@ use std::os::fd::AsFd as _;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use model::Known;
 use model::mediation::{End, MediationEvent, Refusal, RelayCounts};
@@ -32,6 +33,9 @@ use crate::stop::Stop;
 use crate::transport::Transport;
 use crate::upstream::Upstream;
 use crate::walk::Walked;
+
+/// How often it is looked whether a core that is behind has read on.
+const LOOK: Duration = Duration::from_millis(1);
 
 /// What is known of the bytes.
 pub(crate) enum Content {
@@ -75,6 +79,8 @@ pub(crate) struct Relay {
     content: Content,
     /// A chunk whose record is on its way.
     held: Option<Held>,
+    /// Since when the core is behind, and when it is looked again.
+    pressed: Option<(BootTime, Pin<Box<Sleep>>)>,
     up: Way,
     down: Way,
     ended_by: Option<End>,
@@ -108,6 +114,7 @@ impl Relay {
             upstream,
             content,
             held: None,
+            pressed: None,
             up: Way::Open,
             down: Way::Open,
             ended_by: None,
@@ -263,6 +270,7 @@ impl Relay {
                     return Poll::Pending;
                 }
             }
+            ready!(self.poll_core(cx));
             let mut chunk = common.chunk.borrow_mut();
             match ready!(self.client.poll_read(cx, &mut chunk)) {
                 Err(_) => return Poll::Ready(Err(Stop::ended(self.ended_by.unwrap_or(End::ClientBroken)))),
@@ -273,6 +281,24 @@ impl Relay {
                 Ok(length) => self.take_from_client(cx, chunk.get(..length).unwrap_or_default(), clock::now())?,
             }
         }
+    }
+
+    /// Ready when the core has room for more: back-pressure for sessions that end when something is not recorded. One that
+    /// takes nothing for [`WAIT_MAX`] is not waited for.
+    fn poll_core(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.reading().is_some_and(|reading| self.common.book.is_pressed(reading)) {
+            self.pressed = None;
+            return Poll::Ready(());
+        }
+        let now = clock::now();
+        let (since, look) = self.pressed.get_or_insert_with(|| (now, Box::pin(sleep(LOOK))));
+        if u128::from(now.nanos_since(*since)) > WAIT_MAX.as_nanos() {
+            return Poll::Ready(());
+        }
+        while look.as_mut().poll(cx).is_ready() {
+            look.set(sleep(LOOK));
+        }
+        Poll::Pending
     }
 
     /// Ready when more may be sent to the server; or, at the end, when it was told that nothing more comes.
@@ -420,6 +446,7 @@ impl Relay {
                 self.entry.enter(Phase::Ending, clock::now());
                 continue;
             }
+            ready!(self.poll_core(cx));
             let mut chunk = common.chunk.borrow_mut();
             match ready!(self.upstream.poll_read(cx, &mut chunk)) {
                 Ok(0) => self.server_finished(End::Upstream),

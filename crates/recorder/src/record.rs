@@ -202,6 +202,21 @@ impl Recorder {
         self.ring.positions().lost.load(Ordering::Relaxed)
     }
 
+    /// Whether more than half of the ring waits for the core, which is woken then. Who must not lose anything reads nothing
+    /// more before the core has.
+    pub fn is_pressed(&mut self) -> bool {
+        let half = self.ring.bytes() / 2;
+        if self.head - self.tail <= half {
+            return false;
+        }
+        self.tail = self.ring.positions().tail.load(Ordering::Acquire).min(self.head);
+        let is_pressed = self.head - self.tail > half;
+        if is_pressed {
+            self.ring.wake_core();
+        }
+        is_pressed
+    }
+
     fn append(&mut self, head: &Head, body: &[u8]) -> Result<Pending, NotRecorded> {
         let length = Head::length(body.len());
         let gap = self.room(length)?;
