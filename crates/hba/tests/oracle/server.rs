@@ -116,11 +116,11 @@ impl Server {
         run(command.arg("-h").arg(self.directory.path().join("data")).args(["-c", sql]));
     }
 
+    /// Asks the server until it answers as it should: each condition is a connection, which paces the loop.
     fn until(&mut self, what: &str, mut condition: impl FnMut(&mut Self) -> bool) {
         let start = Instant::now();
         while !condition(self) {
             assert!(start.elapsed() < DEADLINE, "{what}:\n{}", self.log());
-            std::thread::sleep(Duration::from_millis(5));
         }
     }
 
