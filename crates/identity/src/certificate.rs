@@ -12,6 +12,9 @@ use crate::name;
 use crate::spiffe::{SpiffeId, is_trust_domain};
 use crate::verified::VerifiedPrincipal;
 
+/// Most rules about certificates.
+pub const RULES_MAX: usize = 256;
+
 /// Rules about certificates, in order.
 #[derive(Debug)]
 pub struct CertificateRules {
@@ -39,12 +42,31 @@ pub enum CertificateError {
     /// There is no certificate in the chain.
     #[error("the client sent no certificate; give it one, or let it send a token")]
     Missing,
+    /// It is longer than is looked at.
+    #[error("the client's certificate has more than 16 KiB; give it one with fewer names")]
+    TooLarge,
     /// It cannot be read.
     #[error("the client's certificate cannot be read; it has to be X.509 in DER, with names in UTF-8 or ASCII")]
     Malformed,
     /// No rule matches.
     #[error("no rule says who the client's certificate is about; add an [[identity.certificate]] that matches it")]
     NoRule,
+}
+
+impl CertificateError {
+    /// Every value.
+    pub const ALL: &'static [Self] = &[Self::Missing, Self::TooLarge, Self::Malformed, Self::NoRule];
+
+    /// Its fixed word.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::TooLarge => "too_large",
+            Self::Malformed => "malformed",
+            Self::NoRule => "no_rule",
+        }
+    }
 }
 
 impl CertificateRules {

@@ -2,7 +2,7 @@
 //!
 //! Proofs are tokens of issuers ([`issuers`]; [`oauthbearer`] is one of the ways they come), client certificates
 //! ([`certificate`]), rules about processes ([`process_rules`]) and tokens that are bound to a process tree
-//! ([`bindings`]). [`config`] is what may be configured (`docs/identity.md`). A `VerifiedPrincipal` is made here and
+//! ([`bindings`]); [`proof`] is what comes with a connection. [`config`] is what may be configured (`docs/identity.md`). A `VerifiedPrincipal` is made here and
 //! nowhere else, so whoever has one knows that somebody looked.
 //!
 //! Time is an argument everywhere. Errors say what to do and never contain a token or a claim.
@@ -37,6 +37,7 @@ mod name;
 pub mod oauthbearer;
 pub mod place;
 pub mod process_rules;
+pub mod proof;
 mod remote_keys;
 mod seconds;
 pub mod secret;
