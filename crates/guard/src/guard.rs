@@ -37,6 +37,8 @@ pub trait Book {
     fn judged(&mut self, judgement: &EncodedJudgement);
     /// The client's bytes.
     fn bytes(&mut self, bytes: &[u8]);
+    /// Whether the record of another message would find room. While it would not, no message is decided about.
+    fn has_room(&mut self) -> bool;
 }
 
 /// Proof that nothing in the bytes that it came with asks for anything without a permit. Made here only.
@@ -230,7 +232,7 @@ impl Guard {
                 Next::Whole { kind, message } => (kind, message, 0),
                 Next::Long { kind, beginning, rest } => (kind, beginning, rest),
             };
-            if !self.may_take(kind, passed) {
+            if !book.has_room() || !self.may_take(kind, passed) {
                 return Ok(());
             }
             self.message(Piece { kind, bytes, rest }, at, now, book, passed);

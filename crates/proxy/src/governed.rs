@@ -15,7 +15,7 @@ use model::time::{BootTime, WallTime};
 use recorder::EncodedJudgement;
 use tokio::time::{Sleep, sleep};
 
-use crate::book::{Book, Judgement, Reading};
+use crate::book::{Book, Judgement, Patience, Reading};
 use crate::clock;
 use crate::stats::Stats;
 use crate::walk::Walked;
@@ -28,7 +28,7 @@ pub(crate) struct Governed {
     pub(crate) guard: Box<Guard>,
     pub(crate) reading: Box<Reading>,
     canceller: Canceller,
-    /// The server has said something: what waited may go on.
+    /// The server has said something, or the core was behind: what waited may go on.
     may_go_on: bool,
     /// When what runs must have ended.
     alarm: Option<(BootTime, Pin<Box<Sleep>>)>,
@@ -115,11 +115,19 @@ impl Governed {
         std::mem::take(&mut self.may_go_on) && self.guard.is_waiting()
     }
 
-    pub(crate) fn client(&mut self, book: &Book, stats: &Stats, at: BootTime, chunk: &[u8]) -> Result<Piece, Refusal> {
+    pub(crate) fn client(
+        &mut self,
+        book: &Book,
+        stats: &Stats,
+        at: BootTime,
+        chunk: &[u8],
+        patience: Patience,
+    ) -> Result<Piece, Refusal> {
         let Self { guard, reading, .. } = self;
-        let mut records = Records { reading, book, stats, at, cycles: 0, judgement: None };
+        let mut records = Records { reading, book, stats, at, patience, is_behind: false, cycles: 0, judgement: None };
         let passed = guard.client(at, clock::wall(), chunk, &mut records).map_err(|_broken| Refusal::Protocol)?;
-        let Records { cycles, judgement, .. } = records;
+        let Records { cycles, judgement, is_behind, .. } = records;
+        self.may_go_on |= is_behind;
         let guard::Passed { bytes, messages, terminated, cleared } = passed;
         Ok(Piece { bytes, messages, terminated, cycles, cleared, judgement })
     }
@@ -144,6 +152,9 @@ struct Records<'a> {
     book: &'a Book,
     stats: &'a Stats,
     at: BootTime,
+    patience: Patience,
+    /// The core is behind: the rest waits for it.
+    is_behind: bool,
     cycles: u64,
     judgement: Option<Judgement>,
 }
@@ -151,6 +162,12 @@ struct Records<'a> {
 impl guard::Book for Records<'_> {
     fn judged(&mut self, judgement: &EncodedJudgement) {
         self.reading.judged(self.book, judgement);
+    }
+
+    /// What was read takes many times its bytes in records: it is looked before each message.
+    fn has_room(&mut self) -> bool {
+        self.is_behind = self.patience == Patience::Left && self.book.is_pressed(self.reading);
+        !self.is_behind
     }
 
     fn bytes(&mut self, bytes: &[u8]) {

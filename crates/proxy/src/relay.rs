@@ -164,7 +164,7 @@ impl Relay {
     /// Takes bytes that were read during the opening.
     pub(crate) fn begin(&mut self, cx: &mut Context<'_>, from_client: &[u8], from_upstream: &[u8]) -> Result<(), Stop> {
         if !from_client.is_empty() {
-            self.take_from_client(cx, from_client, clock::now())?;
+            self.take_from_client(cx, from_client, clock::now(), Patience::Left)?;
         }
         if !from_upstream.is_empty() {
             self.take_from_upstream(cx, from_upstream)?;
@@ -261,16 +261,20 @@ impl Relay {
                 ready!(self.poll_held(cx))?;
                 continue;
             }
+            let patience = ready!(self.poll_core(cx));
             if let Content::Governed(governed) = &mut self.content {
                 if governed.take_chance() {
-                    self.take_governed(cx, &[], clock::now())?;
+                    self.take_governed(cx, &[], clock::now(), patience)?;
                     continue;
                 }
                 if !governed.has_room() {
                     return Poll::Pending;
                 }
             }
-            ready!(self.poll_core(cx));
+            if self.up == Way::Finishing {
+                // What the client said last waits for the server.
+                return Poll::Pending;
+            }
             let mut chunk = common.chunk.borrow_mut();
             match ready!(self.client.poll_read(cx, &mut chunk)) {
                 Err(_) => return Poll::Ready(Err(Stop::ended(self.ended_by.unwrap_or(End::ClientBroken)))),
@@ -278,22 +282,24 @@ impl Relay {
                     self.end(End::Client);
                     self.up = Way::Finishing;
                 }
-                Ok(length) => self.take_from_client(cx, chunk.get(..length).unwrap_or_default(), clock::now())?,
+                Ok(length) => {
+                    self.take_from_client(cx, chunk.get(..length).unwrap_or_default(), clock::now(), patience)?;
+                }
             }
         }
     }
 
     /// Ready when the core has room for more: back-pressure for sessions that end when something is not recorded. One that
     /// takes nothing for [`WAIT_MAX`] is not waited for.
-    fn poll_core(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_core(&mut self, cx: &mut Context<'_>) -> Poll<Patience> {
         if !self.reading().is_some_and(|reading| self.common.book.is_pressed(reading)) {
             self.pressed = None;
-            return Poll::Ready(());
+            return Poll::Ready(Patience::Left);
         }
         let now = clock::now();
         let (since, look) = self.pressed.get_or_insert_with(|| (now, Box::pin(sleep(LOOK))));
         if u128::from(now.nanos_since(*since)) > WAIT_MAX.as_nanos() {
-            return Poll::Ready(());
+            return Poll::Ready(Patience::Exhausted);
         }
         while look.as_mut().poll(cx).is_ready() {
             look.set(sleep(LOOK));
@@ -310,10 +316,16 @@ impl Relay {
     }
 
     /// Records a piece of the client's stream, and forwards it as soon as that is enough.
-    fn take_from_client(&mut self, cx: &mut Context<'_>, bytes: &[u8], at: BootTime) -> Result<(), Stop> {
+    fn take_from_client(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        at: BootTime,
+        patience: Patience,
+    ) -> Result<(), Stop> {
         self.entry.moved(at, None);
         let permission = match &mut self.content {
-            Content::Governed(_) => return self.take_governed(cx, bytes, at),
+            Content::Governed(_) => return self.take_governed(cx, bytes, at, patience),
             Content::Unread(ciphertext) => Permission::unread(ciphertext),
             Content::Read(reading) => {
                 let (judgement, walked) = reading.client(&self.common.book, &self.common.stats, at, bytes);
@@ -352,14 +364,20 @@ impl Relay {
     }
 
     /// Has a piece of the client's stream decided about; none: what waited.
-    fn take_governed(&mut self, cx: &mut Context<'_>, bytes: &[u8], at: BootTime) -> Result<(), Stop> {
+    fn take_governed(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        at: BootTime,
+        patience: Patience,
+    ) -> Result<(), Stop> {
         let Content::Governed(governed) = &mut self.content else { return Ok(()) };
         if governed.expires(clock::wall()) {
             let (connection, principal) = (self.entry.cookie, Known::Unknown(UnknownPrincipal::Expired));
             self.common.introduce(&self.entry, MediationEvent::Identified { connection, at, principal });
         }
         let Common { book, stats, .. } = &*self.common;
-        let piece = governed.client(book, stats, at, bytes).map_err(not_recorded)?;
+        let piece = governed.client(book, stats, at, bytes, patience).map_err(not_recorded)?;
         self.asked += piece.cycles;
         self.messages_up += piece.messages;
         if piece.terminated {
@@ -446,7 +464,7 @@ impl Relay {
                 self.entry.enter(Phase::Ending, clock::now());
                 continue;
             }
-            ready!(self.poll_core(cx));
+            let _patience = ready!(self.poll_core(cx));
             let mut chunk = common.chunk.borrow_mut();
             match ready!(self.upstream.poll_read(cx, &mut chunk)) {
                 Ok(0) => self.server_finished(End::Upstream),

@@ -1,6 +1,7 @@
 //! A client, the guard and a model of a server in one thread: what reaches the server, and what the client gets.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
+mod fuzz_body;
 mod server;
 mod wire;
 
@@ -65,6 +66,8 @@ fn context(mode: Mode) -> SessionContext {
 struct Records {
     judged: usize,
     bytes: Vec<u8>,
+    /// Bytes that find room; none: any number.
+    room: Option<usize>,
 }
 
 impl Book for Records {
@@ -74,6 +77,10 @@ impl Book for Records {
 
     fn bytes(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
+    }
+
+    fn has_room(&mut self) -> bool {
+        self.room.is_none_or(|room| self.bytes.len() < room)
     }
 }
 
@@ -316,4 +323,59 @@ proptest! {
         prop_assert_eq!(kinds(&cut.send(&bytes)), kinds(&got), "{}", String::from_utf8_lossy(&bytes));
         prop_assert_eq!(cut.server.ran, whole.server.ran);
     }
+}
+
+#[test]
+fn without_room_for_records_nothing_is_decided_until_there_is() {
+    let mut session = Session::new(Mode::Enforce, usize::MAX);
+    let batch = [once("insert into t values (1)"), once("drop table t"), sync(), query("select 1")].concat();
+    session.records.room = Some(1);
+    session.send(&batch);
+    assert!(session.records.judged <= 1 && session.guard.is_waiting());
+    let mut got = Vec::new();
+    while session.guard.is_waiting() {
+        session.records.room = Some(session.records.bytes.len() + 1);
+        got.extend(session.turn(&[]));
+    }
+    assert!(kinds(&messages(&got).0).ends_with("EZCZ"), "{}", kinds(&messages(&got).0));
+    assert_eq!(session.records.bytes, batch, "no record is lost");
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_of_both_sides(data: Vec<u8>) {
+        fuzz_body::run(&data);
+    }
+
+    #[test]
+    fn any_messages_of_both_sides(mode: u8, said in any_messages()) {
+        let pieces = said.into_iter().flat_map(|(side, kind, body, size)| {
+            let whole = message(kind, &body);
+            whole.chunks(usize::from(size) + 1).flat_map(|piece| {
+                let head = u8::try_from(piece.len() * 2).unwrap() | u8::from(side);
+                [&[head][..], piece].concat()
+            }).collect::<Vec<u8>>()
+        });
+        fuzz_body::run(&std::iter::once(mode).chain(pieces).collect::<Vec<u8>>());
+    }
+}
+
+/// Side, kind, body, size of the pieces in which it travels.
+fn any_messages() -> impl Strategy<Value = Vec<(bool, u8, Vec<u8>, u8)>> {
+    let kind = proptest::sample::select(b"QPBESHDCFcdfpXRZKTGWIN123nst".to_vec());
+    let sql = proptest::sample::select(vec!["select 1", "drop table t", "begin", "copy t from stdin", "select '", ""]);
+    let body = prop_oneof![
+        proptest::collection::vec(any::<u8>(), 0..24),
+        sql.prop_map(|sql| [sql.as_bytes(), &[0]].concat()),
+        sql_parse(),
+        Just(b"I".to_vec()),
+        Just(vec![0; 4]),
+    ];
+    proptest::collection::vec((any::<bool>(), kind, body, 0_u8..60), 0..24)
+}
+
+/// The body of a Parse or a Bind.
+fn sql_parse() -> impl Strategy<Value = Vec<u8>> {
+    proptest::sample::select(vec!["select 1", "delete from t"])
+        .prop_map(|sql| [b"\0", sql.as_bytes(), &[0, 0, 0]].concat())
 }
