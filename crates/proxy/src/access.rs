@@ -44,9 +44,21 @@ pub(crate) enum Gate {
 
 impl Gate {
     pub(crate) fn judge(&self, startup: &Startup<'_>, client: End, hop: End) -> Result<(), Stop> {
+        let passage = match client.encrypted {
+            Encrypted::Yes => Passage::Terminated,
+            Encrypted::No => Passage::Unread,
+        };
         match self {
-            Self::Rules(access) => access.judge(startup, client, hop),
+            Self::Rules(access) => access.judge(startup, client, hop, passage),
             Self::SameAddressOnly => same_address(client, hop, "the rules cannot be read"),
+        }
+    }
+
+    /// The same, of a session that is the proxy's own: its hop stands for nobody else's connection.
+    pub(crate) fn judge_own(&self, startup: &Startup<'_>, hop: End) -> Result<(), Stop> {
+        match self {
+            Self::Rules(access) => access.judge(startup, hop, hop, Passage::Unread),
+            Self::SameAddressOnly => Ok(()),
         }
     }
 
@@ -100,15 +112,11 @@ impl End {
 
 impl Access {
     /// Whether a session may start.
-    fn judge(&self, startup: &Startup<'_>, client: End, hop: End) -> Result<(), Stop> {
+    fn judge(&self, startup: &Startup<'_>, client: End, hop: End, passage: Passage) -> Result<(), Stop> {
         let user = startup.parameter(b"user").unwrap_or_default();
         let database = startup.parameter(b"database").filter(|name| !name.is_empty()).unwrap_or(user);
         let replication = replication(startup.parameter(b"replication"));
         let original = Attempt { how: client.how(), user, database, replication };
-        let passage = match client.encrypted {
-            Encrypted::Yes => Passage::Terminated,
-            Encrypted::No => Passage::Unread,
-        };
         match self.rules.hop(&original, &Through { how: hop.how(), passage }, &self.facts) {
             Hop::Same => Ok(()),
             Hop::Refused(refusal) => {

@@ -5,12 +5,11 @@ use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use identity::secret::Secret;
 use model::mediation::{End, Refusal};
 use tokio_rustls::rustls::Connection;
 
 use crate::entry::{Entry, Order, Phase};
-use crate::login::password::PasswordMessage;
+use crate::login::response::Response;
 use crate::opening::{Expect, PACKET_BYTES_MAX, Packet};
 use crate::rest::Rest;
 use crate::stop::{Farewell, Stop};
@@ -72,21 +71,19 @@ impl Client {
         }
     }
 
-    /// Waits for a PasswordMessage; the token in it, and the message for its record.
-    pub(crate) async fn password(&mut self) -> Result<(PasswordMessage, Secret), Stop> {
-        let mut message = PasswordMessage::new();
-        loop {
+    /// Waits for the answer to an authentication request.
+    pub(crate) async fn response(&mut self) -> Result<Response, Stop> {
+        let mut response = Response::new();
+        while !response.is_whole()? {
             let (entry, transport) = (&self.entry, &mut self.transport);
-            let read = poll_fn(|cx| entry.poll_until(cx, |cx| transport.poll_read(cx, message.room()))).await;
+            let read = poll_fn(|cx| entry.poll_until(cx, |cx| transport.poll_read(cx, response.room()))).await;
             match read.map_err(stopped)?.map_err(|_broken| Stop::ended(End::ClientBroken))? {
-                0 if message.is_empty() => return Err(Stop::ended(End::Client)),
+                0 if response.is_empty() => return Err(Stop::ended(End::Client)),
                 0 => return Err(Stop::refused_silently(Refusal::Truncated)),
-                length => message.received(length),
-            }
-            if let Some(token) = message.token()? {
-                return Ok((message, token));
+                length => response.received(length),
             }
         }
+        Ok(response)
     }
 
     /// What was received behind the last packet.

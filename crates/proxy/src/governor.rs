@@ -6,8 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use guard::{Guard, Judge};
-use identity::secret::Secret;
-use identity::token_error::TokenError;
+use identity::proof::{ClientProof, ProofError};
 use model::Known;
 use model::id::{DatabaseId, SocketCookie};
 use model::mediation::Route;
@@ -48,8 +47,8 @@ pub struct Identification {
     pub user: String,
     /// SQL database that the client wants: likewise.
     pub sql_database: String,
-    /// The token that it came with; empty is none.
-    pub token: Option<Secret>,
+    /// What it came with.
+    pub proof: Option<ClientProof>,
 }
 
 /// What is known of the actor.
@@ -59,8 +58,8 @@ pub struct Identified {
     pub principal: Known<Principal, UnknownPrincipal>,
     /// The client's process, if it is on this host.
     pub process: Option<ProcessContext>,
-    /// Why the token proves nothing.
-    pub refusal: Option<TokenError>,
+    /// Why what the client came with proves nothing.
+    pub refusal: Option<ProofError>,
 }
 
 /// The connection as the policies see it.

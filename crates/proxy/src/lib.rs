@@ -7,7 +7,7 @@
 //!
 //! Transparent: without policies messages are never changed, added, held back for their content or answered in the
 //! server's place. With policies (`governor`) each message is decided about by a `guard` before it is forwarded. Where
-//! clients log in with tokens (`login`), the start-up is a conversation with the proxy, and another one with the server.
+//! clients prove who they are (`login`), the start-up is a conversation with the proxy, and another one with the server.
 //! What is not here: what the messages mean (`wire-pg`), decisions (`guard`), sockets that need rights.
 
 #![warn(missing_docs)]
@@ -39,10 +39,10 @@ mod walk;
 mod worker;
 
 pub use access::{Access, UnreadAccess};
-pub use certificates::{Certificates, CertificatesError};
+pub use certificates::{Certificates, CertificatesError, ClientAuthorities, OwnCertificate};
 pub use governor::{Governor, Identification, Identified, Identities};
 pub use hop::{Destination, Hop, HopError, HopRequest, HopStream, Hops};
-pub use login::{LoginMode, ServiceAccount};
+pub use login::{Credential, Demand, Discovery, LoginMode, ServiceAccount};
 pub use opening::{Expect, Malformed, PACKET_BYTES_MAX, Packet, Startup};
 pub use settings::{ListenerSpec, Settings, TlsMode, WhenUnrecorded};
 pub use socket::cookie;

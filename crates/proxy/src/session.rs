@@ -3,7 +3,7 @@
 //! The opening follows what the client says; each arm of [`Opening::run`] is one thing it may say first. What it leads
 //! to is a [`Relay`], a forwarded cancel request, or a [`Stop`].
 
-mod token_login;
+mod service_login;
 
 use std::future::{Future as _, poll_fn};
 use std::io;
@@ -15,7 +15,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use guard::{Cleared, Guard};
-use identity::secret::Secret;
+use identity::proof::ClientProof;
 use model::Known;
 use model::id::SocketCookie;
 use model::mediation::{End, Listener, MediationEvent, Refusal, RelayCounts, Route};
@@ -241,8 +241,10 @@ impl<H: Hops> Opening<H> {
     async fn direct_tls(&mut self) -> Result<Next, Stop> {
         self.asked_for_tls = true;
         match self.tls() {
-            // A token has to be read.
-            TlsMode::Relay if self.spec.login == LoginMode::Token => Err(Stop::refused_silently(Refusal::ClientTls)),
+            // The proof has to be read.
+            TlsMode::Relay if self.spec.login != LoginMode::PassThrough => {
+                Err(Stop::refused_silently(Refusal::ClientTls))
+            }
             TlsMode::Relay => {
                 self.hop().await?;
                 self.judge_unread()?;
@@ -269,8 +271,8 @@ impl<H: Hops> Opening<H> {
         self.record_opening(&[Input::Bytes(&SSL_REQUEST)])?;
         let (answer, certificates) = match self.tls() {
             TlsMode::OwnCertificate(certificates) => (Answer::Accepted, Some(certificates)),
-            // A token has to be read.
-            TlsMode::Relay if self.spec.login == LoginMode::Token => (Answer::Declined, None),
+            // The proof has to be read.
+            TlsMode::Relay if self.spec.login != LoginMode::PassThrough => (Answer::Declined, None),
             TlsMode::Relay => (self.ask_upstream().await?, None),
             TlsMode::ServerCertificate(certificates) => (self.ask_upstream().await?, Some(certificates)),
         };
@@ -329,8 +331,9 @@ impl<H: Hops> Opening<H> {
         if !self.client.transport.is_encrypted() {
             self.note_encrypted(Encryption::Plaintext, false);
         }
-        if self.spec.login == LoginMode::Token {
-            return self.token_startup(packet).await;
+        let spec = self.spec.clone();
+        if let LoginMode::Service(demand) = &spec.login {
+            return self.service_startup(packet, demand).await;
         }
         self.hop().await?;
         self.judge(packet)?;
@@ -343,22 +346,34 @@ impl<H: Hops> Opening<H> {
 
     /// Finds out who acts, and asks the policies, where the database has some.
     async fn govern(&mut self, packet: &[u8]) -> Result<Clearance, Stop> {
-        let Some(governor) = self.common.governors.borrow().get(&self.spec.database).cloned() else {
-            return Ok(Clearance::Ungoverned);
-        };
-        let identified = self.identify(&governor, packet, None).await?;
+        let Some(governor) = self.governor() else { return Ok(Clearance::Ungoverned) };
+        let identified = self.identify(&governor, packet, self.client_certificate()).await?;
         self.admit(&governor, packet, identified)
     }
 
+    fn governor(&self) -> Option<Rc<Governor>> {
+        self.common.governors.borrow().get(&self.spec.database).cloned()
+    }
+
+    /// The certificate that the client has shown, verified in the handshake.
+    fn client_certificate(&self) -> Option<ClientProof> {
+        Some(ClientProof::Certificate(self.client.transport.peer_certificate()?.to_vec()))
+    }
+
     /// Finds out who acts, and records it.
-    async fn identify(&self, governor: &Governor, packet: &[u8], token: Option<Secret>) -> Result<Identified, Stop> {
+    async fn identify(
+        &self,
+        governor: &Governor,
+        packet: &[u8],
+        proof: Option<ClientProof>,
+    ) -> Result<Identified, Stop> {
         let (connection, database) = (self.entry.cookie, self.spec.database);
         let startup = self.parsed(packet)?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let user = text(startup.parameter(b"user").unwrap_or_default());
         let sql_database = startup.parameter(b"database").filter(|name| !name.is_empty());
         let sql_database = sql_database.map_or_else(|| user.clone(), text);
-        let asked = Identification { connection, database, user, sql_database, token };
+        let asked = Identification { connection, database, user, sql_database, proof };
         let mut asked = governor.identities.identify(asked);
         let entry = &self.entry;
         let identified = poll_fn(|cx| entry.poll_until(cx, |cx| asked.as_mut().poll(cx))).await.map_err(stopped)?;
@@ -535,9 +550,10 @@ impl<H: Hops> Opening<H> {
 
     /// TLS with the server, which must show the certificate that we hold.
     async fn upstream_tls(&mut self, certificates: &Certificates) -> Result<(), Stop> {
+        let own = self.own_certificate();
         let Some(upstream) = &mut self.upstream else { return Err(Stop::ended(End::UpstreamBroken)) };
         let entry = &self.entry;
-        let result = match certificates.connect() {
+        let result = match certificates.connect(own.as_ref()) {
             Err(error) => Ok(Err(io::Error::other(error))),
             Ok(connection) => {
                 upstream.start_tls(connection);

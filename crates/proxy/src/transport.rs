@@ -3,6 +3,7 @@
 use std::io::{self, IoSlice, Read, Write};
 use std::task::{Context, Poll, ready};
 
+use rustls_pki_types::CertificateDer;
 use tokio_rustls::rustls::{self, Connection};
 
 use crate::socket::Socket;
@@ -37,6 +38,11 @@ impl Transport {
     /// Protocol that both ends agreed on in the handshake.
     pub(crate) fn application_protocol(&self) -> Option<&[u8]> {
         self.tls.as_ref().and_then(|tls| tls.alpn_protocol())
+    }
+
+    /// The certificate that the other end has shown, whose chain was verified in the handshake.
+    pub(crate) fn peer_certificate(&self) -> Option<&CertificateDer<'static>> {
+        self.tls.as_ref().and_then(|tls| tls.peer_certificates()).and_then(<[_]>::first)
     }
 
     /// Reads plaintext; 0: the other end has finished.

@@ -7,7 +7,7 @@ use postgres_protocol::authentication::md5_hash;
 use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
 use zeroize::Zeroizing;
 
-use super::{LoginCounts, ServiceAccount};
+use super::{Credential, LoginCounts, ServiceAccount};
 
 /// The server's words before AuthenticationOk: an error message with all its fields is shorter.
 const MESSAGE_BYTES_MAX: usize = 16 << 10;
@@ -44,7 +44,7 @@ pub(crate) enum LoginError {
     Closed,
     #[error("the server refused it: {message} (SQLSTATE {sqlstate})")]
     Refused { sqlstate: String, message: String },
-    #[error("the server asks for a password; set password_file in [database.proxy.login]")]
+    #[error("the server asks for a password, and there is none; set password_file in [database.proxy.login]")]
     NoPassword,
     #[error("the server asks for the password in clear text on a network; use scram-sha-256 or TLS")]
     Exposed,
@@ -172,7 +172,10 @@ impl<'a> Attempt<'a> {
     }
 
     fn password(&self) -> Result<&'a [u8], LoginError> {
-        self.account.password.as_ref().map(|password| password.expose()).ok_or(LoginError::NoPassword)
+        match &self.account.credential {
+            Credential::Password(password) => Ok(password.expose()),
+            Credential::Nothing | Credential::Certificate(_) => Err(LoginError::NoPassword),
+        }
     }
 }
 
@@ -207,9 +210,9 @@ mod tests {
 
     use super::*;
 
-    fn account(password: Option<&str>) -> ServiceAccount {
-        let password = password.map(|password| Secret::new(password.as_bytes().to_vec()));
-        ServiceAccount { user: "service".into(), password }
+    fn account(given: Option<&str>) -> ServiceAccount {
+        let password = |password: &str| Credential::Password(Secret::new(password.as_bytes().to_vec()));
+        ServiceAccount { user: "service".into(), credential: given.map_or(Credential::Nothing, password) }
     }
 
     fn request(kind: u32, data: &[u8]) -> Vec<u8> {

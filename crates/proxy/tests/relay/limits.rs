@@ -1,8 +1,7 @@
 //! Cancel requests, limits, times, the end.
 
 use std::io::Write as _;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use model::mediation::{End, Listener, MediationEvent, Refusal};
@@ -12,7 +11,7 @@ use recorder::Level;
 
 use crate::support::client::{Raw, message, startup};
 use crate::support::cluster::Cluster;
-use crate::support::proxy::{Options, Proxy};
+use crate::support::proxy::{Options, Proxy, Reads};
 use crate::support::wait;
 
 fn text(bytes: &[u8]) -> String {
@@ -192,8 +191,7 @@ fn without_room_for_the_record_observe_goes_on_and_enforce_does_not() {
     let cluster = Cluster::start("", "");
     let query = message(b'Q', format!("select length('{}')\0", "f".repeat(50_000)).as_bytes());
     for unrecorded in [WhenUnrecorded::Continue, WhenUnrecorded::Refuse] {
-        let core = Arc::new(AtomicBool::new(false));
-        let options = Options { unrecorded, ring: 64 << 10, core: core.clone(), ..Options::plain(&cluster) };
+        let options = Options { unrecorded, ring: 64 << 10, core: Reads::NotYet, ..Options::plain(&cluster) };
         let proxy = Proxy::start(options);
         let mut client = Raw::login(&proxy);
         client.send(&query);
@@ -202,7 +200,7 @@ fn without_room_for_the_record_observe_goes_on_and_enforce_does_not() {
             client.send(&query);
             client.until_ready();
             assert!(proxy.stats().unrecorded > 0);
-            core.store(true, Ordering::Relaxed);
+            proxy.core_reads();
             proxy.hears("the loss", |heard| heard.lost > 0);
             client.send(&message(b'Q', b"select 'seen again'\0"));
             client.until_ready();
@@ -233,18 +231,17 @@ fn without_room_for_the_record_observe_goes_on_and_enforce_does_not() {
 #[test]
 fn a_higher_level_waits_for_the_core() {
     let cluster = Cluster::start("", "");
-    let core = Arc::new(AtomicBool::new(true));
-    let options = Options { level: Level::Written, core: core.clone(), ..Options::plain(&cluster) };
-    let proxy = Proxy::start(options);
+    let proxy = Proxy::start(Options { level: Level::Written, ..Options::plain(&cluster) });
     let mut client = Raw::login(&proxy);
     client.send(&message(b'Q', b"select 1\0"));
     client.until_ready();
-    core.store(false, Ordering::Relaxed);
-    std::thread::sleep(Duration::from_millis(20));
-    client.send(&message(b'Q', b"create table too_early()\0"));
-    std::thread::sleep(Duration::from_millis(300));
+    proxy.core_rests();
+    let before = proxy.stats().from_client;
+    let statement = message(b'Q', b"create table too_early()\0");
+    client.send(&statement);
+    proxy.has_received(before + statement.len() as u64);
     assert_eq!(cluster.direct("select to_regclass('too_early') is null").stdout, b"t\n");
-    core.store(true, Ordering::Relaxed);
+    proxy.core_reads();
     client.until_ready();
     assert_eq!(cluster.direct("select to_regclass('too_early') is null").stdout, b"f\n");
 }
@@ -253,12 +250,10 @@ fn a_higher_level_waits_for_the_core() {
 fn nobody_waits_for_ever() {
     for unrecorded in [WhenUnrecorded::Continue, WhenUnrecorded::Refuse] {
         let cluster = Cluster::start("", "");
-        let core = Arc::new(AtomicBool::new(true));
-        let options = Options { level: Level::Written, unrecorded, core: core.clone(), ..Options::plain(&cluster) };
+        let options = Options { level: Level::Written, unrecorded, ..Options::plain(&cluster) };
         let proxy = Proxy::start(options);
         let mut client = Raw::login(&proxy);
-        core.store(false, Ordering::Relaxed);
-        std::thread::sleep(Duration::from_millis(20));
+        proxy.core_rests();
         client.send(&message(b'Q', b"create table never_recorded()\0"));
         let asked = std::time::Instant::now();
         if unrecorded == WhenUnrecorded::Continue {

@@ -6,7 +6,7 @@ use model::mediation::{MediationEvent, Refusal};
 use model::principal::{Proof, UnknownPrincipal};
 use model::wire::WireEvent;
 use model::{Known, time::WallTime};
-use proxy::{Certificates, LoginMode, TlsMode};
+use proxy::{Certificates, Demand, LoginMode, TlsMode};
 
 use crate::support::client::{Raw, message, startup};
 use crate::support::cluster::Cluster;
@@ -29,7 +29,7 @@ fn cluster(method: &str) -> Cluster {
 
 fn start(cluster: &Cluster, issuer: &Issuer, user: &str, password: Option<&str>) -> Proxy {
     let token = Some(issuer.login(user, password));
-    Proxy::start(Options { login: LoginMode::Token, token, ..Options::plain(cluster) })
+    Proxy::start(Options { login: LoginMode::Service(Demand::Token), token, ..Options::plain(cluster) })
 }
 
 fn psql(proxy: &Proxy, token: &str, sql: &str) -> Output {
@@ -149,7 +149,8 @@ fn a_token_comes_in_tls() {
     let certificates = Certificates::from_pem(&cluster.read("server.crt"), &cluster.read("server.key")).unwrap();
     let tls = TlsMode::ServerCertificate(std::sync::Arc::new(certificates));
     let token = Some(issuer.login("service", Some(PASSWORD)));
-    let proxy = Proxy::start(Options { login: LoginMode::Token, token, tls, ..Options::plain(&cluster) });
+    let proxy =
+        Proxy::start(Options { login: LoginMode::Service(Demand::Token), token, tls, ..Options::plain(&cluster) });
     let mut command = proxy.psql_command("sslmode=require");
     let output = command
         .env("PGPASSWORD", issuer.good())

@@ -9,12 +9,17 @@
 )]
 
 mod access;
+mod certificates;
 #[path = "../../../../tests/src/issuer.rs"]
 #[allow(dead_code, reason = "each uses a part")]
 mod issuer;
+#[cfg(feature = "libpq")]
+mod libpq;
 mod limits;
 mod login;
+mod oauth;
 mod plain;
+mod pressure;
 mod raw;
 mod support;
 mod tls;

@@ -68,6 +68,7 @@ pub struct Proxy {
     asks: tokio::sync::mpsc::Sender<Ask>,
     pub heard: Arc<Mutex<Heard>>,
     pub beats: Arc<AtomicU64>,
+    core: Arc<Core>,
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -88,8 +89,8 @@ pub struct Options {
     /// The public Unix socket, where it is one.
     pub socket: Option<std::path::PathBuf>,
     pub access: Option<Access>,
-    /// Nobody reads the ring until this is set.
-    pub core: Arc<AtomicBool>,
+    /// Nobody reads the ring before [`Proxy::core_reads`].
+    pub core: Reads,
 }
 
 impl Options {
@@ -108,9 +109,22 @@ impl Options {
             ring: 8 << 20,
             access: None,
             socket: None,
-            core: Arc::new(AtomicBool::new(true)),
+            core: Reads::Yes,
         }
     }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Reads {
+    Yes,
+    NotYet,
+}
+
+/// What a test says to its core, and what the core answers.
+struct Core {
+    reads: AtomicBool,
+    /// It has noticed that it shall not.
+    rests: AtomicBool,
 }
 
 impl Proxy {
@@ -125,13 +139,32 @@ impl Proxy {
         let (asks, questions) = tokio::sync::mpsc::channel(8);
         let (heard, beats) = (Arc::<Mutex<Heard>>::default(), Arc::<AtomicU64>::default());
         let stop = Arc::<AtomicBool>::default();
+        let reads = AtomicBool::new(options.core == Reads::Yes);
+        let told = Arc::new(Core { reads, rests: AtomicBool::new(false) });
         let core = {
-            let (heard, stop, running) = (heard.clone(), stop.clone(), options.core.clone());
-            std::thread::spawn(move || core(intake, &heard, &stop, &running))
+            let (heard, stop, told) = (heard.clone(), stop.clone(), told.clone());
+            std::thread::spawn(move || core(intake, &heard, &stop, &told))
         };
         let counted = beats.clone();
         let worker = std::thread::spawn(move || serve(options, listening, recorder, questions, counted));
-        Self { port, asks, heard, beats, stop, threads: vec![core, worker] }
+        Self { port, asks, heard, beats, core: told, stop, threads: vec![core, worker] }
+    }
+
+    /// From now on the ring is read.
+    pub fn core_reads(&self) {
+        self.core.reads.store(true, Ordering::SeqCst);
+    }
+
+    /// From now on nobody reads the ring.
+    pub fn core_rests(&self) {
+        self.core.rests.store(false, Ordering::SeqCst);
+        self.core.reads.store(false, Ordering::SeqCst);
+        wait::until("the core's rest", || self.core.rests.load(Ordering::SeqCst));
+    }
+
+    /// Waits until the proxy has received so many bytes of clients.
+    pub fn has_received(&self, bytes: u64) {
+        wait::until("bytes of clients", || self.stats().from_client >= bytes);
     }
 
     pub fn stats(&self) -> Snapshot {
@@ -189,13 +222,15 @@ impl Drop for Proxy {
     }
 }
 
-fn core(mut intake: Intake, heard: &Mutex<Heard>, stop: &AtomicBool, running: &AtomicBool) {
+fn core(mut intake: Intake, heard: &Mutex<Heard>, stop: &AtomicBool, told: &Core) {
     let mut connections: HashMap<u64, Connection> = HashMap::new();
     while !stop.load(Ordering::Relaxed) {
-        if running.load(Ordering::Relaxed) {
+        if told.reads.load(Ordering::SeqCst) {
             let mut heard = heard.lock().unwrap();
             intake.drain(100_000, &mut |item| take(&mut heard, &mut connections, item));
             intake.written(intake.position());
+        } else {
+            told.rests.store(true, Ordering::SeqCst);
         }
         std::thread::sleep(Duration::from_millis(2));
     }

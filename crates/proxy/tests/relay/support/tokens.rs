@@ -8,8 +8,8 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use guard::Judge;
-use identity::config::IssuerConfig;
-use identity::issuers::Issuers;
+use identity::config::{CertificateConfig, CertificateName, IssuerConfig, Kind};
+use identity::proof::Proofs;
 use identity::secret::Secret;
 use model::Known;
 use model::id::DatabaseId;
@@ -17,7 +17,9 @@ use model::principal::UnknownPrincipal;
 use model::time::WallTime;
 use model::verdict::{Mode, PolicyEpoch};
 use policy::{PolicyFile, PolicySet, UtcOffset};
-use proxy::{Governor, Hops, Identification, Identified, Identities, ServiceAccount, Worker};
+use proxy::{
+    Credential, Governor, Hops, Identification, Identified, Identities, OwnCertificate, ServiceAccount, Worker,
+};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -30,6 +32,10 @@ const POLICIES: &str = r#"
 @id("persons")
 @reason("persons may do everything")
 permit (principal is Person, action, resource);
+
+@id("services")
+@reason("services may do everything")
+permit (principal is Service, action, resource);
 "#;
 
 /// The issuer.
@@ -64,7 +70,9 @@ impl Issuer {
         TokenLogin {
             keys: self.folder.path().join("jwks.json"),
             user: user.to_owned(),
-            password: password.map(str::to_owned),
+            credential: password.map_or(Credential::Nothing, |password| {
+                Credential::Password(Secret::new(password.as_bytes().to_vec()))
+            }),
         }
     }
 }
@@ -73,10 +81,15 @@ impl Issuer {
 pub struct TokenLogin {
     keys: PathBuf,
     user: String,
-    password: Option<String>,
+    credential: Credential,
 }
 
 impl TokenLogin {
+    /// The same, of a service account with a certificate.
+    pub fn with_certificate(self, own: OwnCertificate) -> Self {
+        Self { credential: Credential::Certificate(own), ..self }
+    }
+
     pub fn set(self, worker: &Worker<impl Hops>) {
         let mut config = IssuerConfig::new("test", ISSUER, AUDIENCE);
         config.jwks_file = Some(self.keys);
@@ -89,23 +102,40 @@ impl TokenLogin {
             mode: Mode::Enforce,
             environment: "test".into(),
             utc_offset: UtcOffset::default(),
-            identities: Rc::new(Core(Rc::new(Issuers::new(&[config]).unwrap()))),
+            identities: Rc::new(Core(Rc::new(Proofs::new(&[config], &certificates()).unwrap()))),
         };
         worker.set_governor(DatabaseId(0), governor);
-        let password = self.password.map(|password| Secret::new(password.into_bytes()));
-        worker.set_service_account(DatabaseId(0), ServiceAccount { user: self.user, password });
+        worker.set_service_account(DatabaseId(0), ServiceAccount { user: self.user, credential: self.credential });
     }
 }
 
-/// What the agent's core does with a token.
-struct Core(Rc<Issuers>);
+/// SPIFFE ids of one trust domain, and common names.
+fn certificates() -> [CertificateConfig; 2] {
+    let rule = |name| CertificateConfig {
+        name,
+        kind: Kind::Service,
+        trust_domain: None,
+        path_prefix: None,
+        domain: None,
+        authority: None,
+        groups: vec![],
+    };
+    let (spiffe, common) = (rule(CertificateName::Spiffe), rule(CertificateName::CommonName));
+    [
+        CertificateConfig { trust_domain: Some("example.org".into()), ..spiffe },
+        CertificateConfig { authority: Some("test".into()), ..common },
+    ]
+}
+
+/// What the agent's core does with a proof.
+struct Core(Rc<Proofs>);
 
 impl Identities for Core {
     fn identify(&self, asked: Identification) -> Pin<Box<dyn Future<Output = Identified>>> {
-        let issuers = Rc::clone(&self.0);
+        let proofs = Rc::clone(&self.0);
         Box::pin(async move {
-            let verified = match &asked.token {
-                Some(token) => issuers.verify(token, now()).await,
+            let verified = match &asked.proof {
+                Some(proof) => proofs.verify(proof, now()).await,
                 None => {
                     let principal = Known::Unknown(UnknownPrincipal::NoProof);
                     return Identified { principal, process: None, refusal: None };
