@@ -44,6 +44,14 @@ impl Major {
     pub fn directory(self) -> Result<PathBuf> {
         Ok(tooling::cache_directory()?.join("servers").join(self.number.to_string()))
     }
+
+    /// Folder of its libraries, libpq among them.
+    ///
+    /// # Errors
+    /// When there is no cache folder.
+    pub fn libraries(self) -> Result<PathBuf> {
+        Ok(self.directory()?.join("node_modules").join(package_directory()).join("native/lib"))
+    }
 }
 
 /// The package's name, which is its folder.

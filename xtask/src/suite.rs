@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use warder_tests::suite_major::Major;
 
 use crate::progress::step;
 use crate::shell::{cargo, foreground, workspace};
@@ -79,7 +80,10 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     match report(prepare_end_to_end()) {
         Some((objects, binary)) => {
             tally.tests("test: steering (kernel, PostgreSQL)", &mut steering_tests(options, &objects));
-            tally.tests("test: the proxy between clients and a server", &mut proxy_tests(options));
+            match report(proxy_tests(options)) {
+                Some(mut command) => tally.tests("test: the proxy between clients and a server", &mut command),
+                None => tally.failed += 1,
+            }
             tally.tests("test: exports to servers of the distribution", &mut receiver_tests(options));
             tally.tests("test: pg_hba.conf against a server", &mut access_tests(options));
             match report(identity_tests(options)) {
@@ -111,7 +115,7 @@ fn clippy() -> Result<()> {
         "--quiet",
         "--all-targets",
         "--features",
-        "warder-tests/end-to-end,export/receivers,steering/end-to-end,proxy/end-to-end,hba/server,identity/provider",
+        "warder-tests/end-to-end,export/receivers,steering/end-to-end,proxy/libpq,hba/server,identity/provider",
     ]);
     foreground(command.args(["--", "-D", "warnings"]))
 }
@@ -141,11 +145,12 @@ fn steering_tests(options: &Options, objects: &ebpf::Objects) -> Command {
     command
 }
 
-fn proxy_tests(options: &Options) -> Command {
+fn proxy_tests(options: &Options) -> Result<Command> {
     let mut command = cargo();
-    command.args(["test", "--quiet", "--no-fail-fast", "--package", "proxy", "--features", "end-to-end", "--tests"]);
+    command.args(["test", "--quiet", "--no-fail-fast", "--package", "proxy", "--features", "libpq", "--tests"]);
     command.args(&options.filter).args(["--", "--test-threads=2"]);
-    command
+    command.env("WARDER_LIBPQ", Major::NEWEST.libraries()?);
+    Ok(command)
 }
 
 fn identity_tests(options: &Options) -> Result<Command> {
