@@ -27,8 +27,8 @@ use anyhow::{Context as _, Result, ensure};
 use capture::counters::{CounterDescriptors, Counters};
 use capture::decode::Decoder;
 use capture::ring::Ring;
-use identity::issuers::Issuers;
 use identity::process_rules::ProcessRules;
+use identity::proof::Proofs;
 use recorder::Level;
 use redact::ArgvPolicy;
 use tokio::io::Interest;
@@ -105,11 +105,11 @@ async fn serve(hello: Hello, descriptors: Vec<OwnedFd>, link: Link) -> Result<()
     let identity: config::identity::Identity = serde_json::from_reader(File::from(descriptors.identity))
         .context("the configuration of identities came incomplete")?;
     let attestation = Rc::new(Attestation::new(ProcessRules::new(&identity.processes)?, Rc::clone(&link))?);
-    let issuers = Issuers::new(&identity.issuers)?;
+    let proofs = Proofs::new(&identity.issuers, &identity.certificates)?;
     let woken = Rc::clone(&intakes.woken);
     let catalogues = Catalogues::new(&hello.catalogues, Rc::clone(&pipeline), Rc::clone(&link));
     let identities =
-        Identities::new(Rc::clone(&pipeline), woken, Rc::clone(&attestation), issuers, Rc::clone(&catalogues));
+        Identities::new(Rc::clone(&pipeline), woken, Rc::clone(&attestation), proofs, Rc::clone(&catalogues));
     let identities = Rc::new(identities);
 
     let listener = std::os::unix::net::UnixListener::from(descriptors.control);

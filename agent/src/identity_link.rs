@@ -1,8 +1,11 @@
 //! What a worker of the proxy asks the core, and what the core tells it: who acts on a connection, and what the databases
-//! have. A token that proves who acts comes behind the question, as the packet's record: it is in no message.
+//! have. What a client brings to prove who acts comes behind the question, as the packet's record: it is in no message.
 
 use std::sync::Arc;
 
+use identity::certificate::CertificateError;
+use identity::proof::{ClientProof, ProofError};
+use identity::secret::Secret;
 use identity::token_error::TokenError;
 use model::Known;
 use model::principal::{Actor, Principal, PrincipalKind, Proof, UnknownPrincipal};
@@ -19,6 +22,38 @@ pub(crate) struct IdentityAsk {
     pub(crate) user: String,
     /// The SQL database, likewise: what it has is known before the answer comes, if it can be known soon.
     pub(crate) sql_database: String,
+    /// What the packet's record is.
+    pub(crate) proof: Option<ProofKind>,
+}
+
+/// What a record that proves who acts is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum ProofKind {
+    /// A token, as the password.
+    Token,
+    /// A token, by OAUTHBEARER.
+    OauthBearer,
+    /// The first certificate of a chain that the worker has verified, DER.
+    Certificate,
+}
+
+impl ProofKind {
+    /// The kind of a proof, and its bytes.
+    pub(crate) fn of(proof: &ClientProof) -> (Self, &[u8]) {
+        match proof {
+            ClientProof::Token(token) => (Self::Token, token.expose()),
+            ClientProof::OauthBearer(token) => (Self::OauthBearer, token.expose()),
+            ClientProof::Certificate(leaf) => (Self::Certificate, leaf),
+        }
+    }
+
+    pub(crate) fn proof(self, bytes: Vec<u8>) -> ClientProof {
+        match self {
+            Self::Token => ClientProof::Token(Secret::new(bytes)),
+            Self::OauthBearer => ClientProof::OauthBearer(Secret::new(bytes)),
+            Self::Certificate => ClientProof::Certificate(bytes),
+        }
+    }
 }
 
 /// From the core.
@@ -37,9 +72,37 @@ pub(crate) struct IdentityAnswer {
     pub(crate) connection: u64,
     /// Or the reason, in its fixed word.
     pub(crate) principal: Result<PrincipalForm, String>,
-    /// Why the token proves nothing, in its fixed word.
-    refusal: Option<String>,
+    refusal: Option<RefusalForm>,
     pub(crate) process: Option<ProcessForm>,
+}
+
+/// Why a proof proves nothing, in its fixed word.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum RefusalForm {
+    Token(String),
+    Certificate(String),
+}
+
+impl RefusalForm {
+    fn of(error: ProofError) -> Self {
+        match error {
+            ProofError::Token(error) => Self::Token(error.word().to_owned()),
+            ProofError::Certificate(error) => Self::Certificate(error.word().to_owned()),
+        }
+    }
+
+    fn error(&self) -> Option<ProofError> {
+        match self {
+            Self::Token(word) => {
+                let found = TokenError::ALL.iter().copied().find(|error| error.word() == word);
+                found.map(ProofError::Token)
+            }
+            Self::Certificate(word) => {
+                let found = CertificateError::ALL.iter().copied().find(|error| error.word() == word);
+                found.map(ProofError::Certificate)
+            }
+        }
+    }
 }
 
 /// A principal on its way between processes.
@@ -86,14 +149,13 @@ impl IdentityAnswer {
         Self { connection, principal, refusal: None, process: process.map(ProcessForm::of) }
     }
 
-    /// The same, where a token came that proves nothing.
-    pub(crate) fn refusing(self, refusal: Option<TokenError>) -> Self {
-        Self { refusal: refusal.map(|error| error.word().to_owned()), ..self }
+    /// The same, where a proof came that proves nothing.
+    pub(crate) fn refusing(self, refusal: Option<ProofError>) -> Self {
+        Self { refusal: refusal.map(RefusalForm::of), ..self }
     }
 
-    pub(crate) fn refusal(&self) -> Option<TokenError> {
-        let word = self.refusal.as_deref()?;
-        TokenError::ALL.iter().copied().find(|error| error.word() == word)
+    pub(crate) fn refusal(&self) -> Option<ProofError> {
+        self.refusal.as_ref()?.error()
     }
 
     pub(crate) fn principal(&self) -> Known<Principal, UnknownPrincipal> {

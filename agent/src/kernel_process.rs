@@ -4,6 +4,7 @@
 
 pub(crate) mod access;
 mod catalogue;
+mod certificates;
 mod describe;
 mod guards;
 mod hops;

@@ -31,13 +31,13 @@ pub(crate) enum ToWorker {
     Access { database: u16 },
     /// The access rules cannot be read.
     NoAccess { database: u16 },
-    /// A certificate. The packet's record is the chain and the key, PEM, one behind the other.
+    /// A certificate. The packet's record is the chain and the key, PEM, one behind the other. Where clients are asked for
+    /// certificates, one descriptor: a file in memory with [`ClientAuthorityTexts`] as JSON.
     Certificate { database: u16, chain_bytes: usize },
     /// The policies of a database. Too long for a packet: one descriptor, a file in memory with [`PolicyTexts`] as JSON.
     Policies { database: u16 },
-    /// The service account of a database, whose name is in the configuration. The packet's record is its password; empty:
-    /// there is none.
-    ServiceAccount { database: u16 },
+    /// The service account of a database, whose name is in the configuration. The packet's record is what proves it.
+    ServiceAccount { database: u16, credential: CredentialKind },
     /// End: sessions may go on for the configured time.
     Drain,
 }
@@ -65,6 +65,26 @@ pub(crate) struct AccessTexts {
     pub(crate) interfaces: Vec<(IpAddr, IpAddr)>,
     /// No connection would be decided otherwise through a hop.
     pub(crate) is_surveyed: bool,
+}
+
+/// Whose certificates clients may show.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ClientAuthorityTexts {
+    /// PEM.
+    pub(crate) authorities: Vec<u8>,
+    /// PEM; empty: revocation is not checked.
+    pub(crate) revocations: Vec<u8>,
+}
+
+/// What a record that proves a service account is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum CredentialKind {
+    /// Empty.
+    Nothing,
+    /// A password.
+    Password,
+    /// A chain and its key, PEM, one behind the other.
+    Certificate { chain_bytes: usize },
 }
 
 /// What [`ToWorker::Policies`] carries: policies that the kernel process has compiled once already.

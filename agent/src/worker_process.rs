@@ -19,8 +19,8 @@ use model::id::DatabaseId;
 use model::mediation::Listener;
 use policy::UtcOffset;
 use proxy::{
-    Certificates, Governor, ListenerSpec, Listening, LoginMode, ServiceAccount, Settings, TlsMode, UnreadAccess,
-    WhenUnrecorded, Worker,
+    Certificates, ClientAuthorities, Credential, Demand, Discovery, Governor, ListenerSpec, Listening, LoginMode,
+    OwnCertificate, ServiceAccount, Settings, TlsMode, UnreadAccess, WhenUnrecorded, Worker,
 };
 use recorder::{Channel, Level, Recorder};
 use steering::heartbeat::Heartbeat;
@@ -35,12 +35,13 @@ use zeroize::Zeroizing;
 use self::catalogues::Catalogues;
 use self::hops::{Hops, Pulse};
 use self::identities::Identities;
-use crate::config::login::Login;
+use crate::config::login::{self, Login};
 use crate::config::proxy::{Mode, Record, Tls};
 use crate::kernel_process::access;
 use crate::link::Link;
 use crate::worker_link::{
-    AccessTexts, FromWorker, GuardedDatabase, ListenerKind, PolicyTexts, ToWorker, VERSION, WorkerHello,
+    AccessTexts, ClientAuthorityTexts, CredentialKind, FromWorker, GuardedDatabase, ListenerKind, PolicyTexts,
+    ToWorker, VERSION, WorkerHello,
 };
 use crate::{policy_files, privileges, run};
 
@@ -169,10 +170,12 @@ impl Process {
             }
             ToWorker::Replaced { database } => self.database(database)?.close_older(),
             ToWorker::Listen { database, kind, slot } => self.listen(database, kind, slot, descriptor()?)?,
-            ToWorker::Certificate { database, chain_bytes } => self.certificate(database, record, chain_bytes)?,
+            ToWorker::Certificate { database, chain_bytes } => {
+                self.certificate(database, record, chain_bytes, descriptors.next())?;
+            }
             ToWorker::Access { database } => self.access(database, descriptor()?)?,
             ToWorker::Policies { database } => self.policies(database, descriptor()?)?,
-            ToWorker::ServiceAccount { database } => self.service_account(database, record)?,
+            ToWorker::ServiceAccount { database, credential } => self.service_account(database, credential, record)?,
             ToWorker::NoAccess { database } => self.worker.set_access(DatabaseId(database), None),
             ToWorker::Hello(_) | ToWorker::Drain => {}
         }
@@ -249,23 +252,57 @@ impl Process {
         Ok(())
     }
 
-    /// As whom the proxy logs in for clients with tokens.
-    fn service_account(&mut self, id: u16, password: &[u8]) -> Result<()> {
-        let Login::Token(account) = &self.database(id)?.entry.guard.login else { return Ok(()) };
-        let password = (!password.is_empty()).then(|| Secret::new(password.to_vec()));
-        let account = ServiceAccount { user: account.user.clone(), password };
+    /// As whom the proxy logs in for clients that prove who they are.
+    fn service_account(&mut self, id: u16, kind: CredentialKind, record: &[u8]) -> Result<()> {
+        let Login::Service(service) = &self.database(id)?.entry.guard.login else { return Ok(()) };
+        let credential = match kind {
+            CredentialKind::Nothing => Credential::Nothing,
+            CredentialKind::Password => Credential::Password(Secret::new(record.to_vec())),
+            CredentialKind::Certificate { chain_bytes } => {
+                let (chain, key) = record.split_at_checked(chain_bytes).context("a certificate came incomplete")?;
+                Credential::Certificate(OwnCertificate::from_pem(chain, key)?)
+            }
+        };
+        let account = ServiceAccount { user: service.user.clone(), credential };
         self.worker.set_service_account(DatabaseId(id), account);
         Ok(())
     }
 
-    fn certificate(&mut self, database: u16, record: &[u8], chain_bytes: usize) -> Result<()> {
+    fn certificate(
+        &mut self,
+        database: u16,
+        record: &[u8],
+        chain_bytes: usize,
+        clients: Option<OwnedFd>,
+    ) -> Result<()> {
         let (chain, key) = record.split_at_checked(chain_bytes).context("a certificate came incomplete")?;
-        let certificates = Certificates::from_pem(chain, key)?;
+        let certificates = match clients {
+            None => Certificates::from_pem(chain, key)?,
+            Some(texts) => {
+                let texts: ClientAuthorityTexts =
+                    serde_json::from_reader(std::io::BufReader::new(std::fs::File::from(texts)))
+                        .context("the authorities of clients came incomplete")?;
+                let clients = ClientAuthorities { authorities: &texts.authorities, revocations: &texts.revocations };
+                Certificates::asking_clients(chain, key, clients)?
+            }
+        };
         let certificates = Arc::new(certificates);
         self.worker.reload_certificates(DatabaseId(database), Arc::clone(&certificates));
         self.database(database)?.certificates = Some(certificates);
         Ok(())
     }
+}
+
+fn login_mode(login: &Login) -> LoginMode {
+    let Login::Service(service) = login else { return LoginMode::PassThrough };
+    LoginMode::Service(match &service.demand {
+        login::Demand::Token => Demand::Token,
+        login::Demand::Certificate => Demand::Certificate,
+        login::Demand::OauthBearer { discovery_url, scope } => {
+            let (configuration_url, scope) = (discovery_url.clone(), scope.clone());
+            Demand::OauthBearer(Arc::new(Discovery { configuration_url, scope }))
+        }
+    })
 }
 
 impl Database {
@@ -307,10 +344,7 @@ impl Database {
             port: self.entry.port.unwrap_or_default(),
             upstream: (kind == ListenerKind::Plain).then_some(guard.upstream),
             tls,
-            login: match guard.login {
-                Login::PassThrough => LoginMode::PassThrough,
-                Login::Token(_) => LoginMode::Token,
-            },
+            login: login_mode(&guard.login),
             level: match guard.record {
                 Record::Memory => Level::Memory,
                 Record::Written => Level::Written,

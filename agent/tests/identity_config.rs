@@ -46,9 +46,60 @@ fn rules_about_processes_hold_on_to_something() {
 }
 
 #[test]
-fn certificates_are_not_asked_for_yet() {
-    let text = "[[identity.certificate]]\nname = \"spiffe\"\nkind = \"service\"\n";
-    check(text, "1: identity.certificate: the proxy asks no client for a certificate yet");
+fn rules_about_certificates_name_what_they_trust() {
+    let rule = "[[identity.certificate]]\nname = \"spiffe\"\nkind = \"service\"\n";
+    check(rule, "1: identity.certificate.trust_domain: name the trust domain");
+    let config = parse(&format!("{rule}trust_domain = \"example.org\"\n")).expect("a rule");
+    assert_eq!(config.identity.certificates.len(), 1);
+}
+
+#[test]
+fn authorities_of_clients_are_the_same_for_all_databases() {
+    let database = |number: u16, proxy: &str| {
+        let tls = "tls = \"own-certificate\"\ncertificate = \"/c\"\nprivate_key = \"/k\"\npolicies = [\"/p\"]";
+        format!("[[database]]\nname = \"d{number}\"\nport = {number}\n[database.proxy]\n{tls}\n{proxy}\n")
+    };
+    let (one, two) = ("client_ca_file = \"/one\"", "client_ca_file = \"/two\"");
+    assert!(parse(&[database(1, one), database(2, ""), database(3, one)].concat()).is_ok());
+    check(&[database(1, one), database(2, two)].concat(), "18: database.proxy.client_ca_file: another database");
+    let lists = "client_crl_file = \"/lists\"";
+    check(&database(1, lists), "9: database.proxy.client_crl_file: without client_ca_file");
+    let ungoverned = format!("[[database]]\nname = \"a\"\nport = 1\n[database.proxy]\n{one}\n");
+    check(&ungoverned, "5: database.proxy.client_ca_file: without policies");
+}
+
+#[test]
+fn each_way_to_log_in_has_what_it_needs() {
+    let with = |proxy: &str, login: &str| {
+        let tls = "tls = \"server-certificate\"\ncertificate = \"/c\"\nprivate_key = \"/k\"\npolicies = [\"/p\"]";
+        let proxy = format!("[database.proxy]\n{tls}\n{proxy}\n");
+        format!("[[database]]\nname = \"a\"\nport = 1\n{proxy}[database.proxy.login]\nuser = \"service\"\n{login}\n")
+    };
+    let metadata = "discovery_url = \"https://issuer.example.com/.well-known/openid-configuration\"";
+    let certificate = "mode = \"token\"\ncertificate = \"/service.crt\"\nprivate_key = \"/service.key\"";
+    assert!(parse(&with("", &format!("mode = \"oauthbearer\"\n{metadata}"))).is_ok());
+    assert!(parse(&with("client_ca_file = \"/ca\"", "mode = \"certificate\"")).is_ok());
+    assert!(parse(&with("", certificate)).is_ok());
+    let cases = [
+        ("mode = \"oauthbearer\"", "10: database.proxy.login.discovery_url: clients must be told"),
+        (
+            "mode = \"oauthbearer\"\ndiscovery_url = \"http://a\"",
+            "13: database.proxy.login.discovery_url: \"http://a\"",
+        ),
+        ("mode = \"certificate\"", "10: database.proxy.login.mode: clients are asked for no certificate"),
+        ("mode = \"token\"\ncertificate = \"/a\"", "10: database.proxy.login.certificate: a certificate needs its key"),
+    ];
+    for (login, expected) in cases {
+        check(&with("", login), expected);
+    }
+    check(
+        &with("", &format!("mode = \"token\"\n{metadata}")),
+        "13: database.proxy.login.discovery_url: only OAUTHBEARER",
+    );
+    check(
+        &with("", &format!("{certificate}\npassword_file = \"/password\"")),
+        "15: database.proxy.login.password_file: the service account has a certificate already",
+    );
 }
 
 #[test]

@@ -42,12 +42,26 @@ impl Checker {
             config.metrics_listen = self.listen(listen);
         }
         config.databases = self.databases(&file.database);
+        self.one_authority(&file.database);
         self.proxy(&file.proxy, &mut config);
         self.redaction(file, &mut config.redaction);
         self.keys(file, &config);
         self.outlets(file, &mut config);
         config.identity = self.identity(&file.identity);
         config
+    }
+
+    /// Rules about certificates hold for all databases, so whoever may name clients of one may name those of all.
+    fn one_authority(&mut self, databases: &[Spanned<file::Database>]) {
+        let guards = databases.iter().filter_map(|database| database.get_ref().proxy.as_ref());
+        let mut files = guards.filter_map(|guard| guard.get_ref().client_ca_file.as_ref());
+        let Some(first) = files.next() else { return };
+        for other in files.filter(|other| other.get_ref() != first.get_ref()) {
+            let what =
+                format!("another database has \"{}\", and [[identity.certificate]] holds for both", first.get_ref());
+            let remedy = "put the authorities into one file, each of which may then name anybody";
+            self.mistake_at(other, "database.proxy.client_ca_file", &what, remedy);
+        }
     }
 
     /// Keys lie outside of the journal's folder, also where only the folder was named.

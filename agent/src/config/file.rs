@@ -113,6 +113,8 @@ pub(super) struct Guard {
     pub(super) tls: Text,
     pub(super) certificate: Text,
     pub(super) private_key: Text,
+    pub(super) client_ca_file: Text,
+    pub(super) client_crl_file: Text,
     pub(super) hop_address: Vec<Spanned<String>>,
     pub(super) access_file: Text,
     pub(super) mode: Text,
@@ -130,8 +132,12 @@ pub(super) struct Guard {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Login {
     pub(super) mode: Text,
+    pub(super) discovery_url: Text,
+    pub(super) scope: Text,
     pub(super) user: Text,
     pub(super) password_file: Text,
+    pub(super) certificate: Text,
+    pub(super) private_key: Text,
 }
 
 #[derive(Debug, Default, Deserialize)]

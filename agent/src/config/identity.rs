@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use identity::config::{IssuerConfig, ProcessConfig};
+use identity::certificate::{self, CertificateRules};
+use identity::config::{CertificateConfig, IssuerConfig, ProcessConfig};
 use identity::issuers::{ISSUERS_MAX, Issuers};
 use identity::process_rules::{ProcessRules, RULES_MAX};
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,8 @@ const REMEDY: &str = "see docs/identity.md";
 pub struct Identity {
     /// Whose tokens are believed.
     pub issuers: Vec<IssuerConfig>,
+    /// Who client certificates are about.
+    pub certificates: Vec<CertificateConfig>,
     /// Who processes of this host are.
     pub processes: Vec<ProcessConfig>,
 }
@@ -26,6 +29,7 @@ pub struct Identity {
 impl Checker {
     pub(super) fn identity(&mut self, fields: &file::Identity) -> Identity {
         self.few("identity.issuer", &fields.issuer, ISSUERS_MAX);
+        self.few("identity.certificate", &fields.certificate, certificate::RULES_MAX);
         self.few("identity.process", &fields.process, RULES_MAX);
         let mut known = HashSet::new();
         for entry in &fields.issuer {
@@ -38,15 +42,20 @@ impl Checker {
             }
         }
         for entry in &fields.certificate {
-            let what = "the proxy asks no client for a certificate yet, so this rule would never match";
-            self.mistake_at(entry, "identity.certificate", what, "remove it");
+            if let Err(error) = CertificateRules::new(std::slice::from_ref(entry.get_ref())) {
+                self.mistake_at(entry, &format!("identity.certificate.{}", error.key), &error.text, REMEDY);
+            }
         }
         for entry in &fields.process {
             if let Err(error) = ProcessRules::new(std::slice::from_ref(entry.get_ref())) {
                 self.mistake_at(entry, &format!("identity.process.{}", error.key), &error.text, REMEDY);
             }
         }
-        Identity { issuers: plain(&fields.issuer), processes: plain(&fields.process) }
+        Identity {
+            issuers: plain(&fields.issuer),
+            certificates: plain(&fields.certificate),
+            processes: plain(&fields.process),
+        }
     }
 
     fn few<T>(&mut self, key: &str, entries: &[Spanned<T>], max: usize) {

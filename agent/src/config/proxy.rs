@@ -72,6 +72,8 @@ pub struct Guard {
     pub upstream: SocketAddr,
     /// What is done about TLS.
     pub tls: Tls,
+    /// Whose certificates clients may show; `None`: they are asked for none.
+    pub clients: Option<ClientAuthorities>,
     /// Source addresses of hops for clients on other hosts, at most one for each family.
     pub hop_address: Vec<IpAddr>,
     /// The server's `pg_hba.conf`; `None`: found by the server's command line.
@@ -114,6 +116,15 @@ pub struct Certificate {
     pub certificate: PathBuf,
     /// The private key.
     pub private_key: PathBuf,
+}
+
+/// Whose certificates clients may show, in PEM files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientAuthorities {
+    /// The authorities.
+    pub ca_file: PathBuf,
+    /// Their revocation lists; `None`: revocation is not checked.
+    pub crl_file: Option<PathBuf>,
 }
 
 /// How far policies go.
@@ -237,6 +248,7 @@ impl Checker {
             listen: self.addresses("database.proxy.listen", &fields.listen),
             upstream: self.upstream(&fields.upstream).unwrap_or(default_upstream),
             tls: self.tls_of_governed(entry),
+            clients: self.clients(fields),
             hop_address: self.hop_addresses(&fields.hop_address),
             access_file: fields.access_file.as_ref().map(|path| {
                 let mut checked = PathBuf::new();
@@ -296,6 +308,29 @@ impl Checker {
             self.mistake_at(policies, "database.proxy.policies", what, remedy);
         }
         tls
+    }
+
+    /// A certificate that nobody asks the policies about would say nothing.
+    fn clients(&mut self, fields: &file::Guard) -> Option<ClientAuthorities> {
+        let Some(named) = &fields.client_ca_file else {
+            if let Some(named) = &fields.client_crl_file {
+                let what = "without client_ca_file clients are asked for no certificate";
+                self.mistake_at(named, "database.proxy.client_crl_file", what, "remove it, or add client_ca_file");
+            }
+            return None;
+        };
+        if fields.policies.is_empty() {
+            let what = "without policies nobody asks who acts, and certificates would go unused";
+            self.mistake_at(named, "database.proxy.client_ca_file", what, "set policies = [...] in [database.proxy]");
+        }
+        let mut ca_file = PathBuf::new();
+        self.absolute("database.proxy.client_ca_file", named, &mut ca_file);
+        let crl_file = fields.client_crl_file.as_ref().map(|named| {
+            let mut checked = PathBuf::new();
+            self.absolute("database.proxy.client_crl_file", named, &mut checked);
+            checked
+        });
+        Some(ClientAuthorities { ca_file, crl_file })
     }
 
     fn policies(&mut self, entries: &[Spanned<String>]) -> Vec<PathBuf> {

@@ -1,4 +1,4 @@
-//! Answers the workers' question who acts on a connection: by the token that came with it, else by its process as the
+//! Answers the workers' question who acts on a connection: by the proof that came with it, else by its process as the
 //! kernel witness saw it.
 
 use std::cell::RefCell;
@@ -8,8 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use identity::issuers::Issuers;
-use identity::secret::Secret;
+use identity::proof::{ClientProof, ProofError, Proofs};
 use model::Known;
 use model::id::SocketCookie;
 use model::principal::{Principal, UnknownPrincipal};
@@ -41,7 +40,7 @@ pub(super) struct Identities {
     /// Wakes whoever reads the rings.
     wake: Rc<Notify>,
     attestation: Rc<Attestation>,
-    issuers: Issuers,
+    proofs: Proofs,
     catalogues: Rc<Catalogues>,
 }
 
@@ -50,10 +49,10 @@ impl Identities {
         pipeline: Rc<RefCell<Pipeline>>,
         wake: Rc<Notify>,
         attestation: Rc<Attestation>,
-        issuers: Issuers,
+        proofs: Proofs,
         catalogues: Rc<Catalogues>,
     ) -> Self {
-        Self { pipeline, wake, attestation, issuers, catalogues }
+        Self { pipeline, wake, attestation, proofs, catalogues }
     }
 
     /// Answers one worker, for as long as it asks. Must run inside of a `LocalSet`.
@@ -68,8 +67,8 @@ impl Identities {
                     continue;
                 }
                 let Ok(Some(packet)) = line.get_ref().receive::<IdentityAsk>() else { break };
-                let token = (!packet.record.is_empty()).then(|| Secret::new(packet.record));
-                spawn_local(answer(Rc::clone(&this), Rc::clone(&line), packet.message, token));
+                let proof = packet.message.proof.map(|kind| kind.proof(packet.record));
+                spawn_local(answer(Rc::clone(&this), Rc::clone(&line), packet.message, proof));
             }
         });
         Ok(())
@@ -119,10 +118,10 @@ enum Client {
 }
 
 /// A worker that has gone needs no answer.
-async fn answer(identities: Rc<Identities>, line: Rc<AsyncFd<Link>>, ask: IdentityAsk, token: Option<Secret>) {
+async fn answer(identities: Rc<Identities>, line: Rc<AsyncFd<Link>>, ask: IdentityAsk, proof: Option<ClientProof>) {
     let verified = async {
-        match &token {
-            Some(token) => Some(identities.issuers.verify(token, clock::wall()).await),
+        match &proof {
+            Some(proof) => Some(identities.proofs.verify(proof, clock::wall()).await),
             None => None,
         }
     };
@@ -133,6 +132,8 @@ async fn answer(identities: Rc<Identities>, line: Rc<AsyncFd<Link>>, ask: Identi
     );
     let (principal, refusal) = match verified {
         Some(Ok(verified)) => (Known::Known(verified.principal().clone()), None),
+        // Whoever shows a certificate that is about nobody is as well known as without it.
+        Some(Err(error @ ProofError::Certificate(_))) => (attested, Some(error)),
         Some(Err(error)) => (Known::Unknown(error.unknown()), Some(error)),
         None => (attested, None),
     };

@@ -127,10 +127,11 @@ fn check_tls(database: &Database, guard: &Guard) -> Finding {
         }
         Tls::ServerCertificate(files) | Tls::OwnCertificate(files) => files,
     };
-    for path in [&files.certificate, &files.private_key] {
+    let clients = guard.clients.iter().flat_map(|clients| std::iter::once(&clients.ca_file).chain(&clients.crl_file));
+    for path in [&files.certificate, &files.private_key].into_iter().chain(clients) {
         if let Err(error) = File::open(path) {
             let meaning = format!("{name}: {} cannot be read ({error}): clients with TLS are refused", path.display());
-            return Finding::warn(CHECK, meaning, "run as root, or correct certificate and private_key");
+            return Finding::warn(CHECK, meaning, "run as root, or correct the path");
         }
     }
     let meaning = match &guard.tls {

@@ -19,12 +19,13 @@ use steering::takeover::{self, State, Taken};
 use tracing::{info, warn};
 
 use super::access::{self, Access, Postmaster};
+use super::certificates::Certificates;
 use super::hops::{Steward, Way};
 use super::survey;
 use super::workers::{Workers, hand_over};
 use crate::clock;
 use crate::config::Config;
-use crate::config::proxy::{Fail, Guard, Proxy, Tls};
+use crate::config::proxy::{Fail, Guard, Proxy};
 use crate::link::{Guarding, ProxyEvent, SteeringCounts, SteeringState};
 use crate::worker_link::{self, AccessTexts, GuardedDatabase, ListenerKind, ToWorker};
 
@@ -66,8 +67,8 @@ pub(super) struct Guarded {
     remarks: Vec<String>,
     /// What `pg_hba.conf` says about replication, where it is steered.
     replication: Option<String>,
-    /// Files of the certificate when the workers were told.
-    certificate_state: Option<[Option<access::State>; 2]>,
+    /// What clients are shown, where TLS ends at the proxy.
+    certificates: Option<Certificates>,
 }
 
 /// When the fail mode let connections pass.
@@ -172,11 +173,14 @@ impl Guarded {
     pub(super) fn all(config: &Config) -> Vec<Self> {
         let guarded = |(id, database): (u16, &crate::config::Database)| {
             let guard = database.guard.clone()?;
+            let (steer, take) = (guard.steer, guard.take_over_socket);
+            let entry = GuardedDatabase { id, name: database.name.clone(), port: database.port, guard };
             Some(Self {
-                steer: guard.steer,
-                take: guard.take_over_socket,
+                steer,
+                take,
                 socket: database.socket.clone(),
-                database: GuardedDatabase { id, name: database.name.clone(), port: database.port, guard },
+                certificates: Certificates::of(&entry),
+                database: entry,
                 retry: BootTime(0),
                 steering: None,
                 taken: None,
@@ -189,7 +193,6 @@ impl Guarded {
                 passing: Passing::default(),
                 remarks: Vec::new(),
                 replication: None,
-                certificate_state: None,
             })
         };
         (0..).zip(&config.databases).filter_map(guarded).collect()
@@ -279,7 +282,9 @@ impl Guarded {
         if self.access.as_ref().is_some_and(Access::has_changed) {
             self.reload_access(around);
         }
-        self.watch_certificate(around.workers);
+        if let Some(certificates) = &mut self.certificates {
+            certificates.watch(around.workers);
+        }
     }
 
     /// It is as it should be, or has said why not.
@@ -506,43 +511,11 @@ impl Guarded {
         Ok(())
     }
 
-    /// A certificate that was renewed goes to the workers; sessions keep theirs.
-    fn watch_certificate(&mut self, workers: &Workers) {
-        let Some(files) = self.certificate_files() else { return };
-        let state = [access::State::of(&files.certificate), access::State::of(&files.private_key)];
-        if self.certificate_state.is_none_or(|told| told == state) {
-            return;
-        }
-        for number in workers.ready() {
-            if let Err(problem) = self.tell_certificate(workers, number) {
-                // Half-written files are read again when the other half is there.
-                return warn!(database = %self.database.name, "the changed certificate cannot be used: {problem:#}");
-            }
-        }
-        info!(database = %self.database.name, "the certificate has changed and was read again");
-    }
-
-    fn certificate_files(&self) -> Option<crate::config::proxy::Certificate> {
-        match &self.guard().tls {
-            Tls::ServerCertificate(files) | Tls::OwnCertificate(files) => Some(files.clone()),
-            Tls::Relay => None,
-        }
-    }
-
-    fn tell_certificate(&mut self, workers: &Workers, number: u32) -> Result<()> {
-        let Some(files) = self.certificate_files() else { return Ok(()) };
-        self.certificate_state = Some([access::State::of(&files.certificate), access::State::of(&files.private_key)]);
-        let text = |path: &Path| std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()));
-        let (chain, key) = (text(&files.certificate)?, zeroize::Zeroizing::new(text(&files.private_key)?));
-        let record = zeroize::Zeroizing::new([chain.as_slice(), &key].concat());
-        let message = ToWorker::Certificate { database: self.database.id, chain_bytes: chain.len() };
-        workers.tell(number, &message, &record, &[]);
-        Ok(())
-    }
-
     /// Rules and certificates, before the first listener.
     fn tell_worker(&mut self, around: &Surroundings<'_>, number: u32) -> Result<()> {
-        self.tell_certificate(around.workers, number)?;
+        if let Some(certificates) = &mut self.certificates {
+            certificates.tell(around.workers, number)?;
+        }
         if let Some(server) = self.server(around.witness) {
             if self.access.is_none() {
                 self.access = server.access(self.guard().access_file.as_deref()).ok();

@@ -1,80 +1,114 @@
-//! The service account of one database: its password is read from a file that only root can read, watched, and told to
+//! The service account of one database: what proves it is read from files that only root can read, watched, and told to
 //! the workers.
 
 use std::fs;
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
+use proxy::OwnCertificate;
 use tracing::{info, warn};
 use zeroize::Zeroizing;
 
 use super::access::State;
 use super::workers::Workers;
-use crate::config::login::{Account, Login};
-use crate::worker_link::{GuardedDatabase, ToWorker};
+use crate::config::login::{Credential, Login};
+use crate::worker_link::{CredentialKind, GuardedDatabase, ToWorker};
 
 /// Longest password; the server takes no longer one.
 const PASSWORD_BYTES_MAX: usize = 1000;
+/// Longest certificate or key.
+const PEM_BYTES_MAX: usize = 16 << 10;
 
-/// A service account with its password.
+/// A service account with what proves it.
 pub(super) struct ServiceLogin {
     database: u16,
-    path: Option<PathBuf>,
-    password: Zeroizing<Vec<u8>>,
-    seen: Option<State>,
+    credential: Credential,
+    kind: CredentialKind,
+    record: Zeroizing<Vec<u8>>,
+    seen: [Option<State>; 2],
 }
 
 impl ServiceLogin {
-    /// Reads the password for the first time: without it nobody could log in. `None`: clients log in themselves.
+    /// Reads the files for the first time: without them nobody could log in. `None`: clients log in themselves.
     pub(super) fn load(database: &GuardedDatabase) -> Result<Option<Self>> {
-        let Login::Token(Account { password_file, .. }) = &database.guard.login else { return Ok(None) };
-        let (seen, password) = match password_file {
-            Some(path) => (State::of(path), read(path)?),
-            None => (None, Zeroizing::default()),
-        };
-        Ok(Some(Self { database: database.id, path: password_file.clone(), password, seen }))
+        let Login::Service(service) = &database.guard.login else { return Ok(None) };
+        let credential = service.credential.clone();
+        let (seen, (kind, record)) = (state(&credential), read(&credential)?);
+        Ok(Some(Self { database: database.id, credential, kind, record, seen }))
     }
 
-    /// Looks whether the file has changed.
+    /// Looks whether the files have changed.
     pub(super) fn turn(&mut self, workers: &Workers) {
-        let Some(path) = &self.path else { return };
-        let seen = State::of(path);
+        let seen = state(&self.credential);
         if seen == self.seen {
             return;
         }
         self.seen = seen;
-        match read(path) {
-            Ok(password) => {
-                self.password = password;
+        match read(&self.credential) {
+            Ok((kind, record)) => {
+                (self.kind, self.record) = (kind, record);
                 workers.ready().into_iter().for_each(|number| self.tell(workers, number));
-                info!("the password of a service account has changed and was read again");
+                info!("the credential of a service account has changed and was read again");
             }
-            Err(problem) => warn!("a changed password cannot be used, the one before it goes on: {problem:#}"),
+            Err(problem) => warn!("a changed credential cannot be used, the one before it goes on: {problem:#}"),
         }
     }
 
     /// Tells one worker.
     pub(super) fn tell(&self, workers: &Workers, number: u32) {
-        workers.tell(number, &ToWorker::ServiceAccount { database: self.database }, &self.password, &[]);
+        let message = ToWorker::ServiceAccount { database: self.database, credential: self.kind };
+        workers.tell(number, &message, &self.record, &[]);
     }
 }
 
-/// The password in a file: its first line, which is all of it.
-fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
-    let about = || format!("the password file {} cannot be used", path.display());
+fn state(credential: &Credential) -> [Option<State>; 2] {
+    match credential {
+        Credential::Nothing => [None, None],
+        Credential::Password(path) => [State::of(path), None],
+        Credential::Certificate(files) => [State::of(&files.certificate), State::of(&files.private_key)],
+    }
+}
+
+fn read(credential: &Credential) -> Result<(CredentialKind, Zeroizing<Vec<u8>>)> {
+    match credential {
+        Credential::Nothing => Ok((CredentialKind::Nothing, Zeroizing::default())),
+        Credential::Password(path) => Ok((CredentialKind::Password, password(path)?)),
+        Credential::Certificate(files) => {
+            let about = || format!("{} cannot be used", files.certificate.display());
+            let chain = fs::read(&files.certificate).with_context(about)?;
+            ensure!(chain.len() <= PEM_BYTES_MAX, "{}: it has more than {PEM_BYTES_MAX} bytes", about());
+            let key = secret(&files.private_key, "private key", PEM_BYTES_MAX)?;
+            // Of a pair that is half written nothing is told.
+            OwnCertificate::from_pem(&chain, &key).with_context(about)?;
+            let kind = CredentialKind::Certificate { chain_bytes: chain.len() };
+            Ok((kind, Zeroizing::new([chain.as_slice(), &key].concat())))
+        }
+    }
+}
+
+/// The content of a file that nobody but root reads; longer than `bytes_max`, the beginning of it.
+fn secret(path: &Path, what: &str, bytes_max: usize) -> Result<Zeroizing<Vec<u8>>> {
+    let about = || format!("the {what} file {} cannot be used", path.display());
     let file = fs::File::open(path).with_context(about)?;
     let mode = file.metadata().with_context(about)?.permissions().mode() & 0o777;
     ensure!(mode & 0o077 == 0, "{}: others can read it (mode {mode:o}); chmod 600 it", about());
     // Its whole room at once: a vector that grows leaves copies behind.
-    let mut password = Zeroizing::new(Vec::with_capacity(PASSWORD_BYTES_MAX + 64));
-    file.take(PASSWORD_BYTES_MAX as u64 + 2).read_to_end(&mut password).with_context(about)?;
+    let mut content = Zeroizing::new(Vec::with_capacity(bytes_max + 64));
+    file.take(bytes_max as u64 + 2).read_to_end(&mut content).with_context(about)?;
+    Ok(content)
+}
+
+/// The password in a file: its first line, which is all of it.
+fn password(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
+    let mut password = secret(path, "password", PASSWORD_BYTES_MAX)?;
     if password.last() == Some(&b'\n') {
         password.pop();
     }
     let is_one = !password.is_empty() && password.len() <= PASSWORD_BYTES_MAX && !password.contains(&b'\n');
-    ensure!(is_one && !password.contains(&0), "{}: write one line of 1 to {PASSWORD_BYTES_MAX} bytes", about());
+    let about = format!("the password file {} cannot be used", path.display());
+    ensure!(is_one && !password.contains(&0), "{about}: write one line of 1 to {PASSWORD_BYTES_MAX} bytes");
     Ok(password)
 }
 
@@ -87,7 +121,7 @@ mod tests {
         let path = folder.path().join("password");
         fs::write(&path, content).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-        read(&path).map(|password| password.to_vec()).map_err(|error| format!("{error:#}"))
+        password(&path).map(|password| password.to_vec()).map_err(|error| format!("{error:#}"))
     }
 
     #[test]

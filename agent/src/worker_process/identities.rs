@@ -18,13 +18,13 @@ use tokio::time::timeout;
 
 use super::catalogues::Catalogues;
 use super::readable;
-use crate::identity_link::{FromCore, IdentityAnswer, IdentityAsk};
+use crate::identity_link::{FromCore, IdentityAnswer, IdentityAsk, ProofKind};
 use crate::link::Link;
 
 /// Longest that an answer is waited for. The core itself waits for the kernel witness at most half of it.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// The same where a token is to be verified: the core may have to ask the issuer for its keys.
-const TOKEN_PATIENCE: Duration = Duration::from_secs(15);
+/// The same where a proof is to be verified: the core may have to ask an issuer for its keys.
+const PROOF_PATIENCE: Duration = Duration::from_secs(15);
 /// Connections that may be asked about at once.
 const WAITING_MAX: usize = 4096;
 
@@ -66,12 +66,10 @@ async fn identify(inner: Rc<Inner>, asked: Identification) -> Identified {
         waiting.insert(connection, sender);
     }
     let (database, user, sql_database) = (asked.database.0, asked.user, asked.sql_database);
-    let ask = IdentityAsk { connection, database, user, sql_database };
-    let (token, patience) = match &asked.token {
-        Some(token) => (token.expose(), TOKEN_PATIENCE),
-        None => (&[][..], PATIENCE),
-    };
-    let answer = match inner.link.get_ref().try_send(&ask, token, &[]) {
+    let (proof, record) = asked.proof.as_ref().map(ProofKind::of).unzip();
+    let patience = if proof.is_some() { PROOF_PATIENCE } else { PATIENCE };
+    let ask = IdentityAsk { connection, database, user, sql_database, proof };
+    let answer = match inner.link.get_ref().try_send(&ask, record.unwrap_or_default(), &[]) {
         Ok(()) => timeout(patience, receiver).await.ok().and_then(Result::ok),
         Err(_) => None,
     };
