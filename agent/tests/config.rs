@@ -216,9 +216,11 @@ fn every_key_is_understood() {
             content: proxy::Content::Sampled,
             record: proxy::Record::Durable,
             direct: vec![direct("standby", "10.0.0.0", 8), direct("backup", "fd00::1", 128)],
-            login: login::Login::Token(login::Account {
+            clients: None,
+            login: login::Login::Service(login::Service {
+                demand: login::Demand::Token,
                 user: "service".into(),
-                password_file: Some("/srv/password".into()),
+                credential: login::Credential::Password("/srv/password".into()),
             }),
         })
     );

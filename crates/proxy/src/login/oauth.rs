@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn the_request_names_one_mechanism() {
-        let [kind, length @ ..] = REQUEST[..5].try_into().unwrap();
+        let [kind, length @ ..]: [u8; 5] = REQUEST[..5].try_into().unwrap();
         assert_eq!((kind, u32::from_be_bytes(length) as usize), (b'R', REQUEST.len() - 1));
         assert_eq!(REQUEST[5..], *b"\0\0\0\x0aOAUTHBEARER\0\0");
     }
