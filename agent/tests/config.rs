@@ -80,7 +80,7 @@ fn documented_defaults_of_a_databases_proxy_are_the_defaults() {
         text.push_str(&format!("{key} = {default}\n"));
         keys += 1;
     }
-    assert_eq!(keys, 13, "{text}");
+    assert_eq!(keys, 14, "{text}");
     let parse = |text: &str| Config::parse(text, Path::new("w.toml")).unwrap();
     assert_eq!(parse(&text), parse(database));
 }
