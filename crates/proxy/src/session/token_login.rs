@@ -35,10 +35,11 @@ impl<H: Hops> Opening<H> {
     pub(super) async fn token_startup(&mut self, packet: &[u8]) -> Result<Next, Stop> {
         let (governor, account) = self.needs()?;
         self.refuse_where_others_hear()?;
-        let _earlier = self.record_opening(&[Input::Bytes(packet)])?;
-        let (token, recorded) = self.token().await?;
-        let identified = self.identify(&governor, packet, Some(token)).await?;
-        believe(&identified)?;
+        let asked = self.record_opening(&[Input::Bytes(packet)])?;
+        let (identified, recorded) = match self.bound(&governor, packet).await? {
+            Some(identified) => (identified, asked),
+            None => self.shown(&governor, packet).await?,
+        };
         self.hop().await?;
         let packet = startup::as_role(&self.parsed(packet)?, &account.user);
         self.judge_service_account(&packet)?;
@@ -66,6 +67,24 @@ impl<H: Hops> Opening<H> {
         }
         let text = "this database asks for a token, which may only be sent over TLS; connect with sslmode=require";
         Err(Stop::refused(Refusal::Identity, "28000", text))
+    }
+
+    /// Whoever the client's process tree is bound to: then its token was shown before, and none is asked for.
+    async fn bound(&self, governor: &Governor, packet: &[u8]) -> Result<Option<Identified>, Stop> {
+        if !is_local(self.client_end()) {
+            return Ok(None);
+        }
+        let identified = self.identify(governor, packet, None).await?;
+        let is_bound = identified.principal.known().is_some_and(|principal| principal.proof == Proof::BoundProcess);
+        Ok(is_bound.then_some(identified))
+    }
+
+    /// Whoever the token is about that the client shows.
+    async fn shown(&mut self, governor: &Governor, packet: &[u8]) -> Result<(Identified, Recording), Stop> {
+        let (token, recorded) = self.token().await?;
+        let identified = self.identify(governor, packet, Some(token)).await?;
+        believe(&identified)?;
+        Ok((identified, recorded))
     }
 
     /// Asks for the token and takes it; also what its record, without it, is waited for with.
@@ -125,8 +144,12 @@ fn poll_login(
 
 /// Who hears what goes over a connection with this end.
 fn hearing(end: access::End) -> Hearing {
-    let is_local = end.address.is_none_or(|address| address.to_canonical().is_loopback());
-    if is_local || end.encrypted == access::Encrypted::Yes { Hearing::Nobody } else { Hearing::Anybody }
+    if is_local(end) || end.encrypted == access::Encrypted::Yes { Hearing::Nobody } else { Hearing::Anybody }
+}
+
+/// Whether it is on this host for certain.
+fn is_local(end: access::End) -> bool {
+    end.address.is_none_or(|address| address.to_canonical().is_loopback())
 }
 
 /// Only a token that proves somebody opens a session.
