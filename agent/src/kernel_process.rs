@@ -98,6 +98,7 @@ pub(crate) fn run(config: &Config) -> Result<()> {
     {
         proxy.stop();
     }
+    process.groups.sweep();
     let _ = fs::remove_file(&config.agent.control_socket);
     let _ = fs::remove_file(exec_socket::beside(&config.agent.control_socket));
     outcome

@@ -121,7 +121,11 @@ impl Scene {
     fn shell(&self, token: &Path) -> Result<Running> {
         let mut command = self.exec(token);
         command.arg("sh").stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
-        Running::start("the shell", Signal::SIGTERM, &mut command)
+        let mut shell = Running::start("the shell", Signal::SIGTERM, &mut command)?;
+        // Before it answers it is `warder exec`, perhaps outside of the tree.
+        shell.write_line("echo here")?;
+        ensure!(shell.read_line()? == "here");
+        Ok(shell)
     }
 }
 

@@ -53,7 +53,6 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         agent.events().wait_for_text(scene::LAST_STATEMENT).map(drop)
     })?;
     show(&agent, "timeline", options)?;
-    show(&agent, "coverage", options)?;
     if options.json {
         println!("{}", description(&cluster, &agent, &people, proxy_port)?);
     }
@@ -61,7 +60,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         explain(&cluster, &agent, &people, proxy_port)?;
         stay(&mut agent, &interrupt)?;
     }
-    step("demo: stopping", || agent.stop())
+    step("demo: stopping", || agent.stop())?;
+    // The last interval of the ledger is recorded when the agent stops.
+    show(&agent, "coverage", options)
 }
 
 fn start_agent(binary: &Path, cluster: &Cluster, people: &People, proxy_port: u16) -> Result<Agent> {
