@@ -1,6 +1,7 @@
 //! The command line: what can be asked, and how it is answered.
 
 mod evidence;
+mod exec;
 mod login;
 mod policy;
 mod setup;
@@ -60,6 +61,8 @@ enum Command {
     /// Get a token from an identity provider and keep it in a file
     #[command(after_help = EXIT_CODES)]
     Login(login::Login),
+    /// Run a command as whoever a token is about: what it does with databases is theirs, and that of all it starts
+    Exec(exec::Exec),
     /// Send connections through the proxy, or stop that, while the database runs
     #[command(subcommand)]
     Steer(steer::Steer),
@@ -212,6 +215,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Worker => worker_process::run()?,
         Command::Symbols => privileges::symbols()?,
         Command::Login(arguments) => arguments.run()?,
+        Command::Exec(arguments) => return arguments.run(),
         Command::Steer(arguments) => arguments.run()?,
         Command::Setup(arguments) => arguments.run()?,
         Command::Unload(arguments) => arguments.run()?,

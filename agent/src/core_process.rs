@@ -12,10 +12,12 @@ mod identities;
 mod indexing;
 mod mediation;
 mod pipeline;
+mod questions;
 mod redaction;
 mod streams;
 #[cfg(test)]
 mod streams_tests;
+mod trees;
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -44,8 +46,9 @@ use crate::core_process::exports::Exports;
 use crate::core_process::identities::Identities;
 use crate::core_process::mediation::Intakes;
 use crate::core_process::pipeline::Pipeline;
+use crate::core_process::trees::Trees;
 use crate::link::{ArgvMode, Hello, Link, ToCore, ToKernel, VERSION};
-use crate::{config, control, privileges, run};
+use crate::{config, control, exec_socket, privileges, run};
 
 /// Pause between drains while records arrive. The kernel wakes the core earlier when an eighth of the ring is full.
 const PAUSE_BUSY: Duration = Duration::from_millis(20);
@@ -77,14 +80,15 @@ struct Descriptors {
     ring: OwnedFd,
     counters: CounterDescriptors,
     control: OwnedFd,
+    exec: OwnedFd,
     identity: OwnedFd,
 }
 
 impl Descriptors {
     fn sort(descriptors: Vec<OwnedFd>) -> Result<Self> {
-        let [ring, losses, counters, probes, sessions, control, identity] =
-            <[OwnedFd; 7]>::try_from(descriptors).ok().context("the kernel process passed too few descriptors")?;
-        Ok(Self { ring, counters: CounterDescriptors { losses, counters, probes, sessions }, control, identity })
+        let [ring, losses, counters, probes, sessions, control, exec, identity] =
+            <[OwnedFd; 8]>::try_from(descriptors).ok().context("the kernel process passed too few descriptors")?;
+        Ok(Self { ring, counters: CounterDescriptors { losses, counters, probes, sessions }, control, exec, identity })
     }
 }
 
@@ -105,24 +109,44 @@ async fn serve(hello: Hello, descriptors: Vec<OwnedFd>, link: Link) -> Result<()
     let identity: config::identity::Identity = serde_json::from_reader(File::from(descriptors.identity))
         .context("the configuration of identities came incomplete")?;
     let attestation = Rc::new(Attestation::new(ProcessRules::new(&identity.processes)?, Rc::clone(&link))?);
-    let proofs = Proofs::new(&identity.issuers, &identity.certificates)?;
+    let proofs = Rc::new(Proofs::new(&identity.issuers, &identity.certificates)?);
+    let trees = Rc::new(Trees::new(Rc::clone(&proofs), Rc::clone(&pipeline), Rc::clone(&link)));
     let woken = Rc::clone(&intakes.woken);
     let catalogues = Catalogues::new(&hello.catalogues, Rc::clone(&pipeline), Rc::clone(&link));
-    let identities =
-        Identities::new(Rc::clone(&pipeline), woken, Rc::clone(&attestation), proofs, Rc::clone(&catalogues));
+    let identities = Identities::new(
+        Rc::clone(&pipeline),
+        woken,
+        Rc::clone(&attestation),
+        Rc::clone(&trees),
+        proofs,
+        Rc::clone(&catalogues),
+    );
     let identities = Rc::new(identities);
 
-    let listener = std::os::unix::net::UnixListener::from(descriptors.control);
-    let listener = UnixListener::from_std(listener).context("the control socket cannot be served")?;
+    let listener = listener(descriptors.control).context("the control socket cannot be served")?;
     tokio::task::spawn_local(serve_people(hello, listener, Rc::clone(&pipeline), Rc::clone(&answers)));
+    let listener = self::listener(descriptors.exec).context("the socket of `warder exec` cannot be served")?;
+    tokio::task::spawn_local(exec_socket::server::serve(listener, Rc::clone(&trees)));
+    let hearers = Hearers {
+        answers: &answers,
+        workers: &intakes,
+        identities: &identities,
+        attestation: &attestation,
+        trees: &trees,
+        catalogues: &catalogues,
+    };
     let end = tokio::select! {
-        end = follow(&link, &pipeline, &answers, &intakes, &identities, &attestation, &catalogues) => end,
+        end = follow(&link, &pipeline, &hearers) => end,
         never = drain(ring, &pipeline, &answers, &intakes, &catalogues) => never,
         () = tick(&pipeline, &answers) => Ok(()),
     };
     pipeline.borrow_mut().flush();
     exports.stop();
     end
+}
+
+fn listener(descriptor: OwnedFd) -> std::io::Result<UnixListener> {
+    UnixListener::from_std(std::os::unix::net::UnixListener::from(descriptor))
 }
 
 /// Answers people once the first scan has ended and the proxy stands: whoever gets an answer can rely on both.
@@ -235,16 +259,19 @@ async fn tick(pipeline: &RefCell<Pipeline>, answers: &Answers) {
     }
 }
 
+/// Whom the kernel process has something to say.
+struct Hearers<'a> {
+    answers: &'a Answers,
+    workers: &'a Rc<Workers>,
+    identities: &'a Rc<Identities>,
+    attestation: &'a Attestation,
+    trees: &'a Rc<Trees>,
+    catalogues: &'a Catalogues,
+}
+
 /// Follows the kernel process until it says stop, or is gone.
-async fn follow(
-    link: &AsyncFd<Link>,
-    pipeline: &RefCell<Pipeline>,
-    answers: &Answers,
-    workers: &Rc<Workers>,
-    identities: &Rc<Identities>,
-    attestation: &Attestation,
-    catalogues: &Catalogues,
-) -> Result<()> {
+async fn follow(link: &AsyncFd<Link>, pipeline: &RefCell<Pipeline>, hearers: &Hearers<'_>) -> Result<()> {
+    let Hearers { answers, workers, identities, attestation, trees, catalogues } = hearers;
     loop {
         let mut guard = link.readable().await.context("the link cannot be polled")?;
         // One packet is there; a blocking read returns at once.
@@ -274,6 +301,8 @@ async fn follow(
             ToCore::CatalogueHop { request, outcome } => {
                 catalogues.connected(request, outcome, packet.record, packet.descriptors);
             }
+            ToCore::Enclosed { request, outcome } => trees.enclosed(request, outcome),
+            ToCore::Emptied(groups) => trees.emptied(groups),
             ToCore::Steered { request, outcome } => answers.steered(request, outcome),
             message => {
                 let named = matches!(message, ToCore::Database { .. });

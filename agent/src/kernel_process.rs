@@ -6,6 +6,7 @@ pub(crate) mod access;
 mod catalogue;
 mod certificates;
 mod describe;
+mod groups;
 mod guards;
 mod hops;
 mod logins;
@@ -37,13 +38,14 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{Uid, chown};
 use tracing::{info, warn};
 
-use crate::clock;
 use crate::config::{Argv, Config};
 use crate::kernel_process::describe::describe;
+use crate::kernel_process::groups::Groups;
 use crate::kernel_process::proxy_host::ProxyHost;
-use crate::link::{ArgvMode, FoundOrigin, Hello, Link, ToCore, ToKernel, VERSION};
+use crate::link::{ArgvMode, FoundOrigin, Hello, Link, Packet, ToCore, ToKernel, VERSION};
 use crate::privileges::{self, Identity};
 use crate::worker_link::in_memory;
+use crate::{clock, exec_socket};
 
 /// How long the core may take to write down the end.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
@@ -77,6 +79,7 @@ pub(crate) fn run(config: &Config) -> Result<()> {
         prepare_key_directory(&config.redaction.key_file, identity)?;
     }
     let control = control_socket(&config.agent.control_socket, identity)?;
+    let exec = exec_socket(&config.agent.control_socket)?;
     let proxy = ProxyHost::start(config, identity, &witness)?;
     let mut process = KernelProcess {
         config,
@@ -84,6 +87,8 @@ pub(crate) fn run(config: &Config) -> Result<()> {
         witness,
         proxy,
         control,
+        exec,
+        groups: Groups::find(),
         statistics: Statistics::default(),
         deferred: VecDeque::new(),
         cores_started: 0,
@@ -94,7 +99,9 @@ pub(crate) fn run(config: &Config) -> Result<()> {
     {
         proxy.stop();
     }
+    process.groups.sweep();
     let _ = fs::remove_file(&config.agent.control_socket);
+    let _ = fs::remove_file(exec_socket::beside(&config.agent.control_socket));
     outcome
 }
 
@@ -182,9 +189,22 @@ fn take_over(path: &Path, identity: Identity) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Creates the control socket; a stale one of an agent that was killed is replaced, a live one is respected.
+/// Creates the control socket, for root and the agent's group.
 fn control_socket(path: &Path, identity: Identity) -> Result<UnixListener> {
+    let listener = socket(path, 0o660)?;
     let text = || format!("the control socket {} could not be created", path.display());
+    chown(path, Some(Uid::from_raw(0)), Some(identity.group)).with_context(text)?;
+    Ok(listener)
+}
+
+/// Creates the socket of `warder exec`, for everybody: the token is the proof.
+fn exec_socket(control: &Path) -> Result<UnixListener> {
+    socket(&exec_socket::beside(control), 0o666)
+}
+
+/// Creates a socket; a stale one of an agent that was killed is replaced, a live one is respected.
+fn socket(path: &Path, mode: u32) -> Result<UnixListener> {
+    let text = || format!("the socket {} could not be created", path.display());
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).with_context(text)?;
     }
@@ -195,8 +215,7 @@ fn control_socket(path: &Path, identity: Identity) -> Result<UnixListener> {
         fs::remove_file(path).with_context(text)?;
     }
     let listener = UnixListener::bind(path).with_context(text)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o660)).with_context(text)?;
-    chown(path, Some(Uid::from_raw(0)), Some(identity.group)).with_context(text)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).with_context(text)?;
     listener.set_nonblocking(true).with_context(text)?;
     Ok(listener)
 }
@@ -207,8 +226,10 @@ struct KernelProcess<'a> {
     witness: Witness,
     proxy: Option<ProxyHost>,
     control: UnixListener,
+    exec: UnixListener,
+    groups: Groups,
     statistics: Statistics,
-    deferred: VecDeque<ToKernel>,
+    deferred: VecDeque<Packet<ToKernel>>,
     cores_started: u32,
 }
 
@@ -287,8 +308,16 @@ impl KernelProcess<'_> {
                 }
                 due = due.min(proxy.due());
             }
-            if let Some(message) = self.deferred.pop_front() {
-                if self.carry_out(link, &message).is_err() {
+            due = due.min(self.groups.due());
+            if now.0 >= self.groups.due() {
+                let emptied = self.groups.sweep();
+                if !emptied.is_empty() && link.send(&ToCore::Emptied(emptied), &[], &[]).is_err() {
+                    return Ok(End::CoreEnded);
+                }
+                continue;
+            }
+            if let Some(packet) = self.deferred.pop_front() {
+                if self.carry_out(link, packet).is_err() {
                     return Ok(End::CoreEnded);
                 }
                 continue;
@@ -298,7 +327,7 @@ impl KernelProcess<'_> {
                 Woken::Signal => return Ok(End::Stopped),
                 Woken::Time => {}
                 Woken::Link => match link.receive::<ToKernel>() {
-                    Ok(Some(packet)) => self.deferred.push_back(packet.message),
+                    Ok(Some(packet)) => self.deferred.push_back(packet),
                     Ok(None) | Err(_) => return Ok(End::CoreEnded),
                 },
             }
@@ -318,21 +347,21 @@ impl KernelProcess<'_> {
         link.send(&ToCore::Settled, &[], &[])
     }
 
-    fn carry_out(&mut self, link: &Link, message: &ToKernel) -> Result<()> {
-        match message {
+    fn carry_out(&mut self, link: &Link, packet: Packet<ToKernel>) -> Result<()> {
+        match packet.message {
             ToKernel::Scan { everything, requested } => {
-                let extent = if *everything { Extent::Everything } else { Extent::News };
-                self.scan(link, Origin::MissedOpen, extent, *requested)
+                let extent = if everything { Extent::Everything } else { Extent::News };
+                self.scan(link, Origin::MissedOpen, extent, requested)
             }
             ToKernel::Steer { request, what, database } => {
                 let outcome = match &mut self.proxy {
-                    Some(proxy) => proxy.steer(&mut self.witness, *what, database.as_deref()),
+                    Some(proxy) => proxy.steer(&mut self.witness, what, database.as_deref()),
                     None => Err("no database has a [database.proxy] in the agent's configuration".to_owned()),
                 };
-                link.send(&ToCore::Steered { request: *request, outcome }, &[], &[])
+                link.send(&ToCore::Steered { request, outcome }, &[], &[])
             }
             ToKernel::OpenCatalogue { request, database } => match &self.proxy {
-                Some(proxy) => proxy.open_catalogue(*request, *database, link),
+                Some(proxy) => proxy.open_catalogue(request, database, link),
                 None => Ok(()),
             },
             ToKernel::ForgetFronts(fronts) => {
@@ -341,9 +370,18 @@ impl KernelProcess<'_> {
                 Ok(())
             }
             ToKernel::Describe { request, pid, start } => {
-                let description = describe(ProcessKey { pid: *pid, start: BootTime(*start) });
+                let description = describe(ProcessKey { pid, start: BootTime(start) });
                 let executable: Vec<_> = description.executable.iter().map(|file| file.as_fd()).collect();
-                link.send(&ToCore::Described { request: *request, cgroup: description.cgroup }, &[], &executable)
+                link.send(&ToCore::Described { request, cgroup: description.cgroup }, &[], &executable)
+            }
+            ToKernel::Enclose { request } => {
+                let process = packet.descriptors.first().context("a question came without its process");
+                let outcome = process.and_then(|process| self.groups.enclose(process));
+                link.send(
+                    &ToCore::Enclosed { request, outcome: outcome.map_err(|error| format!("{error:#}")) },
+                    &[],
+                    &[],
+                )
             }
             // It came after the patience of `announce`.
             ToKernel::Named => Ok(()),
@@ -380,6 +418,7 @@ impl KernelProcess<'_> {
         let descriptors = handout::descriptors(&self.witness)?;
         let mut borrowed: Vec<BorrowedFd<'_>> = descriptors.iter().map(|descriptor| descriptor.as_fd()).collect();
         borrowed.push(self.control.as_fd());
+        borrowed.push(self.exec.as_fd());
         let identity = in_memory(&serde_json::to_vec(&config.identity).context("no JSON")?)?;
         borrowed.push(identity.as_fd());
         link.send(&ToCore::Hello(Box::new(hello)), &[], &borrowed)
@@ -434,7 +473,7 @@ fn tell(link: &Link, report: &ScanReport) -> Result<()> {
 }
 
 /// Tells the core a name and waits until it knows it; what the core asks meanwhile is answered later.
-fn announce(link: &Link, id: u16, name: &str, deferred: &mut VecDeque<ToKernel>) {
+fn announce(link: &Link, id: u16, name: &str, deferred: &mut VecDeque<Packet<ToKernel>>) {
     info!(database = %name, "observed");
     if link.send(&ToCore::Database { id, name: name.to_owned() }, &[], &[]).is_err() {
         return;
@@ -443,7 +482,7 @@ fn announce(link: &Link, id: u16, name: &str, deferred: &mut VecDeque<ToKernel>)
     while poll(&mut waiting, NAMING_PATIENCE_MILLIS).is_ok_and(|ready| ready > 0) {
         match link.receive::<ToKernel>() {
             Ok(Some(packet)) if matches!(packet.message, ToKernel::Named) => return,
-            Ok(Some(packet)) => deferred.push_back(packet.message),
+            Ok(Some(packet)) => deferred.push_back(packet),
             // The loop of this core notices that it has ended.
             Ok(None) | Err(_) => return,
         }

@@ -25,7 +25,7 @@ pub(crate) const VERSION: u32 = 1;
 const PACKET_BYTES_MAX: usize = 64 * 1024;
 /// How long a message may wait for a core that does not read.
 const SEND_PATIENCE: TimeVal = TimeVal::new(5, 0);
-/// Descriptors of the first message: ring, four maps, control socket, identity.
+/// Descriptors of the first message: ring, four maps, control socket, exec socket, identity.
 const DESCRIPTORS_MAX: usize = 8;
 
 /// What the kernel process says.
@@ -62,6 +62,10 @@ pub(crate) enum ToCore {
     Described { request: u64, cgroup: Option<String> },
     /// The answer to [`ToKernel::OpenCatalogue`]. With a hop: its descriptor, and the password behind the message.
     CatalogueHop { request: u64, outcome: Result<CatalogueHop, String> },
+    /// The outcome of [`ToKernel::Enclose`]: the number of the control group.
+    Enclosed { request: u64, outcome: Result<u64, String> },
+    /// No process is left in these control groups of [`ToKernel::Enclose`].
+    Emptied(Vec<u64>),
     /// The outcome of [`ToKernel::Steer`].
     Steered { request: u64, outcome: Result<Vec<SteeringState>, String> },
     /// Something happened to the proxy that belongs into the record.
@@ -164,6 +168,9 @@ pub(crate) enum ToKernel {
     ForgetFronts(Vec<u64>),
     /// Look at a client's process; answered with [`ToCore::Described`]. Its start is boot time, nanoseconds.
     Describe { request: u64, pid: u32, start: u64 },
+    /// Give a process a control group of its own, for the tree that it begins; answered with [`ToCore::Enclosed`]. One
+    /// descriptor: the process.
+    Enclose { request: u64 },
     /// Connect to a database to read its catalogue; answered with [`ToCore::CatalogueHop`].
     OpenCatalogue { request: u64, database: u16 },
     /// Steer, stop steering, or tell how steering is; answered with [`ToCore::Steered`].

@@ -2,8 +2,8 @@
 //!
 //! | process | user | has |
 //! |---|---|---|
-//! | kernel process (`warder run`) | root | eBPF programs, links and maps; iterators; `/proc`; creates the folders and the control socket. Decodes nothing that a client sent; of clients it reads what `/proc` shows (command lines, process titles) |
-//! | core (`warder core`) | `[agent] user` | ring buffer (read, consumer position), four maps (read only), control socket, journal folder; no capability, no new privileges |
+//! | kernel process (`warder run`) | root | eBPF programs, links and maps; iterators; `/proc`; creates the folders and the sockets; makes control groups for `warder exec`, and moves a process in. Decodes nothing that a client sent; of clients it reads what `/proc` shows (command lines, process titles) |
+//! | core (`warder core`) | `[agent] user` | ring buffer (read, consumer position), four maps (read only), control socket, socket of `warder exec`, journal folder; no capability, no new privileges |
 //! | proxy worker (`warder worker`) | `[proxy] user` | its listeners, its connections, its ring to the core, heartbeats; no capability, no new privileges |
 //! | symbol lookup (`warder symbols`) | `[agent] user` | one open executable; 5 s of CPU, 512 MiB of address space; ends when it has answered |
 

@@ -72,6 +72,20 @@ impl TokenFile {
         write(&self.path, &Zeroizing::new([token.expose(), b"\n"].concat()))
     }
 
+    /// The token.
+    pub(crate) fn token(&self) -> Result<Secret> {
+        let text = read(&self.path).with_context(|| {
+            format!(
+                "{} cannot be read; name a file with --token-file, or get a token with `warder login`",
+                self.path.display()
+            )
+        })?;
+        let token = text.trim().as_bytes();
+        let usable = !token.is_empty() && token.iter().all(u8::is_ascii_graphic);
+        ensure!(usable, "{} is no token: one line is expected, without spaces", self.path.display());
+        Ok(Secret::new(token.to_vec()))
+    }
+
     /// What the last login left.
     pub(crate) fn renewal(&self) -> Result<(Renewal, Secret)> {
         let path = self.renewal_path();

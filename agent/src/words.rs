@@ -42,7 +42,8 @@ pub fn unknown_process(why: Option<&str>) -> String {
     }
 }
 
-/// Who acts, and on whose behalf: `agent nightly-report for person alice@example.com`; empty where nobody asked.
+/// Who acts, on whose behalf, and what for: `agent nightly-report for person alice@example.com ("INC-1")`; empty where
+/// nobody asked.
 #[must_use]
 pub fn principal(session: &SessionForm<'_>) -> String {
     let actor = |actor: &ActorForm<'_>| format!("{} {}", escape(&actor.kind), escape(&actor.id));
@@ -53,7 +54,9 @@ pub fn principal(session: &SessionForm<'_>) -> String {
         };
     };
     let all = std::iter::once(&principal.actor).chain(&principal.acting_for);
-    all.map(actor).collect::<Vec<_>>().join(" for ")
+    let purpose =
+        principal.purpose.as_deref().map_or_else(String::new, |purpose| format!(" (\"{}\")", escape(purpose)));
+    all.map(actor).collect::<Vec<_>>().join(" for ") + &purpose
 }
 
 /// `tcp`, `tls` or `gss` and the client's address; `unix` and the path.

@@ -309,6 +309,18 @@ impl Agent {
         self.directory.path().join("run/control.sock")
     }
 
+    /// The socket of `warder exec`, beside it.
+    #[must_use]
+    pub fn exec_socket(&self) -> PathBuf {
+        self.control_socket().with_file_name("exec.sock")
+    }
+
+    /// Its program.
+    #[must_use]
+    pub fn binary(&self) -> &Path {
+        &self.binary
+    }
+
     /// What it wrote to standard output and standard error.
     ///
     /// # Errors

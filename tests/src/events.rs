@@ -162,6 +162,8 @@ pub struct Session {
     pub encryption: Option<String>,
     pub client: Option<Process>,
     pub client_unknown: Option<String>,
+    pub principal: Option<Principal>,
+    pub principal_unknown: Option<String>,
     pub server: Option<Process>,
     pub server_unknown: Option<String>,
     pub peer_pid: Option<u32>,
@@ -180,6 +182,17 @@ pub struct Session {
     pub class: Option<String>,
     pub class_detail: Option<String>,
     pub mediation: Option<Mediation>,
+}
+
+/// The principal object.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "the fields are those of docs/events.md")]
+pub struct Principal {
+    pub kind: String,
+    pub id: String,
+    pub proof: String,
+    pub purpose: Option<String>,
 }
 
 /// The proxy's part of a session.

@@ -35,6 +35,7 @@ pub mod suite_pipeline;
 pub mod suite_regress;
 pub mod suite_scenes;
 pub mod suite_source;
+pub mod tokens;
 pub mod tooling;
 pub mod wait;
 pub mod way;

@@ -6,7 +6,7 @@ use std::process::Output;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use warder_tests::events::What;
+use warder_tests::events::{self, What};
 use warder_tests::process;
 use warder_tests::stage::{Place, Stage, StageOptions};
 use warder_tests::{directory, wait};
@@ -199,6 +199,13 @@ fn nobody_is_let_in_whom_no_policy_lets() -> Result<()> {
     let guarded = Guarded::start("enforce", strangers)?;
     let (out, errors) = said(&guarded.psql("select 'in';")?);
     ensure!(out.is_empty() && errors.contains("FATAL") && errors.contains("no-strangers"), "{out} {errors}");
+    let all = guarded
+        .stage
+        .agent
+        .events()
+        .wait_for("the end", wait::PATIENCE, |all| events::closed(all).next().is_some().then(|| all.to_vec()))?;
+    let disagree = all.iter().any(|event| matches!(event.what, What::Integrity { .. }));
+    ensure!(!disagree, "what was negotiated before the refusal is a disagreement");
     Ok(())
 }
 

@@ -14,8 +14,9 @@ use warder_tests::route::Route;
 use warder_tests::{directory, wait};
 
 use crate::interrupt::Interrupt;
+use crate::people::People;
 use crate::progress::{note, step};
-use crate::scene::{self, Stage};
+use crate::scene::{self, Props, Stage};
 use crate::{build, setup};
 
 /// Port of the metrics endpoint where it is free, as in the default configuration.
@@ -45,28 +46,33 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let stage = step("demo: customer data and a first session", || Stage::set(&cluster))?;
     interrupt.check()?;
     let proxy_port = directory::free_port()?;
-    let mut agent = step("demo: the agent", || start_agent(&binary, &cluster, proxy_port))?;
+    let people = People::gather()?;
+    let mut agent = step("demo: the agent", || start_agent(&binary, &cluster, &people, proxy_port))?;
     step("demo: a scene of clients", || {
-        stage.play(proxy_port, &interrupt)?;
+        stage.play(Props { agent: &agent, people: &people, proxy_port }, &interrupt)?;
         agent.events().wait_for_text(scene::LAST_STATEMENT).map(drop)
     })?;
-    show_timeline(&agent, options)?;
+    show(&agent, "timeline", options)?;
     if options.json {
-        println!("{}", description(&binary, &cluster, &agent, proxy_port));
+        println!("{}", description(&cluster, &agent, &people, proxy_port)?);
     }
     if !options.once {
-        explain(&cluster, &agent, &binary, proxy_port);
+        explain(&cluster, &agent, &people, proxy_port)?;
         stay(&mut agent, &interrupt)?;
     }
-    step("demo: stopping", || agent.stop())
+    step("demo: stopping", || agent.stop())?;
+    // The last interval of the ledger is recorded when the agent stops.
+    show(&agent, "coverage", options)
 }
 
-fn start_agent(binary: &Path, cluster: &Cluster, proxy_port: u16) -> Result<Agent> {
+fn start_agent(binary: &Path, cluster: &Cluster, people: &People, proxy_port: u16) -> Result<Agent> {
+    let mut tables = proxy_tables(cluster, proxy_port)?;
+    tables.extend(people.issuer.tables());
     let free = TcpListener::bind(("127.0.0.1", METRICS_PORT)).is_ok();
     let options = AgentOptions {
         databases: vec![DatabaseEntry::of("demo", cluster)],
         metrics_port: free.then_some(METRICS_PORT),
-        tables: proxy_tables(cluster, proxy_port)?,
+        tables,
         ..AgentOptions::default()
     };
     Agent::start(binary, &options)
@@ -85,6 +91,9 @@ fn proxy_tables(cluster: &Cluster, port: u16) -> Result<Vec<String>> {
         "mode = \"enforce\"".to_owned(),
         "environment = \"production\"".to_owned(),
         format!("policies = [{:?}]", policies(cluster)),
+        "[database.proxy.login]".to_owned(),
+        "mode = \"token\"".to_owned(),
+        format!("user = {:?}", scene::ROLE),
         "[proxy]".to_owned(),
         format!("user = \"{WORKER_USER}\""),
     ])
@@ -95,22 +104,25 @@ fn policies(cluster: &Cluster) -> PathBuf {
     cluster.directory().join("shop.cedar")
 }
 
-fn show_timeline(agent: &Agent, options: &Options) -> Result<()> {
+/// Shows what one of the agent's commands says.
+fn show(agent: &Agent, verb: &str, options: &Options) -> Result<()> {
     eprintln!();
-    let mut command = agent.command(&["timeline"]);
+    let mut command = agent.command(&[verb]);
     if options.json {
         command.stdout(Stdio::from(stderr()));
     }
-    ensure!(command.stdin(Stdio::null()).status()?.success(), "`warder timeline` failed");
+    ensure!(command.stdin(Stdio::null()).status()?.success(), "`warder {verb}` failed");
     eprintln!();
     Ok(())
 }
 
 /// All that another program needs to connect.
-fn description(binary: &Path, cluster: &Cluster, agent: &Agent, proxy_port: u16) -> serde_json::Value {
+fn description(cluster: &Cluster, agent: &Agent, people: &People, proxy_port: u16) -> Result<serde_json::Value> {
     let shop = |route| cluster.uri(route, scene::ROLE, scene::DATABASE);
-    let proxied = |route| cluster.uri_at(proxy_port, route, scene::ROLE, scene::DATABASE);
-    json!({
+    // A token has no letter that means something in a URI.
+    let user = format!("{}:{}", scene::ROLE, people.player("engineer")?.token);
+    let proxied = |route| cluster.uri_at(proxy_port, route, &user, scene::DATABASE);
+    Ok(json!({
         "dsn_tcp": shop(Route::Tcp),
         "dsn_tls": shop(Route::Tls),
         "dsn_unix": shop(Route::Unix),
@@ -123,23 +135,30 @@ fn description(binary: &Path, cluster: &Cluster, agent: &Agent, proxy_port: u16)
         "public_key": agent.public_key(),
         "metrics": agent.metrics_url(),
         "control_socket": agent.control_socket(),
-        "warder": binary,
+        "exec_socket": agent.exec_socket(),
+        "principals": people.description(),
+        "warder": agent.binary(),
         "pid": std::process::id(),
-    })
+    }))
 }
 
-fn explain(cluster: &Cluster, agent: &Agent, binary: &Path, proxy_port: u16) {
-    let configuration = agent.configuration();
+fn explain(cluster: &Cluster, agent: &Agent, people: &People, proxy_port: u16) -> Result<()> {
+    let (configuration, binary) = (agent.configuration(), agent.binary());
+    let proxied = cluster.uri_at(proxy_port, Route::Tls, scene::ROLE, scene::DATABASE);
+    let token_file = people.player("analyst")?.file.display();
     note("The demo stays up until Ctrl-C. Try, in another terminal:");
     note(&format!("psql '{}'", cluster.uri(Route::Tls, scene::ROLE, scene::DATABASE)));
+    note(&format!("PGPASSWORD=$(cat {token_file}) psql '{proxied}'    (through the proxy, as the analyst)"));
     note(&format!(
-        "psql '{}'    (through the proxy)",
-        cluster.uri_at(proxy_port, Route::Tls, scene::ROLE, scene::DATABASE)
+        "{} exec --socket {} --token-file {token_file} -- psql '{proxied}'    (the same, without a password)",
+        binary.display(),
+        agent.exec_socket().display()
     ));
     note(&format!("edit {}    (what the proxy allows)", policies(cluster).display()));
     note(&format!("{} timeline --follow -c {}", binary.display(), configuration.display()));
     note(&format!("{} sessions --live -c {}", binary.display(), configuration.display()));
     note(&format!("curl {}", agent.metrics_url()));
+    Ok(())
 }
 
 fn stay(agent: &mut Agent, interrupt: &Interrupt) -> Result<()> {

@@ -13,6 +13,7 @@ mod ebpf;
 mod fuzz;
 mod interrupt;
 mod layering;
+mod people;
 mod progress;
 mod scene;
 mod setup;

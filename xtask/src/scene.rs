@@ -5,12 +5,14 @@ use std::process::{Command, Stdio};
 use anyhow::Result;
 use nix::sys::signal::Signal;
 use warder_tests::account::Account;
+use warder_tests::agent::Agent;
 use warder_tests::cluster::Cluster;
 use warder_tests::process::{self, Running};
 use warder_tests::route::Route;
 use warder_tests::{directory, drivers, tooling};
 
 use crate::interrupt::Interrupt;
+use crate::people::{People, Player};
 use crate::progress::note;
 
 /// Database of the customer data.
@@ -52,24 +54,33 @@ const CUSTOMERS: &str = "
 pub(crate) struct Stage<'a> {
     cluster: &'a Cluster,
     early: Running,
-    proxy_port: u16,
+}
+
+/// What the clients need.
+pub(crate) struct Props<'a> {
+    /// The agent.
+    pub(crate) agent: &'a Agent,
+    /// Who they are.
+    pub(crate) people: &'a People,
+    /// Where the proxy is.
+    pub(crate) proxy_port: u16,
 }
 
 /// One entrance: what the audience is told, and what happens.
 struct Entrance {
     told: &'static str,
-    play: fn(&mut Stage<'_>) -> Result<()>,
+    play: fn(&mut Stage<'_>, &Props<'_>) -> Result<()>,
 }
 
 const ENTRANCES: &[Entrance] = &[
-    Entrance { told: "psql over TCP", play: over_tcp },
-    Entrance { told: "psql over TLS", play: over_tls },
-    Entrance { told: "psql through the proxy", play: through_the_proxy },
-    Entrance { told: "through the proxy: what its policies refuse", play: refused },
-    Entrance { told: "psql over the Unix socket: a transaction", play: a_transaction },
-    Entrance { told: "a Python script as another user", play: a_script },
+    Entrance { told: "an analyst with a token, through the proxy", play: an_analyst },
+    Entrance { told: "an AI agent that acts for her: it reads, and may not delete", play: an_agent },
+    Entrance { told: "an engineer: DROP and a DELETE without WHERE are refused, the rest is not", play: an_engineer },
+    Entrance { told: "`warder exec`: a script that knows nothing of tokens", play: a_bound_script },
+    Entrance { told: "a cron job that gets around the proxy, by the Unix socket", play: a_cron_job },
+    Entrance { told: "psql around the proxy, over TLS", play: over_tls },
     Entrance { told: "three short-lived clients", play: short_lived },
-    Entrance { told: "a mistyped statement and a refused one", play: errors },
+    Entrance { told: "a mistyped statement and one without permission", play: errors },
     Entrance { told: "the session that was open before the agent started", play: the_early_session },
 ];
 
@@ -87,16 +98,15 @@ impl<'a> Stage<'a> {
         let mut early = Running::start("the early session", Signal::SIGTERM, &mut command)?;
         early.write_line("select 'opened before the agent';")?;
         early.read_line()?;
-        Ok(Self { cluster, early, proxy_port: 0 })
+        Ok(Self { cluster, early })
     }
 
     /// Plays all entrances.
-    pub(crate) fn play(mut self, proxy_port: u16, interrupt: &Interrupt) -> Result<()> {
-        self.proxy_port = proxy_port;
+    pub(crate) fn play(mut self, props: Props<'_>, interrupt: &Interrupt) -> Result<()> {
         for entrance in ENTRANCES {
             interrupt.check()?;
             note(entrance.told);
-            (entrance.play)(&mut self)?;
+            (entrance.play)(&mut self, &props)?;
         }
         Ok(())
     }
@@ -112,62 +122,75 @@ fn run(command: &mut Command) -> Result<()> {
     process::run(command).map(drop)
 }
 
-fn over_tcp(stage: &mut Stage<'_>) -> Result<()> {
-    let sql = "select name, country from customers where country = 'FR' order by id limit 5";
-    run(client(stage.cluster, "psql", Route::Tcp, ROLE).args(["-XqAt", "-c", sql]))
-}
-
-fn over_tls(stage: &mut Stage<'_>) -> Result<()> {
-    let sql = "select name, email, iban from customers where id = 42";
-    run(client(stage.cluster, "psql", Route::Tls, ROLE).args(["-XqAt", "-c", sql]))
-}
-
-fn through_the_proxy(stage: &mut Stage<'_>) -> Result<()> {
-    let sql = "select count(*) as customers from customers";
+/// psql through the proxy, as somebody.
+fn shown(stage: &Stage<'_>, props: &Props<'_>, player: &Player) -> Command {
     let mut command = client(stage.cluster, "psql", Route::Tls, ROLE);
-    run(command.env("PGPORT", stage.proxy_port.to_string()).args(["-XqAt", "-c", sql]))
+    command.env("PGPORT", props.proxy_port.to_string()).env("PGPASSWORD", &player.token).arg("-XqAt");
+    command
 }
 
-fn refused(stage: &mut Stage<'_>) -> Result<()> {
-    let mut command = client(stage.cluster, "psql", Route::Tls, ROLE);
-    command.env("PGPORT", stage.proxy_port.to_string()).args(["-XqAt", "-c", "drop table orders cascade"]);
-    command.args(["-c", "update customers set country = 'FR'", "-c", "delete from orders where id = 7 and total < 0"]);
-    // psql says with its status that something was refused.
-    process::run_any(&mut command).map(drop)
+fn an_analyst(stage: &mut Stage<'_>, props: &Props<'_>) -> Result<()> {
+    let sql = "select country, count(*) from customers group by country";
+    run(shown(stage, props, props.people.player("analyst")?).args(["-c", sql]))
 }
 
-fn a_transaction(stage: &mut Stage<'_>) -> Result<()> {
-    let mut command = client(stage.cluster, "psql", Route::Unix, ROLE);
-    command.args(["-XqAt", "-c", "begin", "-c", "insert into orders (customer, total) values (42, 129.90)"]);
-    run(command.args(["-c", "update customers set name = 'Customer 42 (regular)' where id = 42", "-c", "commit"]))
+fn an_agent(stage: &mut Stage<'_>, props: &Props<'_>) -> Result<()> {
+    let mut command = shown(stage, props, props.people.player("agent")?);
+    command.args(["-c", "select max(total) from orders", "-c", "delete from orders where total < 10"]);
+    refused(&mut command)
 }
 
-fn a_script(stage: &mut Stage<'_>) -> Result<()> {
+fn an_engineer(stage: &mut Stage<'_>, props: &Props<'_>) -> Result<()> {
+    let mut command = shown(stage, props, props.people.player("engineer")?);
+    command.args(["-c", "drop table orders cascade", "-c", "delete from orders", "-c"]);
+    refused(command.arg("delete from orders where id = 7"))
+}
+
+/// psql says with its status that something was refused.
+fn refused(command: &mut Command) -> Result<()> {
+    process::run_any(command).map(drop)
+}
+
+fn a_bound_script(stage: &mut Stage<'_>, props: &Props<'_>) -> Result<()> {
+    let script = stage.cluster.directory().join("monthly_report.sh");
+    std::fs::write(&script, include_str!("demo/monthly_report.sh"))?;
+    let mut command = Command::new(props.agent.binary());
+    command.arg("exec").arg("--socket").arg(props.agent.exec_socket());
+    command.arg("--token-file").arg(&props.people.player("analyst")?.file);
+    command.args(["--purpose", "INC-4711: customers by country", "--", "sh"]).arg(script);
+    command.envs(stage.cluster.environment(Route::Tls)).env("PGPORT", props.proxy_port.to_string());
+    run(command.env("PGUSER", ROLE).env("PGDATABASE", DATABASE))
+}
+
+fn a_cron_job(stage: &mut Stage<'_>, _props: &Props<'_>) -> Result<()> {
     // The other user may not be able to read this clone.
     let script = stage.cluster.directory().join("export_customers.py");
     let nobody = Account::nobody()?;
     let source = std::fs::read_to_string(drivers::scripts().join("raw_client.py"))?;
     directory::write_owned(&script, &source, &nobody, 0o644)?;
     let mut command = process::command_as(&nobody, tooling::SYSTEM_PYTHON);
-    command.arg(&script).args(["127.0.0.1", &stage.cluster.port().to_string()]);
+    command.arg(&script).arg(stage.cluster.socket_directory()).arg(stage.cluster.port().to_string());
     run(command.arg("select usename, client_addr from pg_stat_activity where datname = 'shop'").current_dir("/"))
 }
 
-fn short_lived(stage: &mut Stage<'_>) -> Result<()> {
+fn over_tls(stage: &mut Stage<'_>, _props: &Props<'_>) -> Result<()> {
+    let sql = "select name, email, iban from customers where id = 42";
+    run(client(stage.cluster, "psql", Route::Tls, ROLE).args(["-XqAt", "-c", sql]))
+}
+
+fn short_lived(stage: &mut Stage<'_>, _props: &Props<'_>) -> Result<()> {
     for route in Route::ALL {
         run(client(stage.cluster, "psql", route, ROLE).args(["-XqAt", "-c", "select 1"]))?;
     }
     Ok(())
 }
 
-fn errors(stage: &mut Stage<'_>) -> Result<()> {
+fn errors(stage: &mut Stage<'_>, _props: &Props<'_>) -> Result<()> {
     let mut command = client(stage.cluster, "psql", Route::Tcp, "reporting");
-    command.args(["-XqAt", "-c", "selct count(*) from customers", "-c", "delete from orders"]);
-    // psql says with its status that the server refused.
-    process::run_any(&mut command).map(drop)
+    refused(command.args(["-XqAt", "-c", "selct count(*) from customers", "-c", "delete from orders"]))
 }
 
-fn the_early_session(stage: &mut Stage<'_>) -> Result<()> {
+fn the_early_session(stage: &mut Stage<'_>, _props: &Props<'_>) -> Result<()> {
     stage.early.write_line(LAST_STATEMENT)?;
     stage.early.read_line()?;
     stage.early.close_input();

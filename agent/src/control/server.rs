@@ -92,19 +92,31 @@ impl Verb {
 /// Serves until it is dropped. `viewers` is the group of the socket: root is the operator, members of that group
 /// are viewers, everybody else is refused, whatever the mode of the socket.
 pub async fn serve<H: Handler + 'static>(listener: UnixListener, viewers: Gid, handler: Rc<H>) -> Infallible {
+    let serve = move |stream| {
+        let handler = Rc::clone(&handler);
+        async move { connection(stream, viewers, &*handler).await }
+    };
+    accept_each(listener, CONNECTIONS_MAX, serve).await
+}
+
+/// Serves each connection by itself, and at most so many at once, until it is dropped.
+pub(crate) async fn accept_each<F: Future<Output = ()> + 'static>(
+    listener: UnixListener,
+    connections_max: usize,
+    serve: impl Fn(UnixStream) -> F,
+) -> Infallible {
     // A set of its own, so that connections need not be Send and end together with this future.
     LocalSet::new()
         .run_until(async move {
             let mut connections = JoinSet::new();
             loop {
                 while connections.try_join_next().is_some() {}
-                if connections.len() >= CONNECTIONS_MAX {
+                if connections.len() >= connections_max {
                     connections.join_next().await;
                 }
                 match listener.accept().await {
                     Ok((stream, _)) => {
-                        let handler = Rc::clone(&handler);
-                        connections.spawn_local(async move { connection(stream, viewers, &*handler).await });
+                        connections.spawn_local(serve(stream));
                     }
                     Err(_out_of_descriptors) => tokio::time::sleep(ACCEPT_PAUSE).await,
                 }
@@ -228,12 +240,12 @@ fn sessions<H: Handler>(handler: &H) -> Vec<u8> {
     out
 }
 
-fn refusal(code: &str, message: &str) -> Vec<u8> {
+pub(crate) fn refusal(code: &str, message: &str) -> Vec<u8> {
     let error = Some(Refusal { code: code.into(), message: message.into() });
     encode(&Response { v: PROTOCOL_VERSION, error, ..Response::default() })
 }
 
-fn encode(response: &impl Serialize) -> Vec<u8> {
+pub(crate) fn encode(response: &impl Serialize) -> Vec<u8> {
     let mut out = serde_json::to_vec(response).expect("responses have text keys, and memory does not fail");
     out.push(b'\n');
     out

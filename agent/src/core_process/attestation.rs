@@ -2,7 +2,6 @@
 //! the configuration.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::fs::{self, File};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
@@ -19,18 +18,17 @@ use model::principal::{Principal, UnknownPrincipal};
 use model::process::{Executable, Process, ProcessKey};
 use policy::ProcessContext;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::Semaphore;
 use tokio::task::{spawn_blocking, spawn_local};
 use tokio::time::timeout;
 
+use super::questions::Questions;
 use crate::link::{Link, ToKernel};
 
 /// How long the kernel process may take: it may be in the middle of a scan.
 const DESCRIPTION_PATIENCE: Duration = Duration::from_millis(400);
 /// How long a connection waits for a hash. A larger file is read to its end all the same, for the next one.
 const HASH_PATIENCE: Duration = Duration::from_millis(400);
-/// Descriptions awaited at once.
-const ASKED_MAX: usize = 4096;
 /// Files that are read or wait for it; each is open meanwhile.
 const HASHING_MAX: usize = 64;
 
@@ -39,8 +37,7 @@ pub(super) struct Attestation {
     rules: ProcessRules,
     mount_namespace: u32,
     kernel: Rc<AsyncFd<Link>>,
-    asked: RefCell<HashMap<u64, oneshot::Sender<Described>>>,
-    asked_last: Cell<u64>,
+    asked: Questions<Described>,
     hashes: RefCell<Hashes>,
     /// One file is read at a time: more would take the processors from the database.
     turn: Arc<Semaphore>,
@@ -60,8 +57,7 @@ impl Attestation {
             rules,
             mount_namespace: u32::try_from(namespace).context("the mount namespace has an impossible number")?,
             kernel,
-            asked: RefCell::default(),
-            asked_last: Cell::new(0),
+            asked: Questions::new(),
             hashes: RefCell::default(),
             turn: Arc::new(Semaphore::new(1)),
             hashing: Cell::new(0),
@@ -70,10 +66,7 @@ impl Attestation {
 
     /// The kernel process has answered.
     pub(super) fn described(&self, request: u64, described: Described) {
-        if let Some(asker) = self.asked.borrow_mut().remove(&request) {
-            // One that waits no more needs no answer.
-            let _gone = asker.send(described);
-        }
+        self.asked.answered(request, described);
     }
 
     /// Who a process is, and what policies may know of it.
@@ -98,21 +91,9 @@ impl Attestation {
     }
 
     async fn describe(&self, process: ProcessKey) -> Described {
-        let nothing = || Described { cgroup: None, executable: None };
-        if self.asked.borrow().len() >= ASKED_MAX {
-            return nothing();
-        }
-        let request = self.asked_last.get().wrapping_add(1);
-        self.asked_last.set(request);
-        let (sender, receiver) = oneshot::channel();
-        self.asked.borrow_mut().insert(request, sender);
-        let ask = ToKernel::Describe { request, pid: process.pid, start: process.start.0 };
-        let described = match self.kernel.get_ref().try_send(&ask, &[], &[]) {
-            Ok(()) => timeout(DESCRIPTION_PATIENCE, receiver).await.ok().and_then(Result::ok),
-            Err(_full) => None,
-        };
-        self.asked.borrow_mut().remove(&request);
-        described.unwrap_or_else(nothing)
+        let ask = |request| ToKernel::Describe { request, pid: process.pid, start: process.start.0 };
+        let described = self.asked.ask(&self.kernel, ask, &[], DESCRIPTION_PATIENCE).await;
+        described.unwrap_or(Described { cgroup: None, executable: None })
     }
 
     async fn hash(self: &Rc<Self>, executable: &Arc<Executable>, file: Option<OwnedFd>) -> Known<FileHash, Unresolved> {

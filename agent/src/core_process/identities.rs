@@ -1,5 +1,5 @@
 //! Answers the workers' question who acts on a connection: by the proof that came with it, else by its process as the
-//! kernel witness saw it.
+//! kernel witness saw it, and there by the token of its tree before any rule.
 
 use std::cell::RefCell;
 use std::os::fd::OwnedFd;
@@ -24,6 +24,7 @@ use super::attestation::Attestation;
 use super::catalogues::Catalogues;
 use super::pipeline::Pipeline;
 use super::readable;
+use super::trees::Trees;
 use crate::clock;
 use crate::identity_link::{FromCore, IdentityAnswer, IdentityAsk};
 use crate::link::Link;
@@ -40,7 +41,8 @@ pub(super) struct Identities {
     /// Wakes whoever reads the rings.
     wake: Rc<Notify>,
     attestation: Rc<Attestation>,
-    proofs: Proofs,
+    trees: Rc<Trees>,
+    proofs: Rc<Proofs>,
     catalogues: Rc<Catalogues>,
 }
 
@@ -49,10 +51,11 @@ impl Identities {
         pipeline: Rc<RefCell<Pipeline>>,
         wake: Rc<Notify>,
         attestation: Rc<Attestation>,
-        proofs: Proofs,
+        trees: Rc<Trees>,
+        proofs: Rc<Proofs>,
         catalogues: Rc<Catalogues>,
     ) -> Self {
-        Self { pipeline, wake, attestation, proofs, catalogues }
+        Self { pipeline, wake, attestation, trees, proofs, catalogues }
     }
 
     /// Answers one worker, for as long as it asks. Must run inside of a `LocalSet`.
@@ -90,7 +93,8 @@ impl Identities {
         match self.find(connection).await {
             Some(Client::Local(process)) => {
                 let (principal, context) = self.attestation.attest(&process).await;
-                (principal, Some(context))
+                let owner = self.trees.owner(&process, context.cgroup.as_deref());
+                (owner.unwrap_or(principal), Some(context))
             }
             Some(Client::Remote) | None => (Known::Unknown(UnknownPrincipal::NoProcess), None),
         }

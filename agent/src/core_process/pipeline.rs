@@ -351,6 +351,8 @@ impl Pipeline {
             | ToCore::CatalogueHop { .. }
             | ToCore::Steered { .. }
             | ToCore::Described { .. }
+            | ToCore::Enclosed { .. }
+            | ToCore::Emptied(_)
             | ToCore::Stop => {}
         }
     }

@@ -33,12 +33,12 @@ pub(super) fn describe(process: ProcessKey) -> Description {
 }
 
 /// In another namespace paths begin somewhere in the hierarchy, and anybody could choose the names below.
-fn sees_whole_hierarchy() -> bool {
+pub(super) fn sees_whole_hierarchy() -> bool {
     fs::metadata("/proc/self/ns/cgroup").is_ok_and(|found| found.ino() == INITIAL_CGROUP_NAMESPACE)
 }
 
 /// The path in the unified hierarchy (cgroups(7), `/proc/PID/cgroup`).
-fn unified(memberships: &str) -> Option<&str> {
+pub(super) fn unified(memberships: &str) -> Option<&str> {
     memberships.lines().find_map(|line| line.strip_prefix("0::")).filter(|path| path.starts_with('/'))
 }
 

@@ -137,6 +137,9 @@ impl Renderer {
             // Nobody asked for a proxy.
             Event::Coverage(form) if form.classes.iter().all(|class| class.class == "not_guarded") => return,
             Event::Coverage(form) => coverage(form),
+            Event::Operator(OperatorForm { verb, uid }) if verb == "exec" => {
+                (Style::Quiet, format!("uid {uid} began a process tree with a token (warder exec)"))
+            }
             Event::Operator(OperatorForm { verb, uid }) => (Style::Quiet, format!("operator uid {uid} used: {verb}")),
             Event::Proxy(form) => proxy(form),
             Event::Other(word) => (Style::Quiet, format!("{word} (a record type of a newer version)")),

@@ -1,14 +1,13 @@
 //! Tokens that are bound to a process tree (`warder exec`): a table. No clock, no `/proc`.
 //!
-//! A binding belongs to its root, by process key: children inherit it through their ancestors, and nobody else can
-//! claim it, because pids are re-used but (pid, start) is not. What has expired stays until its root ends (unless the
-//! table is full): a tree must not become somebody else by waiting. A descendant that is orphaned (double fork) loses its
-//! ancestors and with them the binding; where the kernel marks the tree itself, its mark ([`Key::Mark`]) has not that gap.
+//! A tree is a control group that was made for it. The kernel keeps all descendants of its first process in there,
+//! whatever they execute, whoever they become and however often they fork, and lets nobody else in but root; and it never
+//! gives a group's number to another one in the same boot. What has expired stays until its tree has ended (unless the
+//! table is full): a tree must not become somebody else by waiting.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use model::process::{Process, ProcessKey};
 use model::time::WallTime;
 
 use crate::name;
@@ -16,22 +15,26 @@ use crate::verified::VerifiedPrincipal;
 
 /// Most bindings at once. A host runs fewer `warder exec` at a time.
 pub const BINDINGS_MAX: usize = 4096;
+/// Most of one user, so that nobody takes all of them.
+pub const BINDINGS_PER_USER_MAX: usize = 256;
 
-/// What a binding belongs to.
+/// A process tree: the number of its control group (`Process::cgroup`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Key {
-    /// The first process of a tree.
-    Root(ProcessKey),
-    /// A number that the kernel keeps for each process of the tree. Never re-used in a boot.
-    Mark(u64),
-}
+pub struct Tree(pub u64);
+
+/// What a tree is for, in the words of whoever started it: 1 to 256 bytes on one line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Purpose(Arc<str>);
 
 /// Why a token was not bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BindError {
     /// The table is full.
-    #[error("{BINDINGS_MAX} process trees have a token already; end some, or let their tokens expire")]
+    #[error("{BINDINGS_MAX} process trees of this host have a token already; end some of them")]
     Full,
+    /// The table has enough of this user.
+    #[error("{BINDINGS_PER_USER_MAX} process trees of this user have a token already; end some of them")]
+    UserFull,
     /// It has ended.
     #[error("the token has expired; get a new one, for example with `warder login`")]
     Expired,
@@ -39,85 +42,100 @@ pub enum BindError {
     #[error("this process tree has a token already; start a new one with `warder exec`")]
     Bound,
     /// The purpose cannot be recorded.
-    #[error("the purpose has to be 1 to 256 bytes on one line")]
+    #[error("the purpose has to be 1 to 256 bytes on one line, without spaces at its ends")]
     Purpose,
 }
 
-/// What is known of a process's binding.
+/// What is known of a tree's binding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Binding<'a> {
-    /// It belongs to a tree with this principal.
+    /// It has this principal.
     Bound(&'a VerifiedPrincipal),
-    /// It belongs to a tree whose token has expired. Other proofs must not take its place unnoticed.
+    /// Its token has expired. Other proofs must not take its place unnoticed.
     Expired,
-    /// It belongs to no tree.
+    /// It has none.
     None,
 }
 
 /// All bindings of a host.
 #[derive(Debug, Default)]
 pub struct Bindings {
-    entries: HashMap<Key, Entry>,
+    entries: HashMap<Tree, Entry>,
 }
 
 #[derive(Debug)]
 struct Entry {
     principal: VerifiedPrincipal,
-    until: WallTime,
+    uid: u32,
+}
+
+impl Purpose {
+    /// Checks it.
+    ///
+    /// # Errors
+    /// [`BindError::Purpose`].
+    pub fn parse(text: &str) -> Result<Self, BindError> {
+        name::checked(text).map(Self).ok_or(BindError::Purpose)
+    }
 }
 
 impl Bindings {
-    /// Binds a principal to a tree, until `until` or until its proof ends, whichever is first. The caller has checked
-    /// that whoever asks is the root of the tree.
+    /// Whether there is room for one more of this user.
+    ///
+    /// # Errors
+    /// [`BindError::Full`], [`BindError::UserFull`].
+    pub fn admit(&mut self, uid: u32, now: WallTime) -> Result<(), BindError> {
+        if self.entries.len() >= BINDINGS_MAX {
+            self.entries.retain(|_, entry| !entry.has_expired(now));
+        }
+        if self.entries.len() >= BINDINGS_MAX {
+            return Err(BindError::Full);
+        }
+        if self.entries.values().filter(|entry| entry.uid == uid).count() >= BINDINGS_PER_USER_MAX {
+            return Err(BindError::UserFull);
+        }
+        Ok(())
+    }
+
+    /// Binds a principal to a tree, for as long as its proof holds. The caller has seen to it that the tree is of whoever
+    /// showed the proof, and that `uid` is theirs. Returns the principal as it acts from now on.
     ///
     /// # Errors
     /// When it is not bound, with what to do.
     pub fn bind(
         &mut self,
-        key: Key,
+        tree: Tree,
+        uid: u32,
         principal: VerifiedPrincipal,
-        purpose: Option<&str>,
-        until: WallTime,
+        purpose: Option<Purpose>,
         now: WallTime,
-    ) -> Result<(), BindError> {
-        let purpose: Option<Arc<str>> = match purpose {
-            None => None,
-            Some(text) => Some(name::checked(text).ok_or(BindError::Purpose)?),
-        };
-        let until = principal.principal().expires.map_or(until, |expires| expires.min(until));
-        if until <= now {
+    ) -> Result<VerifiedPrincipal, BindError> {
+        let entry = Entry { principal: principal.bound(purpose.map(|purpose| purpose.0)), uid };
+        if entry.has_expired(now) {
             return Err(BindError::Expired);
         }
-        if self.entries.contains_key(&key) {
+        if self.entries.contains_key(&tree) {
             return Err(BindError::Bound);
         }
-        if self.entries.len() >= BINDINGS_MAX {
-            self.entries.retain(|_, entry| entry.until > now);
-        }
-        if self.entries.len() >= BINDINGS_MAX {
-            return Err(BindError::Full);
-        }
-        self.entries.insert(key, Entry { principal: principal.bound(purpose, until), until });
-        Ok(())
+        self.admit(uid, now)?;
+        let principal = entry.principal.clone();
+        self.entries.insert(tree, entry);
+        Ok(principal)
     }
 
-    /// The binding of a process: its own, or that of its nearest ancestor that has one.
+    /// The binding of a tree.
     #[must_use]
-    pub fn lookup(&self, process: &Process, now: WallTime) -> Binding<'_> {
-        let tree = std::iter::once(process.key).chain(process.ancestors.iter().map(|ancestor| ancestor.key));
-        let found = tree.map(Key::Root).find_map(|key| self.entries.get(&key));
-        found.map_or(Binding::None, |entry| entry.at(now))
+    pub fn lookup(&self, tree: Tree, now: WallTime) -> Binding<'_> {
+        match self.entries.get(&tree) {
+            None => Binding::None,
+            Some(entry) if entry.has_expired(now) => Binding::Expired,
+            Some(entry) => Binding::Bound(&entry.principal),
+        }
     }
 
-    /// The binding of the tree that the kernel gave this mark.
-    #[must_use]
-    pub fn lookup_mark(&self, mark: u64, now: WallTime) -> Binding<'_> {
-        self.entries.get(&Key::Mark(mark)).map_or(Binding::None, |entry| entry.at(now))
-    }
-
-    /// Ends a binding: its root has exited, or its mark is of no process any more.
-    pub fn ended(&mut self, key: Key) {
-        self.entries.remove(&key);
+    /// No process is left in the tree.
+    pub fn ended(&mut self, tree: Tree) {
+        self.entries.remove(&tree);
     }
 
     /// How many there are, expired ones included.
@@ -134,7 +152,7 @@ impl Bindings {
 }
 
 impl Entry {
-    fn at(&self, now: WallTime) -> Binding<'_> {
-        if self.until > now { Binding::Bound(&self.principal) } else { Binding::Expired }
+    fn has_expired(&self, now: WallTime) -> bool {
+        self.principal.principal().expires.is_some_and(|until| until <= now)
     }
 }

@@ -75,15 +75,23 @@ impl Proofs {
         Ok(Self { issuers: Issuers::new(issuers)?, certificates: CertificateRules::new(certificates)? })
     }
 
+    /// Who a token proves, however it came. May ask an issuer for its keys.
+    ///
+    /// # Errors
+    /// Why it proves nothing.
+    pub async fn verify_token(&self, token: &Secret, now: WallTime) -> Result<VerifiedPrincipal, TokenError> {
+        self.issuers.verify(token, now).await
+    }
+
     /// Who it proves. May ask an issuer for its keys.
     ///
     /// # Errors
     /// Why it proves nothing.
     pub async fn verify(&self, proof: &ClientProof, now: WallTime) -> Result<VerifiedPrincipal, ProofError> {
         match proof {
-            ClientProof::Token(token) => self.issuers.verify(token, now).await.map_err(ProofError::Token),
+            ClientProof::Token(token) => self.verify_token(token, now).await.map_err(ProofError::Token),
             ClientProof::OauthBearer(token) => {
-                let verified = self.issuers.verify(token, now).await.map_err(ProofError::Token)?;
+                let verified = self.verify_token(token, now).await.map_err(ProofError::Token)?;
                 Ok(verified.over_oauthbearer())
             }
             ClientProof::Certificate(leaf) if leaf.len() > CERTIFICATE_BYTES_MAX => {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use model::principal::{Principal, Proof};
-use model::time::WallTime;
 
 /// A principal whose proof this crate has checked. There is no other way to make one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,9 +43,8 @@ impl VerifiedPrincipal {
     }
 
     /// The same, where the token is bound to a process tree.
-    pub(crate) fn bound(self, purpose: Option<Arc<str>>, until: WallTime) -> Self {
+    pub(crate) fn bound(self, purpose: Option<Arc<str>>) -> Self {
         let principal = Arc::unwrap_or_clone(self.principal);
-        let principal = Principal { proof: Proof::BoundProcess, purpose, expires: Some(until), ..principal };
-        Self::new(principal, self.token_id)
+        Self::new(Principal { proof: Proof::BoundProcess, purpose, ..principal }, self.token_id)
     }
 }

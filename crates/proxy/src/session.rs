@@ -74,7 +74,22 @@ pub(crate) struct Accepted<H> {
 /// How an opening ended.
 enum Opened {
     Relay(Box<Relay>),
-    Stopped(Box<Client>, Stop),
+    Stopped(Box<Client>, Stop, RelayCounts),
+}
+
+impl Opened {
+    /// Nothing was relayed. What was negotiated on both sides counts: the kernel witness has seen it.
+    fn stopped(client: Client, upstream: Option<&Upstream>, stop: Stop) -> Self {
+        let (socket, upstream) = (client.transport.socket(), upstream.map(Upstream::socket));
+        let counts = RelayCounts {
+            from_client: socket.received,
+            to_client: socket.sent,
+            to_upstream: upstream.map_or(0, |socket| socket.sent),
+            from_upstream: upstream.map_or(0, |socket| socket.received),
+            ..RelayCounts::default()
+        };
+        Self::Stopped(Box::new(client), stop, counts)
+    }
 }
 
 /// Runs a connection from its acceptance to its end.
@@ -99,9 +114,7 @@ pub(crate) async fn run<H: Hops>(accepted: Accepted<H>) {
             say_goodbye(&common, &entry, client, &stop, can_be_told).await;
             (stop, counts)
         }
-        Opened::Stopped(client, stop) => {
-            let socket = client.transport.socket();
-            let counts = RelayCounts { from_client: socket.received, to_client: socket.sent, ..RelayCounts::default() };
+        Opened::Stopped(client, stop, counts) => {
             say_goodbye(&common, &entry, *client, &stop, true).await;
             (stop, counts)
         }
@@ -134,11 +147,12 @@ async fn open<H: Hops>(accepted: Accepted<H>) -> Opened {
     let mut client = Client::new(entry.clone(), Transport::new(socket));
     if let Some(stop) = refusal {
         if stop.farewell.is_none() {
-            return Opened::Stopped(Box::new(client), stop);
+            return Opened::stopped(client, None, stop);
         }
         // Whatever it says first: an error message before that could be taken for the answer to nothing.
         let waited = client.packet(Expect::first_packet(), |_, _| ()).await;
-        return Opened::Stopped(Box::new(client), waited.err().filter(|stop| stop.by == End::Client).unwrap_or(stop));
+        let stop = waited.err().filter(|stop| stop.by == End::Client).unwrap_or(stop);
+        return Opened::stopped(client, None, stop);
     }
     let opening = Opening {
         common,
@@ -221,7 +235,7 @@ impl<H: Hops> Opening<H> {
                 Ok(Next::Packet) => {}
                 Ok(Next::Unread(ciphertext)) => return self.relay(Some(ciphertext), Vec::new()).await,
                 Ok(Next::Messages(from_upstream)) => return self.relay(None, from_upstream).await,
-                Err(stop) => return Opened::Stopped(Box::new(self.client), stop),
+                Err(stop) => return Opened::stopped(self.client, self.upstream.as_ref(), stop),
             }
         }
     }
@@ -433,7 +447,7 @@ impl<H: Hops> Opening<H> {
         let canceller = self.guard.is_some().then(|| self.canceller());
         let Self { common, entry, mut client, upstream, reading, guard, expires, logged_in, .. } = self;
         let Some(upstream) = upstream else {
-            return Opened::Stopped(Box::new(client), Stop::ended(End::UpstreamBroken));
+            return Opened::stopped(client, None, Stop::ended(End::UpstreamBroken));
         };
         let from_client = client.take_received();
         let content = match (ciphertext, guard.zip(canceller)) {
@@ -448,8 +462,9 @@ impl<H: Hops> Opening<H> {
         match begun {
             Ok(()) => Opened::Relay(relay),
             Err(stop) => {
+                let counts = relay.counts();
                 let Relay { entry, client, .. } = *relay;
-                Opened::Stopped(Box::new(Client::new(entry, client)), stop)
+                Opened::Stopped(Box::new(Client::new(entry, client)), stop, counts)
             }
         }
     }

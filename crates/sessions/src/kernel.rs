@@ -6,7 +6,7 @@ use model::Known;
 use model::id::{DatabaseId, SocketCookie};
 use model::kernel::KernelEvent;
 use model::mediation::Leg;
-use model::principal::UnknownPrincipal;
+use model::principal::{Principal, UnknownPrincipal};
 use model::process::{Process, UnknownProcess};
 use model::record::{Record, What};
 use model::session::{Encryption, Ledger, Login, Origin, Session, Transport};
@@ -19,6 +19,9 @@ use crate::entry::{Due, Entry};
 use crate::past::Past;
 use crate::sessions::absent_client;
 use crate::totals::merge_ledgers;
+
+/// Of a session that the proxy has said nothing about.
+const NOT_ASKED: Known<Arc<Principal>, UnknownPrincipal> = Known::Unknown(UnknownPrincipal::NotAsked);
 
 /// [`KernelEvent::Opened`], without the cookie.
 pub(crate) struct Opening {
@@ -170,7 +173,7 @@ impl Sessions {
             opened: opening.at,
             client_cookie: None,
             client: Known::Unknown(absent),
-            principal: Known::Unknown(UnknownPrincipal::NotAsked),
+            principal: NOT_ASKED,
             peer_credentials: opening.peer_credentials,
             server: Known::Unknown(UnknownProcess::NotSeen),
             encryption: Encryption::default(),
@@ -250,12 +253,16 @@ impl Sessions {
             self.name_client_socket(cookie, client, at);
         }
         let process = self.shared(process);
+        let owner = self.owner(&process, at);
         let Some(entry) = self.live.get_mut(&cookie) else {
             return;
         };
         if entry.session.client.known().is_none() {
             self.holders.insert(process.key, cookie);
             entry.session.client = Known::Known(process);
+            if let Some(owner) = owner.filter(|_| entry.session.principal == NOT_ASKED) {
+                entry.session.principal = owner;
+            }
             entry.changed(at);
         }
     }

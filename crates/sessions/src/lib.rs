@@ -33,6 +33,7 @@ mod processes;
 mod relay;
 mod sessions;
 pub mod totals;
+mod trees;
 mod unmatched;
 mod wire;
 

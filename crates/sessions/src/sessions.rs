@@ -7,6 +7,7 @@ use std::sync::Arc;
 use model::Known;
 use model::id::{BootId, DatabaseId, HostId, SessionId, SocketCookie};
 use model::kernel::KernelEvent;
+use model::principal::Principal;
 use model::process::UnknownProcess;
 use model::record::{Record, What};
 use model::session::{Session, Transport};
@@ -50,6 +51,8 @@ pub struct Sessions {
     pub(crate) by_client: HashMap<SocketCookie, SocketCookie>,
     /// Sessions by the pid that their server told its client; in a container it is not the host's.
     pub(crate) by_backend: HashMap<(DatabaseId, u32), SocketCookie>,
+    /// Principals of process trees, by control group.
+    pub(crate) trees: HashMap<u64, Arc<Principal>>,
     pub(crate) holders: Holders,
     pub(crate) unmatched: Unmatched,
     pub(crate) early: Early,
@@ -83,6 +86,7 @@ impl Sessions {
             interval: Interval::default(),
             by_client: HashMap::new(),
             by_backend: HashMap::new(),
+            trees: HashMap::new(),
             holders: Holders::default(),
             unmatched: Unmatched::default(),
             early: Early::default(),

@@ -1,7 +1,6 @@
-//! Proofs that need no token: certificates, processes, and tokens bound to process trees.
+//! Proofs that need no token: certificates and processes.
 #![allow(clippy::allow_attributes, clippy::panic, clippy::unwrap_used, reason = "helpers of tests")]
 
-mod bindings;
 mod certificates;
 mod documentation;
 mod processes;

@@ -1,6 +1,7 @@
 //! Tokens of an issuer whose keys are in a file: what is taken, and above all what is not.
 #![allow(clippy::allow_attributes, clippy::panic, clippy::unwrap_used, reason = "helpers of tests")]
 
+mod bindings;
 mod delegation;
 #[expect(unreachable_pub, reason = "shared with the fuzz target, a program of its own")]
 mod fuzz_body;

@@ -70,16 +70,18 @@ impl<H: Hops> Opening<H> {
         packet: &[u8],
         demand: &Demand,
     ) -> Result<(Identified, Recording), Stop> {
+        let asked = self.record_opening(&[Input::Bytes(packet)])?;
         if let Some(certificate) = self.client_certificate() {
-            let recorded = self.record_opening(&[Input::Bytes(packet)])?;
-            return Ok((self.believed(governor, packet, certificate).await?, recorded));
+            return Ok((self.believed(governor, packet, certificate).await?, asked));
+        }
+        if let Some(identified) = self.bound(governor, packet).await? {
+            return Ok((identified, asked));
         }
         if *demand == Demand::Certificate {
             let text = "this database asks for a client certificate; connect with sslmode=require, sslcert and sslkey";
             return Err(Stop::refused(Refusal::Identity, "28000", text));
         }
         self.refuse_where_others_hear()?;
-        let _earlier = self.record_opening(&[Input::Bytes(packet)])?;
         if !self.client.has_nothing_more() {
             return Err(Stop::refused(Refusal::Protocol, "08P01", "expected nothing before the request for a token"));
         }
@@ -91,6 +93,16 @@ impl<H: Hops> Opening<H> {
                 Ok((self.believed(governor, packet, proof).await?, recorded))
             }
         }
+    }
+
+    /// Whoever the client's process tree is bound to: then its token was shown before, and none is asked for.
+    async fn bound(&self, governor: &Governor, packet: &[u8]) -> Result<Option<Identified>, Stop> {
+        if !is_local(self.client_end()) {
+            return Ok(None);
+        }
+        let identified = self.identify(governor, packet, None).await?;
+        let is_bound = identified.principal.known().is_some_and(|principal| principal.proof == Proof::BoundProcess);
+        Ok(is_bound.then_some(identified))
     }
 
     /// Asks for a token by SASL. A client without a good one is told where to get one, and then refused (RFC 7628, section
@@ -211,8 +223,12 @@ fn poll_login(
 
 /// Who hears what goes over a connection with this end.
 fn hearing(end: access::End) -> Hearing {
-    let is_local = end.address.is_none_or(|address| address.to_canonical().is_loopback());
-    if is_local || end.encrypted == access::Encrypted::Yes { Hearing::Nobody } else { Hearing::Anybody }
+    if is_local(end) || end.encrypted == access::Encrypted::Yes { Hearing::Nobody } else { Hearing::Anybody }
+}
+
+/// Whether it is on this host for certain.
+fn is_local(end: access::End) -> bool {
+    end.address.is_none_or(|address| address.to_canonical().is_loopback())
 }
 
 /// Only a proof of the client's own opens a session.
