@@ -109,6 +109,35 @@ fn what_is_put_before_the_server_s_own_functions_is_a_call() {
 }
 
 #[test]
+fn locks_behind_a_subquery() {
+    check(
+        "SELECT * FROM (SELECT * FROM t) s, u FOR UPDATE",
+        "SELECT: select t(*) all, select u(*) all, lock t, lock u",
+    );
+    check(
+        "SELECT 1 FROM u JOIN LATERAL (SELECT 1 FROM t) s ON true FOR SHARE OF s",
+        "SELECT: select t all, select u all, lock t",
+    );
+    check(
+        "WITH w AS (SELECT 1) SELECT 1 FROM w, t FOR UPDATE OF t",
+        "SELECT: select t all, lock t",
+    );
+}
+
+#[test]
+fn the_view_of_settings_sets_them() {
+    let update = "pg_settings SET setting = 'x' WHERE name = 'search_path'";
+    check(
+        &format!("UPDATE {update}"),
+        "UPDATE: select pg_settings(name) some, update pg_settings(setting) some, opaque code",
+    );
+    check(
+        &format!("UPDATE app.{update}"),
+        "UPDATE: select app.pg_settings(name) some, update app.pg_settings(setting) some",
+    );
+}
+
+#[test]
 fn words_that_older_servers_take_for_names() {
     use model::facts::OpaqueReason;
     use sql::catalogue::Catalogue;
