@@ -266,7 +266,8 @@ impl Relay {
                     self.take_governed(cx, &[], clock::now())?;
                     continue;
                 }
-                if !governed.has_room() {
+                // Behind its end there is nothing to read: what waits goes on with the server's next answer.
+                if !governed.has_room() || self.up == Way::Finishing {
                     return Poll::Pending;
                 }
             }
