@@ -89,7 +89,7 @@ pub struct State {
     pub server_major: Option<u16>,
     /// Names that temporary objects hide.
     pub temporary: Temporary,
-    /// Nothing was set in the open transaction: its end leaves parameters as they are.
+    /// The open transaction has not set where names are looked up: its end leaves that as it is.
     pub settled: bool,
     /// The session changed the catalogue since the snapshot.
     pub catalogue_changed: bool,
@@ -121,7 +121,7 @@ impl State {
     pub fn apply(&mut self, change: &StateChange) {
         match change {
             StateChange::Parameter { name, value, local: _ } => {
-                self.settled = false;
+                self.settled &= !matches!(&**name, "search_path" | "role" | "session_authorization");
                 self.set(name, value.as_deref());
             }
             // What the defaults are is not known here.

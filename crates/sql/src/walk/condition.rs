@@ -245,7 +245,9 @@ fn sublink_parts<'a>(link: &'a SubLink, left: &mut Vec<Node<'a>>) {
         // hides one of the same name.
         let hidden = names_of(select.from_clause());
         let is_outer = |node: &Node<'_>| match node {
-            Node::ColumnRef(column) => !text::strings(column.fields()).iter().rev().skip(1).any(|of| hidden.contains(of)),
+            Node::ColumnRef(column) => {
+                !text::strings(column.fields()).iter().rev().skip(1).any(|of| hidden.contains(of))
+            }
             _ => false,
         };
         left.extend(qualified_columns(select.where_clause()).into_iter().filter(is_outer));

@@ -137,7 +137,8 @@ impl<'a> Walk<'a> {
     /// Locks relations of a FROM, and those behind its subqueries: the server hands FOR UPDATE on. `wanted`: what they are
     /// called; empty: all.
     fn lock_items(&mut self, from: &'a NodeList, wanted: &[&str]) {
-        let is_wanted = |called: Option<&str>| wanted.is_empty() || called.is_some_and(|called| wanted.contains(&called));
+        let is_wanted =
+            |called: Option<&str>| wanted.is_empty() || called.is_some_and(|called| wanted.contains(&called));
         let mut left: Vec<Node<'a>> = from.iter().collect();
         while let Some(item) = left.pop() {
             match item {

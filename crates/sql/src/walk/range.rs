@@ -160,6 +160,9 @@ impl<'a> Walk<'a> {
         if self.spend(shared.len().saturating_mul(scope.entries.len())) {
             scope.note_shared(&shared, natural);
         }
+        if joined {
+            self.implied_operator("=");
+        }
         let mut reach = Reach::Every;
         let mut related = Vec::new();
         let mut scope = self.in_scope(scope, |walk| {

@@ -69,7 +69,8 @@ fn a_path_within_a_text_ends_with_its_transaction() {
     for change in [set("search_path", "a", true), set("search_path", "a", false)] {
         assert_eq!(path(&[StateChange::Begin, change, StateChange::End]), unknown);
     }
-    assert_eq!(path(&[StateChange::Begin, StateChange::End]), state().search_path);
+    let timeout = set("statement_timeout", "1s", true);
+    assert_eq!(path(&[StateChange::Begin, timeout, StateChange::End]), state().search_path);
 }
 
 #[test]
