@@ -9,6 +9,7 @@ use serde_json::Value;
 use warder_tests::events::{self, What};
 use warder_tests::process;
 use warder_tests::stage::{Place, Stage, StageOptions};
+use warder_tests::wire::{RawClient, query};
 use warder_tests::{directory, wait};
 
 /// Everything but a few things.
@@ -237,5 +238,25 @@ fn statements_that_break_parsers_break_nothing() -> Result<()> {
     let (out, errors) = said(&guarded.psql(&script)?);
     ensure!(out.lines().last() == Some("lives"), "{}", errors.lines().last().unwrap_or_default());
     ensure!(guarded.stage.workers()? == workers, "a worker has died");
+    Ok(())
+}
+
+/// One who leaves in the middle of a message, or while something waits for an answer, is not waited for.
+#[test]
+fn whoever_leaves_is_gone() -> Result<()> {
+    let guarded = Guarded::start("enforce", POLICIES)?;
+    let leave: [&[u8]; 2] =
+        [b"Q\0\0", &[query(b"select pg_sleep(0.2)"), query(b"set role none"), query(b"select 1")].concat()];
+    for bytes in leave {
+        let mut client = RawClient::tcp(guarded.port.parse()?)?;
+        client.login()?;
+        client.send(bytes)?;
+        let pid = client.backend_pid.context("no BackendKeyData")?;
+        drop(client);
+        let look = format!("select count(*) from pg_stat_activity where pid = {pid}");
+        wait::until("the end of a session that was left", wait::PATIENCE, || {
+            Ok((guarded.stage.cluster.sql(&look)?.trim() == "0").then_some(()))
+        })?;
+    }
     Ok(())
 }

@@ -24,10 +24,15 @@ pub(crate) struct Cycle {
     pub(crate) own: bool,
     /// What follows may mean something else once this is answered.
     pub(crate) unsettling: bool,
+    /// What follows in its own batch may, too.
+    pub(crate) unsettling_inside: bool,
     /// It is a Query: SQL, which can change names.
     pub(crate) query: bool,
     /// The client has ended a COPY behind its Sync.
     pub(crate) copy_ended: bool,
+    /// Statements of a batch that take COPY data, and have not begun to; ends of such data behind them, in the batch.
+    pub(crate) copies: u32,
+    pub(crate) copies_ended: u32,
     pub(crate) refused: Option<Refused>,
     /// What it may return, where a policy says so.
     pub(crate) bounds: Option<Box<Bounds>>,
@@ -60,6 +65,23 @@ impl Cycles {
 
     pub(crate) fn is_full(&self) -> bool {
         self.waiting.len() >= CYCLES_MAX
+    }
+
+    /// What was asked of the open batch may change what follows in it.
+    pub(crate) fn is_open_unsettling(&self) -> bool {
+        self.open.as_ref().is_some_and(|cycle| cycle.unsettling_inside)
+    }
+
+    /// What was asked of the open batch is answered.
+    pub(crate) fn settle_open(&mut self) {
+        if let Some(cycle) = &mut self.open {
+            cycle.unsettling_inside = false;
+        }
+    }
+
+    /// What is answered next is the open batch.
+    pub(crate) fn is_open_next(&self) -> bool {
+        self.waiting.is_empty() && self.open.is_some()
     }
 
     /// The first cycle is answered next.
@@ -99,12 +121,22 @@ impl Cycles {
     /// CopyDone or CopyFail goes to the server.
     pub(crate) fn end_copy(&mut self) {
         self.waiting.iter_mut().for_each(|cycle| cycle.copy_ended = true);
+        if let Some(cycle) = self.open.as_mut().filter(|cycle| cycle.copies_ended < cycle.copies) {
+            cycle.copies_ended += 1;
+        }
     }
 
     /// The server takes COPY data now, and ignores every Sync that it finds before their end: the cycle goes on up to
     /// the first Sync behind it (55.2.7).
     pub(crate) fn begin_copy(&mut self) {
-        if self.waiting.front().is_none_or(|cycle| cycle.query) {
+        let Some(copying) = self.front_mut().filter(|cycle| !cycle.query) else { return };
+        copying.copies = copying.copies.saturating_sub(1);
+        if copying.copies_ended > 0 {
+            // The data end before the Sync.
+            copying.copies_ended -= 1;
+            return;
+        }
+        if self.waiting.is_empty() {
             return;
         }
         let ended = self.waiting.iter().take_while(|cycle| cycle.copy_ended).count();
@@ -112,6 +144,7 @@ impl Cycles {
         let Some(copying) = self.waiting.drain(..ignored).next() else { return };
         let rest = self.waiting.front_mut().unwrap_or_else(|| self.open.get_or_insert_default());
         rest.unsettling |= copying.unsettling;
+        rest.copies = rest.copies.saturating_add(copying.copies);
         rest.refused = rest.refused.take().or(copying.refused);
         rest.bounds = rest.bounds.take().or(copying.bounds);
     }

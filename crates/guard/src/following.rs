@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use model::Known;
-use model::facts::{Facts, StateChange, UnknownSchema};
+use model::facts::{Facts, StateChange, StatementFacts, UnknownSchema};
 use model::statement::{Outcome, Statement, Transaction};
 use sql::state::{Encoding, State, Temporary};
 
@@ -73,6 +73,14 @@ impl Following {
         self.each(|state| state.search_path = Known::Unknown(UnknownSchema::SearchPath));
     }
 
+    /// Something with these facts runs, and what becomes of it will not be said.
+    pub(crate) fn lose(&mut self, facts: &Facts) {
+        let changes = |statement: &StatementFacts| !statement.changes.is_empty() || !statement.opaque.is_empty();
+        if facts.opaque.is_some() || facts.statements.iter().any(changes) {
+            self.doubt();
+        }
+    }
+
     /// A statement has ended. `changed` hears of every change that counts.
     pub(crate) fn settle(&mut self, statement: &Statement, facts: &Facts, mut changed: impl FnMut(&StateChange)) {
         if facts.opaque.is_some() || statement.outcomes_dropped > 0 {
@@ -130,9 +138,9 @@ impl Following {
     fn end(&mut self, rolled_back: bool) {
         if rolled_back {
             self.session.clone_from(&self.committed);
-        } else {
-            self.committed.clone_from(&self.session);
         }
+        self.session.settled = true;
+        self.committed.clone_from(&self.session);
         self.now.clone_from(&self.session);
     }
 }

@@ -2,14 +2,15 @@
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::hash::{BuildHasher as _, RandomState};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use model::Known;
-use model::facts::{Facts, OpaqueReason};
+use model::facts::{Action, Facts, OpaqueReason, StateChange};
 use model::principal::{Principal, UnknownPrincipal};
 use model::request::Request;
-use model::statement::StatementKind;
+use model::statement::{Ending, StatementKind};
 use model::time::{BootTime, WallTime};
 use model::verdict::{Denial, Mode};
 use model::wire::{Input, Side, WireEvent};
@@ -80,8 +81,10 @@ pub struct Guard {
     cycles: Cycles,
     following: Following,
     asked: VecDeque<Asked>,
-    /// Something of the batch was refused: nothing of it goes on until its Sync.
+    /// Something of the batch was refused, or has failed: nothing of it goes on until its Sync.
     dropping: bool,
+    /// The server was told to answer what it has of the open batch.
+    flushed: bool,
     /// The rest of a long message goes where its beginning went.
     rest_is_dropped: bool,
     /// The bytes are not understood, and not enforced.
@@ -117,6 +120,7 @@ impl Guard {
             following,
             asked: VecDeque::new(),
             dropping: false,
+            flushed: false,
             rest_is_dropped: false,
             blind: false,
             logged_in: false,
@@ -160,10 +164,10 @@ impl Guard {
         self.client.waiting() > HELD_BYTES_MAX
     }
 
-    /// Something that was read waits for an answer of the server.
+    /// Something that was read waits for an answer of the server. The beginning of a message waits for its client.
     #[must_use]
-    pub const fn is_waiting(&self) -> bool {
-        self.client.waiting() > 0
+    pub fn is_waiting(&self) -> bool {
+        self.client.next() != Next::Incomplete
     }
 
     /// Everything asked is answered, and nothing of the guard's own is under way.
@@ -255,8 +259,18 @@ impl Guard {
         if !self.logged_in {
             return kind == b'p' || kind == b'X';
         }
-        if !matches!(kind, b'Q' | b'F' | b'P' | b'B' | b'E' | b'D' | b'C') || self.dropping || self.cycles.is_open() {
+        if !matches!(kind, b'Q' | b'F' | b'P' | b'B' | b'E' | b'D' | b'C' | b'S') {
             return true;
+        }
+        if !self.connection.has_room() {
+            self.flush(passed);
+            return false;
+        }
+        if self.dropping || kind == b'S' {
+            return true;
+        }
+        if self.cycles.is_open() {
+            return self.may_take_inside(kind, passed);
         }
         // A Query can change names: what a batch behind it means is known once it is answered.
         let uses_names = matches!(kind, b'P' | b'B' | b'E' | b'D' | b'C');
@@ -279,10 +293,31 @@ impl Guard {
         false
     }
 
-    /// A name that no client uses.
+    /// The same inside of a batch, which has no Sync yet. The server answers when it is told to, so that it can be known
+    /// what a statement of the batch did. A Query must know whether the batch has failed: then the server skips it.
+    fn may_take_inside(&mut self, kind: u8, passed: &mut Passed) -> bool {
+        let waits = self.cycles.is_open_unsettling() || matches!(kind, b'Q' | b'F');
+        if waits && !self.connection.is_answered() {
+            self.flush(passed);
+            return false;
+        }
+        self.flushed = false;
+        self.cycles.settle_open();
+        true
+    }
+
+    /// Has the server answer what it has of the open batch, once.
+    fn flush(&mut self, passed: &mut Passed) {
+        if self.cycles.is_open() && !std::mem::replace(&mut self.flushed, true) {
+            message::flush(&mut passed.bytes);
+            passed.messages += 1;
+        }
+    }
+
+    /// A name that no client uses: nobody can guess it, and so prepare something under it.
     fn name(&mut self, what: &str) -> String {
         self.names += 1;
-        format!("warder_{what}_{}", self.names)
+        format!("warder_{what}_{}_{:016x}", self.names, RandomState::new().hash_one(self.names))
     }
 
     fn message(&mut self, piece: Piece<'_>, at: BootTime, now: WallTime, book: &mut impl Book, passed: &mut Passed) {
@@ -306,8 +341,12 @@ impl Guard {
             b'Q' | b'F' if !is_dropped => self.cycles.close(),
             b'c' | b'f' => self.cycles.end_copy(),
             b'S' => {
-                self.dropping = false;
+                (self.dropping, self.flushed) = (false, false);
                 self.cycles.close();
+            }
+            // They may fail, and a Sync ends them.
+            b'D' | b'C' if !is_dropped => {
+                self.cycles.open();
             }
             _ => {}
         }
@@ -332,6 +371,10 @@ impl Guard {
                     let is_it = |asked: &Asked| asked.kind == statement.kind && asked.at == statement.started;
                     let Some(place) = asked.iter().position(is_it) else { return };
                     let Some(Asked { facts, .. }) = asked.drain(..=place).next_back() else { return };
+                    if statement.ending == Ending::Lost {
+                        following.lose(&facts);
+                        bench.forget_prepared();
+                    }
                     let before = bench.has_prepared().then(|| following.state().clone());
                     following.settle(&statement, &facts, |change| bench.follow(change));
                     if before.is_some_and(|before| before != *following.state()) {
@@ -383,8 +426,15 @@ impl Guard {
         cycle.unsettling |= match kind {
             b'P' => is_named(requested.and_then(|request| request.prepared.as_ref())),
             b'B' => is_named(requested.and_then(|request| request.portal.as_ref())),
-            _ => unsettles(&judged.facts),
+            _ => unsettles(&judged.facts, |_| true),
         };
+        // Drivers put BEGIN and the first statement of a transaction into one batch.
+        cycle.unsettling_inside |= kind == b'E' && unsettles(&judged.facts, |change| *change != StateChange::Begin);
+        if self.connection.is_lost() {
+            self.following.lose(&judged.facts);
+            self.bench.forget_prepared();
+        }
+        cycle.copies += u32::from(kind == b'E' && takes_copy_data(&judged.facts));
         if matches!(kind, b'Q' | b'E')
             && self.around.session.mode == Mode::Enforce
             && let Some(bounds) = Bounds::of(&judged.verdict, at)
@@ -417,9 +467,9 @@ impl Guard {
 
     /// Takes bytes of the server; returns what the client gets. Afterwards [`Guard::client`] may go on with what waited.
     pub fn server<'a>(&mut self, at: BootTime, chunk: &'a [u8]) -> Cow<'a, [u8]> {
-        let Self { server, cycles, notices, answer, logged_in, around, following, cancel, .. } = self;
+        let Self { server, cycles, notices, answer, logged_in, around, following, cancel, dropping, .. } = self;
         let in_transaction = &mut around.session.in_transaction;
-        let mut desk = Desk { cycles, notices, answer, logged_in, in_transaction, following, cancel };
+        let mut desk = Desk { cycles, notices, answer, logged_in, in_transaction, following, cancel, dropping };
         let out = server.take(chunk, &mut desk);
         self.feed(Side::Server, at, &[Input::Bytes(&out)]);
         out
@@ -462,10 +512,18 @@ struct Piece<'a> {
     rest: u64,
 }
 
-/// Whether statements behind it may mean something else.
-fn unsettles(facts: &Facts) -> bool {
+/// Whether statements behind it may mean something else, as far as `counts` a change of the session.
+fn unsettles(facts: &Facts, counts: impl Fn(&StateChange) -> bool) -> bool {
     facts.opaque.is_some()
-        || facts.statements.iter().any(|statement| !statement.changes.is_empty() || !statement.opaque.is_empty())
+        || facts
+            .statements
+            .iter()
+            .any(|statement| statement.changes.iter().any(&counts) || !statement.opaque.is_empty())
+}
+
+/// Whether the client sends the rows behind it.
+fn takes_copy_data(facts: &Facts) -> bool {
+    facts.statements.iter().flat_map(|statement| &statement.effects).any(|effect| effect.action == Action::CopyIn)
 }
 
 /// A refusal always has a denial; should it not, it is one all the same.
@@ -488,6 +546,7 @@ struct Desk<'a> {
     in_transaction: &'a mut bool,
     following: &'a mut Following,
     cancel: &'a mut Cancel,
+    dropping: &'a mut bool,
 }
 
 impl Reader for Desk<'_> {
@@ -500,6 +559,8 @@ impl Reader for Desk<'_> {
         if kind == b'G' {
             self.cycles.begin_copy();
         }
+        // The server skips the rest of the batch, a Query too, and says no more about it.
+        *self.dropping |= kind == b'E' && self.cycles.is_open_next();
         let front = self.cycles.front();
         let is_beyond = front.and_then(|cycle| cycle.bounds.as_ref()).is_some_and(|bounds| bounds.beyond.is_some());
         match kind {

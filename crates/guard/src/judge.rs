@@ -142,11 +142,14 @@ impl Bench {
             for change in statement.changes.clone() {
                 match change {
                     StateChange::Prepared { name, facts } => drop(here.insert(name, facts)),
+                    StateChange::Deallocated { name: Some(name) } => drop(here.remove(&name)),
                     StateChange::Executes { name } => match here.get(&name) {
                         Some(prepared) => merge(statement, prepared),
                         None => statement.opaque.push(OpaqueReason::UnknownName),
                     },
-                    _ => {}
+                    StateChange::Begin => {}
+                    // What was prepared may mean something else behind it.
+                    _ => here.clear(),
                 }
             }
         }

@@ -27,6 +27,11 @@ pub(crate) fn failing_bind(name: &str, out: &mut Vec<u8>) {
     append(out, b'B', &body);
 }
 
+/// The server is to say what it has to say so far. It has no answer of its own.
+pub(crate) fn flush(out: &mut Vec<u8>) {
+    append(out, b'H', &[]);
+}
+
 pub(crate) fn sync(out: &mut Vec<u8>) {
     append(out, b'S', &[]);
 }

@@ -44,18 +44,30 @@ fn wanted(name: &str) -> Option<String> {
     (!HARMLESS.contains(&name.as_str())).then_some(name)
 }
 
-/// Names in `options`: `-c name=value`, `-cname=value`, `--name=value`; anything else under its own letters. Words end at
-/// whitespace that no backslash stands before (`pg_split_opts`).
+/// Letters of the server's command line that take a value (`getopt` in `postgres.c`); `-` is one, too: `--name=value`.
+const WITH_VALUE: &str = "BCDNSWcdfhkprtv-";
+
+/// Names in `options`: `-c name=value`, `-cname=value`, `--name=value`, also behind letters without a value (`-ecname=value`);
+/// anything else under its own letter. Words end at whitespace that no backslash stands before (`pg_split_opts`).
 fn options(text: &[u8]) -> Vec<String> {
     let mut words = split(&String::from_utf8_lossy(text)).into_iter();
     let mut names = Vec::new();
     while let Some(word) = words.next() {
-        let setting = match word.as_str() {
-            "-c" => words.next().unwrap_or_default(),
-            word => word.strip_prefix("--").or_else(|| word.strip_prefix("-c")).unwrap_or(word).to_owned(),
+        let Some(letters) = word.strip_prefix('-') else {
+            names.extend(wanted(&word));
+            continue;
         };
-        let name = setting.split('=').next().unwrap_or_default().replace('-', "_");
-        names.extend(wanted(&name));
+        for (place, letter) in letters.char_indices() {
+            if !WITH_VALUE.contains(letter) {
+                names.extend(wanted(&format!("-{letter}")));
+                continue;
+            }
+            let rest = letters.get(place.saturating_add(letter.len_utf8())..).filter(|rest| !rest.is_empty());
+            let value = rest.map_or_else(|| words.next().unwrap_or_default(), str::to_owned);
+            let setting = if matches!(letter, 'c' | '-') { value } else { format!("-{letter}") };
+            names.extend(wanted(&setting.split('=').next().unwrap_or_default().replace('-', "_")));
+            break;
+        }
     }
     names
 }
@@ -77,7 +89,7 @@ fn split(text: &str) -> Vec<String> {
 
 fn effect(name: &str) -> Effect {
     let (action, object) = match name {
-        "role" => (Action::SetRole, Object::Role(Some("?".into()))),
+        "role" | "session_authorization" => (Action::SetRole, Object::Role(Some("?".into()))),
         name => (Action::SetParameter, Object::Parameter(Some(Arc::from(name)))),
     };
     Effect { action, object, columns: Columns::None, condition: Condition::NotApplicable }

@@ -267,7 +267,8 @@ impl Relay {
                     self.take_governed(cx, &[], clock::now(), patience)?;
                     continue;
                 }
-                if !governed.has_room() {
+                // Behind its end there is nothing to read: what waits goes on with the server's next answer.
+                if !governed.has_room() || self.up == Way::Finishing {
                     return Poll::Pending;
                 }
             }

@@ -60,6 +60,8 @@ impl Session {
             }),
             StateChange::Parameter { local: true, .. } => self.current.apply(change),
             StateChange::RolledBackTo => self.rolled_back_to(),
+            // Its owner says how it ended.
+            StateChange::End => {}
             change => self.everywhere(|state, _| state.apply(change)),
         }
     }
@@ -75,7 +77,7 @@ impl Session {
     /// The transaction was committed, or a statement outside of one has ended.
     pub fn commit(&mut self) {
         self.before = None;
-        self.current = self.lasting.clone();
+        self.ended();
     }
 
     /// The transaction was rolled back.
@@ -83,6 +85,11 @@ impl Session {
         if let Some(before) = self.before.take() {
             self.lasting = before;
         }
+        self.ended();
+    }
+
+    fn ended(&mut self) {
+        self.lasting.settled = true;
         self.current = self.lasting.clone();
     }
 

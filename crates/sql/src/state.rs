@@ -89,6 +89,8 @@ pub struct State {
     pub server_major: Option<u16>,
     /// Names that temporary objects hide.
     pub temporary: Temporary,
+    /// The open transaction has not set where names are looked up: its end leaves that as it is.
+    pub settled: bool,
     /// The session changed the catalogue since the snapshot.
     pub catalogue_changed: bool,
     /// The session made functions or operators since the snapshot: a name of the server may not mean the server's own.
@@ -108,6 +110,7 @@ impl State {
             encoding: Encoding::Utf8,
             server_major: None,
             temporary: Temporary::None,
+            settled: true,
             catalogue_changed: false,
             functions_changed: false,
             undetermined: false,
@@ -117,7 +120,10 @@ impl State {
     /// Follows a change that has succeeded. [`Session`](crate::session::Session) knows more: scopes, and what the defaults are.
     pub fn apply(&mut self, change: &StateChange) {
         match change {
-            StateChange::Parameter { name, value, local: _ } => self.set(name, value.as_deref()),
+            StateChange::Parameter { name, value, local: _ } => {
+                self.settled &= !matches!(&**name, "search_path" | "role" | "session_authorization");
+                self.set(name, value.as_deref());
+            }
             // What the defaults are is not known here.
             StateChange::ResetAll => self.forget_parameters(),
             StateChange::DiscardAll => {
@@ -133,8 +139,10 @@ impl State {
             | StateChange::Deallocated { .. }
             // The parameter `role` says which one.
             | StateChange::Role
-            | StateChange::Begin
-            | StateChange::End => {}
+            | StateChange::Begin => {}
+            // A path that was local, or is rolled back: which one was there before is not kept here.
+            StateChange::End if !self.settled => self.search_path = Known::Unknown(UnknownSchema::SearchPath),
+            StateChange::End => {}
         }
     }
 
@@ -148,11 +156,19 @@ impl State {
                 Some(on) => self.standard_conforming_strings = on,
                 None => self.undetermined = true,
             },
-            ("role" | "session_authorization", Some(role)) => self.user = Arc::from(role),
-            ("role" | "session_authorization", None) => self.search_path = Known::Unknown(UnknownSchema::SearchPath),
+            ("role" | "session_authorization", role) => self.become_role(role),
             ("client_encoding", Some(value)) => self.encoding = Encoding::named(value),
             ("client_encoding", None) => self.undetermined = true,
             _ => {}
+        }
+    }
+
+    /// A path without `$user` may be one in which the server has put the role's own schema in its place.
+    fn become_role(&mut self, role: Option<&str>) {
+        let follows = self.search_path.known().is_some_and(|path| path.iter().any(|schema| **schema == *"$user"));
+        match role {
+            Some(role) if follows => self.user = Arc::from(role),
+            _ => self.search_path = Known::Unknown(UnknownSchema::SearchPath),
         }
     }
 

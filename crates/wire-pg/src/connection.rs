@@ -9,6 +9,7 @@ use model::wire::{Input, Side, WireEvent};
 use crate::frame::{Framer, Loss, Message, Skip};
 use crate::limits::{Limits, Start};
 use crate::reader::Reader;
+use crate::recovery::Trust;
 use crate::seek;
 use crate::session::{Session, Sink};
 
@@ -78,6 +79,27 @@ impl Connection {
     #[must_use]
     pub fn in_progress(&self) -> Option<InProgress<'_>> {
         self.session.in_progress()
+    }
+
+    /// Whether everything that the client has asked is answered, as far as answers can be told apart.
+    #[must_use]
+    pub fn is_answered(&self) -> bool {
+        self.session.queue.is_empty() || self.is_lost()
+    }
+
+    /// Which answer belongs to which request is not known any more, up to the next pause of the session.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.session.trust == Trust::Unsure
+    }
+
+    /// Whether another request can be kept until it is answered; beyond that the next one makes the connection
+    /// [lost](Self::is_lost).
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        let Session { queue, limits, .. } = &self.session;
+        let is_full = queue.len() as u64 >= u64::from(limits.pending_max) || self.session.is_pressed();
+        self.is_answered() || !is_full
     }
 
     /// Server messages that answered nothing that was seen, and were ignored.

@@ -57,8 +57,9 @@ impl Session {
     }
 }
 
-/// A name, unless the message was cut inside it. Longer ones than any driver uses are not kept.
+/// A name, unless the message was cut inside it: as much of it as the server tells apart (`NAMEDATALEN - 1` bytes, the
+/// keys of its tables of statements and portals).
 pub(crate) fn name(body: &mut Reader<'_>) -> Option<Arc<str>> {
-    const NAME_BYTES_MAX: usize = 1 << 10;
-    body.cstr().filter(|name| name.len() <= NAME_BYTES_MAX).map(text::shared)
+    const NAME_BYTES_MAX: usize = 63;
+    body.cstr().map(|name| text::shared(name.get(..NAME_BYTES_MAX).unwrap_or(name)))
 }

@@ -19,7 +19,7 @@ use recorder::EncodedJudgement;
 use crate::server::Server;
 use crate::wire::{bind, execute, message, messages, once, parse, query, startup, sync, text};
 
-/// Everything is allowed but DROP and what is not understood.
+/// Everything is allowed but DROP, DELETE and what is not understood.
 const POLICIES: &str = r#"
 @id("all")
 @reason("everything is allowed")
@@ -29,6 +29,10 @@ permit (principal, action, resource);
 @reason("nobody drops anything")
 @remedy("ask for it")
 forbid (principal, action == Action::"Drop", resource);
+
+@id("no-delete")
+@reason("nobody deletes anything")
+forbid (principal, action == Action::"Delete", resource);
 
 @id("no-opaque")
 @reason("what is not understood does not run")
@@ -101,6 +105,13 @@ impl Session {
         let _cleared = guard.open(BootTime(1), WallTime(1), &startup(), std::iter::empty()).unwrap();
         let mut session = Self { guard, server: Server::default(), records: Records::default(), piece, now: 2 };
         session.deliver(&Server::greeting());
+        session
+    }
+
+    /// One in which the guard has asked what it wants to know.
+    fn settled() -> Self {
+        let mut session = Self::new(Mode::Enforce, usize::MAX);
+        session.send(&query("select 0"));
         session
     }
 
@@ -378,4 +389,124 @@ fn any_messages() -> impl Strategy<Value = Vec<(bool, u8, Vec<u8>, u8)>> {
 fn sql_parse() -> impl Strategy<Value = Vec<u8>> {
     proptest::sample::select(vec!["select 1", "delete from t"])
         .prop_map(|sql| [b"\0", sql.as_bytes(), &[0, 0, 0]].concat())
+/// Texts of a batch without its Sync.
+fn batch(texts: &[&str]) -> Vec<u8> {
+    texts.iter().flat_map(|text| once(text)).collect()
+}
+
+#[test]
+fn what_a_batch_prepares_anew_is_not_what_was_prepared() {
+    let mut session = Session::new(Mode::Enforce, usize::MAX);
+    session.send(&query("prepare x as select 1"));
+    let again = ["deallocate x", "prepare x as delete from customers", "execute x"];
+    let got = session.send(&[batch(&again), sync()].concat());
+    assert_eq!(kinds(&got), "12C12CEZ");
+    assert!(!session.server.ran.iter().any(|sql| sql == "execute x"), "{:?}", session.server.ran);
+}
+
+#[test]
+fn what_a_text_prepares_means_nothing_behind_a_change() {
+    for change in ["set search_path = vault", "create temporary table t (id int)", "commit", "deallocate x"] {
+        let mut session = Session::new(Mode::Enforce, usize::MAX);
+        let got = session.send(&query(&format!("prepare x as select 1; {change}; execute x")));
+        assert_eq!(kinds(&got), "EZ", "{change}");
+    }
+    let mut session = Session::new(Mode::Enforce, usize::MAX);
+    let got = session.send(&query("prepare x as select 1; begin; execute x"));
+    assert_eq!(kinds(&got), "CZ");
+}
+
+#[test]
+fn a_transaction_and_its_first_statement_are_one_batch_without_a_wait() {
+    let mut session = Session::settled();
+    let bytes = [batch(&["begin", "insert into t values (1)"]), sync()].concat();
+    let passed = session.guard.client(BootTime(100), WallTime(1), &bytes, &mut session.records).unwrap();
+    assert_eq!(passed.bytes, bytes);
+}
+
+#[test]
+fn behind_a_change_within_a_batch_the_server_is_asked_for_its_answer() {
+    let mut session = Session::settled();
+    let bytes = [batch(&["set search_path = a", "insert into t values (1)"]), sync()].concat();
+    let passed = session.guard.client(BootTime(100), WallTime(1), &bytes, &mut session.records).unwrap();
+    assert_eq!(passed.bytes, [batch(&["set search_path = a"]), message(b'H', &[])].concat());
+    assert!(session.guard.is_waiting());
+}
+
+#[test]
+fn a_query_behind_a_failed_batch_is_skipped_as_the_server_skips_it() {
+    let mut session = Session::new(Mode::Enforce, usize::MAX);
+    let got = session.send(&[once("select 'fails'"), query("select 1"), sync()].concat());
+    assert_eq!(kinds(&got), "12EZ");
+    // Answers are still told apart.
+    assert_eq!(kinds(&session.send(&query("set search_path = a"))), "CZ");
+    assert_eq!(kinds(&session.send(&query("drop table customers"))), "EZ");
+    assert_eq!(kinds(&session.send(&query("select 2"))), "CZ");
+}
+
+#[test]
+fn copy_data_that_end_before_their_sync_leave_the_answers_in_order() {
+    let mut session = Session::new(Mode::Enforce, usize::MAX);
+    let copy = [once("copy t from stdin"), message(b'c', &[]), once("select 1"), sync(), sync()].concat();
+    assert_eq!(kinds(&session.send(&copy)), "12GC12CZZ");
+    assert!(session.guard.is_quiet());
+}
+
+#[test]
+fn a_name_that_nobody_can_prepare_is_refused_with() {
+    let refused = |session: &mut Session| {
+        let passed = session.guard.client(BootTime(100), WallTime(1), &query("drop table t"), &mut session.records);
+        text(&messages(&passed.unwrap().bytes).0[0].1, 1)
+    };
+    let names = [0; 2].map(|_| refused(&mut Session::settled()));
+    assert!(names.iter().all(|name| name.starts_with("warder_refuses_")), "{names:?}");
+    assert_ne!(names[0], names[1]);
+}
+
+#[test]
+fn names_are_told_apart_as_far_as_the_server_does() {
+    let mut session = Session::new(Mode::Enforce, usize::MAX);
+    let long = "a".repeat(63);
+    session.send(&[parse(&format!("{long}1"), "select 1"), sync()].concat());
+    session.send(&[message(b'C', format!("S{long}2\0").as_bytes()), sync()].concat());
+    let got = session.send(&query(&format!("prepare {long} as delete from customers")));
+    assert_eq!(kinds(&got), "CZ");
+    let got = session.send(&[bind("", &format!("{long}1")), execute(""), sync()].concat());
+    assert_eq!(kinds(&got), "EZ");
+}
+
+#[test]
+fn the_beginning_of_a_message_waits_for_nobody() {
+    let mut session = Session::new(Mode::Enforce, usize::MAX);
+    session.turn(&query("select 1")[..7]);
+    assert!(!session.guard.is_waiting());
+}
+
+#[test]
+fn letters_of_the_command_line_hide_no_setting() {
+    for options in
+        ["-c role=bob", "-crole=bob", "--role=bob", "-ecrole=bob", "-e-role=bob", "-c session_authorization=bob"]
+    {
+        let policies = r#"@id("all") @reason("nobody becomes another one") permit (principal, action, resource) unless { action == Action::"SetRole" };"#;
+        let file = PolicyFile { name: "test.cedar".into(), text: policies.into() };
+        let judge = Rc::new(Judge::new(PolicySet::compile(&[file], PolicyEpoch(1)).unwrap()));
+        let mut guard = Guard::new(judge, Known::Unknown(UnknownPrincipal::NoProof), context(Mode::Enforce), false);
+        let parameters = [(&b"options"[..], options.as_bytes())];
+        let opened = guard.open(BootTime(1), WallTime(1), &startup(), parameters.into_iter());
+        assert!(opened.is_err(), "{options}");
+    }
+}
+
+#[test]
+fn a_pipeline_longer_than_what_is_kept_is_followed_all_the_same() {
+    let mut session = Session::new(Mode::Enforce, usize::MAX);
+    session.send(&query("prepare x as select 1"));
+    let long =
+        [once("select 1").repeat(17_000), batch(&["deallocate x", "prepare x as delete from customers"]), sync()];
+    let got = session.send(&long.concat());
+    let error = got.iter().find(|(kind, _)| *kind == b'E').map(|(_, body)| String::from_utf8_lossy(body).into_owned());
+    assert_eq!(error, None);
+    assert!(kinds(&session.send(&query("execute x"))).starts_with('E'));
+    let ran = session.server.ran.len();
+    assert_eq!(ran, 17_003);
 }

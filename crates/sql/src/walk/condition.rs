@@ -3,7 +3,8 @@
 //! Judged with care for the strict side: a condition counts only where it looks at a column of the relation and is not
 //! true by its form. `WHERE true`, `1 = 1`, `id = id`, `$1`, `random() < 2` and `x OR true` restrict nothing.
 
-use pg_raw_parse::nodes::{A_Expr, A_Expr_Kind, BoolExpr, BoolExprType, SubLink};
+use pg_raw_parse::list::NodeList;
+use pg_raw_parse::nodes::{A_Expr, A_Expr_Kind, Alias, BoolExpr, BoolExprType, SubLink};
 use pg_raw_parse::{ConstValue, Node};
 
 use crate::walk::Walk;
@@ -139,13 +140,25 @@ fn truth(node: Node<'_>) -> Option<bool> {
             _ => None,
         },
         Node::A_Expr(operation) if operation.kind == A_Expr_Kind::AEXPR_OP => {
-            let (left, right) = (text::constant(operation.lexpr())?, text::constant(operation.rexpr())?);
+            let equal = are_equal(operation.lexpr(), operation.rexpr())?;
             match text::strings(operation.name())[..] {
-                ["="] => Some(left == right),
-                ["<>"] => Some(left != right),
+                ["="] => Some(equal),
+                ["<>"] => Some(!equal),
                 _ => None,
             }
         }
+        _ => None,
+    }
+}
+
+/// Whether two constants are equal, where their form tells: two of one kind, without casts. `1 = 1.0` is true, and so is
+/// `'t'::bool = 'true'::bool`.
+fn are_equal(one: Node<'_>, other: Node<'_>) -> Option<bool> {
+    let (Node::A_Const(one), Node::A_Const(other)) = (one, other) else { return None };
+    match (one.val()?, other.val()?) {
+        (ConstValue::Integer(one), ConstValue::Integer(other)) => Some(one == other),
+        (ConstValue::Boolean(one), ConstValue::Boolean(other)) => Some(one == other),
+        (ConstValue::String(one), ConstValue::String(other)) => Some(one == other),
         _ => None,
     }
 }
@@ -228,9 +241,43 @@ fn sources_in(node: Node<'_>, scope: &Scope<'_>) -> Sources {
 fn sublink_parts<'a>(link: &'a SubLink, left: &mut Vec<Node<'a>>) {
     left.push(link.testexpr());
     if let Node::SelectStmt(select) = link.subselect() {
-        // Only with the name of its source: a bare column is most likely one of the subquery.
-        left.extend(qualified_columns(select.where_clause()));
+        // Only with the name of its source: a bare column is most likely one of the subquery. A source of the subquery
+        // hides one of the same name.
+        let hidden = names_of(select.from_clause());
+        let is_outer = |node: &Node<'_>| match node {
+            Node::ColumnRef(column) => {
+                !text::strings(column.fields()).iter().rev().skip(1).any(|of| hidden.contains(of))
+            }
+            _ => false,
+        };
+        left.extend(qualified_columns(select.where_clause()).into_iter().filter(is_outer));
     }
+}
+
+/// What the sources of a FROM are called.
+fn names_of(items: &NodeList) -> Vec<&str> {
+    let mut names = Vec::new();
+    let mut left: Vec<Node<'_>> = items.iter().collect();
+    while let Some(item) = left.pop() {
+        let (alias, name) = match item {
+            Node::RangeVar(relation) => (relation.alias(), relation.relname()),
+            Node::RangeSubselect(query) => (query.alias(), None),
+            Node::RangeFunction(function) => (function.alias(), None),
+            Node::RangeTableFunc(table) => (table.alias(), None),
+            Node::JsonTable(table) => (table.alias(), None),
+            Node::RangeTableSample(sample) => {
+                left.push(sample.relation());
+                continue;
+            }
+            Node::JoinExpr(join) => {
+                left.extend([join.larg(), join.rarg()]);
+                (join.alias(), None)
+            }
+            _ => continue,
+        };
+        names.extend(alias.and_then(Alias::aliasname).or(name));
+    }
+    names
 }
 
 /// Columns with the name of their source in the parts of a condition.

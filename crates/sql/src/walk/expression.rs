@@ -91,6 +91,9 @@ impl<'a> Walk<'a> {
             Node::A_ArrayExpr(array) => left.extend(array.elements()),
             Node::RowExpr(row) => left.extend(row.args()),
             Node::CaseExpr(case) => {
+                if !matches!(case.arg(), Node::None) {
+                    self.implied_operator("=");
+                }
                 left.extend(case.args());
                 left.extend([case.arg(), case.defresult()]);
             }
@@ -187,13 +190,30 @@ impl<'a> Walk<'a> {
     }
 
     fn subquery(&mut self, link: &'a SubLink) {
+        if link.oper_name().is_empty() && !matches!(link.testexpr(), Node::None) {
+            self.implied_operator("=");
+        }
         self.query(link.subselect());
     }
 
+    /// Keywords are operators, too, which are looked up like any other: `IN` is `=`, `LIKE` is `~~`.
     fn operation(&mut self, operation: &'a A_Expr) {
-        // The other kinds are keywords (LIKE, IN, BETWEEN), which always mean operators of the server.
-        if matches!(operation.kind, A_Expr_Kind::AEXPR_OP | A_Expr_Kind::AEXPR_OP_ANY | A_Expr_Kind::AEXPR_OP_ALL) {
-            self.operator(operation.name());
+        match operation.kind {
+            A_Expr_Kind::AEXPR_BETWEEN
+            | A_Expr_Kind::AEXPR_NOT_BETWEEN
+            | A_Expr_Kind::AEXPR_BETWEEN_SYM
+            | A_Expr_Kind::AEXPR_NOT_BETWEEN_SYM => {
+                [">=", "<=", "<", ">"].into_iter().for_each(|name| self.implied_operator(name));
+            }
+            _ => self.operator(operation.name()),
+        }
+    }
+
+    /// An operator that is not written: `=` of CASE, IN and USING.
+    pub(super) fn implied_operator(&mut self, name: &str) {
+        if !self.names.is_builtin_operator(name) {
+            let name = self.names.other(None, name);
+            self.effect(Action::Call, Object::Function(name));
         }
     }
 

@@ -10,8 +10,9 @@ use pg_raw_parse::{ConstValue, Node};
 
 use crate::effects::ColumnSet;
 use crate::grammar::untyped;
+use crate::name::PG_CATALOG;
 use crate::walk::Walk;
-use crate::walk::range::From;
+use crate::walk::range::{From, alias};
 use crate::walk::scope::{Scope, Source};
 use crate::walk::text;
 
@@ -80,7 +81,7 @@ impl<'a> Walk<'a> {
             walk.sort(untyped(select.sort_clause()));
             walk.expression(select.limit_count());
             walk.expression(select.limit_offset());
-            walk.locks(untyped(select.locking_clause()));
+            walk.locks(untyped(select.locking_clause()), select.from_clause());
         });
     }
 
@@ -112,16 +113,16 @@ impl<'a> Walk<'a> {
     }
 
     /// FOR UPDATE and the like.
-    fn locks(&mut self, clauses: &'a NodeList) {
+    fn locks(&mut self, clauses: &'a NodeList, from: &'a NodeList) {
         for node in clauses {
             match node {
-                Node::LockingClause(clause) => self.lock(clause),
+                Node::LockingClause(clause) => self.lock(clause, from),
                 _ => self.opaque(OpaqueReason::Construct),
             }
         }
     }
 
-    fn lock(&mut self, clause: &'a LockingClause) {
+    fn lock(&mut self, clause: &'a LockingClause, from: &'a NodeList) {
         let wanted: Vec<&str> = clause
             .locked_rels()
             .iter()
@@ -130,14 +131,38 @@ impl<'a> Walk<'a> {
                 _ => None,
             })
             .collect();
-        let Some(scope) = self.scopes.last() else { return };
+        self.lock_items(from, &wanted);
+    }
+
+    /// Locks relations of a FROM, and those behind its subqueries: the server hands FOR UPDATE on. `wanted`: what they are
+    /// called; empty: all.
+    fn lock_items(&mut self, from: &'a NodeList, wanted: &[&str]) {
         let is_wanted =
             |called: Option<&str>| wanted.is_empty() || called.is_some_and(|called| wanted.contains(&called));
-        let locked = scope.entries.iter().filter(|source| is_wanted(source.called));
-        let locked: Vec<Object> = locked.filter_map(|source| source.relation.clone().map(Object::Relation)).collect();
-        for object in locked {
-            self.effect(Action::Lock, object);
+        let mut left: Vec<Node<'a>> = from.iter().collect();
+        while let Some(item) = left.pop() {
+            match item {
+                Node::JoinExpr(join) => left.extend([join.larg(), join.rarg()]),
+                Node::RangeTableSample(sample) => left.push(sample.relation()),
+                Node::RangeVar(relation) if is_wanted(alias(relation.alias()).or(relation.relname())) => {
+                    self.lock_relation(relation);
+                }
+                Node::RangeSubselect(query) if is_wanted(alias(query.alias())) => self.lock_query(query.subquery()),
+                _ => {}
+            }
         }
+    }
+
+    fn lock_relation(&mut self, relation: &'a RangeVar) {
+        if !self.is_with_query(relation) {
+            let name = self.relation_name(relation);
+            self.on_rows_of(Action::Lock, &name, ColumnSet::default(), Condition::NotApplicable, !relation.inh);
+        }
+    }
+
+    fn lock_query(&mut self, query: Node<'a>) {
+        let Node::SelectStmt(select) = query else { return };
+        self.deeper(|walk| walk.lock_items(select.from_clause(), &[]));
     }
 
     pub(super) fn insert(&mut self, insert: &'a InsertStmt) {
@@ -183,6 +208,10 @@ impl<'a> Walk<'a> {
         let outer = self.ctes.len();
         self.with(update.with_clause());
         if let Some(relation) = update.relation() {
+            // A rule of the server makes a SET of it.
+            if relation.relname() == Some("pg_settings") && matches!(relation.schemaname(), None | Some(PG_CATALOG)) {
+                self.opaque(OpaqueReason::Code);
+            }
             let from = self.target_and(relation, update.from_clause());
             let targets = untyped(update.target_list());
             let columns = self.targets(targets);

@@ -111,9 +111,7 @@ impl<'a> Walk<'a> {
 
     fn add_relation(&mut self, relation: &'a RangeVar, from: &mut From<'a>) {
         let called = alias(relation.alias()).or(relation.relname());
-        let is_query =
-            relation.schemaname().is_none() && relation.relname().is_some_and(|name| self.ctes.contains(&name));
-        if is_query {
+        if self.is_with_query(relation) {
             from.scope.entries.push(Source::derived(called));
             return;
         }
@@ -125,6 +123,10 @@ impl<'a> Walk<'a> {
             source.known_columns = None;
         }
         from.scope.entries.push(source);
+    }
+
+    pub(super) fn is_with_query(&self, relation: &RangeVar) -> bool {
+        relation.schemaname().is_none() && relation.relname().is_some_and(|name| self.ctes.contains(&name))
     }
 
     /// A subquery. With LATERAL it sees the sources before it.
@@ -157,6 +159,9 @@ impl<'a> Walk<'a> {
         let From { mut scope, expressions, links, shared, joined, natural } = from;
         if self.spend(shared.len().saturating_mul(scope.entries.len())) {
             scope.note_shared(&shared, natural);
+        }
+        if joined {
+            self.implied_operator("=");
         }
         let mut reach = Reach::Every;
         let mut related = Vec::new();
@@ -280,7 +285,7 @@ fn object(relation: &Relation) -> Object {
     Object::Relation(Name { schema: model::Known::Known(relation.schema.clone()), name: relation.name.clone() })
 }
 
-fn alias(alias: Option<&Alias>) -> Option<&str> {
+pub(super) fn alias(alias: Option<&Alias>) -> Option<&str> {
     alias.and_then(Alias::aliasname)
 }
 

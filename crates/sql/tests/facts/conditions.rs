@@ -38,6 +38,14 @@ fn true_by_its_form() {
         "now() > '2020-01-01'",
         "EXISTS (SELECT 1)",
         "EXISTS (SELECT 1 FROM s WHERE s.id = 1)",
+        // The inner `t` hides the one that is changed.
+        "EXISTS (SELECT 1 FROM t WHERE t.id = 1)",
+        "EXISTS (SELECT 1 FROM s JOIN u AS t ON true WHERE t.id = 1)",
+        // Equal, though they are written in two ways; and the other way round.
+        "1.0 = 1",
+        "'t'::bool = 'true'::bool",
+        "'1' = 1",
+        "'abc'::char(1)::text <> 'abc'::text",
         "(SELECT true)",
         "NOT (1 = 2)",
         "coalesce(true, false)",
@@ -50,6 +58,10 @@ fn true_by_its_form() {
 #[test]
 fn looks_at_the_relation() {
     for condition in [
+        "1 = 0",
+        "'a' = 'b'",
+        "1 <> 1",
+        "EXISTS (SELECT 1 FROM s WHERE s.id = t.id)",
         "id = 1",
         "id = $1",
         "NOT id = 1",

@@ -109,6 +109,55 @@ fn what_is_put_before_the_server_s_own_functions_is_a_call() {
 }
 
 #[test]
+fn keywords_are_operators_that_anybody_can_define() {
+    for (expression, operator) in [
+        ("a IN (1)", "="),
+        ("a IN (SELECT 1)", "="),
+        ("CASE a WHEN 1 THEN 2 END", "="),
+        ("NULLIF(a, 1)", "="),
+        ("a IS DISTINCT FROM 1", "="),
+        ("a LIKE 'x'", "~~"),
+        ("a NOT ILIKE 'x'", "!~~*"),
+        ("a SIMILAR TO 'x'", "~"),
+        ("a BETWEEN 1 AND 2", ">="),
+        ("1 FROM u JOIN v USING (a)", "="),
+    ] {
+        let words = super::render::words(&super::render::facts(&format!(
+            "SET search_path = evil, pg_catalog; SELECT {expression}"
+        )));
+        assert!(words.contains(&format!("call {operator}()")), "{words}");
+        let words = super::render::words(&super::render::facts(&format!("SELECT {expression}")));
+        assert!(!words.contains("call"), "{words}");
+    }
+}
+
+#[test]
+fn locks_behind_a_subquery() {
+    check(
+        "SELECT * FROM (SELECT * FROM t) s, u FOR UPDATE",
+        "SELECT: select t(*) all, select u(*) all, lock t, lock u",
+    );
+    check(
+        "SELECT 1 FROM u JOIN LATERAL (SELECT 1 FROM t) s ON true FOR SHARE OF s",
+        "SELECT: select t all, select u all, lock t",
+    );
+    check("WITH w AS (SELECT 1) SELECT 1 FROM w, t FOR UPDATE OF t", "SELECT: select t all, lock t");
+}
+
+#[test]
+fn the_view_of_settings_sets_them() {
+    let update = "pg_settings SET setting = 'x' WHERE name = 'search_path'";
+    check(
+        &format!("UPDATE {update}"),
+        "UPDATE: select pg_settings(name) some, update pg_settings(setting) some, opaque code",
+    );
+    check(
+        &format!("UPDATE app.{update}"),
+        "UPDATE: select app.pg_settings(name) some, update app.pg_settings(setting) some",
+    );
+}
+
+#[test]
 fn words_that_older_servers_take_for_names() {
     use model::facts::OpaqueReason;
     use sql::catalogue::Catalogue;

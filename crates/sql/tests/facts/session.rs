@@ -56,6 +56,33 @@ fn names_of_the_session() {
     check("LISTEN a; NOTIFY b, 'x'", "LISTEN: listen session a; NOTIFY: notify session b");
 }
 
+#[test]
+fn a_path_within_a_text_ends_with_its_transaction() {
+    let path = |changes: &[StateChange]| {
+        let mut state = state();
+        changes.iter().for_each(|change| state.apply(change));
+        state.search_path
+    };
+    let unknown = Known::Unknown(UnknownSchema::SearchPath);
+    let known = Known::Known(Arc::from([Arc::from("a")]));
+    assert_eq!(path(&[set("search_path", "a", true)]), known);
+    for change in [set("search_path", "a", true), set("search_path", "a", false)] {
+        assert_eq!(path(&[StateChange::Begin, change, StateChange::End]), unknown);
+    }
+    let timeout = set("statement_timeout", "1s", true);
+    assert_eq!(path(&[StateChange::Begin, timeout, StateChange::End]), state().search_path);
+}
+
+#[test]
+fn a_path_that_the_server_told_is_another_one_for_another_role() {
+    let mut state = state();
+    state.apply(&set("role", "bob", false));
+    assert!(matches!(state.search_path, Known::Known(_)), "it says $user");
+    state.apply(&set("search_path", "a", false));
+    state.apply(&set("role", "carol", false));
+    assert_eq!(state.search_path, Known::Unknown(UnknownSchema::SearchPath));
+}
+
 fn set(name: &str, value: &str, local: bool) -> StateChange {
     StateChange::Parameter { name: Arc::from(name), value: Some(Arc::from(value)), local }
 }
