@@ -12,9 +12,10 @@ mod tally;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use model::facts::{Facts, StateChange, StatementFacts};
+use model::facts::{Facts, OpaqueReason, StateChange, StatementFacts};
 use model::principal::PrincipalKind;
 use model::time::WallTime;
 use model::verdict::Denial;
@@ -183,9 +184,16 @@ impl Player<'_> {
         self.sessions.insert(form.session, past);
     }
 
-    /// What a statement would do, by its text as it was recorded.
-    fn facts(&mut self, form: &StatementForm<'_>, past: &Past) -> Result<std::sync::Arc<Facts>, Undecidable> {
+    /// What a statement would do, by its text as it was recorded; as in the guard, some have no text to read.
+    fn facts(&mut self, form: &StatementForm<'_>, past: &Past) -> Result<Arc<Facts>, Undecidable> {
+        let opaque = |reason| Ok(Arc::new(Facts { statements: Vec::new(), opaque: Some(reason) }));
+        if form.kind == "function_call" {
+            return opaque(OpaqueReason::FunctionCall);
+        }
         let text = past::text(form)?;
+        if text.contains(char::REPLACEMENT_CHARACTER) {
+            return opaque(OpaqueReason::Encoding);
+        }
         let facts = self.analyser.facts(text.as_bytes(), past.state(), &Catalogue::none());
         let executes = |statement: &StatementFacts| {
             statement.changes.iter().any(|change| matches!(change, StateChange::Executes { .. }))

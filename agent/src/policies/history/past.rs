@@ -124,13 +124,9 @@ impl Past {
 
 /// The whole text of a statement, if the journal has it as it was said.
 pub(super) fn text<'a>(form: &'a StatementForm<'_>) -> Result<&'a str, Undecidable> {
-    if form.kind == "function_call" {
-        return Err(Undecidable::FunctionCall);
-    }
     match &form.text {
         Some(_) if form.redacted => Err(Undecidable::Redacted),
         Some(_) if form.text_bytes.is_some() => Err(Undecidable::Truncated),
-        Some(text) if text.contains(char::REPLACEMENT_CHARACTER) => Err(Undecidable::Encoding),
         Some(text) => Ok(text),
         None => Err(Undecidable::TextLost),
     }

@@ -35,8 +35,6 @@ pub(super) enum Undecidable {
     Redacted,
     Truncated,
     TextLost,
-    Encoding,
-    FunctionCall,
     PreparedBySql,
     NotRecorded,
     Login,
@@ -50,8 +48,6 @@ impl Undecidable {
             Self::Redacted => "redacted",
             Self::Truncated => "truncated",
             Self::TextLost => "text_not_known",
-            Self::Encoding => "encoding",
-            Self::FunctionCall => "function_call",
             Self::PreparedBySql => "prepared_by_sql",
             Self::NotRecorded => "policy_reads_what_is_not_recorded",
             Self::Login => "login_not_seen",
@@ -147,7 +143,7 @@ pub struct Tally {
     pub without_policies: u64,
     /// Lines of the journal that are no records.
     pub damaged: u64,
-    /// Statements that are recorded to have been decided about as they would be, or with a name that cannot be told.
+    /// Why, for those that nobody can tell.
     pub(super) undecidable: BTreeMap<&'static str, u64>,
     /// By how they came: `mediated`, `bypass`.
     pub(super) classes: BTreeMap<Arc<str>, Counts>,
