@@ -58,11 +58,16 @@ pub fn differences(before: &Values, after: &Values) -> BTreeSet<String> {
     names.filter(|name| before.get(*name) != after.get(*name)).cloned().collect()
 }
 
+/// Whether the transaction has changed anything that is kept: then it has a number.
+const CHANGED: &str = "select pg_current_xact_id_if_assigned() is not null";
+
 /// What one run of a statement did.
 #[derive(Clone, Debug)]
 pub struct Executed {
     /// What the server answered.
     pub answers: Vec<Answer>,
+    /// Its transaction has a number: it changed something, or took a lock on rows.
+    pub changed: bool,
     /// Tables that it scanned or wrote, as `schema.name`.
     pub touched: BTreeSet<String>,
 }
@@ -75,9 +80,14 @@ pub fn execute(session: &mut Session, sql: &str) -> Result<Executed> {
     session.execute("begin")?;
     let before = values(session, COUNTERS)?;
     let answers = session.query(sql.as_bytes())?;
-    let touched = if session.failed() { BTreeSet::new() } else { differences(&before, &values(session, COUNTERS)?) };
-    session.execute(if session.failed() { "rollback" } else { "commit" })?;
-    Ok(Executed { answers, touched })
+    if session.failed() {
+        session.execute("rollback")?;
+        return Ok(Executed { answers, changed: false, touched: BTreeSet::new() });
+    }
+    let touched = differences(&before, &values(session, COUNTERS)?);
+    let changed = session.scalar(CHANGED)? == "t";
+    session.execute("commit")?;
+    Ok(Executed { answers, changed, touched })
 }
 
 /// What the facts say about a text that only reads: the relations.

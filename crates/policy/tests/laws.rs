@@ -231,7 +231,7 @@ fn file(text: String) -> PolicyFile {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
 
     #[test]
     fn policies_that_are_left_aside_would_have_decided_nothing(
