@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, ensure};
 use model::Known;
-use model::facts::{Action, Facts, Name, Object};
+use model::facts::{Action, Facts, Name, Object, UnknownSchema};
 
 use crate::corpus::session::{Answer, Session, told};
 
@@ -100,7 +100,8 @@ pub struct Declared {
 }
 
 impl Declared {
-    /// `None`: the facts do not say that the text only reads; then they claim nothing that could be wrong here.
+    /// `None`: the facts do not say that the text only reads, or name what this session may have made itself; then they
+    /// claim nothing that could be wrong here.
     #[must_use]
     pub fn reads_only(facts: &Facts) -> Option<Self> {
         if facts.opaque.is_some() || facts.statements.is_empty() {
@@ -113,6 +114,8 @@ impl Declared {
             }
             for effect in &statement.effects {
                 match (effect.action, &effect.object) {
+                    // It may be a temporary view: what is behind it is in no snapshot.
+                    (_, Object::Relation(Name { schema: Known::Unknown(UnknownSchema::Changed), .. })) => return None,
                     (Action::Select | Action::CopyOut, Object::Relation(name)) => declared.add(name),
                     (Action::Select | Action::CopyOut | Action::Show | Action::Explain, _) => {}
                     _ => return None,
@@ -139,7 +142,7 @@ impl Declared {
 
 #[cfg(test)]
 mod tests {
-    use model::facts::{Columns, Condition, Effect, OpaqueReason, StatementFacts, UnknownSchema};
+    use model::facts::{Columns, Condition, Effect, OpaqueReason, StatementFacts};
 
     use super::*;
 
@@ -163,6 +166,7 @@ mod tests {
     fn what_is_touched_must_be_declared() {
         check(&facts(Action::Select, Known::Known("a")), Some(&["b.t", "b.u"]));
         check(&facts(Action::Select, Known::Unknown(UnknownSchema::NoCatalogue)), Some(&["b.u"]));
+        check(&facts(Action::Select, Known::Unknown(UnknownSchema::Changed)), None);
         check(&facts(Action::Delete, Known::Known("a")), None);
         check(&Facts { opaque: Some(OpaqueReason::Syntax), ..Facts::default() }, None);
     }
