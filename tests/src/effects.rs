@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, ensure};
 use model::Known;
-use model::facts::{Action, Facts, Name, Object};
+use model::facts::{Action, Facts, Name, Object, UnknownSchema};
 
 use crate::corpus::session::{Answer, Session, told};
 
@@ -58,11 +58,16 @@ pub fn differences(before: &Values, after: &Values) -> BTreeSet<String> {
     names.filter(|name| before.get(*name) != after.get(*name)).cloned().collect()
 }
 
+/// Whether the transaction has changed anything that is kept: then it has a number.
+const CHANGED: &str = "select pg_current_xact_id_if_assigned() is not null";
+
 /// What one run of a statement did.
 #[derive(Clone, Debug)]
 pub struct Executed {
     /// What the server answered.
     pub answers: Vec<Answer>,
+    /// Its transaction has a number: it changed something, or took a lock on rows.
+    pub changed: bool,
     /// Tables that it scanned or wrote, as `schema.name`.
     pub touched: BTreeSet<String>,
 }
@@ -75,9 +80,14 @@ pub fn execute(session: &mut Session, sql: &str) -> Result<Executed> {
     session.execute("begin")?;
     let before = values(session, COUNTERS)?;
     let answers = session.query(sql.as_bytes())?;
-    let touched = if session.failed() { BTreeSet::new() } else { differences(&before, &values(session, COUNTERS)?) };
-    session.execute(if session.failed() { "rollback" } else { "commit" })?;
-    Ok(Executed { answers, touched })
+    if session.failed() {
+        session.execute("rollback")?;
+        return Ok(Executed { answers, changed: false, touched: BTreeSet::new() });
+    }
+    let touched = differences(&before, &values(session, COUNTERS)?);
+    let changed = session.scalar(CHANGED)? == "t";
+    session.execute("commit")?;
+    Ok(Executed { answers, changed, touched })
 }
 
 /// What the facts say about a text that only reads: the relations.
@@ -90,7 +100,8 @@ pub struct Declared {
 }
 
 impl Declared {
-    /// `None`: the facts do not say that the text only reads; then they claim nothing that could be wrong here.
+    /// `None`: the facts do not say that the text only reads, or name what this session may have made itself; then they
+    /// claim nothing that could be wrong here.
     #[must_use]
     pub fn reads_only(facts: &Facts) -> Option<Self> {
         if facts.opaque.is_some() || facts.statements.is_empty() {
@@ -103,6 +114,8 @@ impl Declared {
             }
             for effect in &statement.effects {
                 match (effect.action, &effect.object) {
+                    // It may be a temporary view: what is behind it is in no snapshot.
+                    (_, Object::Relation(Name { schema: Known::Unknown(UnknownSchema::Changed), .. })) => return None,
                     (Action::Select | Action::CopyOut, Object::Relation(name)) => declared.add(name),
                     (Action::Select | Action::CopyOut | Action::Show | Action::Explain, _) => {}
                     _ => return None,
@@ -129,7 +142,7 @@ impl Declared {
 
 #[cfg(test)]
 mod tests {
-    use model::facts::{Columns, Condition, Effect, OpaqueReason, StatementFacts, UnknownSchema};
+    use model::facts::{Columns, Condition, Effect, OpaqueReason, StatementFacts};
 
     use super::*;
 
@@ -153,6 +166,7 @@ mod tests {
     fn what_is_touched_must_be_declared() {
         check(&facts(Action::Select, Known::Known("a")), Some(&["b.t", "b.u"]));
         check(&facts(Action::Select, Known::Unknown(UnknownSchema::NoCatalogue)), Some(&["b.u"]));
+        check(&facts(Action::Select, Known::Unknown(UnknownSchema::Changed)), None);
         check(&facts(Action::Delete, Known::Known("a")), None);
         check(&Facts { opaque: Some(OpaqueReason::Syntax), ..Facts::default() }, None);
     }

@@ -136,6 +136,48 @@ fn warning_lets_everything_run_and_says_so() -> Result<()> {
     Ok(())
 }
 
+/// What was recorded while other policies held, and what went around them, is put before a new set.
+#[test]
+fn history_is_replayed_under_another_set() -> Result<()> {
+    let guarded = Guarded::start("enforce", POLICIES)?;
+    let (out, errors) = said(&guarded.psql(
+        "drop table kept;
+         delete from kept where id = 1;
+         alter role postgres password 'Sentinel-8';
+         prepare p as select 'prepared'; execute p;",
+    )?);
+    ensure!(out.trim() == "prepared", "{out} {errors}");
+    guarded.stage.cluster.sql("delete from kept where id = 2")?;
+    guarded.stage.agent.events().wait_for_text("delete from kept where id = 2")?;
+    guarded.stage.agent.events().wait_for_text("execute p;")?;
+    let set = tempfile::tempdir()?;
+    let new = "@id(\"all\")\n@reason(\"all\")\npermit (principal, action, resource);\n\
+               @id(\"no-delete\")\n@reason(\"none\")\nforbid (principal, action == Action::\"Delete\", resource);\n";
+    fs::write(set.path().join("new.cedar"), new)?;
+    let folder = set.path().to_string_lossy();
+    let words = ["policy", "replay", "--since", "1h", "--json", "--set", &*folder];
+    let output = process::run_any(&mut guarded.stage.agent.command(&words))?;
+    ensure!(output.status.code() == Some(1), "something differs: {}", said(&output).1);
+    let replayed: Value = serde_json::from_slice(&output.stdout)?;
+    let differs = |was: &str, now: &str| {
+        let all = replayed["differences"].as_array().into_iter().flatten();
+        all.filter(|one| one["was"] == was && one["now"] == now).map(|one| one["statements"].as_u64()).next().flatten()
+    };
+    ensure!(differs("permitted", "refused") == Some(1), "the bounded DELETE: {replayed}");
+    ensure!(differs("refused", "permitted") == Some(1), "the DROP: {replayed}");
+    ensure!(differs("not_decided", "refused").is_some(), "the direct DELETE: {replayed}");
+    ensure!(replayed["undecidable"]["redacted"] == 1, "the password: {replayed}");
+    ensure!(replayed["undecidable"]["prepared_by_sql"] == 1, "EXECUTE: {replayed}");
+    // The set that held says the same again.
+    let same = guarded.policies.to_string_lossy();
+    let words = ["policy", "replay", "--since", "1h", "--json", "--set", &*same];
+    let replayed: Value = serde_json::from_slice(&process::run_any(&mut guarded.stage.agent.command(&words))?.stdout)?;
+    let of_mediated =
+        replayed["differences"].as_array().into_iter().flatten().filter(|one| one["was"] != "not_decided");
+    ensure!(of_mediated.count() == 0, "the same set differs: {replayed}");
+    Ok(())
+}
+
 #[test]
 fn changed_policies_hold_for_live_sessions_and_broken_ones_for_nobody() -> Result<()> {
     let guarded = Guarded::start("enforce", POLICIES)?;

@@ -7,6 +7,7 @@ use clap::Args;
 use search::query::Order;
 
 use super::ConfigArg;
+use crate::config::Database;
 use crate::{evidence, replay, search_view};
 
 /// Which journal a question is about.
@@ -20,6 +21,14 @@ pub(super) struct JournalArg {
 }
 
 impl JournalArg {
+    /// The databases of the configuration; none where a folder is named instead.
+    pub(super) fn databases(&self) -> anyhow::Result<Vec<Database>> {
+        match &self.journal {
+            Some(_) => Ok(Vec::new()),
+            None => Ok(self.config.load()?.databases),
+        }
+    }
+
     pub(super) fn directory(&self) -> anyhow::Result<PathBuf> {
         match &self.journal {
             Some(directory) => Ok(directory.clone()),

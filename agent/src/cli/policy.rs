@@ -1,9 +1,18 @@
 //! `warder policy`: work with policies before they take effect.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::{Context as _, ensure};
 use clap::{Args, Subcommand};
+use policy::UtcOffset;
+
+use super::evidence::JournalArg;
+use crate::config::Database;
+use crate::policies::history::{self, History, Place, Sets};
+use crate::policy_files;
+use crate::worker_link::PolicyTexts;
 
 use crate::policies::case::{Form, MOMENT};
 use crate::policies::load::Source;
@@ -27,6 +36,9 @@ pub(super) enum Policy {
     /// Say what a new set changes
     #[command(after_help = EXIT_CODES)]
     Diff(Diff),
+    /// Say what policies would have done to recorded history, direct sessions included
+    #[command(after_help = REPLAY)]
+    Replay(Replay),
 }
 
 #[derive(Debug, Args)]
@@ -100,6 +112,30 @@ pub(super) struct Diff {
     new: PathBuf,
 }
 
+const REPLAY: &str = "Statements of which the journal does not have all that a decision needs are undecidable: redacted or cut texts, texts
+that were not seen, EXECUTE of what SQL prepared, policies about hashes, cgroups and units of processes. Schemas are those
+that were known at the time; rates are not counted.
+
+Exit codes: 0 nothing would differ; 1 something would, or it failed.";
+
+#[derive(Debug, Args)]
+pub(super) struct Replay {
+    /// From when on: 7d, 24h, 2026-11-22
+    #[arg(long, value_name = "TIME", default_value = "7d")]
+    since: String,
+    /// Folder or file of the policies, instead of those of the configuration
+    #[arg(long, value_name = "PATH")]
+    set: Option<PathBuf>,
+    /// Environment of databases of which no configuration says it
+    #[arg(long, value_name = "NAME", default_value = "production")]
+    environment: String,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    journal: JournalArg,
+}
+
 impl Policy {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         match self {
@@ -107,8 +143,54 @@ impl Policy {
             Self::Test(arguments) => arguments.run(),
             Self::Explain(arguments) => arguments.run(),
             Self::Diff(arguments) => arguments.run(),
+            Self::Replay(arguments) => arguments.run(),
         }
     }
+}
+
+impl Replay {
+    fn run(self) -> anyhow::Result<ExitCode> {
+        let databases = self.journal.databases()?;
+        let history = History {
+            journal: self.journal.directory()?,
+            since: self.since,
+            sets: sets(self.set.as_deref(), &databases)?,
+            places: databases.iter().filter_map(place).collect(),
+            environment: self.environment,
+        };
+        let tally = history.replay()?;
+        let text = if self.json {
+            terminal::escape_json(&history::json(&tally).to_string()).into_owned() + "\n"
+        } else {
+            history::text(&tally, Terminal::stdout())?
+        };
+        terminal::print(&text)?;
+        Ok(code(tally.different() == 0))
+    }
+}
+
+/// The set that was named, or those of the configuration.
+fn sets(named: Option<&Path>, databases: &[Database]) -> anyhow::Result<Sets> {
+    if let Some(path) = named {
+        return Ok(Sets::One(Source::read(path)?.set()?));
+    }
+    let mut sets = BTreeMap::new();
+    for database in databases {
+        let Some(guard) = database.guard.as_ref().filter(|guard| !guard.policies.is_empty()) else { continue };
+        let files = policy_files::read(&policy_files::files(&guard.policies)?)?;
+        let set = policy_files::compile(&PolicyTexts { epoch: 0, files })
+            .with_context(|| format!("the policies of {}", database.name))?;
+        sets.insert(database.name.clone(), set);
+    }
+    ensure!(!sets.is_empty(), "the configuration has no policies; name some with --set");
+    Ok(Sets::Configured(sets))
+}
+
+/// What the configuration says of a database that policies see.
+fn place(database: &Database) -> Option<(String, Place)> {
+    let guard = database.guard.as_ref()?;
+    let utc_offset = UtcOffset::new(guard.utc_offset).unwrap_or_default();
+    Some((database.name.clone(), Place { environment: guard.environment.as_str().into(), utc_offset }))
 }
 
 const fn code(is_well: bool) -> ExitCode {

@@ -13,7 +13,9 @@ use crate::annotations::{self, Annotations, Owner};
 use crate::candidates::Candidates;
 use crate::language::{Language, Verb};
 use crate::reads::{self, Reads};
-use crate::set::{Compiled, PolicyEffect, Rule, Slice};
+use crate::scope::Scope;
+use crate::set::{Compiled, PolicyEffect, Rule};
+use crate::slice::{Member, Slice};
 use crate::source::{self, FILE_BYTES_MAX, FILES_MAX, POLICIES_MAX, Piece};
 use crate::{PolicyFile, Problem};
 
@@ -28,6 +30,7 @@ struct Checked<'a> {
     piece: Piece<'a>,
     policy: Policy,
     annotations: Annotations,
+    scope: Scope,
     reads: Reads,
     candidates: Candidates,
 }
@@ -106,13 +109,14 @@ fn check<'a>(language: &Language, piece: Piece<'a>) -> Result<Checked<'a>, Vec<P
     let policy = policy.new_id(PolicyId::new(id));
     let mut problems = validate(language, &piece, &policy);
     let candidates = Candidates::of(language, &policy);
-    let reads = reads::of(&policy).ok_or_else(|| vec![("it cannot be looked through".to_owned(), SEE.to_owned())]);
-    match (annotations, candidates, reads) {
-        (Ok(annotations), Ok(candidates), Ok(reads)) if problems.is_empty() => {
-            Ok(Checked { piece, policy, annotations, reads, candidates })
+    let seen = Scope::of(language, &policy).zip(reads::of(&policy));
+    let seen = seen.ok_or_else(|| vec![("it cannot be looked through".to_owned(), SEE.to_owned())]);
+    match (annotations, candidates, seen) {
+        (Ok(annotations), Ok(candidates), Ok((scope, reads))) if problems.is_empty() => {
+            Ok(Checked { piece, policy, annotations, scope, reads, candidates })
         }
-        (annotations, candidates, reads) => {
-            let mistakes = [annotations.err(), candidates.err(), reads.err()].into_iter().flatten().flatten();
+        (annotations, candidates, seen) => {
+            let mistakes = [annotations.err(), candidates.err(), seen.err()].into_iter().flatten().flatten();
             problems.extend(mistakes.map(|(what, remedy)| piece.problem(0, what, remedy)));
             Err(problems)
         }
@@ -178,14 +182,13 @@ fn slice(language: &Language, action: &Entity, checked: &[Checked<'_>]) -> Resul
         ActionConstraint::Eq(uid) => uid == action.uid(),
         ActionConstraint::In(uids) => uids.iter().any(|uid| within.contains(uid)),
     };
-    let about: Vec<_> = checked.iter().filter(about).collect();
-    let policies = cedar_policy::PolicySet::from_policies(about.iter().map(|one| one.policy.clone()));
-    Ok(Slice {
-        action: action.clone(),
-        policies: policies.map_err(|error| error.to_string())?,
-        reads: about.iter().fold(Reads::default(), |reads, one| reads.and(one.reads)),
-        candidates: about.iter().fold(Candidates::default(), |all, one| all.and(&one.candidates)),
-    })
+    let member = |one: &Checked<'_>| Member {
+        policy: one.policy.clone(),
+        scope: one.scope.clone(),
+        reads: one.reads,
+        candidates: one.candidates.clone(),
+    };
+    Slice::new(action.clone(), checked.iter().filter(about).map(member).collect())
 }
 
 /// Over what the policies say, in the order of their ids.

@@ -5,7 +5,8 @@ use std::str::FromStr as _;
 use std::sync::LazyLock;
 
 use cedar_policy::{Entities, Entity, EntityId, EntityTypeName, EntityUid, Schema, Validator};
-use model::facts::Action;
+use model::facts::{Action, Object};
+use model::principal::PrincipalKind;
 
 use crate::SCHEMA;
 
@@ -51,6 +52,10 @@ macro_rules! kinds {
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(crate) enum Kind { $($kind,)+ }
 
+        impl Kind {
+            const ALL: &'static [Self] = &[$(Self::$kind),+];
+        }
+
         /// Their names, parsed.
         #[derive(Clone, Debug)]
         #[expect(non_snake_case, reason = "one field for each kind, of the same name")]
@@ -72,6 +77,31 @@ macro_rules! kinds {
 kinds! {
     Group, Person, Service, Agent, Unknown, Proof, Environment, Database, Schema, Relation, Function, ServerObject, Role,
     Parameter, SessionObject, UnknownSchema, Transport, Weekday, Condition, Columns, OpaqueReason,
+}
+
+impl Kind {
+    /// The type of an actor of that kind.
+    pub(crate) const fn of(kind: PrincipalKind) -> Self {
+        match kind {
+            PrincipalKind::Person => Self::Person,
+            PrincipalKind::Service => Self::Service,
+            PrincipalKind::Agent => Self::Agent,
+        }
+    }
+
+    /// The type of the entity that stands for an object.
+    pub(crate) const fn of_object(object: &Object) -> Self {
+        match object {
+            Object::Server => Self::Database,
+            Object::Relation(_) => Self::Relation,
+            Object::Function(_) => Self::Function,
+            Object::Schema(_) => Self::Schema,
+            Object::Role(_) => Self::Role,
+            Object::Parameter(_) => Self::Parameter,
+            Object::Session(_) => Self::SessionObject,
+            Object::Other { .. } => Self::ServerObject,
+        }
+    }
 }
 
 /// The vocabulary, ready to be used.
@@ -107,6 +137,11 @@ impl Language {
     /// The entity of that name.
     pub(crate) fn uid(&self, kind: Kind, id: &str) -> EntityUid {
         EntityUid::from_type_name_and_id(self.names.of(kind).clone(), EntityId::new(id))
+    }
+
+    /// The kind of that name; `None`: the schema has none.
+    pub(crate) fn kind(&self, name: &EntityTypeName) -> Option<Kind> {
+        Kind::ALL.iter().copied().find(|kind| self.names.of(*kind) == name)
     }
 
     /// Is the entity of that kind?

@@ -6,8 +6,8 @@
 //! taken for something else: a relation whose schema is not known must be allowed in every schema that a policy names.
 //!
 //! Policies are compiled whole and at once: each is parsed, validated against the schema (`policies/schema.cedarschema`),
-//! looked through for what it reads, and put aside for the actions that it can be about. A request carries only what the
-//! policies of its action read, so that what a decision [`reads`](Permit::reads) is known without looking.
+//! looked through for what it reads, and put aside for the actions that it can be about. Of these, a request meets only
+//! those whose scope can fit it, and carries only what they read, so that what a decision [`reads`](Permit::reads) is known without looking.
 //!
 //! Not here: reading SQL (facts come in), files, clocks, the cache of decisions, and what becomes of a refusal.
 
@@ -26,8 +26,10 @@ pub mod problem;
 pub mod question;
 pub mod reads;
 mod request;
+mod scope;
 pub mod session;
 pub mod set;
+mod slice;
 mod source;
 mod what;
 

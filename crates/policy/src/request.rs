@@ -1,6 +1,7 @@
 //! One request to the policies: who, what, to what, under which circumstances. Built typed, and no larger than what the
 //! policies of its action read.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use cedar_policy::{Context, Entities, Entity, EntityUid, Request, RestrictedExpression as Value};
@@ -136,13 +137,12 @@ impl Builder<'_> {
             Known::Known(principal) => principal,
             Known::Unknown(reason) => return Some(Entity::with_uid(self.uid(Kind::Unknown, reason.word()))),
         };
-        let kind = match principal.actor.kind {
-            PrincipalKind::Person => Kind::Person,
-            PrincipalKind::Service => Kind::Service,
-            PrincipalKind::Agent => Kind::Agent,
-        };
         let groups = principal.groups.iter().map(|group| self.uid(Kind::Group, group)).collect();
-        entity(self.uid(kind, &principal.actor.id), self.principal_attributes(principal), groups)
+        entity(
+            self.uid(Kind::of(principal.actor.kind), &principal.actor.id),
+            self.principal_attributes(principal),
+            groups,
+        )
     }
 
     fn principal_attributes(&self, principal: &Principal) -> Record {
@@ -164,14 +164,14 @@ impl Builder<'_> {
         let object = self.ask.object();
         let id = match object {
             Object::Server => return entity(database, self.record(), HashSet::from([environment])),
-            Object::Relation(name) => self.uid(Kind::Relation, &self.qualified(name)),
-            Object::Function(name) => self.uid(Kind::Function, &self.qualified(name)),
-            Object::Schema(name) => self.uid(Kind::Schema, name),
-            Object::Role(name) => self.uid(Kind::Role, name.as_deref().unwrap_or(self.place.or(&session.user))),
-            Object::Parameter(name) => self.uid(Kind::Parameter, name.as_deref().unwrap_or(self.place.or("*"))),
-            Object::Session(name) => self.uid(Kind::SessionObject, name.as_deref().unwrap_or("*")),
-            Object::Other { kind, name } => self.uid(Kind::ServerObject, &self.other(kind, name.as_ref())),
+            Object::Relation(name) | Object::Function(name) => self.qualified(name).into(),
+            Object::Schema(name) => Cow::Borrowed(&**name),
+            Object::Role(name) => name.as_deref().unwrap_or(self.place.or(&session.user)).into(),
+            Object::Parameter(name) => name.as_deref().unwrap_or(self.place.or("*")).into(),
+            Object::Session(name) => name.as_deref().unwrap_or("*").into(),
+            Object::Other { kind, name } => self.other(kind, name.as_ref()).into(),
         };
+        let id = self.uid(Kind::of_object(object), &id);
         let mut parents = HashSet::from([database, environment]);
         parents.extend(name(object).and_then(|name| self.schema(name)).map(|schema| self.uid(Kind::Schema, schema)));
         entity(id, self.resource_attributes(object), parents)

@@ -3,19 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use cedar_policy::{Authorizer, Entity, Response};
+use cedar_policy::{Authorizer, Response};
 use model::facts::OpaqueReason;
 use model::verdict::{Obligations, PolicyEpoch, Verdict};
 
 use crate::annotations::{Annotations, tighter};
 use crate::calendar::Local;
-use crate::candidates::Candidates;
 use crate::compile;
 use crate::decision::{Decision, Ground};
 use crate::language::{Language, Verb};
 use crate::question::Question;
 use crate::reads::Reads;
 use crate::request::{Ask, Builder, Place};
+use crate::slice::Slice;
 use crate::what::what;
 use crate::{PolicyFile, Problem};
 
@@ -52,15 +52,6 @@ pub(crate) struct Rule {
     pub(crate) digest: [u8; 32],
     pub(crate) file: Arc<str>,
     pub(crate) line: u32,
-}
-
-/// The policies that can be about one action.
-#[derive(Debug)]
-pub(crate) struct Slice {
-    pub(crate) action: Entity,
-    pub(crate) policies: cedar_policy::PolicySet,
-    pub(crate) reads: Reads,
-    pub(crate) candidates: Candidates,
 }
 
 /// What a policy does where it matches.
@@ -153,18 +144,22 @@ impl Compiled {
     /// Decides about one thing, as each that it may be.
     fn judge(&self, question: &Question<'_>, ask: Ask<'_>, findings: &mut Findings) {
         let Some(slice) = self.slices.get(&ask.verb) else { return findings.deny(&ask, Ground::Failed) };
-        findings.reads = findings.reads.and(slice.reads);
-        let supposed = slice.candidates.for_object(ask.object()).map(Place::Supposed);
+        let part = slice.part(question, ask.object());
+        findings.reads = findings.reads.and(part.reads);
+        if part.policies.is_empty() {
+            return findings.deny(&ask, Ground::NotPermitted);
+        }
+        let supposed = part.candidates.for_object(ask.object()).map(Place::Supposed);
         for place in std::iter::once(Place::AsNamed).chain(supposed) {
             findings.requests = findings.requests.saturating_add(1);
             if findings.requests > REQUESTS_MAX {
                 return findings.deny(&ask, Ground::TooMuch);
             }
-            let builder = Builder { language: self.language, question, ask, reads: slice.reads, place };
+            let builder = Builder { language: self.language, question, ask, reads: part.reads, place };
             let Some((request, entities)) = builder.build(&slice.action) else {
                 return findings.deny(&ask, Ground::Failed);
             };
-            let response = self.authorizer.is_authorized(&request, &slice.policies, &entities);
+            let response = self.authorizer.is_authorized(&request, &part.policies, &entities);
             self.note(&ask, &response, findings);
         }
     }

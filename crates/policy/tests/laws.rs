@@ -177,6 +177,80 @@ proptest! {
     }
 }
 
+/// Scopes, each as a head and as the condition that says the same.
+const PRINCIPALS: [(&str, &str); 8] = [
+    ("principal", "true"),
+    ("principal is Person", "principal is Person"),
+    ("principal is Unknown", "principal is Unknown"),
+    ("principal == Agent::\"somebody\"", "principal == Agent::\"somebody\""),
+    ("principal == Unknown::\"no_proof\"", "principal == Unknown::\"no_proof\""),
+    ("principal in Group::\"analysts\"", "principal in Group::\"analysts\""),
+    ("principal in Service::\"somebody\"", "principal in Service::\"somebody\""),
+    ("principal is Service in Group::\"analysts\"", "principal is Service in Group::\"analysts\""),
+];
+const RESOURCES: [(&str, &str); 9] = [
+    ("resource", "true"),
+    ("resource is Relation", "resource is Relation"),
+    ("resource is Database", "resource is Database"),
+    ("resource == Database::\"shop\"", "resource == Database::\"shop\""),
+    ("resource in Database::\"other\"", "resource in Database::\"other\""),
+    ("resource in Environment::\"production\"", "resource in Environment::\"production\""),
+    ("resource in Schema::\"hr\"", "resource in Schema::\"hr\""),
+    ("resource is Relation in Schema::\"public\"", "resource is Relation in Schema::\"public\""),
+    ("resource == Relation::\"public.orders\"", "resource == Relation::\"public.orders\""),
+];
+const CONDITIONS: [&str; 3] = ["true", "context.session.encrypted", "context.time.hour >= 8"];
+
+/// One policy: its effect, and places in the lists above.
+type Scoped = (bool, usize, usize, usize);
+
+fn scoped() -> impl Strategy<Value = Vec<Scoped>> {
+    let one = (prop::bool::weighted(0.3), 0..PRINCIPALS.len(), 0..RESOURCES.len(), 0..CONDITIONS.len());
+    prop::collection::vec(one, 1..8)
+}
+
+/// The policies with scopes, and the same ones with conditions only: of these every one meets every request.
+fn two_sets(policies: &[Scoped]) -> Option<(PolicySet, PolicySet)> {
+    let mut texts = [String::new(), String::new()];
+    for (number, (forbids, principal, resource, condition)) in policies.iter().enumerate() {
+        let effect = if *forbids { "forbid" } else { "permit" };
+        let (principal, resource, condition) = (PRINCIPALS[*principal], RESOURCES[*resource], CONDITIONS[*condition]);
+        let head = format!("@id(\"p{number}\") @reason(\"r\") {effect}");
+        texts[0] += &format!("{head} ({}, action, {}) when {{ {condition} }};\n", principal.0, resource.0);
+        texts[1] += &format!(
+            "{head} (principal, action, resource) when {{ {} }} when {{ {} }} when {{ {condition} }};\n",
+            principal.1, resource.1
+        );
+    }
+    let [scopes, conditions] = texts.map(|text| PolicySet::compile(&[file(text)], PolicyEpoch(7)));
+    Some((scopes.ok()?, conditions.ok()?))
+}
+
+fn file(text: String) -> PolicyFile {
+    PolicyFile { name: "test.cedar".to_owned(), text }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
+
+    #[test]
+    fn policies_that_are_left_aside_would_have_decided_nothing(
+        policies in scoped(),
+        cases in prop::collection::vec(cases(), 1..8),
+    ) {
+        let sets = two_sets(&policies);
+        prop_assert!(sets.is_some(), "{policies:?}");
+        let Some((scopes, conditions)) = sets else { return Ok(()) };
+        for case in cases {
+            // Twice: what was put aside for the first is there for the second.
+            for _ in 0..2 {
+                let (with, without) = (case.decide(&scopes), case.decide(&conditions));
+                prop_assert_eq!(with.verdict(), without.verdict());
+            }
+        }
+    }
+}
+
 /// Policies as people break them.
 fn broken() -> impl Strategy<Value = String> {
     let shipped = concat!(

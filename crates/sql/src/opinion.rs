@@ -2,7 +2,8 @@
 //!
 //! It runs only where it can change the outcome. A parser sees a change where it sees the change's word, in whatever
 //! place: so if every such word of the text, in strings and comments too, belongs to a change that the facts have, there
-//! is nothing left for it to find. Where it refuses a text, or sees less, the facts stand: they are the stricter ones.
+//! is nothing left for it to find. A word ends where no byte of a name follows it (`updated_at` is none); what stands
+//! before it does not matter, because a number may (`1delete`). Where it refuses a text, or sees less, the facts stand: they are the stricter ones.
 //! `tests/facts/opinion.rs` shows that no text without the word makes it see the change.
 
 use std::ops::ControlFlow;
@@ -11,6 +12,8 @@ use model::facts::{Action, Facts, StateChange, StatementFacts};
 use sqlparser::ast::{MergeAction, OnConflictAction, OnInsert, Statement, Visit, Visitor};
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
+
+use crate::scan;
 
 /// Longest text that gets a second opinion. The parser builds chains of operators as deep trees, which it frees by
 /// recursion.
@@ -81,8 +84,10 @@ pub fn in_words(text: &str) -> Changes {
     while let Some((first, after)) = rest.split_first() {
         // The first letters of all the words.
         if matches!(first.to_ascii_lowercase(), b'i' | b'u' | b'd' | b'm' | b't' | b'c' | b'a' | b'g' | b'r') {
-            let is_here =
-                |word: &str| rest.get(..word.len()).is_some_and(|here| here.eq_ignore_ascii_case(word.as_bytes()));
+            let is_here = |word: &str| {
+                let (here, behind) = rest.split_at_checked(word.len()).unwrap_or_default();
+                here.eq_ignore_ascii_case(word.as_bytes()) && !behind.first().is_some_and(|byte| scan::is_word(*byte))
+            };
             WORDS.iter().filter(|(word, _)| is_here(word)).for_each(|(_, action)| changes.add(*action));
         }
         rest = after;

@@ -170,7 +170,8 @@ impl<'a> Lexer<'a> {
     }
 }
 
-const fn is_word(byte: u8) -> bool {
+/// Whether a byte continues a word.
+pub(crate) const fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$' | 0x80..)
 }
 

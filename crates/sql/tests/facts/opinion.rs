@@ -59,3 +59,12 @@ fn a_change_that_only_the_second_parser_sees_is_opaque() {
     let facts = Analyser::new(Limits::default()).facts(text, &state, &Catalogue::none());
     assert_eq!(words(&facts), "opaque: disagreement");
 }
+
+#[test]
+fn a_word_ends_where_no_byte_of_a_name_follows() {
+    let text = "SELECT updated_at, deleted, insert$1, created, grant\u{e9}e, drop0 FROM altered";
+    assert!(in_words(text).is_empty(), "{text}");
+    for text in ["delete", "1delete", "x.delete", "DELETE/**/FROM t", "'drop'", "\"grant\"", "(update)", "create\n"] {
+        assert!(!in_words(text).is_empty(), "{text}");
+    }
+}
