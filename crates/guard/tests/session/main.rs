@@ -389,6 +389,8 @@ fn any_messages() -> impl Strategy<Value = Vec<(bool, u8, Vec<u8>, u8)>> {
 fn sql_parse() -> impl Strategy<Value = Vec<u8>> {
     proptest::sample::select(vec!["select 1", "delete from t"])
         .prop_map(|sql| [b"\0", sql.as_bytes(), &[0, 0, 0]].concat())
+}
+
 /// Texts of a batch without its Sync.
 fn batch(texts: &[&str]) -> Vec<u8> {
     texts.iter().flat_map(|text| once(text)).collect()
