@@ -132,11 +132,13 @@ impl Declared {
         };
     }
 
-    /// Those of `touched` that the facts do not name.
+    /// Those of `touched` that the facts do not name. Temporary tables are the session's own, also below others' tables.
     #[must_use]
     pub fn undeclared(&self, touched: &BTreeSet<String>) -> BTreeSet<String> {
         let conceded = |name: &str| name.split_once('.').is_some_and(|(_, name)| self.unknown.contains(name));
-        touched.iter().filter(|name| !self.known.contains(*name) && !conceded(name)).cloned().collect()
+        let own = |name: &str| name.starts_with("pg_temp_");
+        let is_named = |name: &str| self.known.contains(name) || conceded(name) || own(name);
+        touched.iter().filter(|name| !is_named(name)).cloned().collect()
     }
 }
 

@@ -183,6 +183,6 @@ fn what_is_said_to_read_changes_nothing_in_the_servers_own_tests() -> Result<()>
     let Tally { statements, claimed, failed, wrong } = tally;
     eprintln!("{statements} statements, {claimed} said to read only ({failed} of them fail), {} wrong", wrong.len());
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
-    ensure!(claimed * 5 > statements, "too few claims to prove anything: {claimed} of {statements}");
+    ensure!(claimed * 10 > statements, "too few claims to prove anything: {claimed} of {statements}");
     Ok(())
 }
