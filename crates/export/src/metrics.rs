@@ -148,6 +148,7 @@ impl Metrics {
             | What::CancelRequested { .. }
             | What::Refused { .. }
             | What::ProcessChanged { .. }
+            | What::Access(_)
             | What::Proxy { .. }
             | What::OperatorCommand { .. } => {}
         }
