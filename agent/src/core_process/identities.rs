@@ -23,6 +23,7 @@ use tokio::time::{Instant, sleep};
 
 use super::attestation::Attestation;
 use super::catalogues::Catalogues;
+use super::desk::Desk;
 use super::pipeline::Pipeline;
 use super::readable;
 use crate::clock;
@@ -41,8 +42,9 @@ pub(super) struct Identities {
     /// Wakes whoever reads the rings.
     wake: Rc<Notify>,
     attestation: Rc<Attestation>,
-    issuers: Issuers,
+    issuers: Rc<Issuers>,
     catalogues: Rc<Catalogues>,
+    desk: Rc<Desk>,
 }
 
 impl Identities {
@@ -50,16 +52,18 @@ impl Identities {
         pipeline: Rc<RefCell<Pipeline>>,
         wake: Rc<Notify>,
         attestation: Rc<Attestation>,
-        issuers: Issuers,
+        issuers: Rc<Issuers>,
         catalogues: Rc<Catalogues>,
+        desk: Rc<Desk>,
     ) -> Self {
-        Self { pipeline, wake, attestation, issuers, catalogues }
+        Self { pipeline, wake, attestation, issuers, catalogues, desk }
     }
 
     /// Answers one worker, for as long as it asks. Must run inside of a `LocalSet`.
     pub(super) fn serve(self: &Rc<Self>, line: OwnedFd) -> Result<()> {
         let line = Rc::new(readable(Link::passed(line)).context("a worker's line cannot be polled")?);
         self.catalogues.add(&line);
+        self.desk.add(&line);
         let this = Rc::clone(self);
         spawn_local(async move {
             while let Ok(mut guard) = line.readable().await {

@@ -41,7 +41,7 @@ thread_local! {
 fn judge() -> Rc<Judge> {
     let file = PolicyFile { name: "test.cedar".into(), text: POLICIES.into() };
     let policies = PolicySet::compile(&[file], PolicyEpoch(1)).unwrap();
-    Rc::new(Judge::new(policies))
+    Rc::new(Judge::new(policies, Rc::default()))
 }
 
 fn context(mode: Mode) -> SessionContext {
