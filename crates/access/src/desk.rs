@@ -139,8 +139,8 @@ impl Desk {
     /// Somebody asks, with this random number.
     ///
     /// # Errors
-    /// What is asked for is not well formed, longer than the terms allow, too much; the number is taken; or what it is to
-    /// renew is not active, or somebody else's.
+    /// What is asked for is not well formed, longer than the terms allow, too much; the number is taken; or what it is
+    /// to renew is not active, or somebody else's.
     pub fn request(&mut self, now: Moment, id: GrantId, ask: Ask, terms: Terms) -> Result<Proposal<'_>, Refusal> {
         self.may_ask(now, id, &ask, &terms)?;
         let by = ChangedBy::Holder(ask.holder.clone());

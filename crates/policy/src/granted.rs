@@ -77,8 +77,8 @@ impl ActiveGrant {
         })
     }
 
-    /// Whether it covers an action on an object, which is taken to be in this schema. To open a session is covered by any
-    /// grant there: without it none could be used.
+    /// Whether it covers an action on an object, which is taken to be in this schema. To open a session is covered by
+    /// any grant there: without it none could be used.
     pub(crate) fn covers(&self, verb: Verb, object: &Object, schema: Option<&str>, sql_database: &str) -> bool {
         let here = self.sql_database.as_deref().is_none_or(|name| name == sql_database);
         let known = verb == Verb::Connect || self.verbs.contains(&verb);

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use model::time::WallTime;
 use proptest::prelude::*;
 use search::attribute::AttributeKind;
-use search::filter::{Comparison, Condition, Filter, FilterError, Key, Network, Relation, Sense};
+use search::filter::{Comparison, Condition, Filter, FilterError, Network, Relation, Sense};
 use search::filter::{SessionPattern, TERMS_MAX, Term, VALUES_MAX, Wanted};
 
 /// 2026-11-22T09:30:00Z
