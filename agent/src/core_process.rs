@@ -7,6 +7,7 @@ mod attestation;
 mod catalogue_changes;
 mod catalogue_fetch;
 mod catalogues;
+mod desk;
 mod exports;
 mod identities;
 mod indexing;
@@ -42,6 +43,7 @@ use tracing::{info, warn};
 use crate::core_process::answers::Answers;
 use crate::core_process::attestation::{Attestation, Described};
 use crate::core_process::catalogues::Catalogues;
+use crate::core_process::desk::Desk;
 use crate::core_process::exports::Exports;
 use crate::core_process::identities::Identities;
 use crate::core_process::mediation::Intakes;
@@ -104,13 +106,14 @@ async fn serve(hello: Hello, descriptors: Vec<OwnedFd>, link: Link) -> Result<()
     let pipeline = Rc::new(RefCell::new(Pipeline::start(&hello, counters, argv)?));
     let exports = Exports::start(&hello, &hello.journal.directory, &pipeline.borrow().metrics);
     let link = Rc::new(readable(link).context("the link cannot be polled")?);
-    let answers = Rc::new(Answers::new(Rc::clone(&pipeline), Rc::clone(&link), &hello));
     let intakes = Rc::new(Workers::default());
     let identity: config::identity::Identity = serde_json::from_reader(File::from(descriptors.identity))
         .context("the configuration of identities came incomplete")?;
     let attestation = Rc::new(Attestation::new(ProcessRules::new(&identity.processes)?, Rc::clone(&link))?);
     let proofs = Rc::new(Proofs::new(&identity.issuers, &identity.certificates)?);
     let trees = Rc::new(Trees::new(Rc::clone(&proofs), Rc::clone(&pipeline), Rc::clone(&link)));
+    let desk = Rc::new(Desk::open(&hello, Rc::clone(&pipeline), Rc::clone(&proofs))?);
+    let answers = Rc::new(Answers::new(Rc::clone(&pipeline), Rc::clone(&link), Rc::clone(&desk), &hello));
     let woken = Rc::clone(&intakes.woken);
     let catalogues = Catalogues::new(&hello.catalogues, Rc::clone(&pipeline), Rc::clone(&link));
     let identities = Identities::new(
@@ -120,6 +123,7 @@ async fn serve(hello: Hello, descriptors: Vec<OwnedFd>, link: Link) -> Result<()
         Rc::clone(&trees),
         proofs,
         Rc::clone(&catalogues),
+        Rc::clone(&desk),
     );
     let identities = Rc::new(identities);
 
@@ -134,11 +138,12 @@ async fn serve(hello: Hello, descriptors: Vec<OwnedFd>, link: Link) -> Result<()
         attestation: &attestation,
         trees: &trees,
         catalogues: &catalogues,
+        desk: &desk,
     };
     let end = tokio::select! {
         end = follow(&link, &pipeline, &hearers) => end,
         never = drain(ring, &pipeline, &answers, &intakes, &catalogues) => never,
-        () = tick(&pipeline, &answers) => Ok(()),
+        () = tick(&pipeline, &answers, &desk) => Ok(()),
     };
     pipeline.borrow_mut().flush();
     exports.stop();
@@ -249,12 +254,13 @@ async fn drain(
     }
 }
 
-async fn tick(pipeline: &RefCell<Pipeline>, answers: &Answers) {
+async fn tick(pipeline: &RefCell<Pipeline>, answers: &Answers, desk: &Desk) {
     let mut interval = tokio::time::interval(TICK);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
         pipeline.borrow_mut().tick();
+        desk.turn();
         answers.pass_on_wishes();
     }
 }
@@ -267,11 +273,12 @@ struct Hearers<'a> {
     attestation: &'a Attestation,
     trees: &'a Rc<Trees>,
     catalogues: &'a Catalogues,
+    desk: &'a Desk,
 }
 
 /// Follows the kernel process until it says stop, or is gone.
 async fn follow(link: &AsyncFd<Link>, pipeline: &RefCell<Pipeline>, hearers: &Hearers<'_>) -> Result<()> {
-    let Hearers { answers, workers, identities, attestation, trees, catalogues } = hearers;
+    let Hearers { answers, workers, identities, attestation, trees, catalogues, desk } = hearers;
     loop {
         let mut guard = link.readable().await.context("the link cannot be polled")?;
         // One packet is there; a blocking read returns at once.
@@ -303,6 +310,7 @@ async fn follow(link: &AsyncFd<Link>, pipeline: &RefCell<Pipeline>, hearers: &He
             }
             ToCore::Enclosed { request, outcome } => trees.enclosed(request, outcome),
             ToCore::Emptied(groups) => trees.emptied(groups),
+            ToCore::Policies(place) => desk.policies(place, packet.descriptors)?,
             ToCore::Steered { request, outcome } => answers.steered(request, outcome),
             message => {
                 let named = matches!(message, ToCore::Database { .. });

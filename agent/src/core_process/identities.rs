@@ -22,6 +22,7 @@ use tokio::time::{Instant, sleep};
 
 use super::attestation::Attestation;
 use super::catalogues::Catalogues;
+use super::desk::Desk;
 use super::pipeline::Pipeline;
 use super::readable;
 use super::trees::Trees;
@@ -44,6 +45,7 @@ pub(super) struct Identities {
     trees: Rc<Trees>,
     proofs: Rc<Proofs>,
     catalogues: Rc<Catalogues>,
+    desk: Rc<Desk>,
 }
 
 impl Identities {
@@ -54,14 +56,16 @@ impl Identities {
         trees: Rc<Trees>,
         proofs: Rc<Proofs>,
         catalogues: Rc<Catalogues>,
+        desk: Rc<Desk>,
     ) -> Self {
-        Self { pipeline, wake, attestation, trees, proofs, catalogues }
+        Self { pipeline, wake, attestation, trees, proofs, catalogues, desk }
     }
 
     /// Answers one worker, for as long as it asks. Must run inside of a `LocalSet`.
     pub(super) fn serve(self: &Rc<Self>, line: OwnedFd) -> Result<()> {
         let line = Rc::new(readable(Link::passed(line)).context("a worker's line cannot be polled")?);
         self.catalogues.add(&line);
+        self.desk.add(&line);
         let this = Rc::clone(self);
         spawn_local(async move {
             while let Ok(mut guard) = line.readable().await {

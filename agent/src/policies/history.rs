@@ -209,7 +209,8 @@ impl Player<'_> {
         let mut denial: Option<Denial> = None;
         let mut allowed_by = Vec::new();
         for facts in asked {
-            let question = Asks { principal: &past.principal, facts: *facts, session: &past.session, now };
+            // Who had which grant then is not replayed: what only a grant allowed counts as refused.
+            let question = Asks { principal: &past.principal, facts: *facts, session: &past.session, grants: &[], now };
             let decision = set.decide(&question);
             let reads = match &decision {
                 Decision::Permit(permit) => permit.reads(),

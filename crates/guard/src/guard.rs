@@ -111,7 +111,7 @@ impl Guard {
         let mut connection = Connection::new(Start::FirstByte, Limits::default());
         connection.announce();
         Self {
-            bench: Bench::new(judge),
+            bench: Bench::new(judge, &principal),
             around: Circumstances { principal, session },
             connection,
             client: Stream::default(),
@@ -145,6 +145,7 @@ impl Guard {
         parameters: impl Iterator<Item = (&'a [u8], &'a [u8])>,
     ) -> Result<Cleared, Denial> {
         self.feed(Side::Client, at, &[Input::Bytes(packet)]);
+        self.bench.look_at_grants(at);
         let judged = self.bench.judge_opening(self.replication, startup::facts(parameters), &self.around, now);
         match judged.permits {
             Some(_permits) => Ok(Cleared(())),
@@ -154,8 +155,8 @@ impl Guard {
 
     /// Somebody else acts from now on, or it is not known any more who does.
     pub fn identify(&mut self, principal: Known<Principal, UnknownPrincipal>) {
+        self.bench.identify(&principal);
         self.around.principal = principal;
-        self.bench.forget_decisions();
     }
 
     /// More of the client's stream should not be read: what was read is not dealt with.
@@ -400,6 +401,7 @@ impl Guard {
             Some(request) => self.bench.facts(request, self.following.state(), &self.around.session.database),
             None => Arc::new(Facts { statements: Vec::new(), opaque: Some(OpaqueReason::Incomplete) }),
         };
+        self.bench.look_at_grants(at);
         let judged = match kind {
             b'P' | b'B' => self.bench.judge(facts, &self.around, now),
             _ => self.bench.judge_run(facts, &self.around, now),

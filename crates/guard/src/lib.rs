@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod board;
 mod bounds;
 mod client;
 mod cycle;
@@ -25,5 +26,6 @@ mod rate;
 mod server;
 mod startup;
 
+pub use board::Board;
 pub use guard::{Book, Broken, Cleared, Guard, Passed};
 pub use judge::Judge;

@@ -20,6 +20,8 @@ mod calendar;
 mod candidates;
 mod compile;
 pub mod decision;
+pub mod granted;
+pub mod grants;
 mod language;
 mod named;
 pub mod problem;
@@ -33,7 +35,10 @@ mod slice;
 mod source;
 mod what;
 
+pub use annotations::Terms;
 pub use decision::{Decision, Permit, Refusal};
+pub use granted::ActiveGrant;
+pub use grants::{GrantQuestion, GrantTerms, Wants};
 pub use problem::Problem;
 pub use question::{Asked, Question};
 pub use session::{ProcessContext, SessionContext, Transport, UtcOffset};
@@ -42,3 +47,6 @@ pub use source::PolicyFile;
 
 /// The schema that policies are validated against, as text in Cedar's own form.
 pub const SCHEMA: &str = include_str!("../../../policies/schema.cedarschema");
+
+/// What it is followed by for policies about grants.
+pub const GRANT_SCHEMA: &str = include_str!("../../../policies/access.cedarschema");

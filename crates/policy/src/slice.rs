@@ -62,6 +62,11 @@ impl Slice {
         kept.unwrap_or_else(|| self.make(places))
     }
 
+    /// All policies of the action.
+    pub(crate) fn whole(&self) -> &Part {
+        &self.whole
+    }
+
     fn make(&self, places: Vec<usize>) -> Arc<Part> {
         let members = places.iter().filter_map(|place| self.members.get(*place));
         let Ok(part) = Part::new(members).map(Arc::new) else { return Arc::clone(&self.whole) };

@@ -59,6 +59,7 @@ fn written_again(event: &Event) -> Json {
         Event::Process(form) => serde_json::to_value(form),
         Event::Loss(form) => serde_json::to_value(form),
         Event::Operator(form) => serde_json::to_value(form),
+        Event::Access(form) => serde_json::to_value(form),
         Event::Proxy(form) => serde_json::to_value(form),
         Event::Bypass(form) => serde_json::to_value(form),
         Event::Integrity(form) => serde_json::to_value(form),

@@ -181,7 +181,7 @@ fn without_questions(stream: &[u8]) -> (Vec<u8>, usize) {
 
 fn judge(policies: &str) -> Rc<Judge> {
     let file = PolicyFile { name: "fuzz.cedar".into(), text: policies.into() };
-    Rc::new(Judge::new(PolicySet::compile(&[file], PolicyEpoch(1)).unwrap()))
+    Rc::new(Judge::new(PolicySet::compile(&[file], PolicyEpoch(1)).unwrap(), Rc::default()))
 }
 
 fn context(mode: Mode) -> SessionContext {

@@ -46,7 +46,7 @@ thread_local! {
 fn judge() -> Rc<Judge> {
     let file = PolicyFile { name: "test.cedar".into(), text: POLICIES.into() };
     let policies = PolicySet::compile(&[file], PolicyEpoch(1)).unwrap();
-    Rc::new(Judge::new(policies))
+    Rc::new(Judge::new(policies, Rc::default()))
 }
 
 fn context(mode: Mode) -> SessionContext {
@@ -491,7 +491,7 @@ fn letters_of_the_command_line_hide_no_setting() {
     {
         let policies = r#"@id("all") @reason("nobody becomes another one") permit (principal, action, resource) unless { action == Action::"SetRole" };"#;
         let file = PolicyFile { name: "test.cedar".into(), text: policies.into() };
-        let judge = Rc::new(Judge::new(PolicySet::compile(&[file], PolicyEpoch(1)).unwrap()));
+        let judge = Rc::new(Judge::new(PolicySet::compile(&[file], PolicyEpoch(1)).unwrap(), Rc::default()));
         let mut guard = Guard::new(judge, Known::Unknown(UnknownPrincipal::NoProof), context(Mode::Enforce), false);
         let parameters = [(&b"options"[..], options.as_bytes())];
         let opened = guard.open(BootTime(1), WallTime(1), &startup(), parameters.into_iter());
