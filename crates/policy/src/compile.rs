@@ -70,8 +70,10 @@ fn compile_here(files: &[PolicyFile], epoch: PolicyEpoch) -> Result<Compiled, Ve
     let slices = language.actions().map(|(verb, action)| Ok((verb, slice(language, action, &checked)?)));
     let slices = slices.collect::<Result<BTreeMap<Verb, Slice>, String>>().map_err(nowhere)?;
     let places = checked.iter().enumerate().map(|(place, one)| (Arc::clone(&one.annotations.id), place)).collect();
+    let attends = names(language, Verb::RunUnattended, &checked);
     let rules: Vec<_> = checked.into_iter().map(rule).collect();
-    Ok(Compiled { epoch, digest: digest(&rules), language, rules, places, slices, authorizer: Authorizer::new() })
+    let (digest, authorizer) = (digest(&rules), Authorizer::new());
+    Ok(Compiled { epoch, digest, language, rules, places, slices, attends, authorizer })
 }
 
 /// The texts of the policies, if they keep the limits.
@@ -185,6 +187,16 @@ fn slice(language: &Language, action: &Entity, checked: &[Checked<'_>]) -> Resul
         policies: policies.map_err(|error| error.to_string())?,
         reads: about.iter().fold(Reads::default(), |reads, one| reads.and(one.reads)),
         candidates: about.iter().fold(Candidates::default(), |all, one| all.and(&one.candidates)),
+    })
+}
+
+/// Whether a policy speaks of this action by its name.
+fn names(language: &Language, verb: Verb, checked: &[Checked<'_>]) -> bool {
+    let action = language.actions().find_map(|(known, action)| (known == verb).then(|| action.uid()));
+    checked.iter().any(|one| match one.policy.action_constraint() {
+        ActionConstraint::Any => false,
+        ActionConstraint::Eq(uid) => Some(uid) == action,
+        ActionConstraint::In(uids) => uids.into_iter().any(|uid| Some(uid) == action),
     })
 }
 

@@ -20,11 +20,18 @@ pub(crate) enum Verb {
     Opaque,
     /// The opening of a session.
     Connect,
+    /// That a statement runs although nobody looks at it first.
+    RunUnattended,
 }
 
 impl Verb {
     pub(crate) fn all() -> impl Iterator<Item = Self> {
-        Action::ALL.iter().copied().map(Self::Effect).chain([Self::Compute, Self::Opaque, Self::Connect])
+        Action::ALL.iter().copied().map(Self::Effect).chain([
+            Self::Compute,
+            Self::Opaque,
+            Self::Connect,
+            Self::RunUnattended,
+        ])
     }
 
     /// Its name in policies: the action's word in camel case.
@@ -36,6 +43,7 @@ impl Verb {
             Self::Compute => "Compute".to_owned(),
             Self::Opaque => "Opaque".to_owned(),
             Self::Connect => "Connect".to_owned(),
+            Self::RunUnattended => "RunUnattended".to_owned(),
         }
     }
 }
@@ -71,7 +79,7 @@ macro_rules! kinds {
 
 kinds! {
     Group, Person, Service, Agent, Unknown, Proof, Environment, Database, Schema, Relation, Function, ServerObject, Role,
-    Parameter, SessionObject, UnknownSchema, Transport, Weekday, Condition, Columns, OpaqueReason,
+    Parameter, SessionObject, UnknownSchema, Transport, Weekday, Condition, Columns, OpaqueReason, Verb, VerbGroup,
 }
 
 /// The vocabulary, ready to be used.
@@ -118,6 +126,12 @@ impl Language {
     pub(crate) fn action_with_groups(&self, action: &Entity) -> BTreeSet<EntityUid> {
         let (uid, _, groups) = action.clone().into_inner();
         groups.into_iter().chain([uid]).collect()
+    }
+
+    /// Name of the group that an action is in; of one that is in none its own.
+    pub(crate) fn group(&self, verb: Verb) -> String {
+        let groups = self.actions.get(&verb).map(|action| action.clone().into_inner().2).unwrap_or_default();
+        groups.iter().next().map_or_else(|| verb.name(), |group| group.id().unescaped().to_owned())
     }
 
     /// Every action.
