@@ -39,13 +39,23 @@ pub(crate) struct Cycles {
     waiting: VecDeque<Cycle>,
     /// Messages of the extended protocol that no Sync has ended yet.
     open: Option<Cycle>,
+    /// What is answered of them.
+    batch: Batch,
+}
+
+/// Messages behind the last Sync, each of which has one answer.
+#[derive(Clone, Copy, Debug, Default)]
+struct Batch {
+    asked: u64,
+    answered: u64,
+    failed: bool,
 }
 
 impl Cycles {
     /// The start-up is the first.
     pub(crate) fn started() -> Self {
         let login = Cycle { unsettling: true, query: true, ..Cycle::default() };
-        Self { waiting: VecDeque::from([login]), open: None }
+        Self { waiting: VecDeque::from([login]), open: None, batch: Batch::default() }
     }
 
     /// Nothing is asked that is not answered.
@@ -90,8 +100,43 @@ impl Cycles {
         self.open.get_or_insert_default()
     }
 
+    /// A message of the open batch goes to the server.
+    pub(crate) fn ask(&mut self) {
+        self.batch.asked = self.batch.asked.saturating_add(1);
+    }
+
+    /// The server has answered a message, or failed.
+    pub(crate) fn note_answer(&mut self, kind: u8) {
+        if !self.waiting.is_empty() {
+            return;
+        }
+        match kind {
+            b'1' | b'2' | b'3' | b'T' | b'n' | b'C' | b'I' | b's' => {
+                self.batch.answered = self.batch.answered.saturating_add(1);
+            }
+            b'E' => self.batch.failed = true,
+            _ => {}
+        }
+    }
+
+    /// Everything that was asked is answered, messages without a Sync included.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.waiting.is_empty() && self.batch.answered >= self.batch.asked
+    }
+
+    /// A Flush is needed before all of it is answered.
+    pub(crate) const fn needs_flush(&self) -> bool {
+        self.batch.asked > 0
+    }
+
+    /// The server skips everything up to the next Sync.
+    pub(crate) const fn has_failed(&self) -> bool {
+        self.batch.failed
+    }
+
     /// Sync.
     pub(crate) fn close(&mut self) {
+        self.batch = Batch::default();
         let cycle = self.open.take().unwrap_or_default();
         self.waiting.push_back(cycle);
     }
