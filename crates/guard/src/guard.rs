@@ -424,10 +424,9 @@ impl Guard {
         if let Ruling::Refused = judged.ruling {
             return Sentence::Refuse(judged.verdict.denial.clone().unwrap_or_else(unexplained));
         }
-        if kind == b'B' {
+        if let (b'B', Some(request)) = (kind, &request) {
             let waits = matches!(judged.ruling, Ruling::Wait(..)) && piece.rest == 0;
-            let portal = request.as_ref().and_then(|request| request.portal.as_ref());
-            self.portals.bind(portal, waits.then_some(piece.bytes));
+            self.portals.bind(request, waits.then_some(piece.bytes));
         }
         self.warn(&judged);
         self.expect(kind, request.as_deref(), &judged, at);

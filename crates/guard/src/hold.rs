@@ -18,7 +18,9 @@ use sha2::{Digest as _, Sha256};
 use crate::judge::Judged;
 
 /// Portals whose values are known. Whoever binds more without executing binds again.
-const PORTALS_MAX: usize = 256;
+const PORTALS_MAX: usize = 64;
+/// Bytes of a Bind whose values somebody could look through.
+const BIND_BYTES_MAX: usize = 48 << 10;
 /// Separates these digests from all others, and versions of them.
 const DOMAIN: &[u8] = b"warder statement 1\0";
 /// SQLSTATE of whatever was not approved.
@@ -87,6 +89,8 @@ pub(crate) struct Parked {
     pub(crate) at: BootTime,
     pub(crate) judged: Rc<Judged>,
     pub(crate) digest: StatementDigest,
+    /// The values that are bound.
+    parameters: Vec<Parameter>,
     pub(crate) stage: Stage,
 }
 
@@ -110,7 +114,8 @@ impl Parked {
         portals: &Portals,
     ) -> Result<Self, &'static str> {
         let digest = digest(request.as_deref(), portals)?;
-        Ok(Self { request, at, judged, digest, stage: Stage::Settling })
+        let parameters = portals.of(request.as_deref()).map(|bound| bound.parameters.clone()).unwrap_or_default();
+        Ok(Self { request, at, judged, digest, parameters, stage: Stage::Settling })
     }
 
     /// What was decided about it, if anything was.
@@ -137,7 +142,7 @@ impl Parked {
         let Text::Whole(text) = &request.text else { return None };
         Some(Question {
             text: Arc::clone(text),
-            parameters: request.parameters.clone().unwrap_or_default(),
+            parameters: self.parameters.clone(),
             digest: self.digest,
             facts: Arc::clone(&self.judged.facts),
             hold: self.hold()?.clone(),
@@ -183,21 +188,28 @@ pub(crate) struct Portals(HashMap<Arc<str>, Bound>);
 struct Bound {
     /// Over its values.
     values: [u8; 32],
+    /// As far as they can be read.
+    parameters: Vec<Parameter>,
     /// Its statement has begun to run under this approval.
     released: Option<(GrantId, StatementDigest)>,
 }
 
 impl Portals {
     /// A Bind goes to the server; `bytes`: the message, if it is there whole and its statement has to wait.
-    pub(crate) fn bind(&mut self, portal: Option<&Arc<str>>, bytes: Option<&[u8]>) {
-        let Some(portal) = portal else { return };
+    pub(crate) fn bind(&mut self, request: &Request, bytes: Option<&[u8]>) {
+        let Some(portal) = &request.portal else { return };
         self.0.remove(portal);
         if self.0.len() >= PORTALS_MAX {
             self.0.clear();
         }
-        if let Some(values) = bytes.and_then(values) {
-            self.0.insert(Arc::clone(portal), Bound { values, released: None });
+        if let Some(values) = bytes.filter(|bytes| bytes.len() <= BIND_BYTES_MAX).and_then(values) {
+            let parameters = request.parameters.clone().unwrap_or_default();
+            self.0.insert(Arc::clone(portal), Bound { values, parameters, released: None });
         }
+    }
+
+    fn of(&self, request: Option<&Request>) -> Option<&Bound> {
+        self.0.get(request?.portal.as_ref()?)
     }
 
     /// The statement of an Execute runs under this approval: what is fetched from it later is the same run.
@@ -210,7 +222,7 @@ impl Portals {
 
     /// The approval under which the portal of this Execute runs already.
     pub(crate) fn released(&self, request: Option<&Request>, digest: StatementDigest) -> Option<GrantId> {
-        let (grant, released) = self.0.get(request?.portal.as_ref()?)?.released?;
+        let (grant, released) = self.of(request)?.released?;
         (released == digest).then_some(grant)
     }
 }
@@ -224,8 +236,8 @@ fn digest(request: Option<&Request>, portals: &Portals) -> Result<StatementDiges
     }
     let values = match (request.kind, &request.portal) {
         (StatementKind::Simple, _) => no_values(),
-        (StatementKind::Execute, Some(portal)) => {
-            portals.0.get(portal).ok_or("what is bound is not known: bind it again")?.values
+        (StatementKind::Execute, Some(_)) => {
+            portals.of(Some(request)).ok_or("what is bound is not known, or too long to be looked at")?.values
         }
         _ => return Err("a function call by number cannot be shown: call it in SQL"),
     };

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use guard::{Announcement, Answer, Denied, Judge, Question};
 use model::access::GrantId;
+use model::statement::{Parameter, Value};
 use model::time::BootTime;
 use model::verdict::Mode;
 use proptest::prelude::*;
@@ -185,6 +186,10 @@ fn an_approval_is_about_exact_bytes() {
     assert_eq!(digest(sql, b"1"), digest(sql, b"1"));
     assert_ne!(digest(sql, b"1"), digest(sql, b"2"));
     assert_ne!(digest(sql, b"1"), digest("delete from t where a  = $1", b"1"));
+    let mut session = session(Mode::Enforce);
+    session.send(&[parse("", sql), bind_value(b"1"), execute(""), sync()].concat());
+    let value = Parameter { type_oid: None, value: Value::Readable("1".into()) };
+    assert_eq!(session.question().parameters, [value], "what is shown is what is bound");
 }
 
 #[test]
