@@ -9,6 +9,7 @@
 )]
 
 mod access;
+mod holds;
 #[path = "../../../../tests/src/issuer.rs"]
 #[allow(dead_code, reason = "each uses a part")]
 mod issuer;

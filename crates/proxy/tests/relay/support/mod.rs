@@ -1,5 +1,6 @@
 pub mod client;
 pub mod cluster;
+pub mod holds;
 pub mod proxy;
 pub mod tokens;
 pub mod wait;

@@ -17,7 +17,7 @@ use model::principal::UnknownPrincipal;
 use model::time::WallTime;
 use model::verdict::{Mode, PolicyEpoch};
 use policy::{PolicyFile, PolicySet, UtcOffset};
-use proxy::{Governor, Hops, Identification, Identified, Identities, ServiceAccount, Worker};
+use proxy::{Governor, Hops, Identification, Identified, Identities, Nobody, ServiceAccount, Worker};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -90,6 +90,7 @@ impl TokenLogin {
             environment: "test".into(),
             utc_offset: UtcOffset::default(),
             identities: Rc::new(Core(Rc::new(Issuers::new(&[config]).unwrap()))),
+            holds: Rc::new(Nobody),
         };
         worker.set_governor(DatabaseId(0), governor);
         let password = self.password.map(|password| Secret::new(password.into_bytes()));
