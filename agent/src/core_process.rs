@@ -8,6 +8,8 @@ mod catalogue_changes;
 mod catalogue_fetch;
 mod catalogues;
 mod exports;
+mod hold_look;
+mod holds;
 mod identities;
 mod indexing;
 mod mediation;
@@ -41,6 +43,7 @@ use crate::core_process::answers::Answers;
 use crate::core_process::attestation::{Attestation, Described};
 use crate::core_process::catalogues::Catalogues;
 use crate::core_process::exports::Exports;
+use crate::core_process::holds::{Holds, NoDesk};
 use crate::core_process::identities::Identities;
 use crate::core_process::mediation::Intakes;
 use crate::core_process::pipeline::Pipeline;
@@ -108,8 +111,9 @@ async fn serve(hello: Hello, descriptors: Vec<OwnedFd>, link: Link) -> Result<()
     let issuers = Issuers::new(&identity.issuers)?;
     let woken = Rc::clone(&intakes.woken);
     let catalogues = Catalogues::new(&hello.catalogues, Rc::clone(&pipeline), Rc::clone(&link));
-    let identities =
-        Identities::new(Rc::clone(&pipeline), woken, Rc::clone(&attestation), issuers, Rc::clone(&catalogues));
+    let holds = Holds::new(Rc::clone(&pipeline), Rc::clone(&catalogues), Rc::new(NoDesk));
+    let (known, catalogued) = (Rc::clone(&attestation), Rc::clone(&catalogues));
+    let identities = Identities::new(Rc::clone(&pipeline), woken, known, issuers, catalogued, holds);
     let identities = Rc::new(identities);
 
     let listener = std::os::unix::net::UnixListener::from(descriptors.control);

@@ -3,6 +3,7 @@
 //! The kernel process passes it listeners and opens its hops; what it sees goes into a ring that the core reads.
 
 mod catalogues;
+mod holds;
 mod hops;
 mod identities;
 
@@ -241,6 +242,7 @@ impl Process {
                     mode: policy_files::mode(guard.mode),
                     environment: guard.environment.as_str().into(),
                     utc_offset: UtcOffset::new(guard.utc_offset).unwrap_or_default(),
+                    holds: identities.holds(),
                     identities,
                 };
                 worker.set_governor(DatabaseId(id), governor);

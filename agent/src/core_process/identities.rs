@@ -23,10 +23,11 @@ use tokio::time::{Instant, sleep};
 
 use super::attestation::Attestation;
 use super::catalogues::Catalogues;
+use super::holds::Holds;
 use super::pipeline::Pipeline;
 use super::readable;
 use crate::clock;
-use crate::identity_link::{FromCore, IdentityAnswer, IdentityAsk};
+use crate::identity_link::{FromCore, IdentityAnswer, IdentityAsk, WorkerSays};
 use crate::link::Link;
 
 /// How long the kernel witness's words about a connection may take: they come through a ring that is read 50 times a
@@ -43,6 +44,7 @@ pub(super) struct Identities {
     attestation: Rc<Attestation>,
     issuers: Issuers,
     catalogues: Rc<Catalogues>,
+    holds: Rc<Holds>,
 }
 
 impl Identities {
@@ -52,13 +54,15 @@ impl Identities {
         attestation: Rc<Attestation>,
         issuers: Issuers,
         catalogues: Rc<Catalogues>,
+        holds: Rc<Holds>,
     ) -> Self {
-        Self { pipeline, wake, attestation, issuers, catalogues }
+        Self { pipeline, wake, attestation, issuers, catalogues, holds }
     }
 
     /// Answers one worker, for as long as it asks. Must run inside of a `LocalSet`.
     pub(super) fn serve(self: &Rc<Self>, line: OwnedFd) -> Result<()> {
         let line = Rc::new(readable(Link::passed(line)).context("a worker's line cannot be polled")?);
+        line.get_ref().try_send(&FromCore::Started, &[], &[])?;
         self.catalogues.add(&line);
         let this = Rc::clone(self);
         spawn_local(async move {
@@ -67,10 +71,18 @@ impl Identities {
                     guard.clear_ready();
                     continue;
                 }
-                let Ok(Some(packet)) = line.get_ref().receive::<IdentityAsk>() else { break };
-                let token = (!packet.record.is_empty()).then(|| Secret::new(packet.record));
-                spawn_local(answer(Rc::clone(&this), Rc::clone(&line), packet.message, token));
+                let Ok(Some(packet)) = line.get_ref().receive::<WorkerSays>() else { break };
+                match packet.message {
+                    WorkerSays::Identity(ask) => {
+                        let token = (!packet.record.is_empty()).then(|| Secret::new(packet.record));
+                        spawn_local(answer(Rc::clone(&this), Rc::clone(&line), ask, token));
+                    }
+                    WorkerSays::Hold(ask) => this.holds.hold(&line, *ask, &packet.record),
+                    WorkerSays::HoldOver(hold) => this.holds.over(&line, hold),
+                    WorkerSays::Cancel(name) => this.holds.cancel(name),
+                }
             }
+            this.holds.lose(&line);
         });
         Ok(())
     }
