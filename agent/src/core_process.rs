@@ -7,6 +7,7 @@ mod attestation;
 mod catalogue_changes;
 mod catalogue_fetch;
 mod catalogues;
+mod desk;
 mod exports;
 mod hold_look;
 mod holds;
@@ -42,8 +43,9 @@ use tracing::{info, warn};
 use crate::core_process::answers::Answers;
 use crate::core_process::attestation::{Attestation, Described};
 use crate::core_process::catalogues::Catalogues;
+use crate::core_process::desk::Desk;
 use crate::core_process::exports::Exports;
-use crate::core_process::holds::{Holds, NoDesk};
+use crate::core_process::holds::Holds;
 use crate::core_process::identities::Identities;
 use crate::core_process::mediation::Intakes;
 use crate::core_process::pipeline::Pipeline;
@@ -103,26 +105,32 @@ async fn serve(hello: Hello, descriptors: Vec<OwnedFd>, link: Link) -> Result<()
     let pipeline = Rc::new(RefCell::new(Pipeline::start(&hello, counters, argv)?));
     let exports = Exports::start(&hello, &hello.journal.directory, &pipeline.borrow().metrics);
     let link = Rc::new(readable(link).context("the link cannot be polled")?);
-    let answers = Rc::new(Answers::new(Rc::clone(&pipeline), Rc::clone(&link), &hello));
     let intakes = Rc::new(Workers::default());
     let identity: config::identity::Identity = serde_json::from_reader(File::from(descriptors.identity))
         .context("the configuration of identities came incomplete")?;
     let attestation = Rc::new(Attestation::new(ProcessRules::new(&identity.processes)?, Rc::clone(&link))?);
-    let issuers = Issuers::new(&identity.issuers)?;
-    let woken = Rc::clone(&intakes.woken);
+    let issuers = Rc::new(Issuers::new(&identity.issuers)?);
+    let desk = Rc::new(Desk::open(&hello, Rc::clone(&pipeline), Rc::clone(&issuers))?);
+    let answers = Rc::new(Answers::new(Rc::clone(&pipeline), Rc::clone(&link), Rc::clone(&desk), &hello));
     let catalogues = Catalogues::new(&hello.catalogues, Rc::clone(&pipeline), Rc::clone(&link));
-    let holds = Holds::new(Rc::clone(&pipeline), Rc::clone(&catalogues), Rc::new(NoDesk));
-    let (known, catalogued) = (Rc::clone(&attestation), Rc::clone(&catalogues));
-    let identities = Identities::new(Rc::clone(&pipeline), woken, known, issuers, catalogued, holds);
-    let identities = Rc::new(identities);
+    let holds = Holds::start(Rc::clone(&pipeline), Rc::clone(&catalogues), Rc::clone(&desk));
+    let identities = Rc::new(Identities {
+        pipeline: Rc::clone(&pipeline),
+        wake: Rc::clone(&intakes.woken),
+        attestation: Rc::clone(&attestation),
+        issuers,
+        catalogues: Rc::clone(&catalogues),
+        desk: Rc::clone(&desk),
+        holds,
+    });
 
     let listener = std::os::unix::net::UnixListener::from(descriptors.control);
     let listener = UnixListener::from_std(listener).context("the control socket cannot be served")?;
     tokio::task::spawn_local(serve_people(hello, listener, Rc::clone(&pipeline), Rc::clone(&answers)));
     let end = tokio::select! {
-        end = follow(&link, &pipeline, &answers, &intakes, &identities, &attestation, &catalogues) => end,
+        end = follow(&link, &pipeline, &answers, &intakes, &identities, &attestation, &catalogues, &desk) => end,
         never = drain(ring, &pipeline, &answers, &intakes, &catalogues) => never,
-        () = tick(&pipeline, &answers) => Ok(()),
+        () = tick(&pipeline, &answers, &desk) => Ok(()),
     };
     pipeline.borrow_mut().flush();
     exports.stop();
@@ -229,12 +237,13 @@ async fn drain(
     }
 }
 
-async fn tick(pipeline: &RefCell<Pipeline>, answers: &Answers) {
+async fn tick(pipeline: &RefCell<Pipeline>, answers: &Answers, desk: &Desk) {
     let mut interval = tokio::time::interval(TICK);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
         pipeline.borrow_mut().tick();
+        desk.turn();
         answers.pass_on_wishes();
     }
 }
@@ -248,6 +257,7 @@ async fn follow(
     identities: &Rc<Identities>,
     attestation: &Attestation,
     catalogues: &Catalogues,
+    desk: &Desk,
 ) -> Result<()> {
     loop {
         let mut guard = link.readable().await.context("the link cannot be polled")?;
@@ -278,6 +288,7 @@ async fn follow(
             ToCore::CatalogueHop { request, outcome } => {
                 catalogues.connected(request, outcome, packet.record, packet.descriptors);
             }
+            ToCore::Policies(place) => desk.policies(place, packet.descriptors)?,
             ToCore::Steered { request, outcome } => answers.steered(request, outcome),
             message => {
                 let named = matches!(message, ToCore::Database { .. });

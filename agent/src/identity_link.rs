@@ -48,6 +48,9 @@ pub(crate) enum FromCore {
     /// What an SQL database has, from now on. Too long for a packet: one descriptor, a file in memory with
     /// [`CatalogueForm`](crate::catalogue_form::CatalogueForm) as JSON.
     Catalogue { database: u16, sql_database: String },
+    /// Who has been granted what in a database: everybody (`whole`), or some whose grants have changed. One descriptor: a
+    /// file in memory with [`HolderGrants`](crate::grant_link::HolderGrants) as a JSON array.
+    Grants { database: u16, whole: bool },
 }
 
 /// Who it is.

@@ -11,6 +11,7 @@ pub mod core_process;
 pub mod coverage;
 pub mod doctor;
 pub mod evidence;
+mod grant_link;
 mod hold_link;
 mod identity_link;
 mod kernel_process;

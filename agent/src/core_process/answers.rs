@@ -12,9 +12,11 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 
+use super::desk::{Answer, Desk};
 use super::pipeline::{Pipeline, Tally};
 use crate::clock;
-use crate::control::server::{Handler, STEER_TIMEOUT};
+use crate::control::grants::{GrantAsk, GrantVerb};
+use crate::control::server::{Caller, Handler, STEER_TIMEOUT};
 use crate::control::{KeyView, LiveSession, ScanView, StatusView, SteerVerb, SteeringView};
 use crate::link::{Hello, Link, SteeringState, ToKernel};
 
@@ -28,6 +30,7 @@ type SteerOutcome = Result<Vec<SteeringView>, String>;
 pub(super) struct Answers {
     pipeline: Rc<RefCell<Pipeline>>,
     link: Rc<AsyncFd<Link>>,
+    desk: Rc<Desk>,
     level: String,
     since: WallTime,
     waiting: RefCell<VecDeque<(oneshot::Sender<ScanOutcome>, Tally)>>,
@@ -38,10 +41,16 @@ pub(super) struct Answers {
 }
 
 impl Answers {
-    pub(super) fn new(pipeline: Rc<RefCell<Pipeline>>, link: Rc<AsyncFd<Link>>, hello: &Hello) -> Self {
+    pub(super) fn new(
+        pipeline: Rc<RefCell<Pipeline>>,
+        link: Rc<AsyncFd<Link>>,
+        desk: Rc<Desk>,
+        hello: &Hello,
+    ) -> Self {
         Self {
             pipeline,
             link,
+            desk,
             level: hello.level.clone(),
             since: clock::wall(),
             waiting: RefCell::default(),
@@ -185,6 +194,10 @@ impl Handler for Answers {
 
     fn rotate_key(&self) -> Result<KeyView, String> {
         self.pipeline.borrow_mut().rotate_key()
+    }
+
+    async fn grants(&self, verb: GrantVerb, ask: GrantAsk, caller: Caller) -> Answer {
+        self.desk.answer(verb, ask, caller).await
     }
 
     fn record_operator(&self, verb: &'static str, uid: u32) {

@@ -10,19 +10,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
-use access::{Ask, Terms};
+use access::Ask;
 use journal::time::Timestamp;
 use model::Known;
 use model::access::{AccessChange, AccessEvent, ChangedBy, GrantId, Holder, Scope};
 use model::id::SocketCookie;
 use model::principal::Principal;
 use model::session::Session;
+use model::time::WallTime;
 use tokio::io::unix::AsyncFd;
 use tokio::task::spawn_local;
 use tracing::warn;
 
 pub(super) use self::view::HeldView;
 use super::catalogues::Catalogues;
+use super::desk::{Asked, Desk};
 use super::hold_look::Look;
 use super::pipeline::Pipeline;
 use crate::clock;
@@ -41,41 +43,10 @@ const WAIT_IN_TRANSACTION: u64 = 2 * 60 * SECOND;
 const APPROVED: u64 = 60 * SECOND;
 /// Names of relations in a request; a statement with more is shown whole, and covered by `*`.
 const RELATIONS_MAX: usize = 64;
+/// Who can approve, for the client.
+const APPROVERS: &str = "whoever the policies let approve it";
 /// What a request says where nobody has said what for.
 const NO_PURPOSE: &str = "one statement that must not run unattended";
-
-/// Where requests are decided.
-pub(super) trait Requests {
-    /// Asks for one statement. `Ok`: that is on record.
-    fn ask(&self, ask: Ask, terms: Terms) -> Result<Asked, String>;
-    /// Its one statement is let through now. `Ok`: that is on record.
-    fn consume(&self, grant: GrantId) -> Result<(), String>;
-    /// Nobody wants it any more.
-    fn withdraw(&self, grant: GrantId, why: &str);
-}
-
-/// What the desk says to a request.
-pub(super) enum Asked {
-    /// It was approved before it came, and that is used up now.
-    Approved(GrantId),
-    /// These can approve it, for people.
-    Waits(GrantId, String),
-}
-
-/// Where there is no desk: nothing that waits is ever approved.
-pub(super) struct NoDesk;
-
-impl Requests for NoDesk {
-    fn ask(&self, _ask: Ask, _terms: Terms) -> Result<Asked, String> {
-        Err("it needs an approval, and nobody can be asked here".to_owned())
-    }
-
-    fn consume(&self, _grant: GrantId) -> Result<(), String> {
-        Err("there is no desk".to_owned())
-    }
-
-    fn withdraw(&self, _grant: GrantId, _why: &str) {}
-}
 
 type Line = Rc<AsyncFd<Link>>;
 
@@ -83,7 +54,7 @@ type Line = Rc<AsyncFd<Link>>;
 pub(super) struct Holds {
     pipeline: Rc<RefCell<Pipeline>>,
     catalogues: Rc<Catalogues>,
-    requests: Rc<dyn Requests>,
+    desk: Rc<Desk>,
     live: RefCell<BTreeMap<GrantId, Live>>,
 }
 
@@ -93,16 +64,24 @@ struct Live {
     /// Its number in its worker.
     hold: u64,
     cancel: Option<[u8; 32]>,
-    view: Rc<HeldView>,
 }
 
 impl Holds {
-    pub(super) fn new(
+    /// Must run inside of a `LocalSet`.
+    pub(super) fn start(
         pipeline: Rc<RefCell<Pipeline>>,
         catalogues: Rc<Catalogues>,
-        requests: Rc<dyn Requests>,
+        desk: Rc<Desk>,
     ) -> Rc<Self> {
-        Rc::new(Self { pipeline, catalogues, requests, live: RefCell::default() })
+        let holds = Rc::new(Self { pipeline, catalogues, desk, live: RefCell::default() });
+        let this = Rc::clone(&holds);
+        spawn_local(async move {
+            loop {
+                let event = this.desk.next_change().await;
+                this.changed(&event);
+            }
+        });
+        holds
     }
 
     /// A worker holds a statement; `shown`: what people see of it.
@@ -119,42 +98,32 @@ impl Holds {
             return Err(format!("{HOLDS_MAX} statements wait for an approval already"));
         }
         let shown = serde_json::from_slice(shown).map_err(|_| "it did not arrive whole".to_owned())?;
-        let (request, wait, view) = {
+        let (principal, request, view) = {
             let pipeline = self.pipeline.borrow();
             let session = pipeline.sessions.get_mediated(SocketCookie(ask.connection));
             let session = session.ok_or("its session is not known")?;
             let Known::Known(principal) = &session.principal else {
                 return Err("it needs an approval, and it is not known who asks".to_owned());
             };
-            let wait = patience(ask, principal);
-            (request(ask, &shown, session, principal), wait, HeldView::new(ask, shown, session))
+            let request = request(ask, &shown, session, principal);
+            (Arc::clone(principal), request, Rc::new(HeldView::new(ask, shown, session)))
         };
-        let terms = Terms {
-            rule: ask.rule.as_str().into(),
-            approvals: 1,
-            duration_max: APPROVED,
-            decide_within: wait,
-            escalate_after: None,
-            review_within: None,
-        };
-        match self.requests.ask(request, terms)? {
+        let wait = patience(ask, &principal);
+        match self.desk.hold(&principal, &ask.rule, wait, request, Rc::clone(&view))? {
             Asked::Approved(grant) => Ok(HoldWord::Approved { grant: grant.to_string() }),
-            Asked::Waits(grant, approvers) => {
-                let view = Rc::new(view);
-                spawn_local(look(Rc::clone(&self.catalogues), ask.database, Rc::clone(&view)));
-                let live = Live { line: Rc::downgrade(line), hold: ask.hold, cancel: ask.cancel, view };
+            Asked::Waits(grant) => {
+                spawn_local(look(Rc::clone(&self.catalogues), ask.database, view));
+                let live = Live { line: Rc::downgrade(line), hold: ask.hold, cancel: ask.cancel };
                 self.live.borrow_mut().insert(grant, live);
-                let mut until = clock::wall();
-                until.0 = until.0.saturating_add(wait);
-                let until = Timestamp(until).to_string();
-                Ok(HoldWord::Asked { grant: grant.to_string(), approvers, until, seconds: wait / SECOND })
+                let until = WallTime(clock::wall().0.saturating_add(wait));
+                Ok(HoldWord::Asked {
+                    grant: grant.to_string(),
+                    approvers: APPROVERS.to_owned(),
+                    until: Timestamp(until).to_string(),
+                    seconds: wait / SECOND,
+                })
             }
         }
-    }
-
-    /// What somebody sees who is to decide about this request; `None`: it is for no statement that waits.
-    pub(super) fn view(&self, grant: GrantId) -> Option<Rc<HeldView>> {
-        self.live.borrow().get(&grant).map(|live| Rc::clone(&live.view))
     }
 
     /// A session does not want its statement any more, or has ended.
@@ -180,18 +149,22 @@ impl Holds {
         let picked: Vec<_> = self.live.borrow().iter().filter_map(|(id, live)| Some((*id, which(live)?))).collect();
         for (grant, word) in picked {
             let live = self.live.borrow_mut().remove(&grant);
-            self.requests.withdraw(grant, why);
+            self.desk.withdraw_statement(grant, why);
             if let (Some(live), Some(why)) = (live, word) {
                 live.tell(HoldWord::Denied { grant: Some(grant.to_string()), why });
             }
         }
     }
 
-    /// Something became of a grant, and is on record.
-    pub(super) fn changed(&self, event: &AccessEvent) {
+    /// Something became of a request, and is on record.
+    fn changed(&self, event: &AccessEvent) {
         let grant = event.grant.id;
+        // What was decided in another way is out already.
+        if !self.live.borrow().contains_key(&grant) {
+            return;
+        }
         let word = match event.change {
-            AccessChange::Activated => match self.requests.consume(grant) {
+            AccessChange::Activated => match self.desk.consume(grant) {
                 Ok(()) => HoldWord::Approved { grant: grant.to_string() },
                 Err(why) => {
                     warn!(%grant, "an approved statement cannot go on: {why}");
@@ -208,11 +181,6 @@ impl Holds {
         if let Some(live) = live {
             live.tell(word);
         }
-    }
-
-    /// Statements that wait.
-    pub(super) fn count(&self) -> usize {
-        self.live.borrow().len()
     }
 }
 

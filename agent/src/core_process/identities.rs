@@ -23,6 +23,7 @@ use tokio::time::{Instant, sleep};
 
 use super::attestation::Attestation;
 use super::catalogues::Catalogues;
+use super::desk::Desk;
 use super::holds::Holds;
 use super::pipeline::Pipeline;
 use super::readable;
@@ -38,32 +39,23 @@ const LOOK: Duration = Duration::from_millis(2);
 
 /// Whoever answers.
 pub(super) struct Identities {
-    pipeline: Rc<RefCell<Pipeline>>,
+    pub(super) pipeline: Rc<RefCell<Pipeline>>,
     /// Wakes whoever reads the rings.
-    wake: Rc<Notify>,
-    attestation: Rc<Attestation>,
-    issuers: Issuers,
-    catalogues: Rc<Catalogues>,
-    holds: Rc<Holds>,
+    pub(super) wake: Rc<Notify>,
+    pub(super) attestation: Rc<Attestation>,
+    pub(super) issuers: Rc<Issuers>,
+    pub(super) catalogues: Rc<Catalogues>,
+    pub(super) desk: Rc<Desk>,
+    pub(super) holds: Rc<Holds>,
 }
 
 impl Identities {
-    pub(super) const fn new(
-        pipeline: Rc<RefCell<Pipeline>>,
-        wake: Rc<Notify>,
-        attestation: Rc<Attestation>,
-        issuers: Issuers,
-        catalogues: Rc<Catalogues>,
-        holds: Rc<Holds>,
-    ) -> Self {
-        Self { pipeline, wake, attestation, issuers, catalogues, holds }
-    }
-
     /// Answers one worker, for as long as it asks. Must run inside of a `LocalSet`.
     pub(super) fn serve(self: &Rc<Self>, line: OwnedFd) -> Result<()> {
         let line = Rc::new(readable(Link::passed(line)).context("a worker's line cannot be polled")?);
         line.get_ref().try_send(&FromCore::Started, &[], &[])?;
         self.catalogues.add(&line);
+        self.desk.add(&line);
         let this = Rc::clone(self);
         spawn_local(async move {
             while let Ok(mut guard) = line.readable().await {

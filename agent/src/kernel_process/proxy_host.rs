@@ -103,6 +103,7 @@ impl ProxyHost {
             link.send(&ToCore::WorkerLine, &[], &[line])?;
         }
         self.guards.iter_mut().for_each(Guarded::forget_told);
+        self.policies.iter_mut().for_each(Policies::forget_told);
         self.next_state = 0;
         self.tell(link)
     }
@@ -182,6 +183,9 @@ impl ProxyHost {
     fn tell(&mut self, link: &Link) -> Result<()> {
         for (database, guard) in self.guards.iter_mut().filter_map(Guarded::news) {
             link.send(&ToCore::Guarded { database, guard }, &[], &[])?;
+        }
+        for policies in &mut self.policies {
+            policies.tell_core(&self.guards, link)?;
         }
         let now = clock::boot().0;
         if now >= self.next_state {

@@ -104,7 +104,7 @@ impl Trial {
     }
 
     fn part(&self, set: &PolicySet, name: &str, facts: Asked<'_>) -> Part {
-        let question = Question { principal: &self.who, facts, session: &self.session, now: self.now };
+        let question = Question { principal: &self.who, facts, session: &self.session, grants: &[], now: self.now };
         let verdict = set.decide(&question).verdict().clone();
         Part { name: name.into(), verdict, steps: set.explain(&question) }
     }

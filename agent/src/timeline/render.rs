@@ -12,7 +12,7 @@ use store::form::mediation::{BypassForm, CoverageForm, IntegrityForm, MediationF
 use store::form::session::SessionForm;
 use store::line::Entry;
 
-use super::statement;
+use super::{access, statement};
 use crate::terminal::{Style, Terminal, escape, shorten};
 use crate::words;
 
@@ -138,6 +138,7 @@ impl Renderer {
             Event::Coverage(form) if form.classes.iter().all(|class| class.class == "not_guarded") => return,
             Event::Coverage(form) => coverage(form),
             Event::Operator(OperatorForm { verb, uid }) => (Style::Quiet, format!("operator uid {uid} used: {verb}")),
+            Event::Access(form) => access::line(form),
             Event::Proxy(form) => proxy(form),
             Event::Other(word) => (Style::Quiet, format!("{word} (a record type of a newer version)")),
             // Belongs to a session, but does not say to which.

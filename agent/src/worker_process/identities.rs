@@ -17,6 +17,7 @@ use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use super::catalogues::Catalogues;
+use super::grants::Grants;
 use super::holds::{Holds, Live};
 use super::readable;
 use crate::identity_link::{FromCore, IdentityAnswer, IdentityAsk, WorkerSays};
@@ -47,14 +48,15 @@ struct Inner {
     live: Rc<Live>,
     waiting: RefCell<HashMap<u64, oneshot::Sender<IdentityAnswer>>>,
     catalogues: Rc<Catalogues>,
+    grants: Rc<Grants>,
 }
 
 impl Identities {
     /// Takes answers from now on; must run inside of a `LocalSet`.
-    pub(super) fn start(link: Link, catalogues: Rc<Catalogues>) -> Result<Rc<Self>> {
+    pub(super) fn start(link: Link, catalogues: Rc<Catalogues>, grants: Rc<Grants>) -> Result<Rc<Self>> {
         let link = readable(link).context("the line to the core cannot be polled")?;
         let (line, live) = (Rc::new(Line(link)), Rc::default());
-        let inner = Rc::new(Inner { line, live, waiting: RefCell::default(), catalogues });
+        let inner = Rc::new(Inner { line, live, waiting: RefCell::default(), catalogues, grants });
         spawn_local(take_answers(Rc::clone(&inner)));
         Ok(Rc::new(Self(inner)))
     }
@@ -123,8 +125,10 @@ async fn take_answers(inner: Rc<Inner>) {
             FromCore::Catalogue { database, sql_database } => {
                 inner.catalogues.know(database, sql_database.into(), packet.descriptors);
             }
+            FromCore::Grants { database, whole } => inner.grants.know(database, whole, packet.descriptors),
         }
     }
     inner.waiting.borrow_mut().clear();
     inner.live.lose();
+    inner.grants.clear();
 }

@@ -110,7 +110,7 @@ impl Guard {
         let mut connection = Connection::new(Start::FirstByte, Limits::default());
         connection.announce();
         Self {
-            bench: Bench::new(judge),
+            bench: Bench::new(judge, &principal),
             around: Circumstances { principal, session },
             connection,
             client: Stream::default(),
@@ -145,6 +145,7 @@ impl Guard {
         parameters: impl Iterator<Item = (&'a [u8], &'a [u8])>,
     ) -> Result<Cleared, Denial> {
         self.feed(Side::Client, at, &[Input::Bytes(packet)]);
+        self.bench.look_at_grants(at);
         let judged = self.bench.judge_opening(self.replication, startup::facts(parameters), &self.around, now);
         match judged.ruling {
             Ruling::Run(_permits) => Ok(Cleared(())),
@@ -161,8 +162,8 @@ impl Guard {
 
     /// Somebody else acts from now on, or it is not known any more who does.
     pub fn identify(&mut self, principal: Known<Principal, UnknownPrincipal>) {
+        self.bench.identify(&principal);
         self.around.principal = principal;
-        self.bench.forget_decisions();
     }
 
     /// More of the client's stream should not be read: what was read is not dealt with.
@@ -397,6 +398,7 @@ impl Guard {
             Some(request) => self.bench.facts(request, self.following.state(), &self.around.session.database),
             None => Arc::new(Facts { statements: Vec::new(), opaque: Some(OpaqueReason::Incomplete) }),
         };
+        self.bench.look_at_grants(at);
         let mut judged = match (kind, &answered) {
             // What has waited was counted when it came.
             (b'P' | b'B', _) | (_, Some(_)) => self.bench.judge(facts, &self.around, now),

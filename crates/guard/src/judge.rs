@@ -6,17 +6,18 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::board::{Board, Glance};
 use crate::hold::{self, Denied};
 use crate::rate::Rates;
 use model::Known;
-use model::access::GrantId;
+use model::access::{GrantId, Holder};
 use model::facts::{Facts, OpaqueReason, StateChange, StatementFacts};
 use model::principal::{Principal, UnknownPrincipal};
 use model::request::Request;
 use model::statement::{StatementKind, Text};
-use model::time::WallTime;
+use model::time::{BootTime, WallTime};
 use model::verdict::{Denial, Judgement, Mode, Obligations, PolicyEpoch, Verdict};
-use policy::{Asked, Decision, Hold, Permit, PolicySet, Question, SessionContext};
+use policy::{ActiveGrant, Asked, Decision, Hold, Permit, PolicySet, Question, SessionContext};
 use recorder::EncodedJudgement;
 use sql::Analyser;
 use sql::catalogue::Catalogue;
@@ -30,6 +31,7 @@ pub struct Judge {
     analyser: RefCell<Analyser>,
     rates: RefCell<Rates>,
     policies: RefCell<Rc<PolicySet>>,
+    board: Rc<Board>,
     /// Snapshots, by the name of the SQL database.
     catalogues: RefCell<HashMap<Arc<str>, Rc<Catalogue>>>,
     /// Where there is no snapshot.
@@ -37,13 +39,13 @@ pub struct Judge {
 }
 
 impl Judge {
-    /// With these policies, and no snapshot of any catalogue.
+    /// With these policies, grants from this board, and no snapshot of any catalogue.
     #[must_use]
-    pub fn new(policies: PolicySet) -> Self {
+    pub fn new(policies: PolicySet, board: Rc<Board>) -> Self {
         let analyser = RefCell::new(Analyser::new(sql::Limits::default()));
         let policies = RefCell::new(Rc::new(policies));
         let none = Rc::new(Catalogue::none());
-        Self { analyser, rates: RefCell::default(), policies, catalogues: RefCell::default(), none }
+        Self { analyser, rates: RefCell::default(), policies, board, catalogues: RefCell::default(), none }
     }
 
     /// From the next message on other policies hold, for live sessions too.
@@ -75,6 +77,9 @@ pub(crate) struct Circumstances {
 pub(crate) struct Bench {
     judge: Rc<Judge>,
     remembered: HashMap<Remembered, Rc<Judged>>,
+    /// Whose grants count; `None`: nobody knows who acts.
+    holder: Option<Holder>,
+    glance: Glance,
     /// Of the set that the remembered decisions are of.
     epoch: PolicyEpoch,
     /// What SQL has prepared under which name.
@@ -125,9 +130,17 @@ impl Ruling {
 }
 
 impl Bench {
-    pub(crate) fn new(judge: Rc<Judge>) -> Self {
+    pub(crate) fn new(judge: Rc<Judge>, principal: &Known<Principal, UnknownPrincipal>) -> Self {
         let epoch = judge.policies().epoch();
-        Self { judge, remembered: HashMap::new(), epoch, prepared: HashMap::new() }
+        let (remembered, prepared) = (HashMap::new(), HashMap::new());
+        Self { judge, remembered, holder: holder(principal), glance: Glance::default(), epoch, prepared }
+    }
+
+    /// Before a decision: what has been granted may have changed, or its time may be over.
+    pub(crate) fn look_at_grants(&mut self, now: BootTime) {
+        if self.glance.renew(&self.judge.board, self.holder.as_ref(), now) {
+            self.remembered.clear();
+        }
     }
 
     /// What a request would do.
@@ -218,7 +231,7 @@ impl Bench {
         {
             return Rc::clone(known);
         }
-        let judged = Rc::new(ask(&policies, &asked_by(&facts), &facts, around, now));
+        let judged = Rc::new(ask(&policies, &asked_by(&facts), &facts, (around, self.glance.grants()), now));
         if judged.holds.is_some() {
             if self.remembered.len() >= DECISIONS_MAX {
                 self.remembered.clear();
@@ -255,11 +268,13 @@ impl Bench {
         let facts = Arc::new(facts);
         let mut asked = vec![if replication { Asked::Replication } else { Asked::Connect }];
         asked.extend(asked_by(&facts));
-        ask(&policies, &asked, &facts, around, now)
+        ask(&policies, &asked, &facts, (around, self.glance.grants()), now)
     }
 
-    /// Everything depends on who acts.
-    pub(crate) fn forget_decisions(&mut self) {
+    /// Somebody else acts, and everything depends on that.
+    pub(crate) fn identify(&mut self, principal: &Known<Principal, UnknownPrincipal>) {
+        self.holder = holder(principal);
+        self.glance.forget();
         self.remembered.clear();
     }
 }
@@ -314,6 +329,10 @@ impl Judged {
     }
 }
 
+fn holder(principal: &Known<Principal, UnknownPrincipal>) -> Option<Holder> {
+    principal.known().map(Holder::from)
+}
+
 fn opaque(reason: OpaqueReason) -> Arc<Facts> {
     Arc::new(Facts { statements: Vec::new(), opaque: Some(reason) })
 }
@@ -336,7 +355,13 @@ fn asked_by(facts: &Facts) -> Vec<Asked<'_>> {
 }
 
 /// All of it must be allowed.
-fn ask(policies: &PolicySet, asked: &[Asked<'_>], facts: &Arc<Facts>, around: &Circumstances, now: WallTime) -> Judged {
+fn ask(
+    policies: &PolicySet,
+    asked: &[Asked<'_>],
+    facts: &Arc<Facts>,
+    (around, grants): (&Circumstances, &[ActiveGrant]),
+    now: WallTime,
+) -> Judged {
     let Circumstances { principal, session } = around;
     let mut verdict = Verdict {
         epoch: policies.epoch(),
@@ -350,7 +375,7 @@ fn ask(policies: &PolicySet, asked: &[Asked<'_>], facts: &Arc<Facts>, around: &C
     let mut holds = Some(None);
     let mut allowed_by: Vec<Arc<str>> = Vec::new();
     for facts in asked {
-        let decision = policies.decide(&Question { principal, facts: *facts, session, now });
+        let decision = policies.decide(&Question { principal, facts: *facts, session, grants, now });
         let part = decision.verdict();
         allowed_by.extend(part.allowed_by.iter().cloned());
         verdict.obligations = tighter(verdict.obligations, part.obligations);

@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod board;
 mod bounds;
 mod client;
 mod cycle;
@@ -28,6 +29,7 @@ mod rate;
 mod server;
 mod startup;
 
+pub use board::Board;
 pub use guard::{Book, Broken, Cleared, Guard, Passed};
 pub use hold::{Announcement, Answer, Denied, Question};
 pub use judge::Judge;

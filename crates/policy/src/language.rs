@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use cedar_policy::{Entities, Entity, EntityId, EntityTypeName, EntityUid, Schema, Validator};
 use model::facts::Action;
 
-use crate::SCHEMA;
+use crate::{GRANT_SCHEMA, SCHEMA};
 
 /// What one request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,16 +22,25 @@ pub(crate) enum Verb {
     Connect,
     /// That a statement runs although nobody looks at it first.
     RunUnattended,
+    /// Asking for access.
+    RequestGrant,
+    /// Having it at once.
+    BreakGlass,
+    /// Deciding about it.
+    ApproveGrant,
 }
 
 impl Verb {
+    const ABOUT_GRANTS: [Self; 3] = [Self::RequestGrant, Self::BreakGlass, Self::ApproveGrant];
+
+    /// Whether it is about a grant: only policies that name it are about it.
+    pub(crate) fn is_about_grants(self) -> bool {
+        Self::ABOUT_GRANTS.contains(&self)
+    }
+
     pub(crate) fn all() -> impl Iterator<Item = Self> {
-        Action::ALL.iter().copied().map(Self::Effect).chain([
-            Self::Compute,
-            Self::Opaque,
-            Self::Connect,
-            Self::RunUnattended,
-        ])
+        let others = [Self::Compute, Self::Opaque, Self::Connect, Self::RunUnattended];
+        Action::ALL.iter().copied().map(Self::Effect).chain(others).chain(Self::ABOUT_GRANTS)
     }
 
     /// Its name in policies: the action's word in camel case.
@@ -44,6 +53,9 @@ impl Verb {
             Self::Opaque => "Opaque".to_owned(),
             Self::Connect => "Connect".to_owned(),
             Self::RunUnattended => "RunUnattended".to_owned(),
+            Self::RequestGrant => "RequestGrant".to_owned(),
+            Self::BreakGlass => "BreakGlass".to_owned(),
+            Self::ApproveGrant => "ApproveGrant".to_owned(),
         }
     }
 }
@@ -85,7 +97,10 @@ kinds! {
 /// The vocabulary, ready to be used.
 #[derive(Clone, Debug)]
 pub(crate) struct Language {
+    /// For policies about statements and sessions.
     pub(crate) validator: Validator,
+    /// For policies that name an action about grants.
+    pub(crate) grant_validator: Validator,
     names: Names,
     /// Each action with the groups that it is in.
     actions: BTreeMap<Verb, Entity>,
@@ -102,13 +117,17 @@ impl Language {
     }
 
     fn new() -> Result<Self, String> {
-        let (schema, _) = Schema::from_cedarschema_str(SCHEMA).map_err(|error| error.to_string())?;
-        let entities = schema.action_entities().map_err(|error| error.to_string())?;
+        let schema = |text: &str| {
+            Schema::from_cedarschema_str(text).map(|(schema, _)| schema).map_err(|error| error.to_string())
+        };
+        let whole = schema(&[SCHEMA, GRANT_SCHEMA].concat())?;
+        let entities = whole.action_entities().map_err(|error| error.to_string())?;
         let actions = Verb::all().map(|verb| Ok((verb, action(&entities, verb)?)));
         Ok(Self {
             actions: actions.collect::<Result<_, String>>()?,
             names: Names::new()?,
-            validator: Validator::new(schema),
+            validator: Validator::new(schema(SCHEMA)?),
+            grant_validator: Validator::new(whole),
         })
     }
 

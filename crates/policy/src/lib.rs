@@ -23,6 +23,8 @@ mod calendar;
 mod candidates;
 mod compile;
 pub mod decision;
+pub mod granted;
+pub mod grants;
 mod language;
 mod named;
 pub mod problem;
@@ -34,7 +36,10 @@ pub mod set;
 mod source;
 mod what;
 
+pub use annotations::Terms;
 pub use decision::{Decision, Hold, Permit, Refusal};
+pub use granted::ActiveGrant;
+pub use grants::{GrantQuestion, GrantTerms, Wants};
 pub use problem::Problem;
 pub use question::{Asked, Question};
 pub use session::{ProcessContext, SessionContext, Transport, UtcOffset};
@@ -43,6 +48,9 @@ pub use source::PolicyFile;
 
 /// The schema that policies are validated against, as text in Cedar's own form.
 pub const SCHEMA: &str = include_str!("../../../policies/schema.cedarschema");
+
+/// What it is followed by for policies about grants.
+pub const GRANT_SCHEMA: &str = include_str!("../../../policies/access.cedarschema");
 
 /// What policies call an effect: `CopyOut`, `Server`.
 #[must_use]

@@ -5,6 +5,7 @@ use model::facts::{OpaqueReason, StatementFacts};
 use model::principal::{Principal, UnknownPrincipal};
 use model::time::WallTime;
 
+use crate::granted::ActiveGrant;
 use crate::session::SessionContext;
 
 /// May this happen?
@@ -16,6 +17,8 @@ pub struct Question<'a> {
     pub facts: Asked<'a>,
     /// On which session.
     pub session: &'a SessionContext,
+    /// What the principal has been granted in this database and is active; none of it permits anything by itself.
+    pub grants: &'a [ActiveGrant],
     /// When.
     pub now: WallTime,
 }

@@ -9,6 +9,7 @@ use model::facts::{Columns, Condition, Effect, Name, Object, OpaqueReason, State
 use model::principal::{Actor, Principal, PrincipalKind};
 
 use crate::calendar::Local;
+use crate::granted::ActiveGrant;
 use crate::language::{Kind, Language, Verb};
 use crate::named::{qualified, shown, unknown_schema, unqualified};
 use crate::question::{Asked, Question};
@@ -236,7 +237,11 @@ impl Builder<'_> {
         }
         part("time", Reads::TIME, self.time())?;
         part("statement", Reads::STATEMENT, self.statement())?;
+        if let Some(grant) = self.grant() {
+            part("grant", Reads::GRANT, self.granted(grant))?;
+        }
         let mut record = self.record();
+        record.put(Field::Granted, || Some(Value::new_bool(self.grant().is_some())));
         record.put(Field::Condition, || Some(self.word(Kind::Condition, self.ask.condition().word())));
         self.put_columns(&mut record);
         record.put(Field::Reason, || Some(self.word(Kind::OpaqueReason, self.ask.reason?.word())));
@@ -244,6 +249,25 @@ impl Builder<'_> {
         record.put(Field::VerbGroup, || Some(self.word(Kind::VerbGroup, &self.language.group(self.ask.verb))));
         pairs.extend(record.values);
         Context::from_pairs(pairs).ok()
+    }
+
+    /// The first active grant that covers what is asked; `None`: none does, or nobody wants to know.
+    fn grant(&self) -> Option<&ActiveGrant> {
+        if !self.reads.contains(Field::Granted) && !self.reads.any_of(Reads::GRANT) {
+            return None;
+        }
+        let (object, session) = (self.ask.object(), self.question.session);
+        let schema = name(object).and_then(|name| self.schema(name));
+        self.question.grants.iter().find(|grant| grant.covers(self.ask.verb, object, schema, &session.database))
+    }
+
+    fn granted(&self, grant: &ActiveGrant) -> Record {
+        let mut record = self.record();
+        record.put(Field::GrantId, || Some(string(&grant.id.to_string())));
+        record.put(Field::GrantPurpose, || Some(string(&grant.purpose)));
+        record.put(Field::GrantTicket, || grant.ticket.as_deref().map(string));
+        record.put(Field::GrantBreakGlass, || Some(Value::new_bool(grant.break_glass)));
+        record
     }
 
     fn session(&self) -> Record {

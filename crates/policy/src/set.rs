@@ -23,7 +23,7 @@ use crate::{PolicyFile, Problem};
 const REQUESTS_MAX: usize = 4096;
 
 /// SQLSTATE `insufficient_privilege`.
-const NOT_ALLOWED: &str = "42501";
+pub(crate) const NOT_ALLOWED: &str = "42501";
 /// SQLSTATE `syntax_error`.
 const NO_SQL: &str = "42601";
 
@@ -102,6 +102,10 @@ impl PolicySet {
     /// names that nothing can have; limits. A set with a problem never takes effect in part.
     pub fn compile(files: &[PolicyFile], epoch: PolicyEpoch) -> Result<Self, Vec<Problem>> {
         compile::compile(files, epoch).map(|compiled| Self(Arc::new(compiled)))
+    }
+
+    pub(crate) fn compiled(&self) -> &Compiled {
+        &self.0
     }
 
     /// The number of the set.
@@ -184,16 +188,22 @@ impl Compiled {
     }
 
     fn note(&self, ask: &Ask<'_>, response: &Response, findings: &mut Findings) {
+        match self.grounds(response) {
+            Ok(matching) => matching.into_iter().for_each(|rule| findings.allow(&rule.annotations)),
+            Err(ground) => findings.deny(ask, ground),
+        }
+    }
+
+    /// The policies that allow, or why it is not allowed.
+    pub(crate) fn grounds(&self, response: &Response) -> Result<Vec<&Rule>, Ground> {
         let reasons = response.diagnostics().reason();
         let matching = reasons.filter_map(|id| self.places.get(AsRef::<str>::as_ref(id)).copied());
         match response.decision() {
             cedar_policy::Decision::Allow if response.diagnostics().errors().next().is_none() => {
-                for rule in matching.filter_map(|place| self.rules.get(place)) {
-                    findings.allow(&rule.annotations);
-                }
+                Ok(matching.filter_map(|place| self.rules.get(place)).collect())
             }
-            cedar_policy::Decision::Allow => findings.deny(ask, Ground::Failed),
-            cedar_policy::Decision::Deny => findings.deny(ask, self.ground(matching.min(), response)),
+            cedar_policy::Decision::Allow => Err(Ground::Failed),
+            cedar_policy::Decision::Deny => Err(self.ground(matching.min(), response)),
         }
     }
 

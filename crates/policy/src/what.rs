@@ -14,6 +14,8 @@ const CHARS_MAX: usize = 200;
 pub(crate) fn what(ask: &Ask<'_>) -> Arc<str> {
     let text = match ask.verb {
         Verb::Connect => "opening a session".to_owned(),
+        // Never asked of a statement.
+        Verb::RequestGrant | Verb::BreakGlass | Verb::ApproveGrant => "access".to_owned(),
         Verb::Opaque => {
             format!("a statement that is not understood ({})", ask.reason.map_or("", |reason| reason.word()))
         }

@@ -53,7 +53,7 @@ struct Case {
 impl Case {
     fn decide(&self, set: &PolicySet) -> Decision {
         let facts = Asked::Statement(&self.facts);
-        set.decide(&Question { principal: &self.who, facts, session: &self.session, now: self.now })
+        set.decide(&Question { principal: &self.who, facts, session: &self.session, grants: &[], now: self.now })
     }
 }
 

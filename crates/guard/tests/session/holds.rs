@@ -27,7 +27,7 @@ const DELETE: &str = "delete from t where a = 1";
 const GRANT: GrantId = GrantId::new(7);
 
 thread_local! {
-    static JUDGE: Rc<Judge> = Rc::new(Judge::new(set(POLICIES, 1)));
+    static JUDGE: Rc<Judge> = Rc::new(Judge::new(set(POLICIES, 1), Rc::default()));
 }
 
 fn session(mode: Mode) -> Session {
@@ -146,7 +146,7 @@ fn nobody_is_asked_about_what_the_server_skips() {
 
 #[test]
 fn other_policies_decide_again() {
-    let judge = Rc::new(Judge::new(set(POLICIES, 1)));
+    let judge = Rc::new(Judge::new(set(POLICIES, 1), Rc::default()));
     let mut session = Session::judged_by(Rc::clone(&judge), Mode::Enforce, usize::MAX);
     session.send(&query(DELETE));
     session.question();

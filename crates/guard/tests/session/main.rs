@@ -36,7 +36,7 @@ forbid (principal, action == Action::"Opaque", resource);
 "#;
 
 thread_local! {
-    static JUDGE: Rc<Judge> = Rc::new(Judge::new(set(POLICIES, 1)));
+    static JUDGE: Rc<Judge> = Rc::new(Judge::new(set(POLICIES, 1), Rc::default()));
 }
 
 fn set(text: &str, epoch: u64) -> PolicySet {

@@ -143,3 +143,48 @@ impl<'a> From<&'a Scope> for ScopeForm<'a> {
         }
     }
 }
+
+impl HolderForm<'_> {
+    /// The same, owning what it says.
+    #[must_use]
+    pub fn into_owned(self) -> HolderForm<'static> {
+        HolderForm {
+            actor: self.actor.into_owned(),
+            acting_for: self.acting_for.into_iter().map(ActorForm::into_owned).collect(),
+        }
+    }
+
+    /// Whose grant it is; `None`: a word of a newer version.
+    #[must_use]
+    pub fn holder(&self) -> Option<Holder> {
+        Some(Holder {
+            actor: self.actor.actor()?,
+            acting_for: self.acting_for.iter().map(ActorForm::actor).collect::<Option<_>>()?,
+        })
+    }
+}
+
+impl ScopeForm<'_> {
+    /// The same, owning what it says.
+    #[must_use]
+    pub fn into_owned(self) -> ScopeForm<'static> {
+        let own = |texts: Vec<Cow<'_, str>>| texts.into_iter().map(|text| text.into_owned().into()).collect();
+        ScopeForm {
+            database_entry: self.database_entry.into_owned().into(),
+            database: self.database.map(|name| name.into_owned().into()),
+            actions: own(self.actions),
+            relations: own(self.relations),
+        }
+    }
+
+    /// What it covers.
+    #[must_use]
+    pub fn scope(&self) -> Scope {
+        Scope {
+            database: (&*self.database_entry).into(),
+            sql_database: self.database.as_deref().map(Into::into),
+            actions: self.actions.iter().map(|action| (&**action).into()).collect(),
+            relations: self.relations.iter().map(|relation| (&**relation).into()).collect(),
+        }
+    }
+}

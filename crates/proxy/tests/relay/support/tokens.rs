@@ -85,7 +85,7 @@ impl TokenLogin {
         let file = PolicyFile { name: "test.cedar".into(), text: POLICIES.into() };
         let policies = PolicySet::compile(&[file], PolicyEpoch(1)).unwrap();
         let governor = Governor {
-            judge: Rc::new(Judge::new(policies)),
+            judge: Rc::new(Judge::new(policies, Rc::default())),
             mode: Mode::Enforce,
             environment: "test".into(),
             utc_offset: UtcOffset::default(),
