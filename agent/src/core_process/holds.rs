@@ -73,6 +73,7 @@ impl Holds {
         catalogues: Rc<Catalogues>,
         desk: Rc<Desk>,
     ) -> Rc<Self> {
+        desk.withdraw_all_statements();
         let holds = Rc::new(Self { pipeline, catalogues, desk, live: RefCell::default() });
         let this = Rc::clone(&holds);
         spawn_local(async move {

@@ -1,9 +1,10 @@
 //! Requests for one statement that waits in its session.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
-use access::{Ask, Held, Terms};
-use model::access::{AccessEvent, ChangedBy, GrantId};
+use access::{Ask, Case, Held, Terms};
+use model::access::{AccessEvent, ChangedBy, GrantId, GrantState};
 use model::principal::Principal;
 
 use super::rules::Wish;
@@ -89,6 +90,13 @@ impl Desk {
             // What takes access away takes effect in any case.
             let _case = self.commit(proposal);
         }
+    }
+
+    /// What waited when the last core ended does not wait any more: its sessions were refused.
+    pub(in super::super) fn withdraw_all_statements(&self) {
+        let waits = |case: &&Arc<Case>| case.grant.once.is_some() && case.state == GrantState::Requested;
+        let waiting: Vec<_> = self.desk.borrow().cases().filter(waits).map(|case| case.grant.id).collect();
+        waiting.into_iter().for_each(|id| self.withdraw_statement(id, "the agent was started again"));
     }
 
     /// The next change of a request for one statement; all of them, in their order.
