@@ -112,6 +112,19 @@ impl Case {
         self
     }
 
+    /// The same with deadlines that a clock which was set back does not move; `None`: there is nothing to move.
+    pub(crate) fn anchored(&self, now: Moment) -> Option<Self> {
+        let active = self.not_after.filter(|_| self.state == GrantState::Active).and_then(|end| end.anchored(now));
+        let waiting = (self.state == GrantState::Requested).then_some(self.decide_by).and_then(|end| end.anchored(now));
+        if active.is_none() && waiting.is_none() {
+            return None;
+        }
+        let mut case = self.clone();
+        case.not_after = active.or(case.not_after);
+        case.decide_by = waiting.unwrap_or(case.decide_by);
+        Some(case)
+    }
+
     /// What time makes of it; `None`: nothing, yet.
     pub(crate) fn due(&self, now: Moment) -> Option<(Self, AccessChange)> {
         let over = |deadline: Deadline| deadline.is_over(now);

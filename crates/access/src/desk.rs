@@ -252,8 +252,12 @@ impl Desk {
 
     /// What time makes of the grants, one after the other; `None`: nothing more, now.
     pub fn next_due(&mut self, now: Moment) -> Option<Proposal<'_>> {
-        let mut due = self.live.iter().filter_map(|id| self.cases.get(id)?.due(now));
-        let (case, change) = due.next()?;
+        let live = || self.live.iter().filter_map(|id| self.cases.get(id));
+        if let Some(case) = live().find_map(|case| case.anchored(now)) {
+            // Nothing becomes of it, so there is nothing to tell: it is only kept.
+            return Some(Proposal { desk: self, case, events: Vec::new() });
+        }
+        let (case, change) = live().find_map(|case| case.due(now))?;
         let why = match change {
             AccessChange::Denied => "nobody decided in time",
             AccessChange::Escalated => "nobody decided yet",
