@@ -113,7 +113,7 @@ async fn serve(hello: Hello, descriptors: Vec<OwnedFd>, link: Link) -> Result<()
     let desk = Rc::new(Desk::open(&hello, Rc::clone(&pipeline), Rc::clone(&issuers))?);
     let answers = Rc::new(Answers::new(Rc::clone(&pipeline), Rc::clone(&link), Rc::clone(&desk), &hello));
     let catalogues = Catalogues::new(&hello.catalogues, Rc::clone(&pipeline), Rc::clone(&link));
-    let holds = Holds::start(Rc::clone(&pipeline), Rc::clone(&catalogues), Rc::clone(&desk));
+    let holds = Holds::start(Rc::clone(&pipeline), Rc::clone(&catalogues), Rc::clone(&desk), Rc::clone(&intakes.woken));
     let identities = Rc::new(Identities {
         pipeline: Rc::clone(&pipeline),
         wake: Rc::clone(&intakes.woken),

@@ -169,8 +169,8 @@ fn a_statement_waits_is_looked_at_approved_and_runs() -> Result<()> {
     wait::until("the records", wait::PATIENCE, || Ok((scene.changes(&grant)?.len() == 4).then_some(())))?;
     ensure!(scene.changes(&grant)? == ["requested", "approved", "activated", "used"], "{:?}", scene.changes(&grant)?);
     let under = wait::until("the statement's record", wait::PATIENCE, || {
-        let found = scene.stage.agent.cli_json(&["search", "--json", "verdict:allowed", "type:statement", "delete"])?;
-        Ok(found.into_iter().next())
+        let found = scene.stage.agent.cli_json(&["search", "--json", "verdict:allowed type:statement delete"])?;
+        Ok(found.into_iter().find(|record| record["verdict"].is_object()))
     })?;
     ensure!(under["verdict"]["hold"]["grant"] == grant.as_str(), "{under}");
     Ok(())

@@ -6,20 +6,23 @@
 mod view;
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::time::Duration;
 
 use access::Ask;
 use journal::time::Timestamp;
 use model::Known;
 use model::access::{AccessChange, AccessEvent, ChangedBy, GrantId, Holder, Scope};
 use model::id::SocketCookie;
-use model::principal::Principal;
+use model::principal::{Principal, UnknownPrincipal};
 use model::session::Session;
 use model::time::WallTime;
 use tokio::io::unix::AsyncFd;
+use tokio::sync::Notify;
 use tokio::task::spawn_local;
+use tokio::time::{Instant, sleep};
 use tracing::warn;
 
 pub(super) use self::view::HeldView;
@@ -34,6 +37,9 @@ use crate::link::Link;
 
 /// Statements that wait at once, in all sessions of the host.
 const HOLDS_MAX: usize = 1024;
+/// How long it may take until it is known who acts on a session, and how often it is looked.
+const PATIENCE: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(2);
 const SECOND: u64 = 1_000_000_000;
 /// How long a statement waits.
 const WAIT: u64 = 15 * 60 * SECOND;
@@ -55,6 +61,10 @@ pub(super) struct Holds {
     pipeline: Rc<RefCell<Pipeline>>,
     catalogues: Rc<Catalogues>,
     desk: Rc<Desk>,
+    /// Wakes whoever reads the rings.
+    wake: Rc<Notify>,
+    /// Those that are about to be asked for, by line and number.
+    coming: RefCell<HashSet<(*const AsyncFd<Link>, u64)>>,
     live: RefCell<BTreeMap<GrantId, Live>>,
 }
 
@@ -72,9 +82,10 @@ impl Holds {
         pipeline: Rc<RefCell<Pipeline>>,
         catalogues: Rc<Catalogues>,
         desk: Rc<Desk>,
+        wake: Rc<Notify>,
     ) -> Rc<Self> {
         desk.withdraw_all_statements();
-        let holds = Rc::new(Self { pipeline, catalogues, desk, live: RefCell::default() });
+        let holds = Rc::new(Self { pipeline, catalogues, desk, wake, coming: RefCell::default(), live: RefCell::default() });
         let this = Rc::clone(&holds);
         spawn_local(async move {
             loop {
@@ -85,20 +96,43 @@ impl Holds {
         holds
     }
 
-    /// A worker holds a statement; `shown`: what people see of it.
-    pub(super) fn hold(&self, line: &Line, ask: HoldAsk, shown: &[u8]) {
-        let word = match self.ask(line, &ask, shown) {
-            Ok(word) => word,
-            Err(why) => HoldWord::Denied { grant: None, why: DenialWord::Unavailable(why) },
+    /// A worker holds a statement; `shown`: what people see of it. Must run inside of a `LocalSet`.
+    pub(super) fn hold(self: &Rc<Self>, line: &Line, ask: HoldAsk, shown: Vec<u8>) {
+        let (this, line) = (Rc::clone(self), Rc::clone(line));
+        let place = (Rc::as_ptr(&line), ask.hold);
+        self.coming.borrow_mut().insert(place);
+        spawn_local(async move {
+            this.introduced(SocketCookie(ask.connection)).await;
+            if !this.coming.borrow_mut().remove(&place) {
+                return;
+            }
+            let word = match this.ask(&line, &ask, &shown) {
+                Ok(word) => word,
+                Err(why) => HoldWord::Denied { grant: None, why: DenialWord::Unavailable(why) },
+            };
+            tell(&line, ask.hold, word);
+        });
+    }
+
+    /// Who acts on a session is told on another way, which may take a moment longer.
+    async fn introduced(&self, connection: SocketCookie) {
+        let deadline = Instant::now() + PATIENCE;
+        let is_known = || {
+            let pipeline = self.pipeline.borrow();
+            let session = pipeline.sessions.get_mediated(connection);
+            session.is_some_and(|session| session.principal != Known::Unknown(UnknownPrincipal::NotAsked))
         };
-        tell(line, ask.hold, word);
+        while !is_known() && Instant::now() < deadline {
+            self.wake.notify_one();
+            sleep(LOOK).await;
+        }
     }
 
     fn ask(&self, line: &Line, ask: &HoldAsk, shown: &[u8]) -> Result<HoldWord, String> {
         if self.live.borrow().len() >= HOLDS_MAX {
             return Err(format!("{HOLDS_MAX} statements wait for an approval already"));
         }
-        let shown = serde_json::from_slice(shown).map_err(|_| "it did not arrive whole".to_owned())?;
+        let shown: ShownStatement = serde_json::from_slice(shown).map_err(|_| "it did not arrive whole".to_owned())?;
         let (principal, request, view) = {
             let pipeline = self.pipeline.borrow();
             let session = pipeline.sessions.get_mediated(SocketCookie(ask.connection));
@@ -129,6 +163,7 @@ impl Holds {
 
     /// A session does not want its statement any more, or has ended.
     pub(super) fn over(&self, line: &Line, hold: u64) {
+        self.coming.borrow_mut().remove(&(Rc::as_ptr(line), hold));
         let why = "the client has gone, or the statement cannot run any more";
         self.withdraw(why, |live| (live.hold == hold && live.is_of(line)).then_some(None));
     }
@@ -142,6 +177,7 @@ impl Holds {
 
     /// A worker has ended, and everything that it held with it.
     pub(super) fn lose(&self, line: &Line) {
+        self.coming.borrow_mut().retain(|(known, _)| *known != Rc::as_ptr(line));
         self.withdraw("the worker that held it has ended", |live| live.is_of(line).then_some(None));
     }
 

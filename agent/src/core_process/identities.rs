@@ -20,6 +20,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep};
+use tracing::warn;
 
 use super::attestation::Attestation;
 use super::catalogues::Catalogues;
@@ -53,7 +54,9 @@ impl Identities {
     /// Answers one worker, for as long as it asks. Must run inside of a `LocalSet`.
     pub(super) fn serve(self: &Rc<Self>, line: OwnedFd) -> Result<()> {
         let line = Rc::new(readable(Link::passed(line)).context("a worker's line cannot be polled")?);
-        line.get_ref().try_send(&FromCore::Started, &[], &[])?;
+        if let Err(problem) = line.get_ref().try_send(&FromCore::Started, &[], &[]) {
+            warn!("a worker does not know that the core was started, what it holds waits to its end: {problem:#}");
+        }
         self.catalogues.add(&line);
         self.desk.add(&line);
         let this = Rc::clone(self);
@@ -69,7 +72,7 @@ impl Identities {
                         let token = (!packet.record.is_empty()).then(|| Secret::new(packet.record));
                         spawn_local(answer(Rc::clone(&this), Rc::clone(&line), ask, token));
                     }
-                    WorkerSays::Hold(ask) => this.holds.hold(&line, *ask, &packet.record),
+                    WorkerSays::Hold(ask) => this.holds.hold(&line, *ask, packet.record),
                     WorkerSays::HoldOver(hold) => this.holds.over(&line, hold),
                     WorkerSays::Cancel(name) => this.holds.cancel(name),
                 }

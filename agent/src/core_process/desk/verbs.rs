@@ -146,7 +146,7 @@ impl Desk {
         self.with_rules(&case.grant.scope.database, |rules| rules.may_decide(principal, &case, clock::wall()))
     }
 
-    fn with_rules<T>(
+    pub(super) fn with_rules<T>(
         &self,
         database: &str,
         decide: impl FnOnce(&Rules) -> Result<T, Denial>,
