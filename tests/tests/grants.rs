@@ -7,11 +7,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
-use warder_tests::{directory, process};
 use warder_tests::issuer::{SigningKey, key_set};
 use warder_tests::process::Running;
 use warder_tests::stage::{Place, Stage, StageOptions};
 use warder_tests::wait;
+use warder_tests::{directory, process};
 
 const ISSUER: &str = "https://issuer.example.com";
 
@@ -152,7 +152,16 @@ fn open_to_all(folder: &tempfile::TempDir) -> Result<()> {
 
 fn request(time: &str) -> [&str; 11] {
     [
-        "request", "--database", "test", "--action", "Delete", "--relation", "public.kept", "--for", time, "--purpose",
+        "request",
+        "--database",
+        "test",
+        "--action",
+        "Delete",
+        "--relation",
+        "public.kept",
+        "--for",
+        time,
+        "--purpose",
         "cleaning",
     ]
 }

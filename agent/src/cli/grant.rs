@@ -233,7 +233,11 @@ impl Shown {
 fn read_token(path: &Path) -> anyhow::Result<String> {
     let about = || format!("the token in {} cannot be read; log in (warder login), or name a file", path.display());
     let mut text = String::new();
-    std::fs::File::open(path).with_context(about)?.take(TOKEN_BYTES_MAX + 1).read_to_string(&mut text).with_context(about)?;
+    std::fs::File::open(path)
+        .with_context(about)?
+        .take(TOKEN_BYTES_MAX + 1)
+        .read_to_string(&mut text)
+        .with_context(about)?;
     ensure!(text.len() as u64 <= TOKEN_BYTES_MAX, "{} is too long for a token", path.display());
     Ok(text.trim_end().to_owned())
 }
@@ -268,7 +272,12 @@ fn table(grants: &[GrantView]) -> Result<String, std::fmt::Error> {
         let until = match (&*grant.state, grant.not_after, grant.decide_by) {
             ("active", Some(end), _) => format!("until {}", words::second(end)),
             ("requested", _, Some(end)) => {
-                format!("{} of {} approvals, until {}", grant.approvals.len(), grant.approvals_needed, words::second(end))
+                format!(
+                    "{} of {} approvals, until {}",
+                    grant.approvals.len(),
+                    grant.approvals_needed,
+                    words::second(end)
+                )
             }
             _ => String::new(),
         };

@@ -85,7 +85,8 @@ impl Holds {
         wake: Rc<Notify>,
     ) -> Rc<Self> {
         desk.withdraw_all_statements();
-        let holds = Rc::new(Self { pipeline, catalogues, desk, wake, coming: RefCell::default(), live: RefCell::default() });
+        let holds =
+            Rc::new(Self { pipeline, catalogues, desk, wake, coming: RefCell::default(), live: RefCell::default() });
         let this = Rc::clone(&holds);
         spawn_local(async move {
             loop {

@@ -109,7 +109,13 @@ fn an_agent_is_told_from_the_person_it_acts_for() {
 fn what_is_not_understood_needs_a_permission_of_its_own() {
     let decide = |policies: &str, reason| {
         let (who, session) = (alice(), session());
-        set(policies).decide(&Question { principal: &who, facts: Asked::Opaque(reason), session: &session, grants: &[], now: NOON })
+        set(policies).decide(&Question {
+            principal: &who,
+            facts: Asked::Opaque(reason),
+            session: &session,
+            grants: &[],
+            now: NOON,
+        })
     };
     assert_eq!(decide(READERS, OpaqueReason::Syntax).verdict().denial.clone().unwrap().sqlstate, "42601");
     assert_eq!(decide(READERS, OpaqueReason::Construct).verdict().denial.clone().unwrap().sqlstate, "42501");
@@ -133,7 +139,8 @@ fn a_statement_that_touches_nothing_is_asked_about_too() {
 fn opening_and_replication_are_asked_about() {
     let policies = r#"@id("open") @reason("r") permit (principal, action == Action::"Connect", resource);"#;
     let (who, session) = (alice(), session());
-    let decide = |facts| set(policies).decide(&Question { principal: &who, facts, session: &session, grants: &[], now: NOON });
+    let decide =
+        |facts| set(policies).decide(&Question { principal: &who, facts, session: &session, grants: &[], now: NOON });
     assert_eq!(outcome(&decide(Asked::Connect)), "open");
     assert_eq!(outcome(&decide(Asked::Replication)), "-default");
 }
@@ -299,8 +306,15 @@ fn what_is_not_understood_can_be_held() {
         @id("look") @reason("r") forbid (principal, action == Action::"RunUnattended", resource)
         when { context.verb == Verb::"Opaque" && context has reason && context.reason == OpaqueReason::"code" };"#;
     let (set, who, session) = (set(opaque), alice(), session());
-    let ask =
-        |reason| set.decide(&Question { principal: &who, facts: Asked::Opaque(reason), session: &session, grants: &[], now: NOON });
+    let ask = |reason| {
+        set.decide(&Question {
+            principal: &who,
+            facts: Asked::Opaque(reason),
+            session: &session,
+            grants: &[],
+            now: NOON,
+        })
+    };
     assert!(matches!(ask(OpaqueReason::Code), Decision::Hold(_)));
     assert!(matches!(ask(OpaqueReason::Syntax), Decision::Permit(_)));
 }
