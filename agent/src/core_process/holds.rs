@@ -133,7 +133,7 @@ impl Holds {
         if self.live.borrow().len() >= HOLDS_MAX {
             return Err(format!("{HOLDS_MAX} statements wait for an approval already"));
         }
-        let shown: ShownStatement = serde_json::from_slice(shown).map_err(|_| "it did not arrive whole".to_owned())?;
+        let shown: ShownStatement = serde_json::from_slice(shown).map_err(|_broken| "it did not arrive whole".to_owned())?;
         let (principal, request, view) = {
             let pipeline = self.pipeline.borrow();
             let session = pipeline.sessions.get_mediated(SocketCookie(ask.connection));

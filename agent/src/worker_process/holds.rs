@@ -71,7 +71,7 @@ impl Holds {
         let number = self.live.next.get();
         self.live.next.set(number.wrapping_add(1));
         let (ask, shown) = HoldAsk::new(number, held);
-        let shown = serde_json::to_vec(&shown).map_err(|_| "it cannot be shown".to_owned())?;
+        let shown = serde_json::to_vec(&shown).map_err(|_broken| "it cannot be shown".to_owned())?;
         if shown.len() > SHOWN_BYTES_MAX {
             return Err("it needs an approval, and it is too long to be looked at: split it".to_owned());
         }

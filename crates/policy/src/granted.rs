@@ -46,9 +46,7 @@ enum Pattern {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ScopeError {
     /// There is no such action.
-    #[error(
-        "{0} is no action; actions are those of the policies: Select, Delete, ..., or a group: Read, Write, Ddl, Admin, Session"
-    )]
+    #[error("{0} is no action; actions are those of the policies: Select, Delete, ..., or a group: Read, Write, Ddl, Admin, Session")]
     Action(String),
     /// This is no relation.
     #[error("{0} is no relation; write schema.name, schema.* or *, parts with a dot in them quoted as in SQL")]
