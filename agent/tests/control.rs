@@ -70,12 +70,7 @@ impl Handler for Core {
         }
     }
 
-    async fn grants(
-        &self,
-        _: GrantVerb,
-        _: GrantAsk,
-        _: Caller,
-    ) -> Result<Vec<GrantView>, (&'static str, String)> {
+    async fn grants(&self, _: GrantVerb, _: GrantAsk, _: Caller) -> Result<Vec<GrantView>, (&'static str, String)> {
         Err(("refused", "nobody asks here".into()))
     }
 

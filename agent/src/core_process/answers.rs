@@ -41,12 +41,7 @@ pub(super) struct Answers {
 }
 
 impl Answers {
-    pub(super) fn new(
-        pipeline: Rc<RefCell<Pipeline>>,
-        link: Rc<AsyncFd<Link>>,
-        desk: Rc<Desk>,
-        hello: &Hello,
-    ) -> Self {
+    pub(super) fn new(pipeline: Rc<RefCell<Pipeline>>, link: Rc<AsyncFd<Link>>, desk: Rc<Desk>, hello: &Hello) -> Self {
         Self {
             pipeline,
             link,

@@ -1,5 +1,5 @@
-//! The desk of this host: who has access to what, for how long. Each change is a record and a line of the file before it
-//! takes effect, and then the workers learn it.
+//! The desk of this host: who has access to what, for how long. Each change is a record and a line of the file before
+//! it takes effect, and then the workers learn it.
 
 mod boards;
 mod file;

@@ -10,7 +10,7 @@ use policy::{SessionContext, Transport, UtcOffset};
 use serde::Deserialize;
 
 use super::trial::{Deed, Outcome, Trial};
-use super::who;
+use super::{granted, who};
 
 /// Cases of one file.
 const CASES_MAX: usize = 10_000;
@@ -112,6 +112,8 @@ pub struct Form {
     pub address: Option<String>,
     /// The moment, UTC: `2026-11-24T10:00:00Z`.
     pub at: Option<String>,
+    /// An active grant: `Delete,Read on public.orders`, and `in NAME` for one SQL database only.
+    pub grant: Option<String>,
 }
 
 /// A Tuesday, 10 o'clock: the moment of whatever names none.
@@ -123,7 +125,7 @@ impl Form {
         macro_rules! merge {
             ($($field:ident),+) => { Self { $($field: self.$field.or_else(|| other.$field.clone()),)+ } };
         }
-        merge!(who, process, database, environment, sql_database, user, application, transport, address, at)
+        merge!(who, process, database, environment, sql_database, user, application, transport, address, at, grant)
     }
 
     /// The trial of a deed under these circumstances.
@@ -131,6 +133,7 @@ impl Form {
         let said = |text: &Option<String>, default: &str| Arc::from(text.as_deref().unwrap_or(default));
         let who = self.who.as_deref().ok_or_else(|| anyhow!("nobody acts: who = {:?}", who::WHO))?;
         let process = self.process.as_deref().map(who::process).transpose().map_err(|error| anyhow!(error))?;
+        let grant = self.grant.as_deref().map(granted::grant).transpose().map_err(|error| anyhow!(error))?;
         let now = self.at.as_deref().unwrap_or(MOMENT);
         Ok(Trial {
             who: who::principal(who).map_err(|error| anyhow!(error))?,
@@ -149,6 +152,7 @@ impl Form {
                 in_transaction: false,
                 utc_offset: UtcOffset::default(),
             },
+            grants: grant.into_iter().collect(),
             deed,
         })
     }

@@ -7,7 +7,7 @@ use model::facts::StatementFacts;
 use model::principal::{Principal, UnknownPrincipal};
 use model::time::WallTime;
 use model::verdict::{Denial, Hold, Obligations, Verdict};
-use policy::{Asked, PolicySet, Question, SessionContext};
+use policy::{ActiveGrant, Asked, PolicySet, Question, SessionContext};
 use sql::catalogue::Catalogue;
 use sql::state::State;
 use sql::{Analyser, Limits};
@@ -19,6 +19,8 @@ pub struct Trial {
     pub who: Known<Principal, UnknownPrincipal>,
     /// From where.
     pub session: SessionContext,
+    /// What has been granted and is active.
+    pub grants: Vec<ActiveGrant>,
     /// When.
     pub now: WallTime,
     /// What.
@@ -104,7 +106,8 @@ impl Trial {
     }
 
     fn part(&self, set: &PolicySet, name: &str, facts: Asked<'_>) -> Part {
-        let question = Question { principal: &self.who, facts, session: &self.session, grants: &[], now: self.now };
+        let question =
+            Question { principal: &self.who, facts, session: &self.session, grants: &self.grants, now: self.now };
         let verdict = set.decide(&question).verdict().clone();
         Part { name: name.into(), verdict, steps: set.explain(&question) }
     }

@@ -26,6 +26,11 @@ pub(super) fn line(form: &AccessForm<'_>) -> (Style, String) {
     };
     let reason = if form.reason.is_empty() { String::new() } else { format!(": {}", form.reason) };
     let change = form.change.replace('_', " ");
-    let text = format!("grant {}{glass} {change}{by}{reason} [{}; {what}; for {}]", form.grant, who(&form.holder), form.purpose);
+    let text = format!(
+        "grant {}{glass} {change}{by}{reason} [{}; {what}; for {}]",
+        form.grant,
+        who(&form.holder),
+        form.purpose
+    );
     (style, text)
 }

@@ -29,13 +29,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            waiting_max: 1024,
-            waiting_of_one_max: 16,
-            active_max: 16_384,
-            active_of_one_max: 64,
-            over_max: 4096,
-        }
+        Self { waiting_max: 1024, waiting_of_one_max: 16, active_max: 16_384, active_of_one_max: 64, over_max: 4096 }
     }
 }
 
@@ -48,6 +42,8 @@ pub struct Desk {
     live: BTreeSet<GrantId>,
     /// Requests and active grants, by whose they are.
     of: HashMap<Holder, BTreeSet<GrantId>>,
+    /// Requests that wait, and active grants: how many.
+    open: (usize, usize),
     /// Those that are over, oldest first.
     over: BTreeSet<(WallTime, GrantId)>,
 }
@@ -79,6 +75,7 @@ impl Desk {
             cases: BTreeMap::new(),
             live: BTreeSet::new(),
             of: HashMap::new(),
+            open: (0, 0),
             over: BTreeSet::new(),
         }
     }
@@ -107,14 +104,18 @@ impl Desk {
 
     /// Requests that wait for a decision and active grants: how many of each.
     #[must_use]
-    pub fn open(&self) -> (usize, usize) {
-        let active = self.states(self.live.iter(), GrantState::Active);
-        (self.states(self.live.iter(), GrantState::Requested), active)
+    pub const fn open(&self) -> (usize, usize) {
+        self.open
     }
 
     /// What permits now, of one holder in one database. Grants for one statement are not among them: these are
     /// [consumed](Self::consume) one by one.
-    pub fn active<'a>(&'a self, holder: &Holder, database: &'a str, now: Moment) -> impl Iterator<Item = &'a Arc<Case>> {
+    pub fn active<'a>(
+        &'a self,
+        holder: &Holder,
+        database: &'a str,
+        now: Moment,
+    ) -> impl Iterator<Item = &'a Arc<Case>> {
         let ids = self.of.get(holder).into_iter().flatten();
         ids.filter_map(|id| self.cases.get(id)).filter(move |case| {
             case.grant.once.is_none() && &*case.grant.scope.database == database && case.is_active(now)
@@ -138,8 +139,8 @@ impl Desk {
     /// Somebody asks, with this random number.
     ///
     /// # Errors
-    /// What is asked for is not well formed, longer than the terms allow, too much; the number is taken; or what it is to
-    /// renew is not active, or somebody else's.
+    /// What is asked for is not well formed, longer than the terms allow, too much; the number is taken; or what it is
+    /// to renew is not active, or somebody else's.
     pub fn request(&mut self, now: Moment, id: GrantId, ask: Ask, terms: Terms) -> Result<Proposal<'_>, Refusal> {
         self.may_ask(now, id, &ask, &terms)?;
         let by = ChangedBy::Holder(ask.holder.clone());
@@ -310,13 +311,7 @@ impl Desk {
     }
 
     /// The grant, if it stands like this, also by the clock.
-    fn standing(
-        &self,
-        now: Moment,
-        id: GrantId,
-        wanted: GrantState,
-        verb: &'static str,
-    ) -> Result<Case, Refusal> {
+    fn standing(&self, now: Moment, id: GrantId, wanted: GrantState, verb: &'static str) -> Result<Case, Refusal> {
         let case = self.get(id)?;
         let state = match case.due(now) {
             Some((due, AccessChange::Denied | AccessChange::Expired)) => due.state,
@@ -354,6 +349,13 @@ impl Desk {
     fn put(&mut self, case: Case) -> Arc<Case> {
         let id = case.grant.id;
         let is_over = case.state.is_over();
+        let before = self.cases.get(&id).map(|case| case.state);
+        let count = |wanted, open: &mut usize| {
+            *open += usize::from(case.state == wanted);
+            *open -= usize::from(before == Some(wanted));
+        };
+        count(GrantState::Requested, &mut self.open.0);
+        count(GrantState::Active, &mut self.open.1);
         if is_over && !case.needs_review() {
             self.live.remove(&id);
         } else {

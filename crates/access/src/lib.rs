@@ -7,8 +7,8 @@
 //! Time is an argument, and two clocks at once: the time of day says when access ends, the time since boot sees to it
 //! that a clock that is set back does not prolong it ([`moment`]).
 //!
-//! Not here: who somebody is (`identity`), who may ask and approve (`policy`, whose answer is [`Terms`]), whether a grant
-//! covers a statement (`policy`), files, sockets, random numbers.
+//! Not here: who somebody is (`identity`), who may ask and approve (`policy`, whose answer is [`Terms`]), whether a
+//! grant covers a statement (`policy`), files, sockets, random numbers.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]

@@ -1,9 +1,9 @@
 //! Now, and until when, on two clocks.
 //!
-//! The time of day can be set, the time since boot cannot. A deadline is over when either clock says so: one that is set
-//! forward ends access early, one that is set back changes nothing. After a boot only the time of day is left: so the
-//! desk moves deadlines along when that clock is set back ([`Deadline::anchored`]), and one that wakes up earlier than it
-//! was last seen lets no access live on ([`Desk::restore`](crate::Desk::restore)).
+//! The time of day can be set, the time since boot cannot. A deadline is over when either clock says so: one that is
+//! set forward ends access early, one that is set back changes nothing. After a boot only the time of day is left: so
+//! the desk moves deadlines along when that clock is set back ([`Deadline::anchored`]), and one that wakes up earlier
+//! than it was last seen lets no access live on ([`Desk::restore`](crate::Desk::restore)).
 
 use model::id::BootId;
 use model::time::{BootTime, WallTime};
@@ -59,8 +59,8 @@ impl Deadline {
         if self.boot_id == now.boot_id { wall.min(self.boot.0.saturating_sub(now.boot.0)) } else { wall }
     }
 
-    /// The same, where the time of day was set back: after the next boot it would be the only clock, and prolong what has
-    /// a deadline. `None`: the clocks agree, but for [`SLACK`].
+    /// The same, where the time of day was set back: after the next boot it would be the only clock, and prolong what
+    /// has a deadline. `None`: the clocks agree, but for [`SLACK`].
     #[must_use]
     pub fn anchored(self, now: Moment) -> Option<Self> {
         let left = self.left(now);

@@ -1,5 +1,5 @@
-//! Who has been granted what, in one database, as the core says it. Sessions look here before each decision: what is taken
-//! off the board covers nothing from the next message on.
+//! Who has been granted what, in one database, as the core says it. Sessions look here before each decision: what is
+//! taken off the board covers nothing from the next message on.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;

@@ -46,7 +46,7 @@ impl fmt::Display for GrantId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("g-")?;
         (0..ID_LETTERS).rev().try_for_each(|place| {
-            let letter = LETTERS.iter().nth((self.0 >> (5 * place) & 31) as usize).copied().unwrap_or_default();
+            let letter = LETTERS.get((self.0 >> (5 * place) & 31) as usize).copied().unwrap_or_default();
             write!(f, "{}", letter as char)
         })
     }

@@ -46,7 +46,9 @@ enum Pattern {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ScopeError {
     /// There is no such action.
-    #[error("{0} is no action; actions are those of the policies: Select, Delete, ..., or a group: Read, Write, Ddl, Admin, Session")]
+    #[error(
+        "{0} is no action; actions are those of the policies: Select, Delete, ..., or a group: Read, Write, Ddl, Admin, Session"
+    )]
     Action(String),
     /// This is no relation.
     #[error("{0} is no relation; write schema.name, schema.* or *, parts with a dot in them quoted as in SQL")]
@@ -75,8 +77,8 @@ impl ActiveGrant {
         })
     }
 
-    /// Whether it covers an action on an object, which is taken to be in this schema. To open a session is covered by any
-    /// grant there: without it none could be used.
+    /// Whether it covers an action on an object, which is taken to be in this schema. To open a session is covered by
+    /// any grant there: without it none could be used.
     pub(crate) fn covers(&self, verb: Verb, object: &Object, schema: Option<&str>, sql_database: &str) -> bool {
         let here = self.sql_database.as_deref().is_none_or(|name| name == sql_database);
         let known = verb == Verb::Connect || self.verbs.contains(&verb);

@@ -97,7 +97,9 @@ impl PolicySet {
     pub fn decide_grant(&self, question: &GrantQuestion<'_>) -> Result<GrantTerms, Denial> {
         let what: Arc<str> = question.wants.what().into();
         let denial = |ground: Ground| ground.denial(Arc::clone(&what), super::set::NOT_ALLOWED);
-        let Some(slice) = self.compiled().slices.get(&question.wants.verb()) else { return Err(denial(Ground::Failed)) };
+        let Some(slice) = self.compiled().slices.get(&question.wants.verb()) else {
+            return Err(denial(Ground::Failed));
+        };
         let request = question.build(self.compiled().language, &slice.action).ok().flatten();
         let Some((request, entities)) = request else { return Err(denial(Ground::Failed)) };
         let response = self.compiled().authorizer.is_authorized(&request, &slice.policies, &entities);

@@ -1,5 +1,5 @@
-//! Grants over restarts: a file of lines, one for each change, the last about a grant holds. A line is on the disk before
-//! the change takes effect; one that is not whole is of a change that nobody was told of.
+//! Grants over restarts: a file of lines, one for each change, the last about a grant holds. A line is on the disk
+//! before the change takes effect; one that is not whole is of a change that nobody was told of.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};

@@ -83,6 +83,18 @@ impl Rules {
     ) -> GrantQuestion<'a> {
         let Wish { scope, duration, purpose, ticket, once, renewal, .. } = *wish;
         let (environment, utc_offset) = (&*self.environment, self.utc_offset);
-        GrantQuestion { principal, wants, scope, duration, purpose, ticket, once, renewal, environment, now, utc_offset }
+        GrantQuestion {
+            principal,
+            wants,
+            scope,
+            duration,
+            purpose,
+            ticket,
+            once,
+            renewal,
+            environment,
+            now,
+            utc_offset,
+        }
     }
 }
