@@ -9,6 +9,8 @@ mod catalogue_fetch;
 mod catalogues;
 mod desk;
 mod exports;
+mod hold_look;
+mod holds;
 mod identities;
 mod indexing;
 mod mediation;
@@ -45,6 +47,7 @@ use crate::core_process::attestation::{Attestation, Described};
 use crate::core_process::catalogues::Catalogues;
 use crate::core_process::desk::Desk;
 use crate::core_process::exports::Exports;
+use crate::core_process::holds::Holds;
 use crate::core_process::identities::Identities;
 use crate::core_process::mediation::Intakes;
 use crate::core_process::pipeline::Pipeline;
@@ -114,18 +117,18 @@ async fn serve(hello: Hello, descriptors: Vec<OwnedFd>, link: Link) -> Result<()
     let trees = Rc::new(Trees::new(Rc::clone(&proofs), Rc::clone(&pipeline), Rc::clone(&link)));
     let desk = Rc::new(Desk::open(&hello, Rc::clone(&pipeline), Rc::clone(&proofs))?);
     let answers = Rc::new(Answers::new(Rc::clone(&pipeline), Rc::clone(&link), Rc::clone(&desk), &hello));
-    let woken = Rc::clone(&intakes.woken);
     let catalogues = Catalogues::new(&hello.catalogues, Rc::clone(&pipeline), Rc::clone(&link));
-    let identities = Identities::new(
-        Rc::clone(&pipeline),
-        woken,
-        Rc::clone(&attestation),
-        Rc::clone(&trees),
+    let holds = Holds::start(Rc::clone(&pipeline), Rc::clone(&catalogues), Rc::clone(&desk), Rc::clone(&intakes.woken));
+    let identities = Rc::new(Identities {
+        pipeline: Rc::clone(&pipeline),
+        wake: Rc::clone(&intakes.woken),
+        attestation: Rc::clone(&attestation),
+        trees: Rc::clone(&trees),
         proofs,
-        Rc::clone(&catalogues),
-        Rc::clone(&desk),
-    );
-    let identities = Rc::new(identities);
+        catalogues: Rc::clone(&catalogues),
+        desk: Rc::clone(&desk),
+        holds,
+    });
 
     let listener = listener(descriptors.control).context("the control socket cannot be served")?;
     tokio::task::spawn_local(serve_people(hello, listener, Rc::clone(&pipeline), Rc::clone(&answers)));

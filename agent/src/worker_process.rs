@@ -4,6 +4,7 @@
 
 mod catalogues;
 mod grants;
+mod holds;
 mod hops;
 mod identities;
 
@@ -248,6 +249,7 @@ impl Process {
                     mode: policy_files::mode(guard.mode),
                     environment: guard.environment.as_str().into(),
                     utc_offset: UtcOffset::new(guard.utc_offset).unwrap_or_default(),
+                    holds: identities.holds(),
                     identities,
                 };
                 worker.set_governor(DatabaseId(id), governor);

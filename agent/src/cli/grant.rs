@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 use clap::{Args, Subcommand};
+use serde_json::Value;
 use store::form::access::HolderForm;
 
 use super::{ConfigArg, EXIT_CODES};
@@ -325,6 +326,29 @@ fn describe(grant: &GrantView, text: &mut String) -> std::fmt::Result {
     }
     if let Some(review) = &grant.review {
         line("review", review)?;
+    }
+    grant.statement.as_ref().map_or(Ok(()), |statement| describe_statement(statement, text))
+}
+
+/// What an approver looks at: the statement that waits.
+fn describe_statement(statement: &Value, text: &mut String) -> std::fmt::Result {
+    let mut line = |name: &str, value: &str| writeln!(text, "  {name:10} {}", terminal::escape(value));
+    let said = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let of = |name: &str| statement.get(name).map(said).unwrap_or_default();
+    let each = |name: &str| statement.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
+    line("statement", &of("statement"))?;
+    for (number, value) in each("parameters").iter().enumerate() {
+        line("", &format!("${} = {}", number.saturating_add(1), said(value)))?;
+    }
+    line("sha256", &of("sha256"))?;
+    line("why", &format!("{}: {}", of("what"), of("reason")))?;
+    for effect in each("effects") {
+        let part = |name: &str| effect.get(name).map(said).unwrap_or_default();
+        let rows = if part("every_row") == "true" { ", every row" } else { "" };
+        line("does", &format!("{} {} {}{rows}", part("action"), part("object"), part("name")))?;
+    }
+    for name in ["principal", "process", "estimate", "locks"] {
+        line(name, &of(name))?;
     }
     Ok(())
 }

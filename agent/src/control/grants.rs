@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use access::{Case, Review};
 use model::access::GrantState;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use store::form::access::{HolderForm, ScopeForm};
 use store::time::Timestamp;
 
@@ -150,6 +151,9 @@ pub struct GrantView {
     /// `due`, `overdue`, `done`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub review: Option<Cow<'static, str>>,
+    /// The statement that waits for it; only where one grant is shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub statement: Option<Value>,
 }
 
 /// Somebody's yes.
@@ -191,6 +195,7 @@ impl From<&Case> for GrantView {
                 Review::Overdue => Some("overdue".into()),
                 Review::Done => Some("done".into()),
             },
+            statement: None,
         }
     }
 }

@@ -3,12 +3,13 @@
 
 mod boards;
 mod file;
+mod holds;
 mod kept;
 mod rules;
 mod verbs;
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::OwnedFd;
@@ -22,12 +23,15 @@ use model::access::{AccessEvent, GrantId};
 use model::id::BootId;
 use model::record::{Record, What};
 use policy::UtcOffset;
+use tokio::sync::Notify;
 use tracing::{error, warn};
 
 use self::boards::Boards;
 use self::file::GrantFile;
+pub(super) use self::holds::Asked;
 use self::rules::Rules;
 pub(super) use self::verbs::Answer;
+use super::holds::HeldView;
 use super::pipeline::Pipeline;
 use crate::clock;
 use crate::link::{Hello, PolicyPlace};
@@ -47,6 +51,11 @@ pub(super) struct Desk {
     rules: RefCell<HashMap<u16, Rules>>,
     boards: Boards,
     boot_id: BootId,
+    /// Statements that wait, by their requests.
+    statements: RefCell<BTreeMap<GrantId, Rc<HeldView>>>,
+    /// What became of such requests, and nobody has heard yet.
+    changes: RefCell<VecDeque<AccessEvent>>,
+    changed: Notify,
 }
 
 /// It could not be written down.
@@ -69,6 +78,9 @@ impl Desk {
             rules: RefCell::default(),
             boards: Boards::default(),
             boot_id,
+            statements: RefCell::default(),
+            changes: RefCell::default(),
+            changed: Notify::new(),
         };
         this.turn();
         Ok(this)
@@ -119,7 +131,10 @@ impl Desk {
         let takes_away = proposal.takes_away();
         proposal.commit(|case, events| match self.write(case, events) {
             Err(NotWritten) if !takes_away => Err(NotWritten),
-            _ => Ok(()),
+            _ => {
+                self.note_changes(events);
+                Ok(())
+            }
         })
     }
 

@@ -26,7 +26,7 @@ pub struct Case {
     pub trial: Trial,
     /// What is expected.
     expect: Expect,
-    /// The policy that decides: one that allows it, or the one that denies it.
+    /// The policy that decides: one that allows it, or the one that denies it or has it wait.
     rule: Option<String>,
     /// The bound on rows.
     max_rows: Option<u64>,
@@ -36,7 +36,28 @@ pub struct Case {
 #[serde(rename_all = "lowercase")]
 enum Expect {
     Permit,
+    /// It runs once somebody has approved it.
+    Hold,
     Refuse,
+}
+
+impl Expect {
+    /// What came of a case, and the policies that say so.
+    fn found(outcome: &Outcome) -> (Self, Vec<&str>) {
+        match (outcome.denial(), outcome.hold()) {
+            (Some(denial), _) => (Self::Refuse, vec![&*denial.rule]),
+            (None, Some(hold)) => (Self::Hold, vec![&*hold.rule]),
+            (None, None) => (Self::Permit, outcome.allowed_by()),
+        }
+    }
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Permit => "permit",
+            Self::Hold => "hold",
+            Self::Refuse => "refuse",
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -173,28 +194,19 @@ impl Case {
     /// What differs from what is expected; `None`: nothing.
     #[must_use]
     pub fn difference(&self, outcome: &Outcome) -> Option<Difference> {
-        let expected = match (self.expect, &self.rule) {
-            (Expect::Permit, None) => "permit".to_owned(),
-            (Expect::Permit, Some(rule)) => format!("permit by {rule}"),
-            (Expect::Refuse, None) => "refuse".to_owned(),
-            (Expect::Refuse, Some(rule)) => format!("refuse by {rule}"),
-        };
-        let decided_by = match outcome.denial() {
-            Some(denial) => vec![&*denial.rule],
-            None => outcome.allowed_by(),
-        };
-        let verdict = if outcome.denial().is_some() { Expect::Refuse } else { Expect::Permit };
+        let by = |rule: &String| format!(" by {rule}");
+        let expected = self.expect.word().to_owned() + &self.rule.as_ref().map_or_else(String::new, by);
+        let (found, decided_by) = Expect::found(outcome);
         let rows = outcome.obligations().filter_map(|bounds| bounds.rows_max).min();
         let rule_differs = self.rule.as_deref().is_some_and(|rule| !decided_by.contains(&rule));
         let rows_differ = self.max_rows.is_some() && self.max_rows != rows;
-        if verdict == self.expect && !rule_differs && !rows_differ {
+        if found == self.expect && !rule_differs && !rows_differ {
             return None;
         }
         let bound = |rows: Option<u64>| rows.map_or(String::new(), |rows| format!(", at most {rows} rows"));
-        let found = if verdict == Expect::Refuse { "refuse" } else { "permit" };
         Some(Difference {
             expected: expected + &bound(self.max_rows),
-            found: format!("{found} by {}{}", decided_by.join(", "), bound(rows)),
+            found: format!("{} by {}{}", found.word(), decided_by.join(", "), bound(rows)),
         })
     }
 }

@@ -6,7 +6,7 @@ use model::Known;
 use model::facts::StatementFacts;
 use model::principal::{Principal, UnknownPrincipal};
 use model::time::WallTime;
-use model::verdict::{Denial, Obligations, Verdict};
+use model::verdict::{Denial, Hold, Obligations, Verdict};
 use policy::{ActiveGrant, Asked, PolicySet, Question, SessionContext};
 use sql::catalogue::Catalogue;
 use sql::state::State;
@@ -61,6 +61,12 @@ impl Outcome {
     #[must_use]
     pub fn denial(&self) -> Option<&Denial> {
         self.parts.iter().find_map(|part| part.verdict.denial.as_ref())
+    }
+
+    /// Why somebody has to approve it first; `None`: nobody has to.
+    #[must_use]
+    pub fn hold(&self) -> Option<&Hold> {
+        self.parts.iter().find_map(|part| part.verdict.hold.as_ref())
     }
 
     /// The policies that allow it.

@@ -73,8 +73,10 @@ fn compile_here(files: &[PolicyFile], epoch: PolicyEpoch) -> Result<Compiled, Ve
     let slices = language.actions().map(|(verb, action)| Ok((verb, slice(language, verb, action, &checked)?)));
     let slices = slices.collect::<Result<BTreeMap<Verb, Slice>, String>>().map_err(nowhere)?;
     let places = checked.iter().enumerate().map(|(place, one)| (Arc::clone(&one.annotations.id), place)).collect();
+    let attends = names(language, Verb::RunUnattended, &checked);
     let rules: Vec<_> = checked.into_iter().map(rule).collect();
-    Ok(Compiled { epoch, digest: digest(&rules), language, rules, places, slices, authorizer: Authorizer::new() })
+    let (digest, authorizer) = (digest(&rules), Authorizer::new());
+    Ok(Compiled { epoch, digest, language, rules, places, slices, attends, authorizer })
 }
 
 /// The texts of the policies, if they keep the limits.
@@ -205,6 +207,16 @@ fn slice(language: &Language, verb: Verb, action: &Entity, checked: &[Checked<'_
         candidates: one.candidates.clone(),
     };
     Slice::new(action.clone(), checked.iter().filter(about).map(member).collect())
+}
+
+/// Whether a policy speaks of this action by its name.
+fn names(language: &Language, verb: Verb, checked: &[Checked<'_>]) -> bool {
+    let action = language.actions().find_map(|(known, action)| (known == verb).then(|| action.uid()));
+    checked.iter().any(|one| match one.policy.action_constraint() {
+        ActionConstraint::Any => false,
+        ActionConstraint::Eq(uid) => Some(uid) == action,
+        ActionConstraint::In(uids) => uids.into_iter().any(|uid| Some(uid) == action),
+    })
 }
 
 /// Over what the policies say, in the order of their ids.

@@ -21,6 +21,8 @@ pub(crate) enum Verb {
     Opaque,
     /// The opening of a session.
     Connect,
+    /// That a statement runs although nobody looks at it first.
+    RunUnattended,
     /// Asking for access.
     RequestGrant,
     /// Having it at once.
@@ -38,7 +40,7 @@ impl Verb {
     }
 
     pub(crate) fn all() -> impl Iterator<Item = Self> {
-        let others = [Self::Compute, Self::Opaque, Self::Connect];
+        let others = [Self::Compute, Self::Opaque, Self::Connect, Self::RunUnattended];
         Action::ALL.iter().copied().map(Self::Effect).chain(others).chain(Self::ABOUT_GRANTS)
     }
 
@@ -51,6 +53,7 @@ impl Verb {
             Self::Compute => "Compute".to_owned(),
             Self::Opaque => "Opaque".to_owned(),
             Self::Connect => "Connect".to_owned(),
+            Self::RunUnattended => "RunUnattended".to_owned(),
             Self::RequestGrant => "RequestGrant".to_owned(),
             Self::BreakGlass => "BreakGlass".to_owned(),
             Self::ApproveGrant => "ApproveGrant".to_owned(),
@@ -93,7 +96,7 @@ macro_rules! kinds {
 
 kinds! {
     Group, Person, Service, Agent, Unknown, Proof, Environment, Database, Schema, Relation, Function, ServerObject, Role,
-    Parameter, SessionObject, UnknownSchema, Transport, Weekday, Condition, Columns, OpaqueReason,
+    Parameter, SessionObject, UnknownSchema, Transport, Weekday, Condition, Columns, OpaqueReason, Verb, VerbGroup,
 }
 
 impl Kind {
@@ -177,6 +180,12 @@ impl Language {
     pub(crate) fn action_with_groups(&self, action: &Entity) -> BTreeSet<EntityUid> {
         let (uid, _, groups) = action.clone().into_inner();
         groups.into_iter().chain([uid]).collect()
+    }
+
+    /// Name of the group that an action is in; of one that is in none its own.
+    pub(crate) fn group(&self, verb: Verb) -> String {
+        let groups = self.actions.get(&verb).map(|action| action.clone().into_inner().2).unwrap_or_default();
+        groups.iter().next().map_or_else(|| verb.name(), |group| group.id().unescaped().to_owned())
     }
 
     /// Every action.

@@ -1,6 +1,9 @@
 //! Whether something may happen: policies in [Cedar](https://docs.cedarpolicy.com) against who acts, what a statement
 //! does, and where. Text becomes a [`PolicySet`], a [`Question`] becomes a [`Permit`] or a [`Refusal`].
 //!
+//! A statement that is allowed may still have to wait for somebody's approval ([`Hold`]): where a policy of the set names the
+//! action `RunUnattended`, and none permits it.
+//!
 //! A statement is allowed if each of its effects is, and each part of it that is not understood; a forbid wins over any
 //! permit, what nothing permits is refused, and a policy that cannot be evaluated refuses. What is not known is never
 //! taken for something else: a relation whose schema is not known must be allowed in every schema that a policy names.
@@ -36,7 +39,7 @@ mod source;
 mod what;
 
 pub use annotations::Terms;
-pub use decision::{Decision, Permit, Refusal};
+pub use decision::{Decision, Hold, Permit, Refusal};
 pub use granted::ActiveGrant;
 pub use grants::{GrantQuestion, GrantTerms, Wants};
 pub use problem::Problem;
@@ -50,3 +53,9 @@ pub const SCHEMA: &str = include_str!("../../../policies/schema.cedarschema");
 
 /// What it is followed by for policies about grants.
 pub const GRANT_SCHEMA: &str = include_str!("../../../policies/access.cedarschema");
+
+/// What policies call an effect: `CopyOut`, `Server`.
+#[must_use]
+pub fn action_name(action: model::facts::Action) -> String {
+    language::Verb::Effect(action).name()
+}

@@ -35,3 +35,10 @@ pub enum Asked<'a> {
     /// The session is opened for replication.
     Replication,
 }
+
+impl Asked<'_> {
+    /// Is it something that runs in a session, and not the opening of one?
+    pub(crate) const fn is_statement(self) -> bool {
+        matches!(self, Self::Statement(_) | Self::Opaque(_))
+    }
+}

@@ -98,6 +98,10 @@ fields! {
     ColumnsKind = "context.columns_kind",
     /// Why something is not understood.
     Reason = "context.reason",
+    /// What is to run unattended.
+    Verb = "context.verb",
+    /// The group that this is in.
+    VerbGroup = "context.verb_group",
     /// Does an active grant cover it?
     Granted = "context.granted",
     /// Is there that grant?

@@ -21,6 +21,8 @@ use crate::session::ProcessContext;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ask<'a> {
     pub(crate) verb: Verb,
+    /// May it run although nobody looks at it first? Otherwise: may it run?
+    unattended: bool,
     pub(crate) reason: Option<OpaqueReason>,
     effect: Option<&'a Effect>,
     statement: Option<&'a StatementFacts>,
@@ -47,7 +49,7 @@ impl<'a> Place<'a> {
 
 impl<'a> Ask<'a> {
     const fn new(verb: Verb) -> Self {
-        Self { verb, reason: None, effect: None, statement: None }
+        Self { verb, unattended: false, reason: None, effect: None, statement: None }
     }
 
     const fn opaque(reason: OpaqueReason) -> Self {
@@ -74,6 +76,16 @@ impl<'a> Ask<'a> {
                 effects.chain(facts.opaque.iter().copied().map(Self::opaque)).collect()
             }
         }
+    }
+
+    /// The same, asked about running unattended.
+    pub(crate) const fn unattended(self) -> Self {
+        Self { unattended: true, ..self }
+    }
+
+    /// The action of the policies that are asked.
+    pub(crate) const fn action(&self) -> Verb {
+        if self.unattended { Verb::RunUnattended } else { self.verb }
     }
 
     pub(crate) fn object(&self) -> &'a Object {
@@ -233,6 +245,8 @@ impl Builder<'_> {
         record.put(Field::Condition, || Some(self.word(Kind::Condition, self.ask.condition().word())));
         self.put_columns(&mut record);
         record.put(Field::Reason, || Some(self.word(Kind::OpaqueReason, self.ask.reason?.word())));
+        record.put(Field::Verb, || Some(self.word(Kind::Verb, &self.ask.verb.name())));
+        record.put(Field::VerbGroup, || Some(self.word(Kind::VerbGroup, &self.language.group(self.ask.verb))));
         pairs.extend(record.values);
         Context::from_pairs(pairs).ok()
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use cedar_policy::{Authorizer, Response};
 use model::facts::OpaqueReason;
-use model::verdict::{Obligations, PolicyEpoch, Verdict};
+use model::verdict::{Denial, Hold, Obligations, PolicyEpoch, Verdict};
 
 use crate::annotations::{Annotations, tighter};
 use crate::calendar::Local;
@@ -41,6 +41,8 @@ pub(crate) struct Compiled {
     /// Where in `rules` each id is.
     pub(crate) places: BTreeMap<Arc<str>, usize>,
     pub(crate) slices: BTreeMap<Verb, Slice>,
+    /// Some policy says what may run unattended; without one everything may.
+    pub(crate) attends: bool,
     pub(crate) authorizer: Authorizer,
 }
 
@@ -128,6 +130,9 @@ impl PolicySet {
         for ask in Ask::all(question.facts) {
             self.0.judge(question, ask, &mut findings);
         }
+        if self.0.attends && findings.denied.is_none() && question.facts.is_statement() {
+            findings.attended = Some(self.0.attend(question));
+        }
         findings.conclude(self.0.epoch, question)
     }
 
@@ -145,9 +150,18 @@ impl PolicySet {
 }
 
 impl Compiled {
+    /// Decides whether all of it may run unattended.
+    fn attend(&self, question: &Question<'_>) -> Box<Findings> {
+        let mut findings = Box::default();
+        for ask in Ask::all(question.facts) {
+            self.judge(question, ask.unattended(), &mut findings);
+        }
+        findings
+    }
+
     /// Decides about one thing, as each that it may be.
     fn judge(&self, question: &Question<'_>, ask: Ask<'_>, findings: &mut Findings) {
-        let Some(slice) = self.slices.get(&ask.verb) else { return findings.deny(&ask, Ground::Failed) };
+        let Some(slice) = self.slices.get(&ask.action()) else { return findings.deny(&ask, Ground::Failed) };
         let part = slice.part(question, ask.object());
         findings.reads = findings.reads.and(part.reads);
         if part.policies.is_empty() {
@@ -211,6 +225,8 @@ struct Findings {
     denied: Option<Denied>,
     allowed_by: BTreeSet<Arc<str>>,
     obligations: Obligations,
+    /// What was found about running unattended, where that was asked.
+    attended: Option<Box<Self>>,
 }
 
 #[derive(Debug)]
@@ -234,14 +250,47 @@ impl Findings {
         self.denied = Some(Denied { ground, what: what(ask), sqlstate });
     }
 
-    fn conclude(self, epoch: PolicyEpoch, question: &Question<'_>) -> Decision {
+    fn conclude(mut self, epoch: PolicyEpoch, question: &Question<'_>) -> Decision {
+        let hold = self.attended.take().and_then(|attended| self.take_hold(*attended));
         let not_after = Local::new(question.now, question.session.utc_offset).not_after(self.reads);
-        let denial = self.denied.map(|denied| denied.ground.denial(denied.what, denied.sqlstate));
+        let denial = self.denied.map(Denied::denial);
         let (allowed_by, obligations) = match denial {
             Some(_) => (Arc::default(), Obligations::default()),
             None => (self.allowed_by.into_iter().collect(), self.obligations),
         };
-        let verdict = Verdict { epoch, mode: question.session.mode, denial, allowed_by, obligations };
+        let verdict = Verdict { epoch, mode: question.session.mode, denial, hold, allowed_by, obligations };
         Decision::new(verdict, not_after, self.reads)
+    }
+
+    /// Why somebody has to look at it first; `None`: nobody has to, or it cannot be said and all of it is denied.
+    fn take_hold(&mut self, attended: Self) -> Option<Hold> {
+        self.reads = self.reads.and(attended.reads);
+        self.obligations = tighter(self.obligations, attended.obligations);
+        let denied = attended.denied?;
+        match denied.ground {
+            Ground::Forbidden { .. } | Ground::NotPermitted => Some(denied.hold()),
+            Ground::Failed | Ground::TooMuch => {
+                self.denied = Some(denied);
+                None
+            }
+        }
+    }
+}
+
+impl Denied {
+    fn denial(self) -> Denial {
+        self.ground.denial(self.what, self.sqlstate)
+    }
+
+    fn hold(self) -> Hold {
+        let reason = match self.ground {
+            Ground::NotPermitted => Some("no policy lets it run unattended"),
+            _ => None,
+        };
+        let Denial { rule, what, reason: said, remedy, .. } = self.denial();
+        match reason {
+            Some(reason) => Hold { rule, what, reason: reason.into(), remedy: Arc::default(), grant: None },
+            None => Hold { rule, what, reason: said, remedy, grant: None },
+        }
     }
 }

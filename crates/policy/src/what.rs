@@ -19,7 +19,7 @@ pub(crate) fn what(ask: &Ask<'_>) -> Arc<str> {
         Verb::Opaque => {
             format!("a statement that is not understood ({})", ask.reason.map_or("", |reason| reason.word()))
         }
-        Verb::Compute => ask.command().to_owned(),
+        Verb::Compute | Verb::RunUnattended => ask.command().to_owned(),
         Verb::Effect(action) => effect(ask, action),
     };
     text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).take(CHARS_MAX).collect::<String>().into()

@@ -60,6 +60,7 @@ impl Case {
 fn reads(decision: &Decision) -> (Reads, Option<WallTime>) {
     match decision {
         Decision::Permit(permit) => (permit.reads(), permit.not_after()),
+        Decision::Hold(hold) => (hold.reads(), hold.not_after()),
         Decision::Refusal(refusal) => (refusal.reads(), refusal.not_after()),
     }
 }

@@ -27,7 +27,11 @@ impl Desk {
     pub(in super::super) async fn answer(&self, verb: GrantVerb, ask: GrantAsk, caller: Caller) -> Answer {
         match verb {
             GrantVerb::List => return Ok(self.desk.borrow().cases().map(|case| GrantView::from(&**case)).collect()),
-            GrantVerb::Show => return self.case(&ask).map(|case| vec![GrantView::from(&*case)]),
+            GrantVerb::Show => {
+                let case = self.case(&ask)?;
+                let statement = self.statements.borrow().get(&case.grant.id).map(|statement| statement.json());
+                return Ok(vec![GrantView { statement, ..GrantView::from(&*case) }]);
+            }
             _ => {}
         }
         let mut ask = ask;
@@ -142,7 +146,7 @@ impl Desk {
         self.with_rules(&case.grant.scope.database, |rules| rules.may_decide(principal, &case, clock::wall()))
     }
 
-    fn with_rules<T>(
+    pub(super) fn with_rules<T>(
         &self,
         database: &str,
         decide: impl FnOnce(&Rules) -> Result<T, Denial>,

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
 mod fuzz_body;
+mod holds;
 mod server;
 mod wire;
 
@@ -40,13 +41,12 @@ forbid (principal, action == Action::"Opaque", resource);
 "#;
 
 thread_local! {
-    static JUDGE: Rc<Judge> = judge();
+    static JUDGE: Rc<Judge> = Rc::new(Judge::new(set(POLICIES, 1), Rc::default()));
 }
 
-fn judge() -> Rc<Judge> {
-    let file = PolicyFile { name: "test.cedar".into(), text: POLICIES.into() };
-    let policies = PolicySet::compile(&[file], PolicyEpoch(1)).unwrap();
-    Rc::new(Judge::new(policies, Rc::default()))
+fn set(text: &str, epoch: u64) -> PolicySet {
+    let file = PolicyFile { name: "test.cedar".into(), text: text.into() };
+    PolicySet::compile(&[file], PolicyEpoch(epoch)).unwrap()
 }
 
 fn context(mode: Mode) -> SessionContext {
@@ -100,8 +100,11 @@ struct Session {
 
 impl Session {
     fn new(mode: Mode, piece: usize) -> Self {
-        let mut guard =
-            Guard::new(JUDGE.with(Rc::clone), Known::Unknown(UnknownPrincipal::NoProof), context(mode), false);
+        Self::judged_by(JUDGE.with(Rc::clone), mode, piece)
+    }
+
+    fn judged_by(judge: Rc<Judge>, mode: Mode, piece: usize) -> Self {
+        let mut guard = Guard::new(judge, Known::Unknown(UnknownPrincipal::NoProof), context(mode), false);
         let _cleared = guard.open(BootTime(1), WallTime(1), &startup(), std::iter::empty()).unwrap();
         let mut session = Self { guard, server: Server::default(), records: Records::default(), piece, now: 2 };
         session.deliver(&Server::greeting());
