@@ -125,7 +125,7 @@ async fn serve(hello: Hello, descriptors: Vec<OwnedFd>, link: Link) -> Result<()
     let listener = UnixListener::from_std(listener).context("the control socket cannot be served")?;
     tokio::task::spawn_local(serve_people(hello, listener, Rc::clone(&pipeline), Rc::clone(&answers)));
     let end = tokio::select! {
-        end = follow(&link, &pipeline, &answers, &intakes, &identities, &attestation, &catalogues, &desk) => end,
+        end = follow(&link, &pipeline, &answers, &intakes, &identities, &attestation, &catalogues) => end,
         never = drain(ring, &pipeline, &answers, &intakes, &catalogues) => never,
         () = tick(&pipeline, &answers, &desk) => Ok(()),
     };
@@ -254,7 +254,6 @@ async fn follow(
     identities: &Rc<Identities>,
     attestation: &Attestation,
     catalogues: &Catalogues,
-    desk: &Desk,
 ) -> Result<()> {
     loop {
         let mut guard = link.readable().await.context("the link cannot be polled")?;
@@ -285,7 +284,7 @@ async fn follow(
             ToCore::CatalogueHop { request, outcome } => {
                 catalogues.connected(request, outcome, packet.record, packet.descriptors);
             }
-            ToCore::Policies(place) => desk.policies(place, packet.descriptors)?,
+            ToCore::Policies(place) => answers.policies(place, packet.descriptors)?,
             ToCore::Steered { request, outcome } => answers.steered(request, outcome),
             message => {
                 let named = matches!(message, ToCore::Database { .. });

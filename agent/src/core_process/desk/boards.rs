@@ -54,10 +54,10 @@ impl Boards {
 impl Line {
     fn send(&self, database: u16, news: &[HolderGrants], whole: bool) {
         let Some(link) = self.link.upgrade() else { return };
-        if let Err(problem) = send(link.get_ref(), database, news, whole) {
-            if !self.behind.replace(true) {
-                warn!("a worker could not be told about grants, and is told again: {problem:#}");
-            }
+        if let Err(problem) = send(link.get_ref(), database, news, whole)
+            && !self.behind.replace(true)
+        {
+            warn!("a worker could not be told about grants, and is told again: {problem:#}");
         }
     }
 }
