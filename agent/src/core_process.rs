@@ -141,7 +141,6 @@ async fn serve(hello: Hello, descriptors: Vec<OwnedFd>, link: Link) -> Result<()
         attestation: &attestation,
         trees: &trees,
         catalogues: &catalogues,
-        desk: &desk,
     };
     let end = tokio::select! {
         end = follow(&link, &pipeline, &hearers) => end,
@@ -276,12 +275,11 @@ struct Hearers<'a> {
     attestation: &'a Attestation,
     trees: &'a Rc<Trees>,
     catalogues: &'a Catalogues,
-    desk: &'a Desk,
 }
 
 /// Follows the kernel process until it says stop, or is gone.
 async fn follow(link: &AsyncFd<Link>, pipeline: &RefCell<Pipeline>, hearers: &Hearers<'_>) -> Result<()> {
-    let Hearers { answers, workers, identities, attestation, trees, catalogues, desk } = hearers;
+    let Hearers { answers, workers, identities, attestation, trees, catalogues } = hearers;
     loop {
         let mut guard = link.readable().await.context("the link cannot be polled")?;
         // One packet is there; a blocking read returns at once.
@@ -313,7 +311,7 @@ async fn follow(link: &AsyncFd<Link>, pipeline: &RefCell<Pipeline>, hearers: &He
             }
             ToCore::Enclosed { request, outcome } => trees.enclosed(request, outcome),
             ToCore::Emptied(groups) => trees.emptied(groups),
-            ToCore::Policies(place) => desk.policies(place, packet.descriptors)?,
+            ToCore::Policies(place) => answers.policies(place, packet.descriptors)?,
             ToCore::Steered { request, outcome } => answers.steered(request, outcome),
             message => {
                 let named = matches!(message, ToCore::Database { .. });

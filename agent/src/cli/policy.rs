@@ -32,7 +32,7 @@ pub(super) enum Policy {
     Test(Test),
     /// Say what would be decided, and why
     #[command(after_help = EXPLAIN)]
-    Explain(Explain),
+    Explain(Box<Explain>),
     /// Say what a new set changes
     #[command(after_help = EXIT_CODES)]
     Diff(Diff),

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::rc::Rc;
 
 use model::record::{Record, What};
@@ -18,7 +18,7 @@ use crate::clock;
 use crate::control::grants::{GrantAsk, GrantVerb};
 use crate::control::server::{Caller, Handler, STEER_TIMEOUT};
 use crate::control::{KeyView, LiveSession, ScanView, StatusView, SteerVerb, SteeringView};
-use crate::link::{Hello, Link, SteeringState, ToKernel};
+use crate::link::{Hello, Link, PolicyPlace, SteeringState, ToKernel};
 
 /// Operators that may wait for a scan at the same time.
 const WAITING_MAX: usize = 64;
@@ -96,6 +96,11 @@ impl Answers {
         let Some(waiting) = self.steering.borrow_mut().remove(&request) else { return };
         // An operator who went away is not waited for.
         let _ = waiting.send(outcome.map(|states| states.into_iter().map(SteeringView::from).collect()));
+    }
+
+    /// The policies of a database: the desk decides by them.
+    pub(super) fn policies(&self, place: PolicyPlace, texts: Vec<OwnedFd>) -> anyhow::Result<()> {
+        self.desk.policies(place, texts)
     }
 
     /// Everything is in place.

@@ -72,3 +72,77 @@ impl Glance {
         &self.grants
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
+    use std::collections::BTreeSet;
+
+    use model::access::{Grant, GrantId, Scope};
+    use model::principal::{Actor, PrincipalKind};
+    use model::time::WallTime;
+
+    use super::*;
+
+    fn holder(id: &str) -> Holder {
+        let actor = Actor { kind: PrincipalKind::Person, id: id.into(), issuer: "https://login.example.com".into() };
+        Holder { actor, acting_for: Vec::new() }
+    }
+
+    fn grant(number: u64, until: u64) -> ActiveGrant {
+        let scope = Scope {
+            database: "shop".into(),
+            sql_database: None,
+            actions: BTreeSet::from(["Delete".into()]),
+            relations: BTreeSet::from(["public.orders".into()]),
+        };
+        let grant = Grant {
+            id: GrantId::new(number),
+            holder: holder("alice"),
+            scope,
+            purpose: "work".into(),
+            ticket: None,
+            duration: 0,
+            once: None,
+            break_glass: false,
+            renews: None,
+            rule: "ask".into(),
+            requested: WallTime(0),
+        };
+        ActiveGrant::new(&grant, BootTime(until)).unwrap()
+    }
+
+    fn seen(glance: &Glance) -> Vec<u64> {
+        glance.grants().iter().map(|grant| grant.id.number()).collect()
+    }
+
+    #[test]
+    fn a_session_sees_what_is_put_up_and_taken_down_and_only_its_own() {
+        let (board, alice, mut glance) = (Board::default(), holder("alice"), Glance::default());
+        assert!(!glance.renew(&board, Some(&alice), BootTime(0)), "there is nothing");
+        board.put(alice.clone(), vec![grant(1, 100)]);
+        board.put(holder("bob"), vec![grant(2, 100)]);
+        assert!(glance.renew(&board, Some(&alice), BootTime(1)));
+        assert_eq!(seen(&glance), [1]);
+        assert!(!glance.renew(&board, Some(&alice), BootTime(2)), "nothing has changed");
+        board.put(holder("bob"), Vec::new());
+        assert!(!glance.renew(&board, Some(&alice), BootTime(3)), "nothing of hers");
+        board.clear();
+        assert!(glance.renew(&board, Some(&alice), BootTime(4)));
+        assert_eq!(seen(&glance), [0; 0]);
+        assert!(!glance.renew(&board, None, BootTime(5)), "nobody knows who acts");
+    }
+
+    #[test]
+    fn a_grant_ends_at_its_time_though_nobody_says_so() {
+        let (board, alice, mut glance) = (Board::default(), holder("alice"), Glance::default());
+        board.put(alice.clone(), vec![grant(1, 100), grant(2, 200)]);
+        assert!(glance.renew(&board, Some(&alice), BootTime(99)));
+        assert_eq!(seen(&glance), [1, 2]);
+        assert!(glance.renew(&board, Some(&alice), BootTime(100)));
+        assert_eq!(seen(&glance), [2]);
+        assert!(glance.renew(&board, Some(&alice), BootTime(200)));
+        assert_eq!(seen(&glance), [0; 0]);
+    }
+}
