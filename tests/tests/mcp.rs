@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use warder_tests::account::Account;
+use warder_tests::events;
 use warder_tests::process::{self, Running};
 use warder_tests::stage::{Stage, StageOptions};
 use warder_tests::tokens::{ISSUER, Tokens};
@@ -192,8 +193,13 @@ fn an_agent_looks_is_refused_asks_and_then_does() -> Result<()> {
     ensure!(scene.kept()? == "299");
 
     // The journal has it like everybody's: whose it was, and on whose behalf.
-    let session = scene.stage.agent.events().wait_for_text("delete from public.kept where id = $1")?;
-    ensure!(!session.session.is_empty());
+    let events = scene.stage.agent.events();
+    let found = events.wait_for_text("delete from public.kept where id = 1")?;
+    let all = events.all()?;
+    let sessions = events::sessions(&all);
+    let session = sessions.get(found.session.as_str()).context("no session")?;
+    let principal = session.principal.as_ref().context("nobody")?;
+    ensure!((principal.kind.as_str(), principal.id.as_str()) == ("agent", "helper"), "{principal:?}");
     Ok(())
 }
 
@@ -214,10 +220,12 @@ fn answers_have_bounds_and_errors_say_what_to_do() -> Result<()> {
     ensure!(wrong["error"]["code"] == "42703", "{wrong}");
     let unknown = client.failed("run_statement", &json!({ "database": "other", "sql": "select 1" }))?;
     ensure!(unknown["error"]["code"] == "unknown_database", "{unknown}");
-    let slow = json!({ "database": "test", "sql": "select pg_sleep(3000)", "timeout_seconds": 1 });
+    let slow = "select count(*) as slow from public.kept a, public.kept b, public.kept c, public.kept d";
+    let slow = json!({ "database": "test", "sql": slow, "timeout_seconds": 1 });
     let slow = client.failed("run_statement", &slow)?;
     ensure!(slow["error"]["code"] == "timeout", "{slow}");
-    let running = "select count(*) from pg_stat_activity where query like '%pg_sleep(3000)%' and state = 'active' and pid <> pg_backend_pid()";
+    let running = "select count(*) from pg_stat_activity where query like '%as slow%' and state = 'active' and \
+                   pid <> pg_backend_pid()";
     ensure!(scene.stage.cluster.sql(running)?.trim() == "0", "it was cancelled at the server");
     Ok(())
 }

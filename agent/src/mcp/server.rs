@@ -173,7 +173,8 @@ impl Server {
             }),
         };
         let databases: Vec<Value> = self.config.databases.iter().map(listed).collect();
-        Ok(json!({ "you": held, "databases": databases }))
+        let value = json!({ "you": held, "databases": databases });
+        Ok(with_doubt(value, active.err()))
     }
 
     /// Whether a session may be opened; unknown, with its reason, where the policies cannot be read.
@@ -193,11 +194,7 @@ impl Server {
         let active = foresight::active(known.as_deref().unwrap_or_default(), &who, place.name);
         let sql_database = wanted.sql_database.as_deref().unwrap_or(SQL_DATABASE);
         let outcome = foresight::foresee(&place, who, active, sql_database, Deed::Sql(sql))?;
-        let mut value = explain::json(&outcome);
-        if let (Value::Object(fields), Err(failure)) = (&mut value, known) {
-            fields.insert("grants_unknown".into(), json!(failure));
-        }
-        Ok(value)
+        Ok(with_doubt(explain::json(&outcome), known.err()))
     }
 
     async fn results(&self, wanted: RunStatement, notices: &Notices) -> Answer {
@@ -267,6 +264,14 @@ impl Server {
             verified.map_err(|error| Failure::new("token", format!("the token proves nothing: {error}"), remedy))?;
         Ok(verified.principal().clone())
     }
+}
+
+/// A forecast says so where it was made without the grants.
+fn with_doubt(mut forecast: Value, unknown: Option<Failure>) -> Value {
+    if let (Value::Object(fields), Some(failure)) = (&mut forecast, unknown) {
+        fields.insert("grants_unknown".into(), json!(failure));
+    }
+    forecast
 }
 
 fn bounded(sql: String) -> Result<String, Failure> {
