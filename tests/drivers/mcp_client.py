@@ -3,14 +3,15 @@
 usage: mcp_client.py COMMAND [ARGUMENT]...
 
 COMMAND is a server. The first line of output is its tools, a JSON object of input schemas by name. Each line of input is a
-JSON object with `tool` and `arguments`; its answer is one line: `is_error`, `structured` and `text`.
+JSON object with `tool` and `arguments`; its answer is one line: `is_error`, `structured` and `text`. With `patience` it gives
+up after so many seconds, and says `given_up`.
 """
 
 import asyncio
 import json
 import sys
 
-from mcp import Client, StdioServerParameters
+from mcp import Client, MCPError, StdioServerParameters
 
 
 def say(value):
@@ -24,7 +25,14 @@ async def main():
         say({tool.name: tool.input_schema for tool in listed.tools})
         while line := await asyncio.to_thread(sys.stdin.readline):
             call = json.loads(line)
-            result = await client.call_tool(call["tool"], call["arguments"])
+            patience = call.get("patience")
+            try:
+                result = await client.call_tool(call["tool"], call["arguments"], patience)
+            except MCPError:
+                if patience is None:
+                    raise
+                say({"given_up": True})
+                continue
             text = "".join(part.text for part in result.content)
             say({"is_error": result.is_error, "structured": result.structured_content, "text": text})
 

@@ -30,6 +30,19 @@ permit (principal, action, resource) when { context.granted };
 @remedy("ask the people of the shop for a migration")
 forbid (principal, action == Action::"Drop", resource);
 
+@id("add")
+@reason("agents may add")
+permit (principal is Agent, action == Action::"Insert", resource);
+
+@id("unattended")
+@reason("nobody has to look")
+permit (principal, action == Action::"RunUnattended", resource);
+
+@id("adds-wait")
+@reason("somebody looks at what agents add")
+forbid (principal is Agent, action == Action::"RunUnattended", resource)
+when { context.verb == Verb::"Insert" };
+
 @id("ask")
 @reason("agents may ask")
 @approvals("1")
@@ -93,6 +106,21 @@ impl Scene {
         let token = self.tokens.file("bob", &token, &Account::named("root")?)?;
         process::run(self.stage.agent.command(&["grant", "approve", grant]).arg("--token-file").arg(token))?;
         Ok(())
+    }
+
+    /// The number of the request that waits, if one does.
+    fn request(&self) -> Result<Option<String>> {
+        let grants = self.stage.agent.cli_json(&["grant", "list", "--all", "--json"])?;
+        let waits = grants.iter().find(|grant| grant["state"] == "requested");
+        Ok(waits.and_then(|grant| grant["grant"].as_str()).map(str::to_owned))
+    }
+
+    fn waiting(&self) -> Result<String> {
+        wait::until("a request", wait::PATIENCE, || self.request())
+    }
+
+    fn withdrawn(&self) -> Result<()> {
+        wait::until("its end", wait::PATIENCE, || Ok(self.request()?.is_none().then_some(())))
     }
 
     fn kept(&self) -> Result<String> {
@@ -200,6 +228,37 @@ fn an_agent_looks_is_refused_asks_and_then_does() -> Result<()> {
     let session = sessions.get(found.session.as_str()).context("no session")?;
     let principal = session.principal.as_ref().context("nobody")?;
     ensure!((principal.kind.as_str(), principal.id.as_str()) == ("agent", "helper"), "{principal:?}");
+    Ok(())
+}
+
+#[test]
+fn a_statement_waits_for_an_approval_or_until_the_client_gives_up() -> Result<()> {
+    let scene = Scene::start()?;
+    let mut client = scene.client()?;
+    let insert = json!({ "tool": "run_statement", "arguments": on_test("insert into public.kept values (1000)") });
+
+    let mut impatient = insert.clone();
+    impatient["patience"] = json!(2);
+    client.running.write_line(&impatient.to_string())?;
+    scene.waiting()?;
+    ensure!(client.running.read_line()? == r#"{"given_up": true}"#);
+    scene.withdrawn()?;
+
+    let mut hurried = insert.clone();
+    hurried["arguments"]["timeout_seconds"] = json!(1);
+    let late = client.failed("run_statement", &hurried["arguments"])?;
+    ensure!(late["error"]["code"] == "timeout", "{late}");
+    let notice = late["notices"][0].to_string();
+    ensure!(notice.contains("warder grant approve g-"), "how it is approved: {late}");
+    scene.withdrawn()?;
+
+    client.running.write_line(&insert.to_string())?;
+    let grant = scene.waiting()?;
+    ensure!(scene.kept()? == "300", "nobody has approved it");
+    scene.approve(&grant)?;
+    let answer: Value = serde_json::from_str(&client.running.read_line()?)?;
+    ensure!(answer["structured"]["results"][0]["row_count"] == 1, "{answer}");
+    ensure!(scene.kept()? == "301");
     Ok(())
 }
 

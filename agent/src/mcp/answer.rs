@@ -50,7 +50,15 @@ impl Failure {
         Self::Error { code: code.to_owned(), message: message.into(), how_to_proceed: how_to_proceed.into() }
     }
 
-    /// The same with its causes; what to do is in their words.
+    /// For programs.
+    pub(super) fn code(&self) -> &str {
+        match self {
+            Self::Refusal(refusal) => &refusal.sqlstate,
+            Self::Error { code, .. } => code,
+        }
+    }
+
+    /// A failure with its causes; what to do is in their words.
     pub(super) fn of(code: &str, error: &anyhow::Error) -> Self {
         Self::new(code, format!("{error:#}"), "correct what the message says, or tell the people who run Warder")
     }

@@ -9,7 +9,8 @@ use model::principal::Principal;
 use rmcp::handler::server::wrapper::Parameters;
 use rmcp::model::CallToolResult;
 use rmcp::schemars::JsonSchema;
-use rmcp::{ServerHandler, tool, tool_handler, tool_router};
+use rmcp::service::RequestContext;
+use rmcp::{RoleServer, ServerHandler, tool, tool_handler, tool_router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use store::form::access::HolderForm;
@@ -129,9 +130,13 @@ impl Server {
                        approve the statement.",
         annotations(destructive_hint = true)
     )]
-    async fn run_statement(&self, Parameters(wanted): Parameters<RunStatement>) -> CallToolResult {
+    async fn run_statement(
+        &self,
+        Parameters(wanted): Parameters<RunStatement>,
+        context: RequestContext<RoleServer>,
+    ) -> CallToolResult {
         let notices = Notices::default();
-        let answer = self.results(wanted, &notices).await;
+        let answer = self.results(wanted, &notices, context.ct.cancelled()).await;
         answer::result_with(answer, notices.into_values())
     }
 
@@ -197,7 +202,7 @@ impl Server {
         Ok(with_doubt(explain::json(&outcome), known.err()))
     }
 
-    async fn results(&self, wanted: RunStatement, notices: &Notices) -> Answer {
+    async fn results(&self, wanted: RunStatement, notices: &Notices, given_up: impl Future<Output = ()>) -> Answer {
         let place = databases::find(&self.config, &wanted.database)?;
         let sql = bounded(wanted.sql)?;
         let rows = wanted.max_rows.unwrap_or(ROWS_DEFAULT).clamp(1, ROWS_MAX);
@@ -208,7 +213,7 @@ impl Server {
             rows_max: rows as usize,
             patience: Duration::from_secs(seconds.into()),
         };
-        statement::run(&place, &self.secret()?, &statement, notices).await
+        statement::run(&place, &self.secret()?, &statement, notices, given_up).await
     }
 
     async fn requested(&self, wanted: RequestGrant) -> Answer {

@@ -30,6 +30,8 @@ const PARTS_MAX: usize = 64;
 const LOGIN_PATIENCE: Duration = Duration::from_secs(30);
 /// How long a statement may take to end after it was cancelled.
 const CANCEL_PATIENCE: Duration = Duration::from_secs(5);
+/// SQLSTATE of what was cancelled.
+const CANCELLED: &str = "57014";
 /// Class of the errors in which a server names a constraint of a table.
 const INTEGRITY: &str = "23";
 
@@ -41,8 +43,14 @@ pub(super) struct Statement<'a> {
     pub(super) patience: Duration,
 }
 
-/// Runs it; what is said meanwhile goes to the notices.
-pub(super) async fn run(place: &Place<'_>, token: &Secret, statement: &Statement<'_>, notices: &Notices) -> Answer {
+/// Runs it; what is said meanwhile goes to the notices. It is cancelled when nobody wants the answer any more.
+pub(super) async fn run(
+    place: &Place<'_>,
+    token: &Secret,
+    statement: &Statement<'_>,
+    notices: &Notices,
+    given_up: impl Future<Output = ()>,
+) -> Answer {
     let mut config = Config::new();
     config.user(place.role).password(token.expose()).dbname(statement.sql_database);
     // The proxy is on this host: nobody else hears the token.
@@ -64,8 +72,10 @@ pub(super) async fn run(place: &Place<'_>, token: &Secret, statement: &Statement
         }
     };
     let mut both = pin!(both);
-    if let Ok(done) = timeout(statement.patience, &mut both).await {
-        return done;
+    tokio::select! {
+        done = &mut both => return done,
+        () = tokio::time::sleep(statement.patience) => {}
+        () = given_up => {}
     }
     cancel(&client, place.address).await;
     let seconds = statement.patience.as_secs();
@@ -77,10 +87,8 @@ pub(super) async fn run(place: &Place<'_>, token: &Secret, statement: &Statement
         )
     };
     // It may have ended in the last moment, and then it has happened.
-    timeout(CANCEL_PATIENCE, both).await.unwrap_or_else(|_elapsed| Err(late())).map_err(|failure| match failure {
-        Failure::Error { code, .. } if code == "57014" => late(),
-        other => other,
-    })
+    let end = timeout(CANCEL_PATIENCE, both).await.unwrap_or_else(|_elapsed| Err(late()));
+    end.map_err(|failure| if failure.code() == CANCELLED { late() } else { failure })
 }
 
 /// Without an answer; the session ends in any case.
