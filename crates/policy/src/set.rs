@@ -82,6 +82,8 @@ pub struct PolicyInfo {
     pub effect: PolicyEffect,
     /// SHA-256 of what it says, its annotations included.
     pub digest: [u8; 32],
+    /// It is about statements and openings; else about grants only.
+    pub decides_requests: bool,
 }
 
 impl PolicySet {
@@ -121,6 +123,7 @@ impl PolicySet {
             line: rule.line,
             effect: rule.effect,
             digest: rule.digest,
+            decides_requests: self.0.decides_requests(&rule.annotations.id),
         })
     }
 
@@ -143,13 +146,23 @@ impl PolicySet {
         let step = |ask: Ask<'_>| {
             let mut findings = Findings::default();
             self.0.judge(question, ask, &mut findings);
-            (what(&ask), findings.conclude(self.0.epoch, question).verdict().clone())
+            findings.conclude(self.0.epoch, question).verdict().clone()
         };
-        Ask::all(question.facts).into_iter().map(step).collect()
+        let asked = Ask::all(question.facts);
+        let attends = self.0.attends && question.facts.is_statement();
+        let unattended = asked
+            .iter()
+            .filter(|_| attends)
+            .map(|ask| (format!("{} with nobody looking at it", what(ask)).into(), step(ask.unattended())));
+        asked.iter().map(|ask| (what(ask), step(*ask))).chain(unattended).collect()
     }
 }
 
 impl Compiled {
+    fn decides_requests(&self, id: &str) -> bool {
+        self.slices.iter().any(|(verb, slice)| !verb.is_about_grants() && slice.has(id))
+    }
+
     /// Decides whether all of it may run unattended.
     fn attend(&self, question: &Question<'_>) -> Box<Findings> {
         let mut findings = Box::default();

@@ -62,6 +62,11 @@ impl Slice {
         kept.unwrap_or_else(|| self.make(places))
     }
 
+    /// Whether the policy of this id is one of them.
+    pub(crate) fn has(&self, id: &str) -> bool {
+        self.members.iter().any(|member| AsRef::<str>::as_ref(member.policy.id()) == id)
+    }
+
     /// All policies of the action.
     pub(crate) fn whole(&self) -> &Part {
         &self.whole
