@@ -41,7 +41,8 @@ use std::borrow::Cow;
 use std::ffi::CString;
 use std::sync::Arc;
 
-use model::facts::{Facts, OpaqueReason, StatementFacts};
+use model::Known;
+use model::facts::{Facts, OpaqueReason, StatementFacts, UnknownSchema};
 
 use crate::cache::Cache;
 use crate::catalogue::Catalogue;
@@ -105,6 +106,9 @@ fn analyse(text: &[u8], state: &State, catalogue: &Catalogue, limits: &Limits) -
         }
         let facts: StatementFacts = walk::statement(node, &state, catalogue, limits);
         facts.changes.iter().for_each(|change| state.apply(change));
+        if facts.runs_code() {
+            state.search_path = Known::Unknown(UnknownSchema::SearchPath);
+        }
         statements.push(facts);
     }
     let facts = Facts { statements, opaque: None };

@@ -1,6 +1,7 @@
 //! A client, the guard and a model of a server in one thread: what reaches the server, and what the client gets.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
+mod code;
 mod fuzz_body;
 mod server;
 mod wire;
@@ -100,8 +101,11 @@ struct Session {
 
 impl Session {
     fn new(mode: Mode, piece: usize) -> Self {
-        let mut guard =
-            Guard::new(JUDGE.with(Rc::clone), Known::Unknown(UnknownPrincipal::NoProof), context(mode), false);
+        Self::judged_by(JUDGE.with(Rc::clone), mode, piece)
+    }
+
+    fn judged_by(judge: Rc<Judge>, mode: Mode, piece: usize) -> Self {
+        let mut guard = Guard::new(judge, Known::Unknown(UnknownPrincipal::NoProof), context(mode), false);
         let _cleared = guard.open(BootTime(1), WallTime(1), &startup(), std::iter::empty()).unwrap();
         let mut session = Self { guard, server: Server::default(), records: Records::default(), piece, now: 2 };
         session.deliver(&Server::greeting());
