@@ -2,6 +2,7 @@
 
 mod evidence;
 mod exec;
+mod grant;
 mod login;
 mod policy;
 mod setup;
@@ -69,6 +70,9 @@ enum Command {
     /// Give the host back: take away all steering, whatever state it is in (root; needs no agent)
     #[command(after_help = EXIT_CODES)]
     Unload(steer::Unload),
+    /// Ask for access for a time, see who has it, decide
+    #[command(subcommand)]
+    Grant(grant::Grant),
     /// Prepare a server
     #[command(subcommand)]
     Setup(setup::Setup),
@@ -217,6 +221,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Login(arguments) => arguments.run()?,
         Command::Exec(arguments) => return arguments.run(),
         Command::Steer(arguments) => arguments.run()?,
+        Command::Grant(arguments) => arguments.run()?,
         Command::Setup(arguments) => arguments.run()?,
         Command::Unload(arguments) => arguments.run()?,
         Command::Sessions(arguments) => sessions(&arguments)?,

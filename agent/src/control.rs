@@ -4,10 +4,12 @@
 //! Who may ask is decided by the peer's credentials: [`server`].
 
 pub mod client;
+pub mod grants;
 pub mod server;
 
 use std::borrow::Cow;
 
+use grants::{GrantAsk, GrantView};
 use model::session::Session;
 use model::time::WallTime;
 use serde::{Deserialize, Serialize};
@@ -22,8 +24,8 @@ pub const PROTOCOL_VERSION: u32 = 1;
 /// Longest request line.
 pub const REQUEST_BYTES_MAX: usize = 64 * 1024;
 
-/// A request line.
-#[derive(Debug, Serialize, Deserialize)]
+/// A request line. Without `Debug`: there may be a token in it.
+#[derive(Serialize, Deserialize)]
 pub struct Request<'a> {
     /// Protocol version.
     pub v: u32,
@@ -32,6 +34,9 @@ pub struct Request<'a> {
     /// `steer-on`, `steer-off`, `steer-status`: name of a database; absent: all that have a proxy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub database: Option<Cow<'a, str>>,
+    /// `grant-...`: the particulars.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<GrantAsk>,
 }
 
 /// A response line: one of the fields beside `v`.
@@ -58,12 +63,16 @@ pub struct Response<'a> {
     /// Answer to `rotate-key`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<KeyView>,
+    /// Answer to `grant-...`: those that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grants: Option<Vec<GrantView>>,
 }
 
 /// Why a request was refused.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal<'a> {
-    /// `request_too_long`, `not_a_request`, `unsupported_version`, `unknown_verb`, `not_allowed`, `failed`.
+    /// `request_too_long`, `not_a_request`, `unsupported_version`, `unknown_verb`, `not_allowed`, `failed`;
+    /// of grants also `no_token`, `token`, `no_grant`, `scope`, `policy`, `refused`, `unknown_database`.
     pub code: Cow<'a, str>,
     /// For people: what happened and what to do.
     pub message: Cow<'a, str>,

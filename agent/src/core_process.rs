@@ -7,7 +7,10 @@ mod attestation;
 mod catalogue_changes;
 mod catalogue_fetch;
 mod catalogues;
+mod desk;
 mod exports;
+mod hold_look;
+mod holds;
 mod identities;
 mod indexing;
 mod mediation;
@@ -42,7 +45,9 @@ use tracing::{info, warn};
 use crate::core_process::answers::Answers;
 use crate::core_process::attestation::{Attestation, Described};
 use crate::core_process::catalogues::Catalogues;
+use crate::core_process::desk::Desk;
 use crate::core_process::exports::Exports;
+use crate::core_process::holds::Holds;
 use crate::core_process::identities::Identities;
 use crate::core_process::mediation::Intakes;
 use crate::core_process::pipeline::Pipeline;
@@ -104,24 +109,26 @@ async fn serve(hello: Hello, descriptors: Vec<OwnedFd>, link: Link) -> Result<()
     let pipeline = Rc::new(RefCell::new(Pipeline::start(&hello, counters, argv)?));
     let exports = Exports::start(&hello, &hello.journal.directory, &pipeline.borrow().metrics);
     let link = Rc::new(readable(link).context("the link cannot be polled")?);
-    let answers = Rc::new(Answers::new(Rc::clone(&pipeline), Rc::clone(&link), &hello));
     let intakes = Rc::new(Workers::default());
     let identity: config::identity::Identity = serde_json::from_reader(File::from(descriptors.identity))
         .context("the configuration of identities came incomplete")?;
     let attestation = Rc::new(Attestation::new(ProcessRules::new(&identity.processes)?, Rc::clone(&link))?);
     let proofs = Rc::new(Proofs::new(&identity.issuers, &identity.certificates)?);
     let trees = Rc::new(Trees::new(Rc::clone(&proofs), Rc::clone(&pipeline), Rc::clone(&link)));
-    let woken = Rc::clone(&intakes.woken);
+    let desk = Rc::new(Desk::open(&hello, Rc::clone(&pipeline), Rc::clone(&proofs))?);
+    let answers = Rc::new(Answers::new(Rc::clone(&pipeline), Rc::clone(&link), Rc::clone(&desk), &hello));
     let catalogues = Catalogues::new(&hello.catalogues, Rc::clone(&pipeline), Rc::clone(&link));
-    let identities = Identities::new(
-        Rc::clone(&pipeline),
-        woken,
-        Rc::clone(&attestation),
-        Rc::clone(&trees),
+    let holds = Holds::start(Rc::clone(&pipeline), Rc::clone(&catalogues), Rc::clone(&desk), Rc::clone(&intakes.woken));
+    let identities = Rc::new(Identities {
+        pipeline: Rc::clone(&pipeline),
+        wake: Rc::clone(&intakes.woken),
+        attestation: Rc::clone(&attestation),
+        trees: Rc::clone(&trees),
         proofs,
-        Rc::clone(&catalogues),
-    );
-    let identities = Rc::new(identities);
+        catalogues: Rc::clone(&catalogues),
+        desk: Rc::clone(&desk),
+        holds,
+    });
 
     let listener = listener(descriptors.control).context("the control socket cannot be served")?;
     tokio::task::spawn_local(serve_people(hello, listener, Rc::clone(&pipeline), Rc::clone(&answers)));
@@ -138,7 +145,7 @@ async fn serve(hello: Hello, descriptors: Vec<OwnedFd>, link: Link) -> Result<()
     let end = tokio::select! {
         end = follow(&link, &pipeline, &hearers) => end,
         never = drain(ring, &pipeline, &answers, &intakes, &catalogues) => never,
-        () = tick(&pipeline, &answers) => Ok(()),
+        () = tick(&pipeline, &answers, &desk) => Ok(()),
     };
     pipeline.borrow_mut().flush();
     exports.stop();
@@ -249,12 +256,13 @@ async fn drain(
     }
 }
 
-async fn tick(pipeline: &RefCell<Pipeline>, answers: &Answers) {
+async fn tick(pipeline: &RefCell<Pipeline>, answers: &Answers, desk: &Desk) {
     let mut interval = tokio::time::interval(TICK);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
         pipeline.borrow_mut().tick();
+        desk.turn();
         answers.pass_on_wishes();
     }
 }
@@ -303,6 +311,7 @@ async fn follow(link: &AsyncFd<Link>, pipeline: &RefCell<Pipeline>, hearers: &He
             }
             ToCore::Enclosed { request, outcome } => trees.enclosed(request, outcome),
             ToCore::Emptied(groups) => trees.emptied(groups),
+            ToCore::Policies(place) => answers.policies(place, packet.descriptors)?,
             ToCore::Steered { request, outcome } => answers.steered(request, outcome),
             message => {
                 let named = matches!(message, ToCore::Database { .. });

@@ -13,6 +13,21 @@ use model::time::WallTime;
 use policy::ProcessContext;
 use serde::{Deserialize, Serialize};
 
+use crate::hold_link::{HoldAsk, HoldWord};
+
+/// From a worker.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum WorkerSays {
+    /// A question; the packet's record is the token that proves who acts, if one came.
+    Identity(IdentityAsk),
+    /// A statement waits; the packet's record is what is shown of it.
+    Hold(Box<HoldAsk>),
+    /// The hold with this number is over: its session does not want it any more, or has ended.
+    HoldOver(u64),
+    /// A client cancels what the connection of this name does, see [`cancel_name`](crate::hold_link::cancel_name).
+    Cancel([u8; 32]),
+}
+
 /// Who acts on this connection? Named by the cookie of its accepted socket, which no other connection has.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct IdentityAsk {
@@ -61,9 +76,16 @@ impl ProofKind {
 pub(crate) enum FromCore {
     /// The answer to a question.
     Identity(Box<IdentityAnswer>),
+    /// First word of a core: whatever one before it was asked to decide is decided by nobody any more.
+    Started,
+    /// What becomes of the worker's hold with this number.
+    Hold { hold: u64, word: HoldWord },
     /// What an SQL database has, from now on. Too long for a packet: one descriptor, a file in memory with
     /// [`CatalogueForm`](crate::catalogue_form::CatalogueForm) as JSON.
     Catalogue { database: u16, sql_database: String },
+    /// Who has been granted what in a database: everybody (`whole`), or some whose grants have changed. One descriptor: a
+    /// file in memory with [`HolderGrants`](crate::grant_link::HolderGrants) as a JSON array.
+    Grants { database: u16, whole: bool },
 }
 
 /// Who it is.

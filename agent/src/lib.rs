@@ -12,6 +12,8 @@ pub mod coverage;
 pub mod doctor;
 pub mod evidence;
 mod exec_socket;
+mod grant_link;
+mod hold_link;
 mod identity_link;
 mod kernel_process;
 mod key_file;

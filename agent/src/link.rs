@@ -60,6 +60,9 @@ pub(crate) enum ToCore {
     Steering(Vec<SteeringState>),
     /// What [`ToKernel::Describe`] asks for; a descriptor of the executable, where it could be opened.
     Described { request: u64, cgroup: Option<String> },
+    /// The policies of a database, now and whenever they change. One descriptor: a file in memory with
+    /// [`PolicyTexts`](crate::worker_link::PolicyTexts) as JSON.
+    Policies(PolicyPlace),
     /// The answer to [`ToKernel::OpenCatalogue`]. With a hop: its descriptor, and the password behind the message.
     CatalogueHop { request: u64, outcome: Result<CatalogueHop, String> },
     /// The outcome of [`ToKernel::Enclose`]: the number of the control group.
@@ -72,6 +75,16 @@ pub(crate) enum ToCore {
     Mediation(ProxyEvent),
     /// The agent stops on request: write it down and end.
     Stop,
+}
+
+/// A database that has policies.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct PolicyPlace {
+    pub(crate) database: u16,
+    pub(crate) name: String,
+    pub(crate) environment: String,
+    /// Minutes.
+    pub(crate) utc_offset: i16,
 }
 
 /// A connection of the core's own to a database.

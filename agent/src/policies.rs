@@ -7,6 +7,7 @@ pub mod case;
 pub mod check;
 pub mod diff;
 pub mod explain;
+pub mod granted;
 pub mod history;
 pub mod load;
 pub mod trial;

@@ -1,5 +1,6 @@
 //! `warder timeline`: what was recorded, for people. Needs only the journal, no agent.
 
+mod access;
 mod render;
 mod statement;
 #[cfg(test)]

@@ -3,6 +3,8 @@
 //! The kernel process passes it listeners and opens its hops; what it sees goes into a ring that the core reads.
 
 mod catalogues;
+mod grants;
+mod holds;
 mod hops;
 mod identities;
 
@@ -33,6 +35,7 @@ use tracing::{error, info, warn};
 use zeroize::Zeroizing;
 
 use self::catalogues::Catalogues;
+use self::grants::Grants;
 use self::hops::{Hops, Pulse};
 use self::identities::Identities;
 use crate::config::login::{self, Login};
@@ -82,6 +85,7 @@ struct Process {
     pulse: Pulse,
     identities: Rc<Identities>,
     catalogues: Rc<Catalogues>,
+    grants: Rc<Grants>,
     databases: HashMap<u16, Database>,
 }
 
@@ -92,7 +96,8 @@ async fn serve(hello: WorkerHello, descriptors: Vec<OwnedFd>, link: Link) -> Res
     let recorder = Recorder::open(channel).context("the ring to the core cannot be mapped")?;
     let hops = Hops::start(Link::passed(hops))?;
     let catalogues = Rc::new(Catalogues::default());
-    let identities = Identities::start(Link::passed(core), Rc::clone(&catalogues))?;
+    let grants = Rc::new(Grants::default());
+    let identities = Identities::start(Link::passed(core), Rc::clone(&catalogues), Rc::clone(&grants))?;
     let pulse = hops.pulse();
     let worker = Worker::new(settings(&hello), recorder, hops);
     let databases = hello.databases.iter().map(|entry| {
@@ -100,7 +105,7 @@ async fn serve(hello: WorkerHello, descriptors: Vec<OwnedFd>, link: Link) -> Res
         (entry.id, database)
     });
     let databases = databases.collect();
-    let mut process = Process { databases, worker: worker.clone(), pulse, identities, catalogues, hello };
+    let mut process = Process { databases, worker: worker.clone(), pulse, identities, catalogues, grants, hello };
     let time = worker.clone();
     spawn_local(async move {
         if let Err(problem) = time.keep_time().await {
@@ -230,12 +235,12 @@ impl Process {
             .context("the policies came incomplete")?;
         let policies = policy_files::compile(&texts)?;
         let (worker, identities) = (self.worker.clone(), Rc::clone(&self.identities));
-        let catalogues = Rc::clone(&self.catalogues);
+        let (catalogues, board) = (Rc::clone(&self.catalogues), self.grants.board(id));
         let database = self.database(id)?;
         match &database.judge {
             Some(judge) => judge.replace(policies),
             None => {
-                let judge = Rc::new(Judge::new(policies));
+                let judge = Rc::new(Judge::new(policies, board));
                 database.judge = Some(Rc::clone(&judge));
                 catalogues.judge(id, Rc::clone(&judge));
                 let guard = &database.entry.guard;
@@ -244,6 +249,7 @@ impl Process {
                     mode: policy_files::mode(guard.mode),
                     environment: guard.environment.as_str().into(),
                     utc_offset: UtcOffset::new(guard.utc_offset).unwrap_or_default(),
+                    holds: identities.holds(),
                     identities,
                 };
                 worker.set_governor(DatabaseId(id), governor);

@@ -12,6 +12,7 @@ use crate::shell::cargo;
 const LAYERS: &[(&str, u8)] = &[
     ("model", 0),
     ("agent-common", 0),
+    ("access", 1),
     ("journal", 1),
     ("wire-pg", 1),
     ("redact", 1),

@@ -32,7 +32,7 @@ pub(super) enum Policy {
     Test(Test),
     /// Say what would be decided, and why
     #[command(after_help = EXPLAIN)]
-    Explain(Explain),
+    Explain(Box<Explain>),
     /// Say what a new set changes
     #[command(after_help = EXIT_CODES)]
     Diff(Diff),
@@ -93,6 +93,9 @@ pub(super) struct Explain {
     /// tcp or unix [default: tcp]
     #[arg(long, value_name = "WORD")]
     transport: Option<String>,
+    /// An active grant: ACTION[,ACTION] on RELATION[,RELATION]
+    #[arg(long, value_name = "GRANT")]
+    grant: Option<String>,
     /// Address of the client
     #[arg(long, value_name = "ADDRESS")]
     address: Option<String>,
@@ -226,6 +229,7 @@ impl Explain {
             transport: self.transport,
             address: self.address,
             at: Some(self.at),
+            grant: self.grant,
             ..Form::default()
         };
         let outcome = form.trial(self.sql.map_or(Deed::Open, Deed::Sql))?.run(&set);

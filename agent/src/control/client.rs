@@ -5,6 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::grants::{GrantAsk, GrantVerb, GrantView};
 use super::{
     KeyView, PROTOCOL_VERSION, Request, Response, ScanView, SessionView, StatusView, SteerVerb, SteeringView, server,
 };
@@ -83,8 +84,14 @@ pub fn steer(socket: &Path, what: SteerVerb, database: Option<&str>) -> Result<V
         SteerVerb::Off => "steer-off",
         SteerVerb::Status => "steer-status",
     };
-    let ask = Request { v: PROTOCOL_VERSION, verb: verb.into(), database: database.map(Into::into) };
+    let ask = Request { v: PROTOCOL_VERSION, verb: verb.into(), database: database.map(Into::into), grant: None };
     answer(socket, exchange(socket, &ask, server::STEER_TIMEOUT + server::CLIENT_TIMEOUT)?.steering)
+}
+
+/// Asks for something about grants; the answer is those that it is about.
+pub fn grants(socket: &Path, verb: GrantVerb, ask: GrantAsk) -> Result<Vec<GrantView>, ClientError> {
+    let ask = Request { v: PROTOCOL_VERSION, verb: verb.word().into(), database: None, grant: Some(ask) };
+    answer(socket, exchange(socket, &ask, server::GRANT_TIMEOUT + server::CLIENT_TIMEOUT)?.grants)
 }
 
 fn answer<T>(socket: &Path, field: Option<T>) -> Result<T, ClientError> {
@@ -92,7 +99,7 @@ fn answer<T>(socket: &Path, field: Option<T>) -> Result<T, ClientError> {
 }
 
 fn request(socket: &Path, verb: &str, patience: Duration) -> Result<Response<'static>, ClientError> {
-    exchange(socket, &Request { v: PROTOCOL_VERSION, verb: verb.into(), database: None }, patience)
+    exchange(socket, &Request { v: PROTOCOL_VERSION, verb: verb.into(), database: None, grant: None }, patience)
 }
 
 fn exchange(socket: &Path, ask: &Request<'_>, patience: Duration) -> Result<Response<'static>, ClientError> {

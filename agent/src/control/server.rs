@@ -11,7 +11,9 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::timeout;
+use zeroize::Zeroizing;
 
+use super::grants::{GrantAsk, GrantVerb, GrantView};
 use super::{
     KeyView, LiveSession, PROTOCOL_VERSION, REQUEST_BYTES_MAX, Refusal, Request, Response, ScanView, SessionView,
     StatusView, SteerVerb, SteeringView,
@@ -25,6 +27,8 @@ pub const CLIENT_TIMEOUT: Duration = Duration::from_secs(5);
 pub const SCAN_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long the kernel process may take to steer.
 pub const STEER_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a verb about grants may take: an issuer may have to be asked for its keys.
+pub const GRANT_TIMEOUT: Duration = Duration::from_secs(20);
 /// Pause after a failed accept (out of descriptors): without it the loop would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -44,6 +48,13 @@ pub trait Handler {
     ) -> impl Future<Output = Result<Vec<SteeringView>, String>>;
     /// Exchanges the key that signs the journal. The error is shown to the operator.
     fn rotate_key(&self) -> Result<KeyView, String>;
+    /// Does something about grants. The error is a word for programs, and a text for people.
+    fn grants(
+        &self,
+        verb: GrantVerb,
+        ask: GrantAsk,
+        caller: Caller,
+    ) -> impl Future<Output = Result<Vec<GrantView>, (&'static str, String)>>;
     /// Records that an operator used a verb; called before the verb runs.
     fn record_operator(&self, verb: &'static str, uid: u32);
 }
@@ -57,6 +68,23 @@ pub enum Role {
     Operator,
 }
 
+/// Who asks, as far as the socket knows.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller {
+    /// Its uid.
+    pub uid: u32,
+    /// What it may do.
+    pub role: Role,
+}
+
+impl Caller {
+    /// Operators take access back without a token: less access is never the danger.
+    #[must_use]
+    pub fn may_take_back(self) -> bool {
+        self.role == Role::Operator
+    }
+}
+
 /// What a request can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verb {
@@ -65,6 +93,7 @@ enum Verb {
     Scan,
     RotateKey,
     Steer(SteerVerb),
+    Grant(GrantVerb),
 }
 
 impl Verb {
@@ -77,13 +106,14 @@ impl Verb {
             "steer-on" => Some(Self::Steer(SteerVerb::On)),
             "steer-off" => Some(Self::Steer(SteerVerb::Off)),
             "steer-status" => Some(Self::Steer(SteerVerb::Status)),
-            _ => None,
+            _ => GrantVerb::ALL.into_iter().find(|verb| verb.word() == word).map(Self::Grant),
         }
     }
 
     const fn needs(self) -> Role {
         match self {
-            Self::Sessions | Self::Status | Self::Steer(SteerVerb::Status) => Role::Viewer,
+            // What somebody may do about grants is decided by their token and the policies.
+            Self::Sessions | Self::Status | Self::Steer(SteerVerb::Status) | Self::Grant(_) => Role::Viewer,
             Self::Scan | Self::RotateKey | Self::Steer(SteerVerb::On | SteerVerb::Off) => Role::Operator,
         }
     }
@@ -131,7 +161,8 @@ async fn connection<H: Handler>(mut stream: UnixStream, viewers: Gid, handler: &
     let (uid, gid) = (Uid::from_raw(credentials.uid()), Gid::from_raw(credentials.gid()));
     let answer = match role(uid, gid, viewers).await {
         Some(role) => match timeout(CLIENT_TIMEOUT, read_line(&mut stream)).await {
-            Ok(Ok(line)) => answer(&line, role, uid, handler).await,
+            // There may be a token in it.
+            Ok(Ok(line)) => answer(&Zeroizing::new(line), role, uid, handler).await,
             Ok(Err(_)) | Err(_) => return,
         },
         None => {
@@ -165,7 +196,7 @@ async fn read_line(stream: &mut UnixStream) -> io::Result<Vec<u8>> {
 }
 
 async fn answer<H: Handler>(line: &[u8], role: Role, uid: Uid, handler: &H) -> Vec<u8> {
-    let (verb, database) = match parse(line) {
+    let Asked { verb, database, grant } = match parse(line) {
         Ok(asked) => asked,
         Err(refusal) => return refusal,
     };
@@ -195,6 +226,14 @@ async fn answer<H: Handler>(line: &[u8], role: Role, uid: Uid, handler: &H) -> V
                 Err(why) => refusal("failed", &why),
             }
         }
+        Verb::Grant(verb) => {
+            let caller = Caller { uid: uid.as_raw(), role };
+            match timeout(GRANT_TIMEOUT, handler.grants(verb, grant, caller)).await {
+                Ok(Ok(grants)) => encode(&Response { grants: Some(grants), ..response }),
+                Ok(Err((code, why))) => refusal(code, &why),
+                Err(_elapsed) => refusal("failed", "the issuer of the token does not answer; try again"),
+            }
+        }
         Verb::RotateKey => {
             handler.record_operator("rotate-key", uid.as_raw());
             match handler.rotate_key() {
@@ -205,7 +244,14 @@ async fn answer<H: Handler>(line: &[u8], role: Role, uid: Uid, handler: &H) -> V
     }
 }
 
-fn parse(line: &[u8]) -> Result<(Verb, Option<String>), Vec<u8>> {
+/// A request that is understood.
+struct Asked {
+    verb: Verb,
+    database: Option<String>,
+    grant: GrantAsk,
+}
+
+fn parse(line: &[u8]) -> Result<Asked, Vec<u8>> {
     if line.len() > REQUEST_BYTES_MAX {
         return Err(refusal("request_too_long", "a request is at most 64 KiB"));
     }
@@ -218,11 +264,12 @@ fn parse(line: &[u8]) -> Result<(Verb, Option<String>), Vec<u8>> {
     let verb = Verb::parse(&request.verb).ok_or_else(|| {
         refusal(
             "unknown_verb",
-            "known verbs: sessions, status, scan, rotate-key, steer-on, steer-off, steer-status; perhaps the agent is \
+            "known verbs: sessions, status, scan, rotate-key, steer-on, steer-off, steer-status, grant-...; perhaps the agent is \
              older than the command line",
         )
     })?;
-    Ok((verb, request.database.map(|name| name.into_owned())))
+    let database = request.database.map(|name| name.into_owned());
+    Ok(Asked { verb, database, grant: request.grant.unwrap_or_default() })
 }
 
 /// The same line as a [`Response`] with `sessions`, but every session is written as it is visited: ten thousand of

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::rc::Rc;
 
 use model::record::{Record, What};
@@ -12,11 +12,13 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 
+use super::desk::{Answer, Desk};
 use super::pipeline::{Pipeline, Tally};
 use crate::clock;
-use crate::control::server::{Handler, STEER_TIMEOUT};
+use crate::control::grants::{GrantAsk, GrantVerb};
+use crate::control::server::{Caller, Handler, STEER_TIMEOUT};
 use crate::control::{KeyView, LiveSession, ScanView, StatusView, SteerVerb, SteeringView};
-use crate::link::{Hello, Link, SteeringState, ToKernel};
+use crate::link::{Hello, Link, PolicyPlace, SteeringState, ToKernel};
 
 /// Operators that may wait for a scan at the same time.
 const WAITING_MAX: usize = 64;
@@ -28,6 +30,7 @@ type SteerOutcome = Result<Vec<SteeringView>, String>;
 pub(super) struct Answers {
     pipeline: Rc<RefCell<Pipeline>>,
     link: Rc<AsyncFd<Link>>,
+    desk: Rc<Desk>,
     level: String,
     since: WallTime,
     waiting: RefCell<VecDeque<(oneshot::Sender<ScanOutcome>, Tally)>>,
@@ -38,10 +41,11 @@ pub(super) struct Answers {
 }
 
 impl Answers {
-    pub(super) fn new(pipeline: Rc<RefCell<Pipeline>>, link: Rc<AsyncFd<Link>>, hello: &Hello) -> Self {
+    pub(super) fn new(pipeline: Rc<RefCell<Pipeline>>, link: Rc<AsyncFd<Link>>, desk: Rc<Desk>, hello: &Hello) -> Self {
         Self {
             pipeline,
             link,
+            desk,
             level: hello.level.clone(),
             since: clock::wall(),
             waiting: RefCell::default(),
@@ -92,6 +96,11 @@ impl Answers {
         let Some(waiting) = self.steering.borrow_mut().remove(&request) else { return };
         // An operator who went away is not waited for.
         let _ = waiting.send(outcome.map(|states| states.into_iter().map(SteeringView::from).collect()));
+    }
+
+    /// The policies of a database: the desk decides by them.
+    pub(super) fn policies(&self, place: PolicyPlace, texts: Vec<OwnedFd>) -> anyhow::Result<()> {
+        self.desk.policies(place, texts)
     }
 
     /// Everything is in place.
@@ -185,6 +194,10 @@ impl Handler for Answers {
 
     fn rotate_key(&self) -> Result<KeyView, String> {
         self.pipeline.borrow_mut().rotate_key()
+    }
+
+    async fn grants(&self, verb: GrantVerb, ask: GrantAsk, caller: Caller) -> Answer {
+        self.desk.answer(verb, ask, caller).await
     }
 
     fn record_operator(&self, verb: &'static str, uid: u32) {

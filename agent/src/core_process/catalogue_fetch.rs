@@ -1,4 +1,4 @@
-//! Reads the rows of a snapshot, over a connection that the kernel process has opened.
+//! Reads the rows of a snapshot, and whatever else is asked with that login, over a connection that the kernel process has opened.
 
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::pin::pin;
@@ -34,29 +34,42 @@ pub(super) struct Login {
 
 /// Reads what an SQL database has.
 pub(super) async fn fetch(login: Login, sql_database: &str) -> Result<CatalogueForm> {
+    on_connection(login, sql_database, rows).await
+}
+
+/// Logs in and works, in bounded time.
+pub(super) async fn on_connection<T>(
+    login: Login,
+    sql_database: &str,
+    work: impl AsyncFnOnce(&Client) -> Result<T>,
+) -> Result<T> {
     let mut config = Config::new();
     config.user(&login.user).password(&*login.password).dbname(sql_database);
     // The connection does not leave the host: it takes the proxy's own way to the server.
     config.application_name("warder catalogue").ssl_mode(SslMode::Disable).options(OPTIONS);
     let address = getsockname::<SockaddrStorage>(login.socket.as_raw_fd()).context("the connection has no address")?;
     let is_unix = address.family() == Some(AddressFamily::Unix);
-    let read = async {
+    let done = async {
         if is_unix {
-            read(UnixStream::from_std(login.socket.into())?, &config).await
+            on_stream(UnixStream::from_std(login.socket.into())?, &config, work).await
         } else {
-            read(TcpStream::from_std(login.socket.into())?, &config).await
+            on_stream(TcpStream::from_std(login.socket.into())?, &config, work).await
         }
     };
-    timeout(PATIENCE, read).await.with_context(|| format!("it took longer than {} s", PATIENCE.as_secs()))?
+    timeout(PATIENCE, done).await.with_context(|| format!("it took longer than {} s", PATIENCE.as_secs()))?
 }
 
-async fn read<S: AsyncRead + AsyncWrite + Unpin>(stream: S, config: &Config) -> Result<CatalogueForm> {
+async fn on_stream<S: AsyncRead + AsyncWrite + Unpin, T>(
+    stream: S,
+    config: &Config,
+    work: impl AsyncFnOnce(&Client) -> Result<T>,
+) -> Result<T> {
     let (received, sent) = tokio::io::split(stream);
     let bounded = tokio::io::join(received.take(BYTES_MAX), sent);
     let (client, connection) = config.connect_raw(bounded, NoTls).await.context("the login failed")?;
     let mut connection = pin!(connection);
-    let form = tokio::select! {
-        form = rows(&client) => form?,
+    let done = tokio::select! {
+        done = work(&client) => done?,
         end = &mut connection => {
             end.context("the connection broke")?;
             bail!("the server ended the connection, or sent more than {} MiB", BYTES_MAX >> 20);
@@ -65,7 +78,7 @@ async fn read<S: AsyncRead + AsyncWrite + Unpin>(stream: S, config: &Config) -> 
     drop(client);
     // Says goodbye; whoever does not listen is not waited for longer than for the rows.
     let _end = connection.await;
-    Ok(form)
+    Ok(done)
 }
 
 /// All queries see one state of the database.

@@ -155,16 +155,26 @@ impl Catalogues {
 
     async fn read(&self, (database, name): &Key) -> Result<CatalogueForm> {
         let _turn = self.reading.acquire().await.context("the core ends")?;
+        fetch(self.login(*database).await?, name).await
+    }
+
+    /// A connection to a database with the login that reads its catalogue.
+    pub(super) async fn login(&self, database: u16) -> Result<Login> {
         let request = self.next.get();
         self.next.set(request + 1);
         let (sender, receiver) = oneshot::channel();
         self.hops.borrow_mut().insert(request, sender);
-        self.link.get_ref().send(&ToKernel::OpenCatalogue { request, database: *database }, &[], &[])?;
+        self.link.get_ref().send(&ToKernel::OpenCatalogue { request, database }, &[], &[])?;
         let login = timeout(HOP_PATIENCE, receiver).await;
         self.hops.borrow_mut().remove(&request);
         let login =
             login.context("the kernel process does not answer")?.context("the kernel process has not answered")?;
-        fetch(login.map_err(|problem| anyhow!("no connection: {problem}"))?, name).await
+        login.map_err(|problem| anyhow!("no connection: {problem}"))
+    }
+
+    /// Whether a database has such a login.
+    pub(super) fn has_login(&self, database: u16) -> bool {
+        self.periods.contains_key(&database)
     }
 
     /// What was read becomes what the workers know, where it is news.

@@ -19,14 +19,17 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep};
+use tracing::warn;
 
 use super::attestation::Attestation;
 use super::catalogues::Catalogues;
+use super::desk::Desk;
+use super::holds::Holds;
 use super::pipeline::Pipeline;
 use super::readable;
 use super::trees::Trees;
 use crate::clock;
-use crate::identity_link::{FromCore, IdentityAnswer, IdentityAsk};
+use crate::identity_link::{FromCore, IdentityAnswer, IdentityAsk, WorkerSays};
 use crate::link::Link;
 
 /// How long the kernel witness's words about a connection may take: they come through a ring that is read 50 times a
@@ -37,31 +40,26 @@ const LOOK: Duration = Duration::from_millis(2);
 
 /// Whoever answers.
 pub(super) struct Identities {
-    pipeline: Rc<RefCell<Pipeline>>,
+    pub(super) pipeline: Rc<RefCell<Pipeline>>,
     /// Wakes whoever reads the rings.
-    wake: Rc<Notify>,
-    attestation: Rc<Attestation>,
-    trees: Rc<Trees>,
-    proofs: Rc<Proofs>,
-    catalogues: Rc<Catalogues>,
+    pub(super) wake: Rc<Notify>,
+    pub(super) attestation: Rc<Attestation>,
+    pub(super) trees: Rc<Trees>,
+    pub(super) proofs: Rc<Proofs>,
+    pub(super) catalogues: Rc<Catalogues>,
+    pub(super) desk: Rc<Desk>,
+    pub(super) holds: Rc<Holds>,
 }
 
 impl Identities {
-    pub(super) const fn new(
-        pipeline: Rc<RefCell<Pipeline>>,
-        wake: Rc<Notify>,
-        attestation: Rc<Attestation>,
-        trees: Rc<Trees>,
-        proofs: Rc<Proofs>,
-        catalogues: Rc<Catalogues>,
-    ) -> Self {
-        Self { pipeline, wake, attestation, trees, proofs, catalogues }
-    }
-
     /// Answers one worker, for as long as it asks. Must run inside of a `LocalSet`.
     pub(super) fn serve(self: &Rc<Self>, line: OwnedFd) -> Result<()> {
         let line = Rc::new(readable(Link::passed(line)).context("a worker's line cannot be polled")?);
+        if let Err(problem) = line.get_ref().try_send(&FromCore::Started, &[], &[]) {
+            warn!("a worker does not know that the core was started, what it holds waits to its end: {problem:#}");
+        }
         self.catalogues.add(&line);
+        self.desk.add(&line);
         let this = Rc::clone(self);
         spawn_local(async move {
             while let Ok(mut guard) = line.readable().await {
@@ -69,10 +67,18 @@ impl Identities {
                     guard.clear_ready();
                     continue;
                 }
-                let Ok(Some(packet)) = line.get_ref().receive::<IdentityAsk>() else { break };
-                let proof = packet.message.proof.map(|kind| kind.proof(packet.record));
-                spawn_local(answer(Rc::clone(&this), Rc::clone(&line), packet.message, proof));
+                let Ok(Some(packet)) = line.get_ref().receive::<WorkerSays>() else { break };
+                match packet.message {
+                    WorkerSays::Identity(ask) => {
+                        let proof = ask.proof.map(|kind| kind.proof(packet.record));
+                        spawn_local(answer(Rc::clone(&this), Rc::clone(&line), ask, proof));
+                    }
+                    WorkerSays::Hold(ask) => this.holds.hold(&line, *ask, packet.record),
+                    WorkerSays::HoldOver(hold) => this.holds.over(&line, hold),
+                    WorkerSays::Cancel(name) => this.holds.cancel(name),
+                }
             }
+            this.holds.lose(&line);
         });
         Ok(())
     }

@@ -83,6 +83,8 @@ pub(super) struct Pipeline {
     ring_peak: usize,
     records: Vec<Record>,
     pub(super) tally: Tally,
+    /// When the agent was last known to live before this core.
+    pub(super) seen: WallTime,
     /// Clients' connections to the taken-over socket that have ended: the kernel programs do not notice by themselves.
     ended_fronts: Vec<SocketCookie>,
 }
@@ -161,6 +163,7 @@ impl Pipeline {
             ring_peak: 0,
             records: Vec::new(),
             tally: Tally::default(),
+            seen: recovery.unobserved_since().unwrap_or_default(),
             ended_fronts: Vec::new(),
         };
         pipeline.sessions.set_clock(clock::offset());
@@ -347,6 +350,7 @@ impl Pipeline {
             | ToCore::Scanned { .. }
             | ToCore::WorkerRing
             | ToCore::WorkerLine
+            | ToCore::Policies(_)
             | ToCore::Settled
             | ToCore::CatalogueHop { .. }
             | ToCore::Steered { .. }
@@ -471,6 +475,13 @@ impl Pipeline {
     pub(super) fn record(&mut self, record: Record) {
         self.records.push(record);
         self.write_records();
+    }
+
+    /// Writes a record that something waits for. Whether it is in the file.
+    pub(super) fn write_down(&mut self, record: Record) -> bool {
+        self.record(record);
+        self.flush();
+        !self.write_failing
     }
 
     fn write_records(&mut self) {

@@ -21,6 +21,7 @@ fn judgement(epoch: u64) -> Arc<Judgement> {
         epoch: PolicyEpoch(epoch),
         mode: Mode::Enforce,
         denial: None,
+        hold: None,
         allowed_by: Arc::new([]),
         obligations: Obligations::default(),
     };

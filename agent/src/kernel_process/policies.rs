@@ -8,9 +8,10 @@ use anyhow::{Context as _, Result};
 use tracing::{info, warn};
 
 use super::access::State;
+use super::guards::Guarded;
 use super::workers::Workers;
 use crate::clock;
-use crate::link::ProxyEvent;
+use crate::link::{Link, PolicyPlace, ProxyEvent, ToCore};
 use crate::policy_files;
 use crate::worker_link::{PolicyTexts, ToWorker, in_memory};
 
@@ -28,6 +29,8 @@ pub(super) struct Policies {
     seen: Seen,
     /// Not recorded yet.
     is_new: bool,
+    /// The core does not know them yet.
+    is_untold: bool,
 }
 
 impl Policies {
@@ -38,7 +41,7 @@ impl Policies {
         }
         let seen = look(paths);
         let (texts, count) = read(paths).context("these policies cannot be used")?;
-        Ok(Some(Self { database, paths: paths.to_vec(), texts, count, seen, is_new: true }))
+        Ok(Some(Self { database, paths: paths.to_vec(), texts, count, seen, is_new: true, is_untold: true }))
     }
 
     /// Looks whether files have changed, and tells the workers about a new set that is good.
@@ -50,6 +53,7 @@ impl Policies {
                 Ok((texts, _)) if texts.files == self.texts.files => {}
                 Ok((texts, count)) => {
                     (self.texts, self.count, self.is_new) = (texts, count, true);
+                    self.is_untold = true;
                     for number in workers.ready() {
                         self.tell(workers, number);
                     }
@@ -66,6 +70,25 @@ impl Policies {
             info!(epoch, policies, "policies decide from now on");
             events.push(ProxyEvent::PoliciesLoaded { database: self.database, epoch, policies });
         }
+    }
+
+    /// Another core is there.
+    pub(super) const fn forget_told(&mut self) {
+        self.is_untold = true;
+    }
+
+    /// Tells the core, if there is something to tell: it decides by them who may ask for access.
+    pub(super) fn tell_core(&mut self, guards: &[Guarded], link: &Link) -> Result<()> {
+        let guarded = guards.iter().find(|guarded| guarded.database.id == self.database);
+        let Some(guarded) = guarded.filter(|_| std::mem::take(&mut self.is_untold)) else { return Ok(()) };
+        let place = PolicyPlace {
+            database: self.database,
+            name: guarded.database.name.clone(),
+            environment: guarded.database.guard.environment.clone(),
+            utc_offset: guarded.database.guard.utc_offset,
+        };
+        let texts = in_memory(&serde_json::to_vec(&self.texts).context("no JSON")?)?;
+        link.send(&ToCore::Policies(place), &[], &[texts.as_fd()])
     }
 
     /// Tells one worker.

@@ -96,6 +96,9 @@ impl ProxyHost {
 
     /// A core starts: it gets the rings and everything it should know.
     pub(super) fn introduce(&mut self, link: &Link) -> Result<()> {
+        self.policies.iter_mut().for_each(Policies::forget_told);
+        // Before the workers: they are told who has been granted what when they come.
+        self.tell_policies(link)?;
         for ring in self.workers.rings() {
             link.send(&ToCore::WorkerRing, &[], &ring)?;
         }
@@ -183,12 +186,17 @@ impl ProxyHost {
         for (database, guard) in self.guards.iter_mut().filter_map(Guarded::news) {
             link.send(&ToCore::Guarded { database, guard }, &[], &[])?;
         }
+        self.tell_policies(link)?;
         let now = clock::boot().0;
         if now >= self.next_state {
             self.next_state = now + STATE_PERIOD_NANOS;
             link.send(&ToCore::Steering(self.states(None)), &[], &[])?;
         }
         Ok(())
+    }
+
+    fn tell_policies(&mut self, link: &Link) -> Result<()> {
+        self.policies.iter_mut().try_for_each(|policies| policies.tell_core(&self.guards, link))
     }
 
     fn states(&self, database: Option<&str>) -> Vec<SteeringState> {

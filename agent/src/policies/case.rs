@@ -10,7 +10,7 @@ use policy::{SessionContext, Transport, UtcOffset};
 use serde::Deserialize;
 
 use super::trial::{Deed, Outcome, Trial};
-use super::who;
+use super::{granted, who};
 
 /// Cases of one file.
 const CASES_MAX: usize = 10_000;
@@ -26,7 +26,7 @@ pub struct Case {
     pub trial: Trial,
     /// What is expected.
     expect: Expect,
-    /// The policy that decides: one that allows it, or the one that denies it.
+    /// The policy that decides: one that allows it, or the one that denies it or has it wait.
     rule: Option<String>,
     /// The bound on rows.
     max_rows: Option<u64>,
@@ -36,7 +36,28 @@ pub struct Case {
 #[serde(rename_all = "lowercase")]
 enum Expect {
     Permit,
+    /// It runs once somebody has approved it.
+    Hold,
     Refuse,
+}
+
+impl Expect {
+    /// What came of a case, and the policies that say so.
+    fn found(outcome: &Outcome) -> (Self, Vec<&str>) {
+        match (outcome.denial(), outcome.hold()) {
+            (Some(denial), _) => (Self::Refuse, vec![&*denial.rule]),
+            (None, Some(hold)) => (Self::Hold, vec![&*hold.rule]),
+            (None, None) => (Self::Permit, outcome.allowed_by()),
+        }
+    }
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Permit => "permit",
+            Self::Hold => "hold",
+            Self::Refuse => "refuse",
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -91,6 +112,8 @@ pub struct Form {
     pub address: Option<String>,
     /// The moment, UTC: `2026-11-24T10:00:00Z`.
     pub at: Option<String>,
+    /// An active grant: `Delete,Read on public.orders`, and `in NAME` for one SQL database only.
+    pub grant: Option<String>,
 }
 
 /// A Tuesday, 10 o'clock: the moment of whatever names none.
@@ -102,7 +125,7 @@ impl Form {
         macro_rules! merge {
             ($($field:ident),+) => { Self { $($field: self.$field.or_else(|| other.$field.clone()),)+ } };
         }
-        merge!(who, process, database, environment, sql_database, user, application, transport, address, at)
+        merge!(who, process, database, environment, sql_database, user, application, transport, address, at, grant)
     }
 
     /// The trial of a deed under these circumstances.
@@ -110,6 +133,7 @@ impl Form {
         let said = |text: &Option<String>, default: &str| Arc::from(text.as_deref().unwrap_or(default));
         let who = self.who.as_deref().ok_or_else(|| anyhow!("nobody acts: who = {:?}", who::WHO))?;
         let process = self.process.as_deref().map(who::process).transpose().map_err(|error| anyhow!(error))?;
+        let grant = self.grant.as_deref().map(granted::grant).transpose().map_err(|error| anyhow!(error))?;
         let now = self.at.as_deref().unwrap_or(MOMENT);
         Ok(Trial {
             who: who::principal(who).map_err(|error| anyhow!(error))?,
@@ -128,6 +152,7 @@ impl Form {
                 in_transaction: false,
                 utc_offset: UtcOffset::default(),
             },
+            grants: grant.into_iter().collect(),
             deed,
         })
     }
@@ -169,28 +194,19 @@ impl Case {
     /// What differs from what is expected; `None`: nothing.
     #[must_use]
     pub fn difference(&self, outcome: &Outcome) -> Option<Difference> {
-        let expected = match (self.expect, &self.rule) {
-            (Expect::Permit, None) => "permit".to_owned(),
-            (Expect::Permit, Some(rule)) => format!("permit by {rule}"),
-            (Expect::Refuse, None) => "refuse".to_owned(),
-            (Expect::Refuse, Some(rule)) => format!("refuse by {rule}"),
-        };
-        let decided_by = match outcome.denial() {
-            Some(denial) => vec![&*denial.rule],
-            None => outcome.allowed_by(),
-        };
-        let verdict = if outcome.denial().is_some() { Expect::Refuse } else { Expect::Permit };
+        let by = |rule: &String| format!(" by {rule}");
+        let expected = self.expect.word().to_owned() + &self.rule.as_ref().map_or_else(String::new, by);
+        let (found, decided_by) = Expect::found(outcome);
         let rows = outcome.obligations().filter_map(|bounds| bounds.rows_max).min();
         let rule_differs = self.rule.as_deref().is_some_and(|rule| !decided_by.contains(&rule));
         let rows_differ = self.max_rows.is_some() && self.max_rows != rows;
-        if verdict == self.expect && !rule_differs && !rows_differ {
+        if found == self.expect && !rule_differs && !rows_differ {
             return None;
         }
         let bound = |rows: Option<u64>| rows.map_or(String::new(), |rows| format!(", at most {rows} rows"));
-        let found = if verdict == Expect::Refuse { "refuse" } else { "permit" };
         Some(Difference {
             expected: expected + &bound(self.max_rows),
-            found: format!("{found} by {}{}", decided_by.join(", "), bound(rows)),
+            found: format!("{} by {}{}", found.word(), decided_by.join(", "), bound(rows)),
         })
     }
 }

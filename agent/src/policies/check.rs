@@ -59,7 +59,8 @@ fn idle(source: &Source, set: &PolicySet) -> Result<Vec<String>> {
             deciding.extend(verdict.denial.iter().map(|denial| denial.rule.clone()));
         }
     }
-    let idle = set.policies().filter(|policy| !deciding.contains(&policy.id));
+    // No case asks for a grant.
+    let idle = set.policies().filter(|policy| policy.decides_requests && !deciding.contains(&policy.id));
     Ok(idle.map(|policy| format!("{}:{}: {} decides none of the cases", policy.file, policy.line, policy.id)).collect())
 }
 

@@ -62,9 +62,10 @@ fn policies(old: &PolicySet, new: &PolicySet) -> Differences {
 
 /// A verdict in one line.
 fn shown(outcome: &Outcome) -> String {
-    match outcome.denial() {
-        Some(denial) => format!("refused by {}", denial.rule),
-        None => format!("permitted by {}", outcome.allowed_by().join(", ")),
+    match (outcome.denial(), outcome.hold()) {
+        (Some(denial), _) => format!("refused by {}", denial.rule),
+        (None, Some(hold)) => format!("held by {}", hold.rule),
+        (None, None) => format!("permitted by {}", outcome.allowed_by().join(", ")),
     }
 }
 

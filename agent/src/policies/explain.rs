@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use anyhow::Result;
-use model::verdict::{Denial, Obligations, Verdict};
+use model::verdict::{Denial, Hold, Obligations, Verdict};
 use serde_json::{Value, json};
 
 use super::trial::{Outcome, Part};
@@ -12,9 +12,10 @@ use crate::terminal::{Style, Terminal, escape};
 /// For people: the answer, then each statement with what it does.
 pub fn text(outcome: &Outcome, terminal: Terminal) -> Result<String> {
     let mut text = String::new();
-    match outcome.denial() {
-        None => writeln!(text, "{}", terminal.paint(Style::Good, "permitted"))?,
-        Some(denial) => write_denial(&mut text, denial, terminal)?,
+    match (outcome.denial(), outcome.hold()) {
+        (Some(denial), _) => write_denial(&mut text, denial, terminal)?,
+        (None, Some(hold)) => write_hold(&mut text, hold, terminal)?,
+        (None, None) => writeln!(text, "{}", terminal.paint(Style::Good, "permitted"))?,
     }
     if outcome.parts.is_empty() {
         writeln!(text, "  there is no statement in the text")?;
@@ -32,6 +33,15 @@ fn write_denial(text: &mut String, denial: &Denial, terminal: Terminal) -> std::
         writeln!(text, "  remedy: {}", escape(&denial.remedy))?;
     }
     writeln!(text, "  the client sees SQLSTATE {}", denial.sqlstate)
+}
+
+fn write_hold(text: &mut String, hold: &Hold, terminal: Terminal) -> std::fmt::Result {
+    writeln!(text, "{} by {}: {}", terminal.paint(Style::Bad, "waits for approval"), hold.rule, escape(&hold.what))?;
+    writeln!(text, "  reason: {}", escape(&hold.reason))?;
+    if !hold.remedy.is_empty() {
+        writeln!(text, "  remedy: {}", escape(&hold.remedy))?;
+    }
+    Ok(())
 }
 
 fn write_part(text: &mut String, part: &Part) -> std::fmt::Result {
@@ -64,9 +74,15 @@ pub fn json(outcome: &Outcome) -> Value {
         let steps = part.steps.iter().map(|(what, verdict)| verdict_json(what, verdict)).collect::<Vec<_>>();
         json!({ "statement": &*part.name, "steps": steps, "obligations": obligations(part.verdict.obligations) })
     };
+    let verdict = match (outcome.denial(), outcome.hold()) {
+        (Some(_), _) => "refuse",
+        (None, Some(_)) => "hold",
+        (None, None) => "permit",
+    };
     json!({
-        "verdict": if outcome.denial().is_some() { "refuse" } else { "permit" },
+        "verdict": verdict,
         "denial": outcome.denial().map(denial),
+        "hold": outcome.hold().map(hold),
         "allowed_by": outcome.allowed_by(),
         "parts": outcome.parts.iter().map(part).collect::<Vec<_>>(),
     })
@@ -85,6 +101,11 @@ fn denial(denial: &Denial) -> Value {
         "remedy": &*denial.remedy,
         "sqlstate": denial.sqlstate,
     })
+}
+
+fn hold(hold: &Hold) -> Value {
+    let Hold { rule, what, reason, remedy, .. } = hold;
+    json!({ "rule": &**rule, "what": &**what, "reason": &**reason, "remedy": &**remedy })
 }
 
 fn obligations(bounds: Obligations) -> Value {

@@ -18,7 +18,7 @@ use anyhow::{Context as _, Result};
 use model::facts::{Facts, OpaqueReason, StateChange, StatementFacts};
 use model::principal::PrincipalKind;
 use model::time::WallTime;
-use model::verdict::Denial;
+use model::verdict::{Denial, Hold};
 use policy::reads::Field;
 use policy::{Asked, Decision, PolicySet, Question as Asks};
 use search::filter::Filter;
@@ -209,10 +209,12 @@ impl Player<'_> {
         let mut denial: Option<Denial> = None;
         let mut allowed_by = Vec::new();
         for facts in asked {
-            let question = Asks { principal: &past.principal, facts: *facts, session: &past.session, now };
+            // Who had which grant then is not replayed: what only a grant allowed counts as refused.
+            let question = Asks { principal: &past.principal, facts: *facts, session: &past.session, grants: &[], now };
             let decision = set.decide(&question);
             let reads = match &decision {
                 Decision::Permit(permit) => permit.reads(),
+                Decision::Hold(hold) => hold.reads(),
                 Decision::Refusal(refusal) => refusal.reads(),
             };
             let unrecorded = [Field::ExeHash, Field::Cgroup, Field::Unit];
@@ -220,11 +222,23 @@ impl Player<'_> {
                 return Came::Undecidable(Undecidable::NotRecorded);
             }
             allowed_by.extend(decision.verdict().allowed_by.iter().cloned());
-            denial = denial.or_else(|| decision.verdict().denial.clone());
+            let verdict = decision.verdict();
+            denial = denial.or_else(|| verdict.denial.clone()).or_else(|| verdict.hold.as_ref().map(waited));
         }
         allowed_by.sort_unstable();
         allowed_by.dedup();
         denial.map_or(Came::Permitted(allowed_by), Came::Refused)
+    }
+}
+
+/// A statement that waits for an approval does not run by itself: it counts as refused.
+fn waited(hold: &Hold) -> Denial {
+    Denial {
+        rule: Arc::clone(&hold.rule),
+        what: Arc::clone(&hold.what),
+        reason: format!("it has to be approved first: {}", hold.reason).into(),
+        remedy: Arc::clone(&hold.remedy),
+        sqlstate: "42501",
     }
 }
 

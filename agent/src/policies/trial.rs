@@ -6,8 +6,8 @@ use model::Known;
 use model::facts::StatementFacts;
 use model::principal::{Principal, UnknownPrincipal};
 use model::time::WallTime;
-use model::verdict::{Denial, Obligations, Verdict};
-use policy::{Asked, PolicySet, Question, SessionContext};
+use model::verdict::{Denial, Hold, Obligations, Verdict};
+use policy::{ActiveGrant, Asked, PolicySet, Question, SessionContext};
 use sql::catalogue::Catalogue;
 use sql::state::State;
 use sql::{Analyser, Limits};
@@ -19,6 +19,8 @@ pub struct Trial {
     pub who: Known<Principal, UnknownPrincipal>,
     /// From where.
     pub session: SessionContext,
+    /// What has been granted and is active.
+    pub grants: Vec<ActiveGrant>,
     /// When.
     pub now: WallTime,
     /// What.
@@ -61,6 +63,12 @@ impl Outcome {
         self.parts.iter().find_map(|part| part.verdict.denial.as_ref())
     }
 
+    /// Why somebody has to approve it first; `None`: nobody has to.
+    #[must_use]
+    pub fn hold(&self) -> Option<&Hold> {
+        self.parts.iter().find_map(|part| part.verdict.hold.as_ref())
+    }
+
     /// The policies that allow it.
     #[must_use]
     pub fn allowed_by(&self) -> Vec<&str> {
@@ -98,7 +106,8 @@ impl Trial {
     }
 
     fn part(&self, set: &PolicySet, name: &str, facts: Asked<'_>) -> Part {
-        let question = Question { principal: &self.who, facts, session: &self.session, now: self.now };
+        let question =
+            Question { principal: &self.who, facts, session: &self.session, grants: &self.grants, now: self.now };
         let verdict = set.decide(&question).verdict().clone();
         Part { name: name.into(), verdict, steps: set.explain(&question) }
     }

@@ -12,7 +12,7 @@ use store::form::mediation::{BypassForm, CoverageForm, IntegrityForm, MediationF
 use store::form::session::SessionForm;
 use store::line::Entry;
 
-use super::statement;
+use super::{access, statement};
 use crate::terminal::{Style, Terminal, escape, shorten};
 use crate::words;
 
@@ -141,6 +141,7 @@ impl Renderer {
                 (Style::Quiet, format!("uid {uid} began a process tree with a token (warder exec)"))
             }
             Event::Operator(OperatorForm { verb, uid }) => (Style::Quiet, format!("operator uid {uid} used: {verb}")),
+            Event::Access(form) => access::line(form),
             Event::Proxy(form) => proxy(form),
             Event::Other(word) => (Style::Quiet, format!("{word} (a record type of a newer version)")),
             // Belongs to a session, but does not say to which.

@@ -17,8 +17,10 @@ use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use super::catalogues::Catalogues;
+use super::grants::Grants;
+use super::holds::{Holds, Live};
 use super::readable;
-use crate::identity_link::{FromCore, IdentityAnswer, IdentityAsk, ProofKind};
+use crate::identity_link::{FromCore, IdentityAnswer, IdentityAsk, ProofKind, WorkerSays};
 use crate::link::Link;
 
 /// Longest that an answer is waited for. The core itself waits for the kernel witness at most half of it.
@@ -31,19 +33,37 @@ const WAITING_MAX: usize = 4096;
 /// The worker's line to the core.
 pub(super) struct Identities(Rc<Inner>);
 
+/// The line to the core, on which workers ask.
+pub(super) struct Line(AsyncFd<Link>);
+
+impl Line {
+    /// Whether it could be said.
+    pub(super) fn say(&self, what: &WorkerSays, record: &[u8]) -> bool {
+        self.0.get_ref().try_send(what, record, &[]).is_ok()
+    }
+}
+
 struct Inner {
-    link: AsyncFd<Link>,
+    line: Rc<Line>,
+    live: Rc<Live>,
     waiting: RefCell<HashMap<u64, oneshot::Sender<IdentityAnswer>>>,
     catalogues: Rc<Catalogues>,
+    grants: Rc<Grants>,
 }
 
 impl Identities {
     /// Takes answers from now on; must run inside of a `LocalSet`.
-    pub(super) fn start(link: Link, catalogues: Rc<Catalogues>) -> Result<Rc<Self>> {
+    pub(super) fn start(link: Link, catalogues: Rc<Catalogues>, grants: Rc<Grants>) -> Result<Rc<Self>> {
         let link = readable(link).context("the line to the core cannot be polled")?;
-        let inner = Rc::new(Inner { link, waiting: RefCell::default(), catalogues });
+        let (line, live) = (Rc::new(Line(link)), Rc::default());
+        let inner = Rc::new(Inner { line, live, waiting: RefCell::default(), catalogues, grants });
         spawn_local(take_answers(Rc::clone(&inner)));
         Ok(Rc::new(Self(inner)))
+    }
+
+    /// Whoever has statements decided about, on the same line.
+    pub(super) fn holds(&self) -> Rc<Holds> {
+        Rc::new(Holds::new(Rc::clone(&self.0.line), Rc::clone(&self.0.live)))
     }
 }
 
@@ -68,10 +88,10 @@ async fn identify(inner: Rc<Inner>, asked: Identification) -> Identified {
     let (database, user, sql_database) = (asked.database.0, asked.user, asked.sql_database);
     let (proof, record) = asked.proof.as_ref().map(ProofKind::of).unzip();
     let patience = if proof.is_some() { PROOF_PATIENCE } else { PATIENCE };
-    let ask = IdentityAsk { connection, database, user, sql_database, proof };
-    let answer = match inner.link.get_ref().try_send(&ask, record.unwrap_or_default(), &[]) {
-        Ok(()) => timeout(patience, receiver).await.ok().and_then(Result::ok),
-        Err(_) => None,
+    let ask = WorkerSays::Identity(IdentityAsk { connection, database, user, sql_database, proof });
+    let answer = match inner.line.say(&ask, record.unwrap_or_default()) {
+        true => timeout(patience, receiver).await.ok().and_then(Result::ok),
+        false => None,
     };
     inner.waiting.borrow_mut().remove(&connection);
     answer.map_or(unavailable, |answer| Identified {
@@ -83,12 +103,13 @@ async fn identify(inner: Rc<Inner>, asked: Identification) -> Identified {
 
 /// Hands answers to those who wait, for as long as somebody may answer.
 async fn take_answers(inner: Rc<Inner>) {
-    while let Ok(mut guard) = inner.link.readable().await {
-        if !inner.link.get_ref().is_readable() {
+    let link = &inner.line.0;
+    while let Ok(mut guard) = link.readable().await {
+        if !link.get_ref().is_readable() {
             guard.clear_ready();
             continue;
         }
-        let Ok(Some(packet)) = inner.link.get_ref().receive::<FromCore>() else { break };
+        let Ok(Some(packet)) = link.get_ref().receive::<FromCore>() else { break };
         match packet.message {
             FromCore::Identity(answer) => {
                 let waiting = inner.waiting.borrow_mut().remove(&answer.connection);
@@ -97,10 +118,15 @@ async fn take_answers(inner: Rc<Inner>) {
                     let _ = waiting.send(*answer);
                 }
             }
+            FromCore::Started => inner.live.lose(),
+            FromCore::Hold { hold, word } => inner.live.hear(hold, word),
             FromCore::Catalogue { database, sql_database } => {
                 inner.catalogues.know(database, sql_database.into(), packet.descriptors);
             }
+            FromCore::Grants { database, whole } => inner.grants.know(database, whole, packet.descriptors),
         }
     }
     inner.waiting.borrow_mut().clear();
+    inner.live.lose();
+    inner.grants.clear();
 }

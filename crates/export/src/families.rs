@@ -30,6 +30,7 @@ pub(crate) struct Families {
     pub(crate) lost_events: IntCounterVec,
     pub(crate) bypass_sessions: IntCounterVec,
     pub(crate) catalogue_reads: IntCounterVec,
+    pub(crate) access_changes: IntCounterVec,
     pub(crate) integrity_alerts: IntCounterVec,
     pub(crate) coverage_sessions: IntCounterVec,
     pub(crate) coverage_bytes: IntCounterVec,
@@ -157,6 +158,11 @@ impl Families {
                 "bypass_sessions_total",
                 "Sessions that got around the proxy of a guarded database, by reason.",
                 &["database", "reason"],
+            ),
+            access_changes: r.counters(
+                "access_changes_total",
+                "What became of grants.",
+                &["database", "change"],
             ),
             integrity_alerts: r.counters(
                 "integrity_alerts_total",

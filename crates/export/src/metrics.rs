@@ -141,6 +141,10 @@ impl Metrics {
                 let labels = [&*observed.databases[database].name, *figure];
                 self.families.integrity_alerts.with_label_values(&labels).inc();
             }
+            What::Access(event) => {
+                let labels = [&*event.grant.scope.database, event.change.word()];
+                self.families.access_changes.with_label_values(&labels).inc();
+            }
             What::Coverage(coverage) => self.coverage(coverage),
             What::AgentStarted { .. }
             | What::AgentStopped

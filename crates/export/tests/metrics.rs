@@ -240,8 +240,14 @@ fn judged(cookie: u64, rule: Option<&str>, mode: Mode, opaque: Option<OpaqueReas
         remedy: "ask".into(),
         sqlstate: "42501",
     });
-    let verdict =
-        Verdict { epoch: PolicyEpoch(1), mode, denial, allowed_by: Arc::new([]), obligations: Obligations::default() };
+    let verdict = Verdict {
+        epoch: PolicyEpoch(1),
+        mode,
+        denial,
+        hold: None,
+        allowed_by: Arc::new([]),
+        obligations: Obligations::default(),
+    };
     let facts = StatementFacts { opaque: opaque.into_iter().collect(), ..StatementFacts::default() };
     let facts = Arc::new(Facts { statements: vec![facts], opaque: None });
     let request = Request {

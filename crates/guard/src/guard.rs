@@ -22,7 +22,8 @@ use crate::bounds::Bounds;
 use crate::client::{HELD_BYTES_MAX, Next, Stream};
 use crate::cycle::{Cycle, Cycles, Refused};
 use crate::following::Following;
-use crate::judge::{Bench, Circumstances, Judge, Judged};
+use crate::hold::{Announcement, Answer, Parked, Portals, Question, Stage};
+use crate::judge::{Bench, Circumstances, Judge, Judged, Ruling, unexplained};
 use crate::message;
 use crate::server::{Fate, Reader, Server};
 use crate::startup;
@@ -102,6 +103,9 @@ pub struct Guard {
     answer: Vec<Arc<str>>,
     names: u64,
     cancel: Cancel,
+    /// A statement that waits for somebody's decision.
+    parked: Option<Parked>,
+    portals: Portals,
 }
 
 impl Guard {
@@ -117,7 +121,7 @@ impl Guard {
         let mut connection = Connection::new(Start::FirstByte, Limits::default());
         connection.announce();
         Self {
-            bench: Bench::new(judge),
+            bench: Bench::new(judge, &principal),
             around: Circumstances { principal, session },
             connection,
             client: Stream::default(),
@@ -138,6 +142,8 @@ impl Guard {
             answer: Vec::new(),
             names: 0,
             cancel: Cancel::default(),
+            parked: None,
+            portals: Portals::default(),
         }
     }
 
@@ -154,17 +160,25 @@ impl Guard {
         parameters: impl Iterator<Item = (&'a [u8], &'a [u8])>,
     ) -> Result<Cleared, Denial> {
         self.feed(Side::Client, at, &[Input::Bytes(packet)]);
+        self.bench.look_at_grants(at);
         let judged = self.bench.judge_opening(self.replication, startup::facts(parameters), &self.around, now);
-        match judged.permits {
-            Some(_permits) => Ok(Cleared(())),
-            None => Err(judged.verdict.denial.unwrap_or_else(unexplained)),
+        match judged.ruling {
+            Ruling::Run(_permits) => Ok(Cleared(())),
+            // The opening of a session waits for nobody.
+            Ruling::Wait(..) | Ruling::Refused => Err(judged.verdict.denial.unwrap_or_else(unexplained)),
         }
+    }
+
+    /// SQL database of the session.
+    #[must_use]
+    pub fn sql_database(&self) -> Arc<str> {
+        Arc::clone(&self.around.session.database)
     }
 
     /// Somebody else acts from now on, or it is not known any more who does.
     pub fn identify(&mut self, principal: Known<Principal, UnknownPrincipal>) {
+        self.bench.identify(&principal);
         self.around.principal = principal;
-        self.bench.forget_decisions();
     }
 
     /// More of the client's stream should not be read: what was read is not dealt with.
@@ -227,6 +241,9 @@ impl Guard {
                 passed.bytes.extend_from_slice(&rest);
                 return Ok(());
             }
+            if self.waits() {
+                return Ok(());
+            }
             let (kind, bytes, rest) = match stream.next() {
                 Next::Incomplete => return Ok(()),
                 Next::Broken => {
@@ -245,10 +262,12 @@ impl Guard {
                 Next::Whole { kind, message } => (kind, message, 0),
                 Next::Long { kind, beginning, rest } => (kind, beginning, rest),
             };
-            if !book.has_room() || !self.may_take(kind, passed) {
+            if !book.has_room() || (self.parked.is_none() && !self.may_take(kind, passed)) {
                 return Ok(());
             }
-            self.message(Piece { kind, bytes, rest }, at, now, book, passed);
+            if !self.message(Piece { kind, bytes, rest }, at, now, book, passed) {
+                return Ok(());
+            }
             let length = bytes.len();
             stream.advance(length, rest);
         }
@@ -352,22 +371,41 @@ impl Guard {
         format!("warder_{what}_{}_{:016x}", self.names, RandomState::new().hash_one(self.names))
     }
 
-    fn message(&mut self, piece: Piece<'_>, at: BootTime, now: WallTime, book: &mut impl Book, passed: &mut Passed) {
-        let requested = self.hear(piece, at);
-        let is_dropped = self.dropping && !matches!(piece.kind, b'S' | b'X');
-        let refused = match piece.kind {
-            _ if is_dropped => None,
-            b'Q' | b'F' | b'P' | b'B' | b'E' => self.judge(piece.kind, requested, at, now, book),
-            _ => None,
+    /// Deals with a message; `false`: not yet, it waits for somebody's decision.
+    fn message(
+        &mut self,
+        piece: Piece<'_>,
+        at: BootTime,
+        now: WallTime,
+        book: &mut impl Book,
+        passed: &mut Passed,
+    ) -> bool {
+        let (heard, answered) = match self.parked.take() {
+            Some(mut parked) => (Heard { request: parked.request.take(), at: parked.at }, Some(parked)),
+            None => (Heard { request: self.hear(piece, at), at }, None),
         };
+        let is_dropped = self.dropping && !matches!(piece.kind, b'S' | b'X');
+        let sentence = match piece.kind {
+            _ if is_dropped => Sentence::Pass,
+            b'Q' | b'F' | b'P' | b'B' | b'E' => self.judge(piece, heard, answered, now, book),
+            _ => Sentence::Pass,
+        };
+        if let Sentence::Park(parked) = sentence {
+            self.flush(passed);
+            self.parked = Some(*parked);
+            return false;
+        }
         book.bytes(piece.bytes);
-        self.rest_is_dropped = is_dropped || refused.is_some();
-        if let Some(denial) = refused {
+        self.rest_is_dropped = is_dropped || matches!(sentence, Sentence::Refuse(_));
+        if let Sentence::Refuse(denial) = sentence {
             self.refuse(piece.kind, &denial, passed);
         } else if !is_dropped {
             passed.bytes.extend_from_slice(piece.bytes);
             passed.messages += 1;
             passed.terminated |= piece.kind == b'X';
+            if matches!(piece.kind, b'P' | b'B' | b'E' | b'D' | b'C') {
+                self.cycles.ask();
+            }
         }
         match piece.kind {
             b'Q' | b'F' if !is_dropped => self.cycles.close(),
@@ -382,6 +420,7 @@ impl Guard {
             }
             _ => {}
         }
+        true
     }
 
     /// Lets the decoder hear a message of the client; what it asks for.
@@ -419,35 +458,128 @@ impl Guard {
         requested
     }
 
-    /// Decides about a message; `Some`: it is refused.
+    /// Decides about a message. `answered`: it has waited.
     fn judge(
         &mut self,
-        kind: u8,
-        requested: Option<Box<Request>>,
-        at: BootTime,
+        piece: Piece<'_>,
+        heard: Heard,
+        answered: Option<Parked>,
         now: WallTime,
         book: &mut impl Book,
-    ) -> Option<Denial> {
-        let facts = match &requested {
+    ) -> Sentence {
+        let (kind, Heard { request, at }) = (piece.kind, heard);
+        let facts = match &request {
             Some(request) => self.bench.facts(request, self.following.state(), &self.around.session.database),
             None => Arc::new(Facts { statements: Vec::new(), opaque: Some(OpaqueReason::Incomplete) }),
         };
-        let judged = match kind {
-            b'P' | b'B' => self.bench.judge(facts, &self.around, now),
+        self.bench.look_at_grants(at);
+        let mut judged = match (kind, &answered) {
+            // What has waited was counted when it came.
+            (b'P' | b'B', _) | (_, Some(_)) => self.bench.judge(facts, &self.around, now),
             _ => self.bench.judge_run(facts, &self.around, now),
         };
+        if let Some(parked) = answered {
+            judged = parked.conclude(judged);
+            if let (Some(Answer::Approved(grant)), Ruling::Run(_)) = (parked.answer(), &judged.ruling) {
+                self.portals.release(request.as_deref(), *grant, parked.digest);
+            }
+        }
+        if let (Ruling::Wait(..), b'Q' | b'F' | b'E') = (&judged.ruling, kind) {
+            judged = match Parked::new(request.clone(), at, Rc::clone(&judged), &self.portals) {
+                Ok(parked) => match self.portals.released(request.as_deref(), parked.digest) {
+                    Some(grant) => Rc::new(judged.released(grant)),
+                    None => return Sentence::Park(Box::new(parked)),
+                },
+                Err(why) => Rc::new(judged.unshowable(why)),
+            };
+        }
         // The statement of a Bind was judged with its Parse: only news are worth a record.
         if kind != b'B' || judged.verdict.denial.is_some() {
             book.judged(&judged.encoded);
         }
-        if judged.permits.is_none() {
-            return Some(judged.verdict.denial.clone().unwrap_or_else(unexplained));
+        if let Ruling::Refused = judged.ruling {
+            return Sentence::Refuse(judged.verdict.denial.clone().unwrap_or_else(unexplained));
         }
-        if let (Mode::Warn, Some(denial)) = (self.around.session.mode, &judged.verdict.denial) {
+        if let (b'B', Some(request)) = (kind, &request) {
+            let waits = matches!(judged.ruling, Ruling::Wait(..)) && piece.rest == 0;
+            self.portals.bind(request, waits.then_some(piece.bytes));
+        }
+        self.warn(&judged);
+        self.expect(kind, request.as_deref(), &judged, at);
+        Sentence::Pass
+    }
+
+    /// Tells the client what would not have gone on like this, were anything enforced.
+    fn warn(&mut self, judged: &Judged) {
+        if self.around.session.mode != Mode::Warn {
+            return;
+        }
+        if let Some(denial) = &judged.verdict.denial {
             self.notices.extend_from_slice(&message::warning(denial));
+        } else if let Some(hold) = &judged.verdict.hold {
+            self.notices.extend_from_slice(&message::would_wait(hold));
         }
-        self.expect(kind, requested.as_deref(), &judged, at);
-        None
+    }
+
+    /// Whether a statement waits, and nothing behind it can be looked at.
+    fn waits(&self) -> bool {
+        self.parked.is_some() && !self.is_answered()
+    }
+
+    /// A statement waits for somebody's decision, or for what came before it.
+    #[must_use]
+    pub const fn is_holding(&self) -> bool {
+        self.parked.is_some()
+    }
+
+    /// A statement that waited can go on: [`Guard::client`] is to be called.
+    #[must_use]
+    pub fn is_answered(&self) -> bool {
+        // Where the batch has failed the server would skip it: there is nothing to be decided any more.
+        let is_over = |parked: &Parked| parked.answer().is_some() || self.dropping;
+        self.parked.as_ref().is_some_and(is_over)
+    }
+
+    /// What somebody is to be asked now, once.
+    pub fn take_question(&mut self) -> Option<Box<Question>> {
+        let parked = self.parked.as_mut()?;
+        if parked.stage != Stage::Settling || !self.cycles.is_settled() {
+            return None;
+        }
+        parked.stage = Stage::Asked;
+        let question = parked.question()?;
+        Some(Box::new(Question {
+            in_transaction: self.around.session.in_transaction,
+            search_path: self.following.state().search_path.known().cloned(),
+            cancel_key: self.cancel.key.clone(),
+            ..question
+        }))
+    }
+
+    /// Tells the client what its statement waits for; `again`: it was told before.
+    pub fn announce(&mut self, said: &Announcement, again: bool) {
+        let Some((parked, hold)) = self.parked.as_ref().and_then(|parked| Some((parked, parked.hold()?))) else {
+            return;
+        };
+        let notice = message::waits(hold, &parked.digest_text(), said, again);
+        self.notices.extend_from_slice(&notice);
+    }
+
+    /// Somebody has decided: what waited goes on with the next call of [`Guard::client`].
+    pub fn answer(&mut self, answer: Answer) {
+        if let Some(parked) = &mut self.parked {
+            parked.stage = Stage::Answered(answer);
+        }
+    }
+
+    /// What a client whose statement waits is to be told, unless the server is in the middle of a message.
+    pub fn speak(&mut self, at: BootTime) -> Vec<u8> {
+        if self.parked.is_none() || self.notices.is_empty() || !self.server.is_between() {
+            return Vec::new();
+        }
+        let notices = std::mem::take(&mut self.notices);
+        self.feed(Side::Server, at, &[Input::Bytes(&notices)]);
+        notices
     }
 
     /// Something goes to the server: what will be known once it is answered.
@@ -576,6 +708,19 @@ struct Piece<'a> {
     rest: u64,
 }
 
+/// A message that the decoder knows.
+struct Heard {
+    request: Option<Box<Request>>,
+    at: BootTime,
+}
+
+/// What becomes of a message.
+enum Sentence {
+    Pass,
+    Refuse(Denial),
+    Park(Box<Parked>),
+}
+
 /// Whether statements behind it may mean something else, as far as `counts` a change of the session.
 fn unsettles(facts: &Facts, counts: impl Fn(&StateChange) -> bool) -> bool {
     facts.opaque.is_some()
@@ -595,17 +740,6 @@ fn runs_code(facts: &Facts) -> bool {
 /// Whether the client sends the rows behind it.
 fn takes_copy_data(facts: &Facts) -> bool {
     facts.statements.iter().flat_map(|statement| &statement.effects).any(|effect| effect.action == Action::CopyIn)
-}
-
-/// A refusal always has a denial; should it not, it is one all the same.
-fn unexplained() -> Denial {
-    Denial {
-        rule: "error".into(),
-        what: "the statement".into(),
-        reason: "the decision came without a reason".into(),
-        remedy: "".into(),
-        sqlstate: "42501",
-    }
 }
 
 /// Where the server's messages are looked at.
@@ -645,6 +779,7 @@ impl Reader for Desk<'_> {
         }
         // The server skips the rest of the batch, a Query too, and says no more about it.
         *self.dropping |= kind == b'E' && self.cycles.is_open_next();
+        self.cycles.note_answer(kind);
         let front = self.cycles.front();
         let is_beyond = front.and_then(|cycle| cycle.bounds.as_ref()).is_some_and(|bounds| bounds.beyond.is_some());
         match kind {

@@ -6,15 +6,18 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::board::{Board, Glance};
+use crate::hold::{self, Denied};
 use crate::rate::Rates;
 use model::Known;
+use model::access::{GrantId, Holder};
 use model::facts::{Facts, OpaqueReason, StateChange, StatementFacts};
 use model::principal::{Principal, UnknownPrincipal};
 use model::request::Request;
 use model::statement::{StatementKind, Text};
-use model::time::WallTime;
+use model::time::{BootTime, WallTime};
 use model::verdict::{Denial, Judgement, Mode, Obligations, PolicyEpoch, Verdict};
-use policy::{Asked, Decision, Permit, PolicySet, Question, SessionContext};
+use policy::{ActiveGrant, Asked, Decision, Hold, Permit, PolicySet, Question, SessionContext};
 use recorder::EncodedJudgement;
 use sql::Analyser;
 use sql::catalogue::Catalogue;
@@ -28,6 +31,7 @@ pub struct Judge {
     analyser: RefCell<Analyser>,
     rates: RefCell<Rates>,
     policies: RefCell<Rc<PolicySet>>,
+    board: Rc<Board>,
     /// Snapshots, by the name of the SQL database.
     catalogues: RefCell<HashMap<Arc<str>, Rc<Catalogue>>>,
     /// Where there is no snapshot.
@@ -35,13 +39,13 @@ pub struct Judge {
 }
 
 impl Judge {
-    /// With these policies, and no snapshot of any catalogue.
+    /// With these policies, grants from this board, and no snapshot of any catalogue.
     #[must_use]
-    pub fn new(policies: PolicySet) -> Self {
+    pub fn new(policies: PolicySet, board: Rc<Board>) -> Self {
         let analyser = RefCell::new(Analyser::new(sql::Limits::default()));
         let policies = RefCell::new(Rc::new(policies));
         let none = Rc::new(Catalogue::none());
-        Self { analyser, rates: RefCell::default(), policies, catalogues: RefCell::default(), none }
+        Self { analyser, rates: RefCell::default(), policies, board, catalogues: RefCell::default(), none }
     }
 
     /// From the next message on other policies hold, for live sessions too.
@@ -73,6 +77,9 @@ pub(crate) struct Circumstances {
 pub(crate) struct Bench {
     judge: Rc<Judge>,
     remembered: HashMap<Remembered, Rc<Judged>>,
+    /// Whose grants count; `None`: nobody knows who acts.
+    holder: Option<Holder>,
+    glance: Glance,
     /// Of the set that the remembered decisions are of.
     epoch: PolicyEpoch,
     /// What SQL has prepared under which name.
@@ -90,16 +97,50 @@ pub(crate) struct Judged {
     pub(crate) facts: Arc<Facts>,
     pub(crate) verdict: Verdict,
     pub(crate) encoded: EncodedJudgement,
-    /// One for each statement of the text; `None`: it is refused.
-    pub(crate) permits: Option<Vec<Permit>>,
+    /// Whether it may run.
+    pub(crate) ruling: Ruling,
     /// Until then the same may be said again without asking; `Some(None)`: for as long as the policies hold.
     holds: Option<Option<WallTime>>,
 }
 
+/// Whether something may run.
+#[derive(Clone)]
+pub(crate) enum Ruling {
+    /// It may: one permit for each statement of the text.
+    Run(Vec<Permit>),
+    /// Once somebody has approved it: these for some of its statements, and those for the others.
+    Wait(Vec<Permit>, Vec<Hold>),
+    /// It may not.
+    Refused,
+}
+
+impl Ruling {
+    /// Both: what all statements of a text come to.
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Refused, _) | (_, Self::Refused) => Self::Refused,
+            (Self::Run(one), Self::Run(other)) => Self::Run([one, other].concat()),
+            (Self::Run(one), Self::Wait(other, holds)) => Self::Wait([one, other].concat(), holds),
+            (Self::Wait(one, holds), Self::Run(other)) => Self::Wait([one, other].concat(), holds),
+            (Self::Wait(one, first), Self::Wait(other, second)) => {
+                Self::Wait([one, other].concat(), [first, second].concat())
+            }
+        }
+    }
+}
+
 impl Bench {
-    pub(crate) fn new(judge: Rc<Judge>) -> Self {
+    pub(crate) fn new(judge: Rc<Judge>, principal: &Known<Principal, UnknownPrincipal>) -> Self {
         let epoch = judge.policies().epoch();
-        Self { judge, remembered: HashMap::new(), epoch, prepared: HashMap::new() }
+        let (remembered, prepared) = (HashMap::new(), HashMap::new());
+        Self { judge, remembered, holder: holder(principal), glance: Glance::default(), epoch, prepared }
+    }
+
+    /// Before a decision: what has been granted may have changed, or its time may be over.
+    pub(crate) fn look_at_grants(&mut self, now: BootTime) {
+        if self.glance.renew(&self.judge.board, self.holder.as_ref(), now) {
+            self.remembered.clear();
+        }
     }
 
     /// What a request would do.
@@ -193,7 +234,7 @@ impl Bench {
         {
             return Rc::clone(known);
         }
-        let judged = Rc::new(ask(&policies, &asked_by(&facts), &facts, around, now));
+        let judged = Rc::new(ask(&policies, &asked_by(&facts), &facts, (around, self.glance.grants()), now));
         if judged.holds.is_some() {
             if self.remembered.len() >= DECISIONS_MAX {
                 self.remembered.clear();
@@ -210,7 +251,9 @@ impl Bench {
         else {
             return judged;
         };
-        if judged.permits.is_none() || self.judge.rates.borrow_mut().allows(&principal.actor.id, max, now) {
+        if matches!(judged.ruling, Ruling::Refused)
+            || self.judge.rates.borrow_mut().allows(&principal.actor.id, max, now)
+        {
             return judged;
         }
         Rc::new(judged.beyond_rate(max, around.session.mode))
@@ -228,11 +271,13 @@ impl Bench {
         let facts = Arc::new(facts);
         let mut asked = vec![if replication { Asked::Replication } else { Asked::Connect }];
         asked.extend(asked_by(&facts));
-        ask(&policies, &asked, &facts, around, now)
+        ask(&policies, &asked, &facts, (around, self.glance.grants()), now)
     }
 
-    /// Everything depends on who acts.
-    pub(crate) fn forget_decisions(&mut self) {
+    /// Somebody else acts, and everything depends on that.
+    pub(crate) fn identify(&mut self, principal: &Known<Principal, UnknownPrincipal>) {
+        self.holder = holder(principal);
+        self.glance.forget();
         self.remembered.clear();
     }
 }
@@ -248,11 +293,47 @@ impl Judged {
             sqlstate: "53400",
         };
         let verdict = Verdict { denial: Some(denial), ..self.verdict.clone() };
-        let permits = self.permits.clone().filter(|_| mode != Mode::Enforce);
+        let ruling = if mode == Mode::Enforce { Ruling::Refused } else { self.ruling.clone() };
         let facts = Arc::clone(&self.facts);
         let encoded = EncodedJudgement::of(&Judgement { verdict: verdict.clone(), facts: Arc::clone(&facts) });
-        Self { facts, verdict, encoded, permits, holds: None }
+        Self { facts, verdict, encoded, ruling, holds: None }
     }
+
+    /// Somebody who may has approved it, under that number. What does not wait stays as it is.
+    pub(crate) fn released(&self, grant: GrantId) -> Self {
+        let ruling = match self.ruling.clone() {
+            Ruling::Wait(mut permits, holds) => {
+                permits.extend(holds.into_iter().map(|hold| hold.released(grant)));
+                Ruling::Run(permits)
+            }
+            ruling => ruling,
+        };
+        self.having_waited(Some(grant), self.verdict.denial.clone(), ruling)
+    }
+
+    /// It is refused after it has waited, or because it cannot.
+    pub(crate) fn denied(&self, grant: Option<GrantId>, denial: Denial) -> Self {
+        self.having_waited(grant, Some(denial), Ruling::Refused)
+    }
+
+    /// It has to wait, but nobody can be asked about it.
+    pub(crate) fn unshowable(&self, why: &str) -> Self {
+        let hold = self.verdict.hold.clone();
+        let why = Denied::Unavailable(format!("it needs an approval, and nobody can be asked: {why}").into());
+        self.denied(None, hold.map_or_else(unexplained, |hold| hold::denial(&hold, &why)))
+    }
+
+    fn having_waited(&self, grant: Option<GrantId>, denial: Option<Denial>, ruling: Ruling) -> Self {
+        let hold = self.verdict.hold.clone().map(|hold| model::verdict::Hold { grant, ..hold });
+        let verdict = Verdict { hold, denial, ..self.verdict.clone() };
+        let facts = Arc::clone(&self.facts);
+        let encoded = EncodedJudgement::of(&Judgement { verdict: verdict.clone(), facts: Arc::clone(&facts) });
+        Self { facts, verdict, encoded, ruling, holds: None }
+    }
+}
+
+fn holder(principal: &Known<Principal, UnknownPrincipal>) -> Option<Holder> {
+    principal.known().map(Holder::from)
 }
 
 fn opaque(reason: OpaqueReason) -> Arc<Facts> {
@@ -277,41 +358,57 @@ fn asked_by(facts: &Facts) -> Vec<Asked<'_>> {
 }
 
 /// All of it must be allowed.
-fn ask(policies: &PolicySet, asked: &[Asked<'_>], facts: &Arc<Facts>, around: &Circumstances, now: WallTime) -> Judged {
+fn ask(
+    policies: &PolicySet,
+    asked: &[Asked<'_>],
+    facts: &Arc<Facts>,
+    (around, grants): (&Circumstances, &[ActiveGrant]),
+    now: WallTime,
+) -> Judged {
     let Circumstances { principal, session } = around;
     let mut verdict = Verdict {
         epoch: policies.epoch(),
         mode: session.mode,
         denial: None,
+        hold: None,
         allowed_by: Arc::from([]),
         obligations: Obligations::default(),
     };
-    let mut permits = Some(Vec::new());
+    let mut ruling = Ruling::Run(Vec::new());
     let mut holds = Some(None);
     let mut allowed_by: Vec<Arc<str>> = Vec::new();
     for facts in asked {
-        let decision = policies.decide(&Question { principal, facts: *facts, session, now });
-        allowed_by.extend(decision.verdict().allowed_by.iter().cloned());
-        verdict.obligations = tighter(verdict.obligations, decision.verdict().obligations);
-        verdict.denial = verdict.denial.or_else(|| decision.verdict().denial.clone());
-        let (permit, not_after, cacheable) = match decision {
-            Decision::Permit(permit) => (Some(permit.clone()), permit.not_after(), permit.is_cacheable()),
-            Decision::Refusal(refusal) => {
-                let (not_after, cacheable) = (refusal.not_after(), refusal.is_cacheable());
-                (refusal.tolerated(session.mode), not_after, cacheable)
-            }
-        };
-        holds = holds.filter(|_| cacheable).map(|end| earlier(end, not_after));
-        permits = permits.zip(permit).map(|(mut permits, permit)| {
-            permits.push(permit);
-            permits
-        });
+        let decision = policies.decide(&Question { principal, facts: *facts, session, grants, now });
+        let part = decision.verdict();
+        allowed_by.extend(part.allowed_by.iter().cloned());
+        verdict.obligations = tighter(verdict.obligations, part.obligations);
+        verdict.denial = verdict.denial.or_else(|| part.denial.clone());
+        verdict.hold = verdict.hold.or_else(|| part.hold.clone());
+        holds = holds.filter(|_| decision.is_cacheable()).map(|end| earlier(end, decision.not_after()));
+        ruling = ruling.and(rule(decision, session.mode));
     }
+    // What does not run waits for nobody.
+    verdict.hold = verdict.hold.filter(|_| verdict.denial.is_none());
     allowed_by.sort_unstable();
     allowed_by.dedup();
     verdict.allowed_by = allowed_by.into();
     let encoded = EncodedJudgement::of(&Judgement { verdict: verdict.clone(), facts: Arc::clone(facts) });
-    Judged { facts: Arc::clone(facts), verdict, encoded, permits, holds }
+    Judged { facts: Arc::clone(facts), verdict, encoded, ruling, holds }
+}
+
+/// What a decision comes to in this mode.
+fn rule(decision: Decision, mode: Mode) -> Ruling {
+    match decision {
+        Decision::Permit(permit) => Ruling::Run(vec![permit]),
+        Decision::Hold(hold) => match hold.clone().tolerated(mode) {
+            Some(permit) => Ruling::Run(vec![permit]),
+            None => Ruling::Wait(Vec::new(), vec![hold]),
+        },
+        Decision::Refusal(refusal) => match refusal.tolerated(mode) {
+            Some(permit) => Ruling::Run(vec![permit]),
+            None => Ruling::Refused,
+        },
+    }
 }
 
 fn earlier(one: Option<WallTime>, other: Option<WallTime>) -> Option<WallTime> {
@@ -332,5 +429,16 @@ fn tighter(one: Obligations, other: Obligations) -> Obligations {
         bytes_max: tighter(one.bytes_max, other.bytes_max),
         runtime_max: tighter(one.runtime_max, other.runtime_max),
         rate_per_minute: tighter(one.rate_per_minute, other.rate_per_minute),
+    }
+}
+
+/// A refusal always has a denial; should it not, it is one all the same.
+pub(crate) fn unexplained() -> Denial {
+    Denial {
+        rule: "error".into(),
+        what: "the statement".into(),
+        reason: "the decision came without a reason".into(),
+        remedy: "".into(),
+        sqlstate: "42501",
     }
 }

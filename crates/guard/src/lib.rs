@@ -8,22 +8,28 @@
 //! A message is judged when everything before it that may change its meaning is answered. Where the guard cannot follow
 //! what a statement did to the session, it asks the server, in a batch of its own whose answer the client never sees.
 //!
+//! A statement that must not run unattended waits at its message (`hold`) until somebody has decided about it.
+//!
 //! Pure: bytes, times and identities come in; bytes and judgements come out. Not here: sockets, TLS, records, what the
 //! text means (`sql`), what is allowed (`policy`).
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod board;
 mod bounds;
 mod client;
 mod cycle;
 mod following;
 mod guard;
+mod hold;
 mod judge;
 mod message;
 mod rate;
 mod server;
 mod startup;
 
+pub use board::Board;
 pub use guard::{Book, Broken, Cleared, Guard, Passed};
+pub use hold::{Announcement, Answer, Denied, Question};
 pub use judge::Judge;

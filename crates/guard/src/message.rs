@@ -1,7 +1,9 @@
 //! Messages that the guard itself sends: to the server in place of what it refused, to the client in the server's name.
 //! PostgreSQL manual, chapter 55.7.
 
-use model::verdict::Denial;
+use model::verdict::{Denial, Hold};
+
+use crate::hold::Announcement;
 
 /// Appends a message of this kind with this body.
 fn append(out: &mut Vec<u8>, kind: u8, body: &[u8]) {
@@ -75,7 +77,38 @@ pub(crate) fn warning(denial: &Denial) -> Vec<u8> {
     report(b'N', "WARNING", "01000", denial)
 }
 
+/// What a client is told where something would have to wait, were anything enforced.
+pub(crate) fn would_wait(hold: &Hold) -> Vec<u8> {
+    let message = format!("{} would wait for an approval (rule {})", hold.what, hold.rule);
+    fields(b'N', "WARNING", "01000", &message, [&hold.reason, &hold.remedy, &hold.rule])
+}
+
+/// What a client is told whose statement waits. The detail has one thing a line, for programs.
+pub(crate) fn waits(question: &Hold, digest: &str, said: &Announcement, again: bool) -> Vec<u8> {
+    let Announcement { grant, approvers, until } = said;
+    let Hold { rule, what, reason, .. } = question;
+    let still = if again { "still " } else { "" };
+    let message = format!("{what} {still}waits for approval {grant} (rule {rule})");
+    let detail = format!(
+        "grant: {grant}\nrule: {rule}\nreason: {reason}\napprovers: {approvers}\nuntil: {until}\nsha256: {digest}"
+    );
+    let hint = format!("{approvers} can run: warder grant approve {grant}; a cancel takes the request back");
+    fields(b'N', "NOTICE", "00000", &message, [&detail, &hint, rule])
+}
+
 fn report(kind: u8, severity: &str, sqlstate: &str, denial: &Denial) -> Vec<u8> {
+    let Denial { rule, what, reason, remedy, .. } = denial;
+    let message = match (kind, sqlstate) {
+        // In the server's words: clients know them.
+        (_, "57014") => "canceling statement due to user request".to_owned(),
+        (b'E', _) => format!("{what} is not allowed (rule {rule})"),
+        _ => format!("{what} would not be allowed (rule {rule})"),
+    };
+    fields(kind, severity, sqlstate, &message, [reason, remedy, rule])
+}
+
+/// ErrorResponse or NoticeResponse (55.8).
+fn fields(kind: u8, severity: &str, sqlstate: &str, message: &str, [detail, hint, rule]: [&str; 3]) -> Vec<u8> {
     let mut body = Vec::new();
     let mut field = |code: u8, value: &str| {
         if !value.is_empty() {
@@ -83,15 +116,14 @@ fn report(kind: u8, severity: &str, sqlstate: &str, denial: &Denial) -> Vec<u8> 
             text(&mut body, value);
         }
     };
-    let verb = if kind == b'E' { "is not allowed" } else { "would not be allowed" };
     field(b'S', severity);
     field(b'V', severity);
     field(b'C', sqlstate);
-    field(b'M', &format!("{} {verb} (rule {})", denial.what, denial.rule));
-    field(b'D', &denial.reason);
-    field(b'H', &denial.remedy);
+    field(b'M', message);
+    field(b'D', detail);
+    field(b'H', hint);
     // For programs: the rule alone, where a server names a constraint.
-    field(b'n', &denial.rule);
+    field(b'n', rule);
     body.push(0);
     let mut out = Vec::with_capacity(body.len().saturating_add(5));
     append(&mut out, kind, &body);

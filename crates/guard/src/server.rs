@@ -47,6 +47,11 @@ struct Body {
 }
 
 impl Server {
+    /// No message is under way.
+    pub(crate) const fn is_between(&self) -> bool {
+        self.header.is_empty() && self.body.is_none()
+    }
+
     /// Takes the next bytes; returns what the client gets.
     pub(crate) fn take<'a>(&mut self, chunk: &'a [u8], reader: &mut impl Reader) -> Cow<'a, [u8]> {
         let mut pass = Pass { chunk, copied: None, kept: 0 };

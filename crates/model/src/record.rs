@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::access::AccessEvent;
 use crate::coverage::{BypassReason, Coverage};
 use crate::id::SessionId;
 use crate::process::Process;
@@ -159,6 +160,8 @@ pub enum What {
         /// For people: why, how.
         detail: Option<String>,
     },
+    /// Something became of a grant; it takes effect after this record.
+    Access(Box<AccessEvent>),
     /// An operator used a control verb.
     OperatorCommand {
         /// The verb.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::access::GrantId;
 use crate::facts::Facts;
 use crate::words::words;
 
@@ -30,6 +31,8 @@ pub struct Verdict {
     pub mode: Mode,
     /// `None`: allowed. Whether a denial was enforced depends on the mode.
     pub denial: Option<Denial>,
+    /// Allowed, but somebody has to approve it first; `None`: nobody has to. Whether it waited depends on the mode.
+    pub hold: Option<Hold>,
     /// Policies that allowed it (`@id`), sorted; empty if denied.
     pub allowed_by: Arc<[Arc<str>]>,
     /// What comes with it.
@@ -58,6 +61,21 @@ pub struct Denial {
     pub remedy: Arc<str>,
     /// SQLSTATE for the client: 42501, or 42601 for a text that is no SQL.
     pub sqlstate: &'static str,
+}
+
+/// Why somebody has to approve a statement before it runs, and under which number that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Hold {
+    /// The policy (`@id`) that forbids it to run unattended; `default` where none permits that.
+    pub rule: Arc<str>,
+    /// What it is about, for people: `DELETE of relation public.orders`.
+    pub what: Arc<str>,
+    /// Why (the policy's `@reason`).
+    pub reason: Arc<str>,
+    /// What to do instead (the policy's `@remedy`); empty: nothing is known.
+    pub remedy: Arc<str>,
+    /// What it waited for; with a denial: in vain. `None`: it did not wait.
+    pub grant: Option<GrantId>,
 }
 
 /// Bounds that come with a permission. `None`: no bound.

@@ -76,7 +76,7 @@ fn main() {
 
 fn cost(set: &PolicySet, name: &str, principal: &Who, facts: &StatementFacts) {
     let session = session();
-    let question = Question { principal, facts: Asked::Statement(facts), session: &session, now: NOON };
+    let question = Question { principal, facts: Asked::Statement(facts), session: &session, grants: &[], now: NOON };
     let decided = outcome(&set.decide(&question));
     let (least, median) = time(|| drop(black_box(set.decide(black_box(&question)))));
     println!("{name}: {median:?} (least {least:?}), {decided}");

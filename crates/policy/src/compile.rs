@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread;
 
-use cedar_policy::{ActionConstraint, Authorizer, Effect, Entity, Policy, PolicyId, ValidationMode};
+use cedar_policy::{ActionConstraint, Authorizer, Effect, Entity, Policy, PolicyId, ValidationMode, Validator};
 use miette::Diagnostic;
 use model::verdict::PolicyEpoch;
 use sha2::{Digest as _, Sha256};
 
-use crate::annotations::{self, Annotations, Owner};
+use crate::annotations::{self, Annotations, Owner, Subject};
 use crate::candidates::Candidates;
 use crate::language::{Language, Verb};
 use crate::reads::{self, Reads};
@@ -70,11 +70,13 @@ fn compile_here(files: &[PolicyFile], epoch: PolicyEpoch) -> Result<Compiled, Ve
         problems.sort();
         return Err(problems);
     }
-    let slices = language.actions().map(|(verb, action)| Ok((verb, slice(language, action, &checked)?)));
+    let slices = language.actions().map(|(verb, action)| Ok((verb, slice(language, verb, action, &checked)?)));
     let slices = slices.collect::<Result<BTreeMap<Verb, Slice>, String>>().map_err(nowhere)?;
     let places = checked.iter().enumerate().map(|(place, one)| (Arc::clone(&one.annotations.id), place)).collect();
+    let attends = names(language, Verb::RunUnattended, &checked);
     let rules: Vec<_> = checked.into_iter().map(rule).collect();
-    Ok(Compiled { epoch, digest: digest(&rules), language, rules, places, slices, authorizer: Authorizer::new() })
+    let (digest, authorizer) = (digest(&rules), Authorizer::new());
+    Ok(Compiled { epoch, digest, language, rules, places, slices, attends, authorizer })
 }
 
 /// The texts of the policies, if they keep the limits.
@@ -104,10 +106,15 @@ fn check<'a>(language: &Language, piece: Piece<'a>) -> Result<Checked<'a>, Vec<P
     }
     let policy = Policy::parse(None, piece.text);
     let policy = policy.map_err(|errors| errors.iter().map(|error| explain(&piece, error)).collect::<Vec<_>>())?;
-    let annotations = annotations::read(owner(&policy), policy.annotations());
+    let about = if is_about_grants(language, &policy) { Subject::Grants } else { Subject::Statements };
+    let annotations = annotations::read(owner(&policy), about, policy.annotations());
     let id = annotations.as_ref().map_or(NAMELESS, |annotations| &annotations.id);
     let policy = policy.new_id(PolicyId::new(id));
-    let mut problems = validate(language, &piece, &policy);
+    let validator = match about {
+        Subject::Statements => &language.validator,
+        Subject::Grants => &language.grant_validator,
+    };
+    let mut problems = validate(validator, &piece, &policy);
     let candidates = Candidates::of(language, &policy);
     let seen = Scope::of(language, &policy).zip(reads::of(&policy));
     let seen = seen.ok_or_else(|| vec![("it cannot be looked through".to_owned(), SEE.to_owned())]);
@@ -156,13 +163,24 @@ fn repeated(checked: &[Checked<'_>]) -> Vec<Problem> {
     problems
 }
 
+/// Whether a policy names an action about grants.
+fn is_about_grants(language: &Language, policy: &Policy) -> bool {
+    let named = match policy.action_constraint() {
+        ActionConstraint::Any => Vec::new(),
+        ActionConstraint::Eq(uid) => vec![uid],
+        ActionConstraint::In(uids) => uids,
+    };
+    let mut about = language.actions().filter(|(verb, _)| verb.is_about_grants());
+    about.any(|(_, action)| named.contains(&action.uid()))
+}
+
 /// What the validator objects to, its warnings included. No policy makes another one right: each is looked at alone.
-fn validate(language: &Language, piece: &Piece<'_>, policy: &Policy) -> Vec<Problem> {
+fn validate(validator: &Validator, piece: &Piece<'_>, policy: &Policy) -> Vec<Problem> {
     let alone = match cedar_policy::PolicySet::from_policies([policy.clone()]) {
         Ok(alone) => alone,
         Err(error) => return vec![explain(piece, &error)],
     };
-    let found = language.validator.validate(&alone, ValidationMode::Strict);
+    let found = validator.validate(&alone, ValidationMode::Strict);
     let errors = found.validation_errors().map(|error| explain(piece, error));
     first_of_each_place(errors.chain(found.validation_warnings().map(|warning| explain(piece, warning))).collect())
 }
@@ -175,10 +193,10 @@ fn first_of_each_place(mut problems: Vec<Problem>) -> Vec<Problem> {
 }
 
 /// The policies that can be about an action.
-fn slice(language: &Language, action: &Entity, checked: &[Checked<'_>]) -> Result<Slice, String> {
+fn slice(language: &Language, verb: Verb, action: &Entity, checked: &[Checked<'_>]) -> Result<Slice, String> {
     let within = language.action_with_groups(action);
     let about = |one: &&Checked<'_>| match one.policy.action_constraint() {
-        ActionConstraint::Any => true,
+        ActionConstraint::Any => !verb.is_about_grants(),
         ActionConstraint::Eq(uid) => uid == action.uid(),
         ActionConstraint::In(uids) => uids.iter().any(|uid| within.contains(uid)),
     };
@@ -189,6 +207,16 @@ fn slice(language: &Language, action: &Entity, checked: &[Checked<'_>]) -> Resul
         candidates: one.candidates.clone(),
     };
     Slice::new(action.clone(), checked.iter().filter(about).map(member).collect())
+}
+
+/// Whether a policy speaks of this action by its name.
+fn names(language: &Language, verb: Verb, checked: &[Checked<'_>]) -> bool {
+    let action = language.actions().find_map(|(known, action)| (known == verb).then(|| action.uid()));
+    checked.iter().any(|one| match one.policy.action_constraint() {
+        ActionConstraint::Any => false,
+        ActionConstraint::Eq(uid) => Some(uid) == action,
+        ActionConstraint::In(uids) => uids.into_iter().any(|uid| Some(uid) == action),
+    })
 }
 
 /// Over what the policies say, in the order of their ids.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use model::access::GrantId;
 use model::time::WallTime;
 use model::verdict::{Denial, Mode, Verdict};
 
@@ -19,14 +20,22 @@ pub const RULE_ERROR: &str = "error";
 pub enum Decision {
     /// It may happen.
     Permit(Permit),
+    /// It may happen once somebody has approved it.
+    Hold(Hold),
     /// It may not.
     Refusal(Refusal),
 }
 
-/// It may happen. Made by [`PolicySet::decide`](crate::PolicySet::decide) and [`Refusal::tolerated`] only.
+/// It may happen. Made by [`PolicySet::decide`](crate::PolicySet::decide), [`Hold::released`], and where nothing is enforced
+/// [`Hold::tolerated`] and [`Refusal::tolerated`], only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Permit(Decided);
+
+/// It may happen once somebody has approved it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Hold(Decided);
 
 /// It may not happen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,9 +52,13 @@ struct Decided {
 impl Decision {
     /// The decision that a verdict stands for.
     pub(crate) fn new(verdict: Verdict, not_after: Option<WallTime>, reads: Reads) -> Self {
-        let allowed = verdict.denial.is_none();
+        let (denied, held) = (verdict.denial.is_some(), verdict.hold.is_some());
         let decided = Decided { verdict, not_after, reads };
-        if allowed { Self::Permit(Permit(decided)) } else { Self::Refusal(Refusal(decided)) }
+        match (denied, held) {
+            (true, _) => Self::Refusal(Refusal(decided)),
+            (false, true) => Self::Hold(Hold(decided)),
+            (false, false) => Self::Permit(Permit(decided)),
+        }
     }
 
     /// What to record, either way.
@@ -53,7 +66,28 @@ impl Decision {
     pub const fn verdict(&self) -> &Verdict {
         match self {
             Self::Permit(permit) => permit.verdict(),
+            Self::Hold(hold) => hold.verdict(),
             Self::Refusal(refusal) => refusal.verdict(),
+        }
+    }
+
+    /// The last moment at which it holds; `None`: it does not depend on time.
+    #[must_use]
+    pub const fn not_after(&self) -> Option<WallTime> {
+        match self {
+            Self::Permit(permit) => permit.not_after(),
+            Self::Hold(hold) => hold.not_after(),
+            Self::Refusal(refusal) => refusal.not_after(),
+        }
+    }
+
+    /// May it be kept? See [`Permit::is_cacheable`].
+    #[must_use]
+    pub fn is_cacheable(&self) -> bool {
+        match self {
+            Self::Permit(permit) => permit.is_cacheable(),
+            Self::Hold(hold) => hold.is_cacheable(),
+            Self::Refusal(refusal) => refusal.is_cacheable(),
         }
     }
 }
@@ -91,7 +125,35 @@ macro_rules! decided {
 }
 
 decided!(Permit);
+decided!(Hold);
 decided!(Refusal);
+
+impl Hold {
+    /// Somebody who may has approved exactly this, under that number.
+    pub fn released(self, grant: GrantId) -> Permit {
+        let Decided { mut verdict, not_after, reads } = self.0;
+        verdict.hold = verdict.hold.map(|hold| model::verdict::Hold { grant: Some(grant), ..hold });
+        Permit(Decided { verdict, not_after, reads })
+    }
+
+    /// Goes on nevertheless, where the mode only observes or warns; the verdict keeps that it had to wait. `None`: the
+    /// mode enforces, and it waits.
+    pub fn tolerated(self, mode: Mode) -> Option<Permit> {
+        self.0.tolerated(mode)
+    }
+}
+
+impl Decided {
+    fn tolerated(self, mode: Mode) -> Option<Permit> {
+        match mode {
+            Mode::Observe | Mode::Warn => {
+                let verdict = Verdict { mode, ..self.verdict };
+                Some(Permit(Self { verdict, ..self }))
+            }
+            Mode::Enforce => None,
+        }
+    }
+}
 
 impl Refusal {
     /// Why.
@@ -103,13 +165,7 @@ impl Refusal {
     /// Goes on nevertheless, where the mode only observes or warns; the verdict keeps the denial. `None`: the mode
     /// enforces, and nothing goes on.
     pub fn tolerated(self, mode: Mode) -> Option<Permit> {
-        match mode {
-            Mode::Observe | Mode::Warn => {
-                let verdict = Verdict { mode, ..self.0.verdict };
-                Some(Permit(Decided { verdict, ..self.0 }))
-            }
-            Mode::Enforce => None,
-        }
+        self.0.tolerated(mode)
     }
 }
 

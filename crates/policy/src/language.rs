@@ -8,7 +8,7 @@ use cedar_policy::{Entities, Entity, EntityId, EntityTypeName, EntityUid, Schema
 use model::facts::{Action, Object};
 use model::principal::PrincipalKind;
 
-use crate::SCHEMA;
+use crate::{GRANT_SCHEMA, SCHEMA};
 
 /// What one request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,11 +21,27 @@ pub(crate) enum Verb {
     Opaque,
     /// The opening of a session.
     Connect,
+    /// That a statement runs although nobody looks at it first.
+    RunUnattended,
+    /// Asking for access.
+    RequestGrant,
+    /// Having it at once.
+    BreakGlass,
+    /// Deciding about it.
+    ApproveGrant,
 }
 
 impl Verb {
+    const ABOUT_GRANTS: [Self; 3] = [Self::RequestGrant, Self::BreakGlass, Self::ApproveGrant];
+
+    /// Whether it is about a grant: only policies that name it are about it.
+    pub(crate) fn is_about_grants(self) -> bool {
+        Self::ABOUT_GRANTS.contains(&self)
+    }
+
     pub(crate) fn all() -> impl Iterator<Item = Self> {
-        Action::ALL.iter().copied().map(Self::Effect).chain([Self::Compute, Self::Opaque, Self::Connect])
+        let others = [Self::Compute, Self::Opaque, Self::Connect, Self::RunUnattended];
+        Action::ALL.iter().copied().map(Self::Effect).chain(others).chain(Self::ABOUT_GRANTS)
     }
 
     /// Its name in policies: the action's word in camel case.
@@ -37,6 +53,10 @@ impl Verb {
             Self::Compute => "Compute".to_owned(),
             Self::Opaque => "Opaque".to_owned(),
             Self::Connect => "Connect".to_owned(),
+            Self::RunUnattended => "RunUnattended".to_owned(),
+            Self::RequestGrant => "RequestGrant".to_owned(),
+            Self::BreakGlass => "BreakGlass".to_owned(),
+            Self::ApproveGrant => "ApproveGrant".to_owned(),
         }
     }
 }
@@ -76,7 +96,7 @@ macro_rules! kinds {
 
 kinds! {
     Group, Person, Service, Agent, Unknown, Proof, Environment, Database, Schema, Relation, Function, ServerObject, Role,
-    Parameter, SessionObject, UnknownSchema, Transport, Weekday, Condition, Columns, OpaqueReason,
+    Parameter, SessionObject, UnknownSchema, Transport, Weekday, Condition, Columns, OpaqueReason, Verb, VerbGroup,
 }
 
 impl Kind {
@@ -107,7 +127,10 @@ impl Kind {
 /// The vocabulary, ready to be used.
 #[derive(Clone, Debug)]
 pub(crate) struct Language {
+    /// For policies about statements and sessions.
     pub(crate) validator: Validator,
+    /// For policies that name an action about grants.
+    pub(crate) grant_validator: Validator,
     names: Names,
     /// Each action with the groups that it is in.
     actions: BTreeMap<Verb, Entity>,
@@ -124,13 +147,17 @@ impl Language {
     }
 
     fn new() -> Result<Self, String> {
-        let (schema, _) = Schema::from_cedarschema_str(SCHEMA).map_err(|error| error.to_string())?;
-        let entities = schema.action_entities().map_err(|error| error.to_string())?;
+        let schema = |text: &str| {
+            Schema::from_cedarschema_str(text).map(|(schema, _)| schema).map_err(|error| error.to_string())
+        };
+        let whole = schema(&[SCHEMA, GRANT_SCHEMA].concat())?;
+        let entities = whole.action_entities().map_err(|error| error.to_string())?;
         let actions = Verb::all().map(|verb| Ok((verb, action(&entities, verb)?)));
         Ok(Self {
             actions: actions.collect::<Result<_, String>>()?,
             names: Names::new()?,
-            validator: Validator::new(schema),
+            validator: Validator::new(schema(SCHEMA)?),
+            grant_validator: Validator::new(whole),
         })
     }
 
@@ -153,6 +180,12 @@ impl Language {
     pub(crate) fn action_with_groups(&self, action: &Entity) -> BTreeSet<EntityUid> {
         let (uid, _, groups) = action.clone().into_inner();
         groups.into_iter().chain([uid]).collect()
+    }
+
+    /// Name of the group that an action is in; of one that is in none its own.
+    pub(crate) fn group(&self, verb: Verb) -> String {
+        let groups = self.actions.get(&verb).map(|action| action.clone().into_inner().2).unwrap_or_default();
+        groups.iter().next().map_or_else(|| verb.name(), |group| group.id().unescaped().to_owned())
     }
 
     /// Every action.

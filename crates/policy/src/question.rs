@@ -5,6 +5,7 @@ use model::facts::{OpaqueReason, StatementFacts};
 use model::principal::{Principal, UnknownPrincipal};
 use model::time::WallTime;
 
+use crate::granted::ActiveGrant;
 use crate::session::SessionContext;
 
 /// May this happen?
@@ -16,6 +17,8 @@ pub struct Question<'a> {
     pub facts: Asked<'a>,
     /// On which session.
     pub session: &'a SessionContext,
+    /// What the principal has been granted in this database and is active; none of it permits anything by itself.
+    pub grants: &'a [ActiveGrant],
     /// When.
     pub now: WallTime,
 }
@@ -31,4 +34,11 @@ pub enum Asked<'a> {
     Connect,
     /// The session is opened for replication.
     Replication,
+}
+
+impl Asked<'_> {
+    /// Is it something that runs in a session, and not the opening of one?
+    pub(crate) const fn is_statement(self) -> bool {
+        matches!(self, Self::Statement(_) | Self::Opaque(_))
+    }
 }

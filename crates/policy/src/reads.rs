@@ -98,6 +98,22 @@ fields! {
     ColumnsKind = "context.columns_kind",
     /// Why something is not understood.
     Reason = "context.reason",
+    /// What is to run unattended.
+    Verb = "context.verb",
+    /// The group that this is in.
+    VerbGroup = "context.verb_group",
+    /// Does an active grant cover it?
+    Granted = "context.granted",
+    /// Is there that grant?
+    Grant = "context.grant",
+    /// Its number.
+    GrantId = "context.grant.id",
+    /// What for.
+    GrantPurpose = "context.grant.purpose",
+    /// Its ticket.
+    GrantTicket = "context.grant.ticket",
+    /// Did nobody have to approve it?
+    GrantBreakGlass = "context.grant.break_glass",
 }
 
 /// A set of fields.
@@ -130,6 +146,9 @@ impl Reads {
     pub(crate) const TIME: Self = Self::span(Field::Hour, Field::Date);
     /// What is in `context.statement`.
     pub(crate) const STATEMENT: Self = Self::span(Field::Command, Field::Limit);
+
+    /// What is in `context.grant`, and whether it is there.
+    pub(crate) const GRANT: Self = Self::span(Field::Grant, Field::GrantBreakGlass);
 
     /// From one field to another.
     const fn span(first: Field, last: Field) -> Self {
@@ -222,6 +241,7 @@ mod tests {
             ("context.process", Reads::PROCESS),
             ("context.time", Reads::TIME),
             ("context.statement", Reads::STATEMENT),
+            ("context.grant", Reads::GRANT),
         ];
         for (path, part) in parts {
             assert_eq!(part, at(path), "{path}");

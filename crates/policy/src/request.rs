@@ -10,6 +10,7 @@ use model::facts::{Columns, Condition, Effect, Name, Object, OpaqueReason, State
 use model::principal::{Actor, Principal, PrincipalKind};
 
 use crate::calendar::Local;
+use crate::granted::ActiveGrant;
 use crate::language::{Kind, Language, Verb};
 use crate::named::{qualified, shown, unknown_schema, unqualified};
 use crate::question::{Asked, Question};
@@ -20,6 +21,8 @@ use crate::session::ProcessContext;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ask<'a> {
     pub(crate) verb: Verb,
+    /// May it run although nobody looks at it first? Otherwise: may it run?
+    unattended: bool,
     pub(crate) reason: Option<OpaqueReason>,
     effect: Option<&'a Effect>,
     statement: Option<&'a StatementFacts>,
@@ -46,7 +49,7 @@ impl<'a> Place<'a> {
 
 impl<'a> Ask<'a> {
     const fn new(verb: Verb) -> Self {
-        Self { verb, reason: None, effect: None, statement: None }
+        Self { verb, unattended: false, reason: None, effect: None, statement: None }
     }
 
     const fn opaque(reason: OpaqueReason) -> Self {
@@ -73,6 +76,16 @@ impl<'a> Ask<'a> {
                 effects.chain(facts.opaque.iter().copied().map(Self::opaque)).collect()
             }
         }
+    }
+
+    /// The same, asked about running unattended.
+    pub(crate) const fn unattended(self) -> Self {
+        Self { unattended: true, ..self }
+    }
+
+    /// The action of the policies that are asked.
+    pub(crate) const fn action(&self) -> Verb {
+        if self.unattended { Verb::RunUnattended } else { self.verb }
     }
 
     pub(crate) fn object(&self) -> &'a Object {
@@ -224,12 +237,37 @@ impl Builder<'_> {
         }
         part("time", Reads::TIME, self.time())?;
         part("statement", Reads::STATEMENT, self.statement())?;
+        if let Some(grant) = self.grant() {
+            part("grant", Reads::GRANT, self.granted(grant))?;
+        }
         let mut record = self.record();
+        record.put(Field::Granted, || Some(Value::new_bool(self.grant().is_some())));
         record.put(Field::Condition, || Some(self.word(Kind::Condition, self.ask.condition().word())));
         self.put_columns(&mut record);
         record.put(Field::Reason, || Some(self.word(Kind::OpaqueReason, self.ask.reason?.word())));
+        record.put(Field::Verb, || Some(self.word(Kind::Verb, &self.ask.verb.name())));
+        record.put(Field::VerbGroup, || Some(self.word(Kind::VerbGroup, &self.language.group(self.ask.verb))));
         pairs.extend(record.values);
         Context::from_pairs(pairs).ok()
+    }
+
+    /// The first active grant that covers what is asked; `None`: none does, or nobody wants to know.
+    fn grant(&self) -> Option<&ActiveGrant> {
+        if !self.reads.contains(Field::Granted) && !self.reads.any_of(Reads::GRANT) {
+            return None;
+        }
+        let (object, session) = (self.ask.object(), self.question.session);
+        let schema = name(object).and_then(|name| self.schema(name));
+        self.question.grants.iter().find(|grant| grant.covers(self.ask.verb, object, schema, &session.database))
+    }
+
+    fn granted(&self, grant: &ActiveGrant) -> Record {
+        let mut record = self.record();
+        record.put(Field::GrantId, || Some(string(&grant.id.to_string())));
+        record.put(Field::GrantPurpose, || Some(string(&grant.purpose)));
+        record.put(Field::GrantTicket, || grant.ticket.as_deref().map(string));
+        record.put(Field::GrantBreakGlass, || Some(Value::new_bool(grant.break_glass)));
+        record
     }
 
     fn session(&self) -> Record {

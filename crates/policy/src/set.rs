@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use cedar_policy::{Authorizer, Response};
 use model::facts::OpaqueReason;
-use model::verdict::{Obligations, PolicyEpoch, Verdict};
+use model::verdict::{Denial, Hold, Obligations, PolicyEpoch, Verdict};
 
 use crate::annotations::{Annotations, tighter};
 use crate::calendar::Local;
@@ -23,7 +23,7 @@ use crate::{PolicyFile, Problem};
 const REQUESTS_MAX: usize = 4096;
 
 /// SQLSTATE `insufficient_privilege`.
-const NOT_ALLOWED: &str = "42501";
+pub(crate) const NOT_ALLOWED: &str = "42501";
 /// SQLSTATE `syntax_error`.
 const NO_SQL: &str = "42601";
 
@@ -41,6 +41,8 @@ pub(crate) struct Compiled {
     /// Where in `rules` each id is.
     pub(crate) places: BTreeMap<Arc<str>, usize>,
     pub(crate) slices: BTreeMap<Verb, Slice>,
+    /// Some policy says what may run unattended; without one everything may.
+    pub(crate) attends: bool,
     pub(crate) authorizer: Authorizer,
 }
 
@@ -80,6 +82,8 @@ pub struct PolicyInfo {
     pub effect: PolicyEffect,
     /// SHA-256 of what it says, its annotations included.
     pub digest: [u8; 32],
+    /// It is about statements and openings; else about grants only.
+    pub decides_requests: bool,
 }
 
 impl PolicySet {
@@ -91,6 +95,10 @@ impl PolicySet {
     /// names that nothing can have; limits. A set with a problem never takes effect in part.
     pub fn compile(files: &[PolicyFile], epoch: PolicyEpoch) -> Result<Self, Vec<Problem>> {
         compile::compile(files, epoch).map(|compiled| Self(Arc::new(compiled)))
+    }
+
+    pub(crate) fn compiled(&self) -> &Compiled {
+        &self.0
     }
 
     /// The number of the set.
@@ -115,6 +123,7 @@ impl PolicySet {
             line: rule.line,
             effect: rule.effect,
             digest: rule.digest,
+            decides_requests: self.0.decides_requests(&rule.annotations.id),
         })
     }
 
@@ -123,6 +132,9 @@ impl PolicySet {
         let mut findings = Findings::default();
         for ask in Ask::all(question.facts) {
             self.0.judge(question, ask, &mut findings);
+        }
+        if self.0.attends && findings.denied.is_none() && question.facts.is_statement() {
+            findings.attended = Some(self.0.attend(question));
         }
         findings.conclude(self.0.epoch, question)
     }
@@ -134,16 +146,35 @@ impl PolicySet {
         let step = |ask: Ask<'_>| {
             let mut findings = Findings::default();
             self.0.judge(question, ask, &mut findings);
-            (what(&ask), findings.conclude(self.0.epoch, question).verdict().clone())
+            findings.conclude(self.0.epoch, question).verdict().clone()
         };
-        Ask::all(question.facts).into_iter().map(step).collect()
+        let asked = Ask::all(question.facts);
+        let attends = self.0.attends && question.facts.is_statement();
+        let unattended = asked
+            .iter()
+            .filter(|_| attends)
+            .map(|ask| (format!("{} with nobody looking at it", what(ask)).into(), step(ask.unattended())));
+        asked.iter().map(|ask| (what(ask), step(*ask))).chain(unattended).collect()
     }
 }
 
 impl Compiled {
+    fn decides_requests(&self, id: &str) -> bool {
+        self.slices.iter().any(|(verb, slice)| !verb.is_about_grants() && slice.has(id))
+    }
+
+    /// Decides whether all of it may run unattended.
+    fn attend(&self, question: &Question<'_>) -> Box<Findings> {
+        let mut findings = Box::default();
+        for ask in Ask::all(question.facts) {
+            self.judge(question, ask.unattended(), &mut findings);
+        }
+        findings
+    }
+
     /// Decides about one thing, as each that it may be.
     fn judge(&self, question: &Question<'_>, ask: Ask<'_>, findings: &mut Findings) {
-        let Some(slice) = self.slices.get(&ask.verb) else { return findings.deny(&ask, Ground::Failed) };
+        let Some(slice) = self.slices.get(&ask.action()) else { return findings.deny(&ask, Ground::Failed) };
         let part = slice.part(question, ask.object());
         findings.reads = findings.reads.and(part.reads);
         if part.policies.is_empty() {
@@ -165,16 +196,22 @@ impl Compiled {
     }
 
     fn note(&self, ask: &Ask<'_>, response: &Response, findings: &mut Findings) {
+        match self.grounds(response) {
+            Ok(matching) => matching.into_iter().for_each(|rule| findings.allow(&rule.annotations)),
+            Err(ground) => findings.deny(ask, ground),
+        }
+    }
+
+    /// The policies that allow, or why it is not allowed.
+    pub(crate) fn grounds(&self, response: &Response) -> Result<Vec<&Rule>, Ground> {
         let reasons = response.diagnostics().reason();
         let matching = reasons.filter_map(|id| self.places.get(AsRef::<str>::as_ref(id)).copied());
         match response.decision() {
             cedar_policy::Decision::Allow if response.diagnostics().errors().next().is_none() => {
-                for rule in matching.filter_map(|place| self.rules.get(place)) {
-                    findings.allow(&rule.annotations);
-                }
+                Ok(matching.filter_map(|place| self.rules.get(place)).collect())
             }
-            cedar_policy::Decision::Allow => findings.deny(ask, Ground::Failed),
-            cedar_policy::Decision::Deny => findings.deny(ask, self.ground(matching.min(), response)),
+            cedar_policy::Decision::Allow => Err(Ground::Failed),
+            cedar_policy::Decision::Deny => Err(self.ground(matching.min(), response)),
         }
     }
 
@@ -201,6 +238,8 @@ struct Findings {
     denied: Option<Denied>,
     allowed_by: BTreeSet<Arc<str>>,
     obligations: Obligations,
+    /// What was found about running unattended, where that was asked.
+    attended: Option<Box<Self>>,
 }
 
 #[derive(Debug)]
@@ -224,14 +263,47 @@ impl Findings {
         self.denied = Some(Denied { ground, what: what(ask), sqlstate });
     }
 
-    fn conclude(self, epoch: PolicyEpoch, question: &Question<'_>) -> Decision {
+    fn conclude(mut self, epoch: PolicyEpoch, question: &Question<'_>) -> Decision {
+        let hold = self.attended.take().and_then(|attended| self.take_hold(*attended));
         let not_after = Local::new(question.now, question.session.utc_offset).not_after(self.reads);
-        let denial = self.denied.map(|denied| denied.ground.denial(denied.what, denied.sqlstate));
+        let denial = self.denied.map(Denied::denial);
         let (allowed_by, obligations) = match denial {
             Some(_) => (Arc::default(), Obligations::default()),
             None => (self.allowed_by.into_iter().collect(), self.obligations),
         };
-        let verdict = Verdict { epoch, mode: question.session.mode, denial, allowed_by, obligations };
+        let verdict = Verdict { epoch, mode: question.session.mode, denial, hold, allowed_by, obligations };
         Decision::new(verdict, not_after, self.reads)
+    }
+
+    /// Why somebody has to look at it first; `None`: nobody has to, or it cannot be said and all of it is denied.
+    fn take_hold(&mut self, attended: Self) -> Option<Hold> {
+        self.reads = self.reads.and(attended.reads);
+        self.obligations = tighter(self.obligations, attended.obligations);
+        let denied = attended.denied?;
+        match denied.ground {
+            Ground::Forbidden { .. } | Ground::NotPermitted => Some(denied.hold()),
+            Ground::Failed | Ground::TooMuch => {
+                self.denied = Some(denied);
+                None
+            }
+        }
+    }
+}
+
+impl Denied {
+    fn denial(self) -> Denial {
+        self.ground.denial(self.what, self.sqlstate)
+    }
+
+    fn hold(self) -> Hold {
+        let reason = match self.ground {
+            Ground::NotPermitted => Some("no policy lets it run unattended"),
+            _ => None,
+        };
+        let Denial { rule, what, reason: said, remedy, .. } = self.denial();
+        match reason {
+            Some(reason) => Hold { rule, what, reason: reason.into(), remedy: Arc::default(), grant: None },
+            None => Hold { rule, what, reason: said, remedy, grant: None },
+        }
     }
 }

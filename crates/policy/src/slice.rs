@@ -62,6 +62,16 @@ impl Slice {
         kept.unwrap_or_else(|| self.make(places))
     }
 
+    /// Whether the policy of this id is one of them.
+    pub(crate) fn has(&self, id: &str) -> bool {
+        self.members.iter().any(|member| AsRef::<str>::as_ref(member.policy.id()) == id)
+    }
+
+    /// All policies of the action.
+    pub(crate) fn whole(&self) -> &Part {
+        &self.whole
+    }
+
     fn make(&self, places: Vec<usize>) -> Arc<Part> {
         let members = places.iter().filter_map(|place| self.members.get(*place));
         let Ok(part) = Part::new(members).map(Arc::new) else { return Arc::clone(&self.whole) };

@@ -14,10 +14,12 @@ const CHARS_MAX: usize = 200;
 pub(crate) fn what(ask: &Ask<'_>) -> Arc<str> {
     let text = match ask.verb {
         Verb::Connect => "opening a session".to_owned(),
+        // Never asked of a statement.
+        Verb::RequestGrant | Verb::BreakGlass | Verb::ApproveGrant => "access".to_owned(),
         Verb::Opaque => {
             format!("a statement that is not understood ({})", ask.reason.map_or("", |reason| reason.word()))
         }
-        Verb::Compute => ask.command().to_owned(),
+        Verb::Compute | Verb::RunUnattended => ask.command().to_owned(),
         Verb::Effect(action) => effect(ask, action),
     };
     text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).take(CHARS_MAX).collect::<String>().into()

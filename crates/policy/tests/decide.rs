@@ -10,6 +10,7 @@
 mod support;
 
 use model::Known;
+use model::access::GrantId;
 use model::facts::{Action, Columns, Condition, Effect, Object, OpaqueReason};
 use model::principal::{PrincipalKind, UnknownPrincipal};
 use model::verdict::Mode;
@@ -108,7 +109,13 @@ fn an_agent_is_told_from_the_person_it_acts_for() {
 fn what_is_not_understood_needs_a_permission_of_its_own() {
     let decide = |policies: &str, reason| {
         let (who, session) = (alice(), session());
-        set(policies).decide(&Question { principal: &who, facts: Asked::Opaque(reason), session: &session, now: NOON })
+        set(policies).decide(&Question {
+            principal: &who,
+            facts: Asked::Opaque(reason),
+            session: &session,
+            grants: &[],
+            now: NOON,
+        })
     };
     assert_eq!(decide(READERS, OpaqueReason::Syntax).verdict().denial.clone().unwrap().sqlstate, "42601");
     assert_eq!(decide(READERS, OpaqueReason::Construct).verdict().denial.clone().unwrap().sqlstate, "42501");
@@ -132,7 +139,8 @@ fn a_statement_that_touches_nothing_is_asked_about_too() {
 fn opening_and_replication_are_asked_about() {
     let policies = r#"@id("open") @reason("r") permit (principal, action == Action::"Connect", resource);"#;
     let (who, session) = (alice(), session());
-    let decide = |facts| set(policies).decide(&Question { principal: &who, facts, session: &session, now: NOON });
+    let decide =
+        |facts| set(policies).decide(&Question { principal: &who, facts, session: &session, grants: &[], now: NOON });
     assert_eq!(outcome(&decide(Asked::Connect)), "open");
     assert_eq!(outcome(&decide(Asked::Replication)), "-default");
 }
@@ -202,7 +210,7 @@ fn a_policy_that_cannot_be_evaluated_refuses() {
 fn a_refusal_is_tolerated_unless_the_mode_enforces() {
     let refusal = || match ask(&set(""), &alice(), &select("a.b")) {
         Decision::Refusal(refusal) => refusal,
-        Decision::Permit(permit) => panic!("{permit:?}"),
+        other => panic!("{other:?}"),
     };
     assert_eq!(refusal().tolerated(Mode::Enforce), None);
     for mode in [Mode::Observe, Mode::Warn] {
@@ -226,4 +234,87 @@ fn a_parameter_or_role_that_is_not_known_may_be_any_that_is_named() {
     assert_eq!(decide(Action::SetParameter, Object::Parameter(None)), "-parameter");
     assert_eq!(decide(Action::SetRole, Object::Role(Some("app".into()))), "all");
     assert_eq!(decide(Action::SetRole, Object::Role(None)), "-role");
+}
+
+const ATTENDED: &str = r#"
+@id("all") @reason("Everything is allowed.")
+permit (principal, action, resource);
+@id("writes-wait") @reason("Somebody looks at writes first.") @remedy("Read instead.")
+forbid (principal, action == Action::"RunUnattended", resource in Schema::"public")
+when { context.verb_group == VerbGroup::"Write" && context.verb != Verb::"Insert" };
+"#;
+
+#[test]
+fn what_must_not_run_unattended_is_held() {
+    let set = set(ATTENDED);
+    let held = |action, relation| {
+        let decision = ask(&set, &alice(), &statement("X", [effect(action, relation)]));
+        assert_eq!(decision.verdict().denial, None);
+        match decision {
+            Decision::Hold(hold) => hold.verdict().hold.as_ref().map(|hold| hold.what.to_string()),
+            Decision::Permit(permit) => permit.verdict().hold.as_ref().map(|hold| panic!("{hold:?}")),
+            Decision::Refusal(refusal) => panic!("{refusal:?}"),
+        }
+    };
+    assert_eq!(held(Action::Delete, "public.orders").as_deref(), Some("DELETE of relation public.orders"));
+    // A relation in an unknown schema may be in that one.
+    assert_eq!(held(Action::Delete, "orders").as_deref(), Some("DELETE of relation orders"));
+    for (action, relation) in
+        [(Action::Delete, "hr.salaries"), (Action::Insert, "public.orders"), (Action::Select, "public.orders")]
+    {
+        assert_eq!(held(action, relation), None);
+    }
+}
+
+#[test]
+fn a_set_that_says_nothing_about_it_lets_everything_run_unattended() {
+    assert!(matches!(ask(&set(READERS), &alice(), &select("public.orders")), Decision::Permit(_)));
+    // Once a policy speaks of it, what none permits waits.
+    let only = r#"@id("services") @reason("Services run.") permit (principal is Service, action == Action::"RunUnattended", resource);"#;
+    let Decision::Hold(hold) = ask(&set(&format!("{READERS}{only}")), &alice(), &select("public.orders")) else {
+        panic!("it is not held")
+    };
+    let why = hold.verdict().hold.clone().unwrap();
+    assert_eq!((&*why.rule, &*why.reason), ("default", "no policy lets it run unattended"));
+    assert!(hold.clone().tolerated(Mode::Enforce).is_none());
+    assert!(hold.clone().tolerated(Mode::Warn).is_some());
+    let grant = GrantId::new(7);
+    assert_eq!(hold.released(grant).verdict().hold.clone().unwrap().grant, Some(grant));
+}
+
+#[test]
+fn what_is_refused_waits_for_nobody() {
+    let refused =
+        format!("{ATTENDED} @id(\"f\") @reason(\"No.\") forbid (principal, action == Action::\"Delete\", resource);");
+    let decision = ask(&set(&refused), &alice(), &statement("DELETE", [effect(Action::Delete, "public.orders")]));
+    assert_eq!((outcome(&decision).as_str(), &decision.verdict().hold), ("-f", &None));
+}
+
+#[test]
+fn what_cannot_be_decided_about_running_unattended_is_refused() {
+    let wrong = r#"
+        @id("all") @reason("r") permit (principal, action, resource);
+        @id("overflows") @reason("r") forbid (principal, action == Action::"RunUnattended", resource)
+        when { context.statement.effects + 9223372036854775807 > 0 };"#;
+    assert_eq!(outcome(&ask(&set(wrong), &alice(), &select("public.orders"))), "-error");
+}
+
+#[test]
+fn what_is_not_understood_can_be_held() {
+    let opaque = r#"
+        @id("all") @reason("r") permit (principal, action, resource);
+        @id("look") @reason("r") forbid (principal, action == Action::"RunUnattended", resource)
+        when { context.verb == Verb::"Opaque" && context has reason && context.reason == OpaqueReason::"code" };"#;
+    let (set, who, session) = (set(opaque), alice(), session());
+    let ask = |reason| {
+        set.decide(&Question {
+            principal: &who,
+            facts: Asked::Opaque(reason),
+            session: &session,
+            grants: &[],
+            now: NOON,
+        })
+    };
+    assert!(matches!(ask(OpaqueReason::Code), Decision::Hold(_)));
+    assert!(matches!(ask(OpaqueReason::Syntax), Decision::Permit(_)));
 }

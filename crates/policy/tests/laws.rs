@@ -53,13 +53,14 @@ struct Case {
 impl Case {
     fn decide(&self, set: &PolicySet) -> Decision {
         let facts = Asked::Statement(&self.facts);
-        set.decide(&Question { principal: &self.who, facts, session: &self.session, now: self.now })
+        set.decide(&Question { principal: &self.who, facts, session: &self.session, grants: &[], now: self.now })
     }
 }
 
 fn reads(decision: &Decision) -> (Reads, Option<WallTime>) {
     match decision {
         Decision::Permit(permit) => (permit.reads(), permit.not_after()),
+        Decision::Hold(hold) => (hold.reads(), hold.not_after()),
         Decision::Refusal(refusal) => (refusal.reads(), refusal.not_after()),
     }
 }

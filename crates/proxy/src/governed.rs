@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::task::Context;
 use std::time::Duration;
 
-use guard::{Cleared, Guard};
+use guard::{Cleared, Guard, Question};
 use model::Known;
 use model::mediation::Refusal;
 use model::principal::UnknownPrincipal;
@@ -17,6 +17,7 @@ use tokio::time::{Sleep, sleep};
 
 use crate::book::{Book, Judgement, Patience, Reading};
 use crate::clock;
+use crate::holds::{Holding, Waiting};
 use crate::stats::Stats;
 use crate::walk::Walked;
 
@@ -34,7 +35,12 @@ pub(crate) struct Governed {
     alarm: Option<(BootTime, Pin<Box<Sleep>>)>,
     /// When whoever acts is not known any more.
     expiry: Option<WallTime>,
+    asker: Asker,
+    holding: Holding,
 }
+
+/// Has somebody decide about a statement of this session.
+pub(crate) type Asker = Box<dyn Fn(Box<Question>) -> Box<dyn Waiting>>;
 
 /// What goes to the server, and on what ground.
 pub(crate) struct Piece {
@@ -49,13 +55,33 @@ pub(crate) struct Piece {
 }
 
 impl Governed {
-    pub(crate) const fn new(
+    pub(crate) fn new(
         guard: Box<Guard>,
         reading: Box<Reading>,
         expiry: Option<WallTime>,
         canceller: Canceller,
+        asker: Asker,
     ) -> Self {
-        Self { guard, reading, canceller, may_go_on: false, alarm: None, expiry }
+        let holding = Holding::default();
+        Self { guard, reading, canceller, may_go_on: false, alarm: None, expiry, asker, holding }
+    }
+
+    /// Looks after a statement that waits for somebody's decision.
+    pub(crate) fn look_after_hold(&mut self, cx: &mut Context<'_>) {
+        let Self { guard, asker, holding, may_go_on, .. } = self;
+        if guard.is_holding() || holding.is_open() {
+            holding.poll(cx, guard, asker);
+            *may_go_on |= guard.is_answered();
+        }
+    }
+
+    /// What the client is to be told while its statement waits.
+    pub(crate) fn speak(&mut self, book: &Book, stats: &Stats, at: BootTime) -> Vec<u8> {
+        let bytes = self.guard.speak(at);
+        if !bytes.is_empty() {
+            let _answers_nothing = self.reading.server(book, stats, at, &bytes);
+        }
+        bytes
     }
 
     /// Cancels what has crossed a bound. `client`: the socket of the session's client.

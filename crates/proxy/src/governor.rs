@@ -14,6 +14,7 @@ use model::principal::{Principal, UnknownPrincipal};
 use model::verdict::Mode;
 use policy::{ProcessContext, SessionContext, Transport, UtcOffset};
 
+use crate::holds::Holds;
 use crate::opening::Startup;
 
 /// Decides about the sessions of one database.
@@ -29,6 +30,8 @@ pub struct Governor {
     pub utc_offset: UtcOffset,
     /// Whoever knows who acts.
     pub identities: Rc<dyn Identities>,
+    /// Whoever has statements decided about that must not run unattended.
+    pub holds: Rc<dyn Holds>,
 }
 
 /// Whoever knows who acts on a connection.

@@ -181,8 +181,13 @@ impl Relay {
         }
         let mut up = self.poll_up(cx);
         let down = self.poll_down(cx);
+        let mut looked = self.look_after_hold(cx);
         if up.is_pending() && matches!(&self.content, Content::Governed(governed) if governed.has_chance()) {
             up = self.poll_up(cx);
+            looked = looked.and_then(|()| self.look_after_hold(cx));
+        }
+        if let Err(stop) = looked {
+            return Poll::Ready(stop);
         }
         if let Content::Governed(governed) = &mut self.content {
             governed.keep_bounds(cx, self.client.socket().as_fd());
@@ -193,6 +198,25 @@ impl Relay {
                 Poll::Ready(Stop::ended(self.ended_by.unwrap_or(End::Upstream)))
             }
             _ => Poll::Pending,
+        }
+    }
+
+    /// Looks after a statement that waits for somebody's decision, and tells the client.
+    fn look_after_hold(&mut self, cx: &mut Context<'_>) -> Result<(), Stop> {
+        let Content::Governed(governed) = &mut self.content else { return Ok(()) };
+        governed.look_after_hold(cx);
+        if !self.to_client.is_empty() {
+            return Ok(());
+        }
+        let Common { book, stats, .. } = &*self.common;
+        let words = governed.speak(book, stats, clock::now());
+        if words.is_empty() {
+            return Ok(());
+        }
+        let sent = self.to_client.send(&mut self.client, cx, &words);
+        match sent.map(|()| self.to_client.poll_flush(&mut self.client, cx)) {
+            Ok(Poll::Pending | Poll::Ready(Ok(()))) => Ok(()),
+            Err(_) | Ok(Poll::Ready(Err(_))) => Err(Stop::ended(End::ClientBroken)),
         }
     }
 
@@ -279,6 +303,8 @@ impl Relay {
             let mut chunk = common.chunk.borrow_mut();
             match ready!(self.client.poll_read(cx, &mut chunk)) {
                 Err(_) => return Poll::Ready(Err(Stop::ended(self.ended_by.unwrap_or(End::ClientBroken)))),
+                // Nobody is there any more who wants what waits for approval.
+                Ok(0) if self.is_holding() => return Poll::Ready(Err(Stop::ended(End::Client))),
                 Ok(0) => {
                     self.end(End::Client);
                     self.up = Way::Finishing;
@@ -357,6 +383,11 @@ impl Relay {
         };
         self.forward(cx, bytes, permission, Clearance::Ungoverned, at);
         Ok(())
+    }
+
+    /// Something of the client's waits for somebody's decision.
+    fn is_holding(&self) -> bool {
+        matches!(&self.content, Content::Governed(governed) if governed.guard.is_holding())
     }
 
     /// Something of the client's waits for an answer of the server.

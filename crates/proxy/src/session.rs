@@ -35,8 +35,9 @@ use crate::client::{Client, HandshakeError, stopped};
 use crate::clock;
 use crate::common::Common;
 use crate::entry::Entry;
-use crate::governed::{Canceller, Governed};
+use crate::governed::{Asker, Canceller, Governed};
 use crate::governor::{Governor, Identification, Identified, Place};
+use crate::holds::{Held, Holds, Nobody};
 use crate::hop::{Destination, HopRequest, Hops};
 use crate::login::{LoginCounts, LoginMode};
 use crate::opening::{Expect, Packet, SSL_REQUEST, Startup};
@@ -53,6 +54,8 @@ use crate::upstream::Upstream;
 const CANCEL_PATIENCE: Duration = Duration::from_secs(5);
 /// Of a CancelRequest: its length, its code and the server process. The key follows.
 const CANCEL_BYTES_RECORDED: usize = 12;
+/// Of a CancelRequest: its length and its code. Process and key follow.
+const CANCEL_HEADER_BYTES: usize = 8;
 /// GSSENCRequest, whole: its length and 1234.5680.
 const GSS_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x30];
 const UPSTREAM_TLS_TEXT: &str = "the proxy could not establish TLS with the database server";
@@ -336,6 +339,10 @@ impl<H: Hops> Opening<H> {
         self.hop().await?;
         let permission = self.await_permission(permission).await?;
         self.common.stats.cancelled();
+        // What waits for approval is not at the server: whoever holds it hears of it, too.
+        if let (Some(governor), Some(key)) = (self.governor(), packet.get(CANCEL_HEADER_BYTES..)) {
+            governor.holds.cancel(self.spec.database, key);
+        }
         self.send_upstream(packet, permission, Clearance::Ungoverned).await?;
         self.until_upstream_closes().await;
         Err(Stop::ended(End::Upstream))
@@ -435,6 +442,18 @@ impl<H: Hops> Opening<H> {
         })
     }
 
+    /// Whoever has somebody decide about what must not run unattended.
+    fn asker(&self) -> Asker {
+        let holds =
+            self.governor().map_or_else(|| Rc::new(Nobody) as Rc<dyn Holds>, |governor| Rc::clone(&governor.holds));
+        let (connection, database) = (self.entry.cookie, self.spec.database);
+        let sql_database = self.guard.as_ref().map(|guard| guard.sql_database()).unwrap_or_default();
+        Box::new(move |question| {
+            let sql_database = Arc::clone(&sql_database);
+            holds.hold(Held { connection, database, sql_database, question })
+        })
+    }
+
     fn parsed<'p>(&self, packet: &'p [u8]) -> Result<Startup<'p>, Stop> {
         match self.expect.packet(packet) {
             Ok(Some((Packet::Startup(startup), _))) => Ok(startup),
@@ -444,7 +463,7 @@ impl<H: Hops> Opening<H> {
     }
 
     async fn relay(self, ciphertext: Option<Unread>, from_upstream: Vec<u8>) -> Opened {
-        let canceller = self.guard.is_some().then(|| self.canceller());
+        let canceller = self.guard.is_some().then(|| (self.canceller(), self.asker()));
         let Self { common, entry, mut client, upstream, reading, guard, expires, logged_in, .. } = self;
         let Some(upstream) = upstream else {
             return Opened::stopped(client, None, Stop::ended(End::UpstreamBroken));
@@ -452,8 +471,8 @@ impl<H: Hops> Opening<H> {
         let from_client = client.take_received();
         let content = match (ciphertext, guard.zip(canceller)) {
             (Some(ciphertext), _) => Content::Unread(ciphertext),
-            (None, Some((guard, canceller))) => {
-                Content::Governed(Box::new(Governed::new(guard, reading, expires, canceller)))
+            (None, Some((guard, (canceller, asker)))) => {
+                Content::Governed(Box::new(Governed::new(guard, reading, expires, canceller, asker)))
             }
             (None, None) => Content::Read(reading),
         };

@@ -27,6 +27,7 @@ fn judgement(number: u64) -> Judgement {
         epoch: PolicyEpoch(1),
         mode: Mode::Enforce,
         denial: None,
+        hold: None,
         allowed_by: Arc::new(["readers".into()]),
         obligations: Obligations::default(),
     };

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use model::verdict::{Denial, Judgement, Mode, Obligations, PolicyEpoch, Verdict};
+use model::access::GrantId;
+use model::verdict::{Denial, Hold, Judgement, Mode, Obligations, PolicyEpoch, Verdict};
 
 use crate::codec::{List, Reader, Writer};
 use crate::encoding::BODY_BYTES_MAX;
@@ -48,10 +49,11 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<Judgement> {
 
 impl Writer<'_> {
     fn verdict(&mut self, verdict: &Verdict) {
-        let Verdict { epoch, mode, denial, allowed_by, obligations } = verdict;
+        let Verdict { epoch, mode, denial, hold, allowed_by, obligations } = verdict;
         self.number(epoch.0);
         self.word(Mode::ALL, *mode);
         self.option(denial.as_ref(), Self::denial);
+        self.option(hold.as_ref(), Self::hold);
         self.list(POLICIES_END, allowed_by.iter(), |out, policy| out.text(policy));
         let Obligations { rows_max, bytes_max, runtime_max, rate_per_minute } = *obligations;
         for bound in [rows_max, bytes_max, runtime_max, rate_per_minute] {
@@ -67,6 +69,14 @@ impl Writer<'_> {
         let known = SQLSTATES.into_iter().find(|known| known == sqlstate);
         self.word(&SQLSTATES, known.unwrap_or(SQLSTATES[0]));
     }
+
+    fn hold(&mut self, hold: &Hold) {
+        let Hold { rule, what, reason, remedy, grant } = hold;
+        for text in [rule, what, reason, remedy] {
+            self.text(text);
+        }
+        self.option(grant.map(GrantId::number), Self::number);
+    }
 }
 
 impl Reader<'_> {
@@ -74,12 +84,13 @@ impl Reader<'_> {
         let epoch = PolicyEpoch(self.number()?);
         let mode = self.word(Mode::ALL)?;
         let denial = self.option(Self::denial)?;
+        let hold = self.option(Self::hold)?;
         let List { items: mut allowed_by, dropped } = self.list(Self::text)?;
         allowed_by.extend((dropped > 0).then(|| others(dropped)));
         let mut bound = || self.option(Self::number);
         let obligations =
             Obligations { rows_max: bound()?, bytes_max: bound()?, runtime_max: bound()?, rate_per_minute: bound()? };
-        Some(Verdict { epoch, mode, denial, allowed_by: allowed_by.into(), obligations })
+        Some(Verdict { epoch, mode, denial, hold, allowed_by: allowed_by.into(), obligations })
     }
 
     fn denial(&mut self) -> Option<Denial> {
@@ -89,6 +100,16 @@ impl Reader<'_> {
             reason: self.text()?,
             remedy: self.text()?,
             sqlstate: self.word(&SQLSTATES)?,
+        })
+    }
+
+    fn hold(&mut self) -> Option<Hold> {
+        Some(Hold {
+            rule: self.text()?,
+            what: self.text()?,
+            reason: self.text()?,
+            remedy: self.text()?,
+            grant: self.option(Self::number)?.map(GrantId::new),
         })
     }
 }

@@ -111,6 +111,7 @@ fn judgement(epoch: u64) -> Judgement {
         epoch: PolicyEpoch(epoch),
         mode: Mode::Enforce,
         denial: Some(denial),
+        hold: None,
         allowed_by: Arc::new([]),
         obligations: Obligations { rows_max: Some(1000), ..Obligations::default() },
     };

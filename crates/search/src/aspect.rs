@@ -19,6 +19,8 @@ pub enum Aspect {
     Relation = 38,
     /// Why a part of it is not understood.
     Opaque = 39,
+    /// A grant that something became of.
+    Grant = 40,
 }
 
 /// What can be decided.
@@ -31,15 +33,18 @@ impl Aspect {
             Self::Decision => Some(DECISIONS.to_vec()),
             Self::Action => Some(Action::ALL.iter().map(|action| action.word()).collect()),
             Self::Opaque => Some(OpaqueReason::ALL.iter().map(|reason| reason.word()).collect()),
-            Self::Rule | Self::Relation => None,
+            Self::Rule | Self::Relation | Self::Grant => None,
         }
     }
 }
 
-/// Calls `state` with everything that a line says of its judgement; with nothing if it has none.
+/// Calls `state` with everything that a line says of its judgement, or of a grant; with nothing if it has neither.
 pub(crate) fn of_record(head: &Head<'_>, mut state: impl FnMut(Aspect, &str)) {
-    let Some(verdict) = &head.verdict else { return };
     let mut text = |aspect, text: &str| state(aspect, bounded(text));
+    if let Some(Str(grant)) = &head.grant {
+        text(Aspect::Grant, grant);
+    }
+    let Some(verdict) = &head.verdict else { return };
     text(Aspect::Decision, &verdict.decision.0);
     for Str(rule) in verdict.rule.iter().chain(&verdict.allowed_by) {
         text(Aspect::Rule, rule);

@@ -66,6 +66,8 @@ pub(crate) struct Head<'a> {
     pub(crate) effects: Vec<EffectFields<'a>>,
     #[serde(borrow, default)]
     pub(crate) opaque: Vec<Str<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) grant: Option<Str<'a>>,
 }
 
 /// What was decided.
@@ -118,6 +120,7 @@ impl<'a> Head<'a> {
                 verdict: None,
                 effects: Vec::new(),
                 opaque: Vec::new(),
+                grant: None,
             })
         })
     }

@@ -13,7 +13,7 @@ mod value;
 use model::time::WallTime;
 
 pub use error::FilterError;
-pub use key::{Key, NOT_RECORDED};
+pub use key::Key;
 pub use value::{Comparison, Network, Relation, SessionPattern};
 
 use crate::aspect::Aspect;

@@ -156,6 +156,7 @@ fn judgement(action: Action, relation: &str, opaque: &[OpaqueReason], denied: Op
         mode: denied.map_or(Mode::Enforce, |(mode, _)| mode),
         allowed_by: if denial.is_some() { Arc::new([]) } else { Arc::new(["readers".into(), "owners".into()]) },
         denial,
+        hold: None,
         obligations: Obligations::default(),
     };
     Judgement { verdict, facts: Arc::new(Facts { statements: vec![facts], opaque: None }) }

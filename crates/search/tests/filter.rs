@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use model::time::WallTime;
 use proptest::prelude::*;
 use search::attribute::AttributeKind;
-use search::filter::{Comparison, Condition, Filter, FilterError, Key, NOT_RECORDED, Network, Relation, Sense};
+use search::filter::{Comparison, Condition, Filter, FilterError, Network, Relation, Sense};
 use search::filter::{SessionPattern, TERMS_MAX, Term, VALUES_MAX, Wanted};
 
 /// 2026-11-22T09:30:00Z
@@ -134,18 +134,6 @@ fn mistakes_are_answered_with_the_remedy() {
         let error = parse(typed).expect_err(typed).to_string();
         assert!(error.contains(part), "{typed}: {error}");
     }
-}
-
-#[test]
-fn keys_without_records_are_known_and_say_so() {
-    for key in NOT_RECORDED {
-        for typed in [format!("{key}:x"), format!("-{key}:\"x y\""), format!("user:alice {key}:x,y")] {
-            assert_eq!(parse(&typed), Err(FilterError::NotRecorded { key }), "{typed}");
-        }
-        let told = FilterError::NotRecorded { key }.to_string();
-        assert!(told.contains("not recorded before facts are enabled"), "{told}");
-    }
-    assert!(Key::words().all(|word| !NOT_RECORDED.contains(&word)));
 }
 
 #[test]

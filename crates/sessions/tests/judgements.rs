@@ -43,6 +43,7 @@ fn judgement(epoch: u64) -> Arc<Judgement> {
         epoch: PolicyEpoch(epoch),
         mode: Mode::Observe,
         denial: None,
+        hold: None,
         allowed_by: Arc::new([]),
         obligations: Obligations::default(),
     };

@@ -7,6 +7,7 @@ use model::id::{BootId, HostId};
 use model::record::{Record, What};
 use serde::{Deserialize, Serialize};
 
+use crate::form::access::AccessForm;
 use crate::form::event::{
     AgentStartForm, CancelForm, Event, GapForm, LossForm, OperatorForm, ProcessChangeForm, ProxyForm, RefusedForm,
     SessionCloseForm, SessionGapForm,
@@ -90,6 +91,7 @@ pub fn encode(out: &mut Vec<u8>, seq: u64, machine: Machine, record: &Record) {
             let detail = detail.as_deref().map(Into::into);
             write_fields(out, &ProxyForm { event: (*event).into(), database_entry, worker: *worker, detail });
         }
+        What::Access(event) => write_fields(out, &AccessForm::from(&**event)),
         What::OperatorCommand { verb, uid } => write_fields(out, &OperatorForm { verb: verb.into(), uid: *uid }),
     }
 }
@@ -109,6 +111,7 @@ const fn type_word(what: &What) -> &'static str {
         What::SessionGap { .. } => "session.gap",
         What::ProcessChanged { .. } => "process",
         What::Lost { .. } => "loss",
+        What::Access(_) => "access",
         What::OperatorCommand { .. } => "operator",
         What::Proxy { .. } => "proxy",
         What::Bypass { .. } => "bypass",
@@ -182,6 +185,7 @@ pub fn decode(head: &Head<'_>, line: &[u8]) -> Result<Entry, serde_json::Error> 
         "session.gap" => Event::SessionGap(serde_json::from_slice(line)?),
         "process" => Event::Process(serde_json::from_slice(line)?),
         "loss" => Event::Loss(serde_json::from_slice(line)?),
+        "access" => Event::Access(serde_json::from_slice(line)?),
         "operator" => Event::Operator(serde_json::from_slice(line)?),
         "bypass" => Event::Bypass(serde_json::from_slice(line)?),
         "integrity" => Event::Integrity(serde_json::from_slice(line)?),

@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use common::*;
 use model::Known;
+use model::access::{AccessChange, AccessEvent, ChangedBy, Grant, GrantId, GrantState, Holder, Scope};
 use model::coverage::{BypassReason, Class, ClassCount, Coverage};
 use model::id::{DatabaseId, SocketCookie};
 use model::mediation::{Listener, Mediation, RelayCounts};
-use model::principal::{Principal, UnknownPrincipal};
+use model::principal::{Actor, Principal, PrincipalKind, UnknownPrincipal};
 use model::process::UnknownProcess;
 use model::record::What;
 use model::request::Request;
@@ -59,6 +60,7 @@ fn written_again(event: &Event) -> Json {
         Event::Process(form) => serde_json::to_value(form),
         Event::Loss(form) => serde_json::to_value(form),
         Event::Operator(form) => serde_json::to_value(form),
+        Event::Access(form) => serde_json::to_value(form),
         Event::Proxy(form) => serde_json::to_value(form),
         Event::Bypass(form) => serde_json::to_value(form),
         Event::Integrity(form) => serde_json::to_value(form),
@@ -317,6 +319,56 @@ fn what_was_decided_about_a_request() {
                 "reason": "nobody drops tables in production", "epoch": 7, "mode": "enforce"},
             "effects": [{"action": "drop", "object": "relation", "schema_unknown": "no_catalogue", "name": "customers"}],
             "opaque": ["code"],
+        }),
+    );
+}
+
+#[test]
+fn what_became_of_a_grant() {
+    let actor = |kind, id: &str| Actor { kind, id: id.into(), issuer: "https://login.example.com".into() };
+    let person = |id: &str| Holder { actor: actor(PrincipalKind::Person, id), acting_for: Vec::new() };
+    let agent = Holder {
+        actor: actor(PrincipalKind::Agent, "helper"),
+        acting_for: vec![actor(PrincipalKind::Person, "alice@example.com")],
+    };
+    let grant = Grant {
+        id: GrantId::parse("g-7k3f9q2d").unwrap(),
+        holder: agent,
+        scope: Scope {
+            database: "shop".into(),
+            sql_database: None,
+            actions: ["Delete".into()].into(),
+            relations: ["public.orders".into()].into(),
+        },
+        purpose: "cleaning".into(),
+        ticket: Some("INC-1".into()),
+        duration: 3_600_000_000_000,
+        once: None,
+        break_glass: false,
+        renews: None,
+        rule: "grants-ask".into(),
+        requested: NINE_THIRTY,
+    };
+    let event = AccessEvent {
+        grant: Arc::new(grant),
+        change: AccessChange::Approved,
+        state: GrantState::Active,
+        by: ChangedBy::Holder(person("bob@example.com")),
+        reason: "agreed".into(),
+        approvals: (1, 1),
+        not_after: Some(NINE_THIRTY),
+    };
+    let issuer = "https://login.example.com";
+    check(
+        What::Access(Box::new(event)),
+        json!({
+            "type": "access", "grant": "g-7k3f9q2d", "change": "approved", "state": "active",
+            "holder": {"kind": "agent", "id": "helper", "issuer": issuer,
+                "acting_for": [{"kind": "person", "id": "alice@example.com", "issuer": issuer}]},
+            "database_entry": "shop", "actions": ["Delete"], "relations": ["public.orders"],
+            "purpose": "cleaning", "ticket": "INC-1", "duration_us": 3_600_000_000_u64, "rule": "grants-ask",
+            "by": "holder", "by_holder": {"kind": "person", "id": "bob@example.com", "issuer": issuer},
+            "reason": "agreed", "approvals": 1, "approvals_needed": 1, "not_after": "2026-11-22T09:30:00.000000Z",
         }),
     );
 }

@@ -3,6 +3,7 @@
 
 mod code;
 mod fuzz_body;
+mod holds;
 mod server;
 mod wire;
 
@@ -41,13 +42,12 @@ forbid (principal, action == Action::"Opaque", resource);
 "#;
 
 thread_local! {
-    static JUDGE: Rc<Judge> = judge();
+    static JUDGE: Rc<Judge> = Rc::new(Judge::new(set(POLICIES, 1), Rc::default()));
 }
 
-fn judge() -> Rc<Judge> {
-    let file = PolicyFile { name: "test.cedar".into(), text: POLICIES.into() };
-    let policies = PolicySet::compile(&[file], PolicyEpoch(1)).unwrap();
-    Rc::new(Judge::new(policies))
+fn set(text: &str, epoch: u64) -> PolicySet {
+    let file = PolicyFile { name: "test.cedar".into(), text: text.into() };
+    PolicySet::compile(&[file], PolicyEpoch(epoch)).unwrap()
 }
 
 fn context(mode: Mode) -> SessionContext {
@@ -495,7 +495,7 @@ fn letters_of_the_command_line_hide_no_setting() {
     {
         let policies = r#"@id("all") @reason("nobody becomes another one") permit (principal, action, resource) unless { action == Action::"SetRole" };"#;
         let file = PolicyFile { name: "test.cedar".into(), text: policies.into() };
-        let judge = Rc::new(Judge::new(PolicySet::compile(&[file], PolicyEpoch(1)).unwrap()));
+        let judge = Rc::new(Judge::new(PolicySet::compile(&[file], PolicyEpoch(1)).unwrap(), Rc::default()));
         let mut guard = Guard::new(judge, Known::Unknown(UnknownPrincipal::NoProof), context(Mode::Enforce), false);
         let parameters = [(&b"options"[..], options.as_bytes())];
         let opened = guard.open(BootTime(1), WallTime(1), &startup(), parameters.into_iter());

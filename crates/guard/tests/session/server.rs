@@ -22,6 +22,9 @@ pub(crate) struct Server {
     pub(crate) asked: usize,
     /// SQL that was executed, in order; what a failed transaction undid is taken out again.
     pub(crate) ran: Vec<String>,
+    /// How often anything ran, and how often a DELETE, whatever became of it.
+    pub(crate) runs: usize,
+    pub(crate) deletes: usize,
     /// Where the open transaction began in it.
     begun: usize,
 }
@@ -128,7 +131,11 @@ impl Server {
                 return append(out, b'G', &[0, 0, 0]);
             }
             sql if sql.contains("fails") => return self.fail("it fails", out),
-            sql => self.ran.push(sql.to_owned()),
+            sql => {
+                self.runs += 1;
+                self.deletes += usize::from(sql.contains("delete"));
+                self.ran.push(sql.to_owned());
+            }
         }
         append(out, b'C', format!("{}\0", sql.to_uppercase()).as_bytes());
     }

@@ -96,7 +96,13 @@ pub(crate) fn select(relation: &str) -> StatementFacts {
 }
 
 pub(crate) fn ask(set: &PolicySet, who: &Who, facts: &StatementFacts) -> Decision {
-    set.decide(&Question { principal: who, facts: Asked::Statement(facts), session: &session(), now: NOON })
+    set.decide(&Question {
+        principal: who,
+        facts: Asked::Statement(facts),
+        session: &session(),
+        grants: &[],
+        now: NOON,
+    })
 }
 
 /// The policies that allow it, joined with a comma, or `-` and the rule that does not.

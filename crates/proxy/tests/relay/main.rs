@@ -10,6 +10,7 @@
 
 mod access;
 mod certificates;
+mod holds;
 #[path = "../../../../tests/src/issuer.rs"]
 #[allow(dead_code, reason = "each uses a part")]
 mod issuer;

@@ -94,20 +94,31 @@ fn denial() -> impl Strategy<Value = Denial> {
     })
 }
 
+fn hold() -> impl Strategy<Value = Hold> {
+    let grant = prop::option::of(any::<u64>().prop_map(GrantId::new));
+    (text(), text(), text(), text(), grant).prop_map(|(rule, what, reason, remedy, grant)| Hold {
+        rule,
+        what,
+        reason,
+        remedy,
+        grant,
+    })
+}
+
 fn verdict() -> impl Strategy<Value = Verdict> {
     let obligations = any::<[Option<u64>; 4]>().prop_map(|[rows_max, bytes_max, runtime_max, rate_per_minute]| {
         Obligations { rows_max, bytes_max, runtime_max, rate_per_minute }
     });
     let allowed_by = prop::collection::vec(text(), 0..4).prop_map(Arc::from);
-    (any::<u64>(), word(Mode::ALL), prop::option::of(denial()), allowed_by, obligations).prop_map(
-        |(epoch, mode, denial, allowed_by, obligations)| Verdict {
+    (any::<u64>(), word(Mode::ALL), prop::option::of(denial()), prop::option::of(hold()), allowed_by, obligations)
+        .prop_map(|(epoch, mode, denial, hold, allowed_by, obligations)| Verdict {
             epoch: PolicyEpoch(epoch),
             mode,
             denial,
+            hold,
             allowed_by,
             obligations,
-        },
-    )
+        })
 }
 
 fn judgement() -> impl Strategy<Value = Judgement> {
@@ -179,6 +190,7 @@ fn allowed() -> Verdict {
         epoch: PolicyEpoch(1),
         mode: Mode::Enforce,
         denial: None,
+        hold: None,
         allowed_by: Arc::new([]),
         obligations: Obligations::default(),
     }

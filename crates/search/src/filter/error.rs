@@ -39,15 +39,6 @@ pub enum FilterError {
         /// The most similar key.
         nearest: Option<&'static str>,
     },
-    /// A key whose answer is not in any record yet.
-    #[error(
-        "{key:?} is not recorded before facts are enabled, so no record can answer it; \
-         who, user, uid, login, exe and text are recorded"
-    )]
-    NotRecorded {
-        /// Which key.
-        key: &'static str,
-    },
     /// A key without a value, or an empty value among several.
     #[error("{key:?} has an empty value; write key:value, or key:\"\" to mean the empty text")]
     EmptyValue {

@@ -6,9 +6,6 @@ use super::FilterError;
 use crate::aspect::Aspect;
 use crate::attribute::AttributeKind;
 
-/// Keys that no record answers yet. They are known, so that they are never taken for a mistake or an empty result.
-pub const NOT_RECORDED: [&str; 1] = ["grant"];
-
 /// Distance up to which a word is suggested.
 const NEAR: usize = 2;
 
@@ -41,7 +38,7 @@ pub enum Key {
     Aspect(Aspect),
 }
 
-const KEYS: [(&str, Key); 30] = [
+const KEYS: [(&str, Key); 31] = [
     ("since", Key::Since),
     ("until", Key::Until),
     ("session", Key::Session),
@@ -72,6 +69,7 @@ const KEYS: [(&str, Key); 30] = [
     ("action", Key::Aspect(Aspect::Action)),
     ("relation", Key::Aspect(Aspect::Relation)),
     ("opaque", Key::Aspect(Aspect::Opaque)),
+    ("grant", Key::Aspect(Aspect::Grant)),
 ];
 
 impl Key {
@@ -85,10 +83,7 @@ impl Key {
         if let Some((_, key)) = KEYS.iter().find(|(word, _)| *word == typed) {
             return Ok(*key);
         }
-        if let Some(key) = NOT_RECORDED.iter().find(|word| **word == typed) {
-            return Err(FilterError::NotRecorded { key });
-        }
-        let nearest = nearest(typed, Self::words().chain(NOT_RECORDED));
+        let nearest = nearest(typed, Self::words());
         Err(FilterError::UnknownKey { key: typed.to_owned(), nearest })
     }
 }

@@ -13,7 +13,8 @@ use crate::aspect::Aspect;
 use crate::attribute::{self, AttributeKind};
 
 /// Types of records that exist. `session` stands for all `session.…`.
-const TYPES: [&str; 28] = [
+const TYPES: [&str; 29] = [
+    "access",
     "agent",
     "agent.start",
     "agent.stop",

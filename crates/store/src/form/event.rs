@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use journal::record::{Handover, Recovered, Removed};
 use serde::{Deserialize, Serialize};
 
+use super::access::AccessForm;
 use super::identity::{Hex128, SessionText};
 use super::is_false;
 use super::mediation::{BypassForm, CoverageForm, IntegrityForm};
@@ -182,6 +183,8 @@ pub enum Event {
     Loss(LossForm<'static>),
     /// `operator`
     Operator(OperatorForm<'static>),
+    /// `access`
+    Access(Box<AccessForm<'static>>),
     /// `proxy`
     Proxy(ProxyForm<'static>),
     /// `bypass`

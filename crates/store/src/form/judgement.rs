@@ -31,6 +31,24 @@ pub struct VerdictForm<'a> {
     /// Bounds that come with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub obligations: Option<ObligationsForm>,
+    /// Somebody had to approve it first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold: Option<HoldForm<'a>>,
+}
+
+/// Why somebody had to approve it first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HoldForm<'a> {
+    /// The policy that does not let it run unattended.
+    pub rule: Cow<'a, str>,
+    /// What it is about, for people.
+    pub what: Cow<'a, str>,
+    /// Why it waits.
+    pub reason: Cow<'a, str>,
+    /// The request that it waited for; absent: it did not wait, because the mode does not enforce.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grant: Option<Cow<'a, str>>,
 }
 
 /// Bounds that come with a permission; absent: no bound.

@@ -3,7 +3,7 @@
 
 use model::Known;
 use model::facts::{Columns, Condition, Effect, Facts, Name, Object, OpaqueReason};
-use model::verdict::{Denial, Judgement, Mode, Obligations, Verdict};
+use model::verdict::{Denial, Hold, Judgement, Mode, Obligations, Verdict};
 
 use super::statement_line::{flag, integer, string, word, write_array};
 
@@ -47,7 +47,7 @@ fn each_once<'a, T: PartialEq>(all: impl Iterator<Item = &'a T>) -> Vec<&'a T> {
 }
 
 fn write_verdict(out: &mut Vec<u8>, verdict: &Verdict) {
-    let Verdict { epoch, mode, denial, allowed_by, obligations } = verdict;
+    let Verdict { epoch, mode, denial, hold, allowed_by, obligations } = verdict;
     word(out, br#","verdict":{"decision":""#, decision_word(denial.as_ref(), *mode));
     if let Some(Denial { rule, what, reason, .. }) = denial {
         string(out, br#","rule":""#, rule);
@@ -62,6 +62,19 @@ fn write_verdict(out: &mut Vec<u8>, verdict: &Verdict) {
     }
     if *obligations != Obligations::default() {
         write_obligations(out, obligations);
+    }
+    if let Some(hold) = hold {
+        write_hold(out, hold);
+    }
+    out.push(b'}');
+}
+
+fn write_hold(out: &mut Vec<u8>, hold: &Hold) {
+    string(out, br#","hold":{"rule":""#, &hold.rule);
+    string(out, br#","what":""#, &hold.what);
+    string(out, br#","reason":""#, &hold.reason);
+    if let Some(grant) = hold.grant {
+        string(out, br#","grant":""#, &grant.to_string());
     }
     out.push(b'}');
 }

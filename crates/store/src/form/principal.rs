@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use model::Known;
-use model::principal::{Actor, Principal, UnknownPrincipal};
+use model::principal::{Actor, Principal, PrincipalKind, UnknownPrincipal};
 use serde::{Deserialize, Serialize};
 
 use crate::time::Timestamp;
@@ -69,5 +69,24 @@ pub(super) fn principal_or_reason(
     match known {
         Known::Known(principal) => (Some(PrincipalForm::from(&**principal)), None),
         Known::Unknown(why) => (None, Some(why.word().into())),
+    }
+}
+
+impl ActorForm<'_> {
+    /// The same, owning what it says.
+    #[must_use]
+    pub fn into_owned(self) -> ActorForm<'static> {
+        ActorForm {
+            kind: self.kind.into_owned().into(),
+            id: self.id.into_owned().into(),
+            issuer: self.issuer.into_owned().into(),
+        }
+    }
+
+    /// Who it is; `None`: a kind of a newer version.
+    #[must_use]
+    pub fn actor(&self) -> Option<Actor> {
+        let kind = PrincipalKind::ALL.iter().copied().find(|kind| kind.word() == self.kind)?;
+        Some(Actor { kind, id: (&*self.id).into(), issuer: (&*self.issuer).into() })
     }
 }

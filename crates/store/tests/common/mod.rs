@@ -253,6 +253,7 @@ pub fn allowed() -> Judgement {
         epoch: PolicyEpoch(7),
         mode: Mode::Enforce,
         denial: None,
+        hold: None,
         allowed_by: Arc::new(["readers".into()]),
         obligations: Obligations { rows_max: Some(1000), ..Obligations::default() },
     };

@@ -20,6 +20,7 @@ use recorder::{Intake, Item, Level, Recorder};
 use wire_pg::{Connection, Limits, Start};
 
 use super::cluster::Cluster;
+use super::holds::Desk;
 use super::tokens::TokenLogin;
 use super::wait;
 
@@ -79,6 +80,8 @@ pub struct Options {
     pub tls: TlsMode,
     pub login: LoginMode,
     pub token: Option<TokenLogin>,
+    /// Its sessions are governed, and some statements wait.
+    pub desk: Option<Desk>,
     pub kind: Listener,
     pub port: Option<u16>,
     pub upstream: Option<SocketAddr>,
@@ -100,6 +103,7 @@ impl Options {
             tls: TlsMode::Relay,
             login: LoginMode::PassThrough,
             token: None,
+            desk: None,
             kind: Listener::Plain,
             port: None,
             upstream: Some(SocketAddr::from(([127, 0, 0, 1], cluster.port))),
@@ -285,6 +289,9 @@ fn serve(
         worker.set_access(DatabaseId(0), options.access);
         if let Some(token) = options.token {
             token.set(&worker);
+        }
+        if let Some(desk) = options.desk {
+            desk.set(&worker);
         }
         let (time, server) = (worker.clone(), worker.clone());
         tokio::task::spawn_local(async move { time.keep_time().await.unwrap() });

@@ -18,7 +18,7 @@ use model::time::WallTime;
 use model::verdict::{Mode, PolicyEpoch};
 use policy::{PolicyFile, PolicySet, UtcOffset};
 use proxy::{
-    Credential, Governor, Hops, Identification, Identified, Identities, OwnCertificate, ServiceAccount, Worker,
+    Credential, Governor, Hops, Identification, Identified, Identities, Nobody, OwnCertificate, ServiceAccount, Worker,
 };
 use serde_json::json;
 use tempfile::TempDir;
@@ -98,11 +98,12 @@ impl TokenLogin {
         let file = PolicyFile { name: "test.cedar".into(), text: POLICIES.into() };
         let policies = PolicySet::compile(&[file], PolicyEpoch(1)).unwrap();
         let governor = Governor {
-            judge: Rc::new(Judge::new(policies)),
+            judge: Rc::new(Judge::new(policies, Rc::default())),
             mode: Mode::Enforce,
             environment: "test".into(),
             utc_offset: UtcOffset::default(),
             identities: Rc::new(Core(Rc::new(Proofs::new(&[config], &certificates()).unwrap()))),
+            holds: Rc::new(Nobody),
         };
         worker.set_governor(DatabaseId(0), governor);
         worker.set_service_account(DatabaseId(0), ServiceAccount { user: self.user, credential: self.credential });

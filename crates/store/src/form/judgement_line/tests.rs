@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use model::access::GrantId;
 use model::facts::{Action, StatementFacts, UnknownSchema};
 use model::verdict::PolicyEpoch;
 use proptest::option;
@@ -11,7 +12,7 @@ use proptest::sample::select;
 use serde::{Deserialize, Serialize};
 
 use super::*;
-use crate::form::judgement::{EffectForm, ObligationsForm, VerdictForm};
+use crate::form::judgement::{EffectForm, HoldForm, ObligationsForm, VerdictForm};
 
 /// What a judgement adds to a line.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -41,6 +42,7 @@ pub(crate) fn form_of(judgement: &Judgement) -> JudgedForm<'_> {
             mode: verdict.mode.word().into(),
             allowed_by: verdict.allowed_by.iter().map(|policy| (&**policy).into()).collect(),
             obligations: (verdict.obligations != Obligations::default()).then_some(obligations),
+            hold: verdict.hold.as_ref().map(hold_form),
         })),
         ..JudgedForm::default()
     };
@@ -56,6 +58,15 @@ pub(crate) fn form_of(judgement: &Judgement) -> JudgedForm<'_> {
     }
     keep_first(&mut form.opaque);
     form
+}
+
+fn hold_form(hold: &Hold) -> HoldForm<'_> {
+    HoldForm {
+        rule: (&*hold.rule).into(),
+        what: (&*hold.what).into(),
+        reason: (&*hold.reason).into(),
+        grant: hold.grant.map(|grant| grant.to_string().into()),
+    }
 }
 
 fn keep_first<T: PartialEq + Clone>(all: &mut Vec<T>) {
@@ -157,15 +168,24 @@ pub(crate) fn judgement() -> impl Strategy<Value = Arc<Judgement>> {
         remedy: Arc::from("ask"),
         sqlstate: "42501",
     });
+    let hold = (text(), text(), text(), option::of(any::<u64>())).prop_map(|(rule, what, reason, grant)| Hold {
+        rule,
+        what,
+        reason,
+        remedy: Arc::from("wait"),
+        grant: grant.map(GrantId::new),
+    });
     let allowed_by = prop::collection::vec(text(), 0..3).prop_map(Arc::from);
     let obligations = any::<[Option<u64>; 4]>().prop_map(|[rows_max, bytes_max, runtime_max, rate_per_minute]| {
         Obligations { rows_max, bytes_max, runtime_max, rate_per_minute }
     });
-    let verdict = (any::<u64>(), select(Mode::ALL), option::of(denial), allowed_by, option::of(obligations)).prop_map(
-        |(epoch, mode, denial, allowed_by, obligations)| Verdict {
+    let ground = (option::of(denial), option::of(hold));
+    let verdict = (any::<u64>(), select(Mode::ALL), ground, allowed_by, option::of(obligations)).prop_map(
+        |(epoch, mode, (denial, hold), allowed_by, obligations)| Verdict {
             epoch: PolicyEpoch(epoch),
             mode,
             denial,
+            hold,
             allowed_by,
             obligations: obligations.unwrap_or_default(),
         },

@@ -1,0 +1,104 @@
+//! What is asked for, and on which terms it may be had.
+
+use std::sync::Arc;
+
+use model::access::{GrantId, Holder, Scope, StatementDigest};
+
+/// Actions of one grant.
+const ACTIONS_MAX: usize = 32;
+/// Relations of one grant.
+const RELATIONS_MAX: usize = 64;
+/// Bytes of the name of an action or a relation: two identifiers, quoted.
+const NAME_BYTES_MAX: usize = 260;
+/// Bytes of a purpose or a reason.
+pub const TEXT_BYTES_MAX: usize = 500;
+/// Bytes of a ticket.
+const TICKET_BYTES_MAX: usize = 100;
+
+/// What somebody asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// Who, and who has it then.
+    pub holder: Holder,
+    /// What it is to cover.
+    pub scope: Scope,
+    /// What for.
+    pub purpose: Arc<str>,
+    /// Ticket of another system.
+    pub ticket: Option<Arc<str>>,
+    /// For how long, in nanoseconds.
+    pub duration: u64,
+    /// One statement only.
+    pub once: Option<StatementDigest>,
+    /// At once, and looked at afterwards.
+    pub break_glass: bool,
+    /// An active grant of the same holder that it goes on with.
+    pub renews: Option<GrantId>,
+}
+
+/// On which terms, by the policies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// The policy (`@id`).
+    pub rule: Arc<str>,
+    /// Different people who must approve; 0: nobody.
+    pub approvals: u8,
+    /// Longest duration, in nanoseconds.
+    pub duration_max: u64,
+    /// How long a request waits for its decision, in nanoseconds.
+    pub decide_within: u64,
+    /// After how long others are asked, too, in nanoseconds.
+    pub escalate_after: Option<u64>,
+    /// How soon somebody must look at a broken glass, in nanoseconds; `None`: nobody must.
+    pub review_within: Option<u64>,
+}
+
+/// What is wrong with what is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TooMuch {
+    /// The purpose.
+    #[error("say what for (--purpose), in at most {TEXT_BYTES_MAX} bytes without line ends")]
+    Purpose,
+    /// The ticket.
+    #[error("a ticket has 1 to {TICKET_BYTES_MAX} bytes without line ends")]
+    Ticket,
+    /// The reason.
+    #[error("a reason has at most {TEXT_BYTES_MAX} bytes, without line ends")]
+    Reason,
+    /// The actions.
+    #[error("name 1 to {ACTIONS_MAX} actions (--action)")]
+    Actions,
+    /// The relations.
+    #[error("name 1 to {RELATIONS_MAX} relations (--relation): schema.name, schema.* or *")]
+    Relations,
+    /// The duration.
+    #[error("say for how long (--for): longer than nothing")]
+    Duration,
+}
+
+impl Ask {
+    /// Checks it against the limits.
+    pub(crate) fn check(&self) -> Result<(), TooMuch> {
+        let names = |names: &std::collections::BTreeSet<Arc<str>>, max| {
+            (1..=max).contains(&names.len()) && names.iter().all(|name| is_line(name, NAME_BYTES_MAX))
+        };
+        let rules = [
+            (is_line(&self.purpose, TEXT_BYTES_MAX), TooMuch::Purpose),
+            (self.ticket.as_ref().is_none_or(|ticket| is_line(ticket, TICKET_BYTES_MAX)), TooMuch::Ticket),
+            (names(&self.scope.actions, ACTIONS_MAX), TooMuch::Actions),
+            (names(&self.scope.relations, RELATIONS_MAX), TooMuch::Relations),
+            (self.duration > 0, TooMuch::Duration),
+        ];
+        rules.into_iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, what)| Err(what))
+    }
+}
+
+/// One line that says something.
+fn is_line(text: &str, bytes_max: usize) -> bool {
+    !text.trim().is_empty() && text.len() <= bytes_max && !text.chars().any(char::is_control)
+}
+
+/// A reason; it may be empty.
+pub(crate) fn reason(text: &str) -> Result<Arc<str>, TooMuch> {
+    if text.is_empty() || is_line(text, TEXT_BYTES_MAX) { Ok(text.into()) } else { Err(TooMuch::Reason) }
+}
