@@ -24,7 +24,7 @@ forbid (principal, action, resource in Schema::"vault");
 /// A session of a database with `public.t` and `vault.t`, in which `app.move()` makes the second be found first.
 fn session() -> Session {
     let file = PolicyFile { name: "test.cedar".into(), text: POLICIES.into() };
-    let judge = Judge::new(PolicySet::compile(&[file], PolicyEpoch(1)).unwrap());
+    let judge = Judge::new(PolicySet::compile(&[file], PolicyEpoch(1)).unwrap(), Rc::default());
     let mut builder = Builder::new();
     for (oid, schema) in [(1, "public"), (2, "vault")] {
         builder.schema(schema.into());
