@@ -147,7 +147,7 @@ impl Builder {
     }
 }
 
-/// Whether people have read that the extension's code only computes.
+/// Whether the extension's code is known to compute only.
 fn is_reviewed(extension: &str) -> bool {
     include_str!("extensions.txt").lines().any(|line| line == extension && !line.is_empty())
 }
