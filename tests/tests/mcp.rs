@@ -238,14 +238,14 @@ fn a_statement_waits_for_an_approval_or_until_the_client_gives_up() -> Result<()
     let insert = json!({ "tool": "run_statement", "arguments": on_test("insert into public.kept values (1000)") });
 
     let mut impatient = insert.clone();
-    impatient["patience"] = json!(2);
+    impatient["patience"] = json!(10);
     client.running.write_line(&impatient.to_string())?;
     scene.waiting()?;
     ensure!(client.running.read_line()? == r#"{"given_up": true}"#);
     scene.withdrawn()?;
 
     let mut hurried = insert.clone();
-    hurried["arguments"]["timeout_seconds"] = json!(1);
+    hurried["arguments"]["timeout_seconds"] = json!(8);
     let late = client.failed("run_statement", &hurried["arguments"])?;
     ensure!(late["error"]["code"] == "timeout", "{late}");
     let notice = late["notices"][0].to_string();
