@@ -33,7 +33,7 @@ const CHECKS: &[Check] = &[("check: format", format), ("check: clippy", clippy),
 
 /// Name of the check that runs the fuzz targets, and how long each of them runs.
 const FUZZ: &str = "check: fuzz targets";
-const FUZZ_SECONDS: u32 = 5;
+const FUZZ_SECONDS: u32 = 3;
 const FUZZ_SECONDS_LONG: u32 = 300;
 
 /// Passed and failed tests so far.
