@@ -29,11 +29,11 @@ impl Guard {
 
     /// What somebody is to be asked now, once.
     pub fn take_question(&mut self) -> Option<Box<Question>> {
-        let parked = self.parked.as_mut()?;
         // The decoder has heard what waits, too.
-        if parked.stage != Stage::Settling || self.connection.unanswered() > 1 {
+        if self.is_answered() || self.connection.unanswered() > 1 {
             return None;
         }
+        let parked = self.parked.as_mut().filter(|parked| parked.stage == Stage::Settling)?;
         parked.stage = Stage::Asked;
         let question = parked.question()?;
         Some(Box::new(Question {
