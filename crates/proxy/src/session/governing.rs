@@ -96,9 +96,10 @@ impl<H: Hops> Opening<H> {
         let (hops, spec, route) = (self.hops.clone(), self.spec.clone(), self.route.clone());
         let (connection, destination) = (self.entry.cookie, self.destination());
         Box::new(move |client, packet, cleared| {
-            let Ok(destination) = destination.as_ref().copied() else { return };
             let (hops, spec, route) = (hops.clone(), spec.clone(), route.clone());
+            let destination = destination.as_ref().ok().copied();
             spawn_local(async move {
+                let Some(destination) = destination else { return };
                 let request = HopRequest {
                     database: spec.database,
                     connection,
@@ -110,7 +111,7 @@ impl<H: Hops> Opening<H> {
                 };
                 // One that fails or hangs costs the server some work: the client gets nothing more in any case.
                 let _late = timeout(CANCEL_PATIENCE, cancel(&*hops, request, &packet, cleared)).await;
-            });
+            })
         })
     }
 
