@@ -284,7 +284,10 @@ impl KernelProcess<'_> {
     fn serve(&mut self, link: &Link, signals: &SignalFd) -> Result<End> {
         let introduced =
             self.introduce(link).and_then(|()| self.proxy.as_mut().map_or(Ok(()), |proxy| proxy.introduce(link)));
-        if introduced.is_err() || self.scan(link, Origin::FoundAtStart, Extent::Everything, false).is_err() {
+        // One scan may miss a socket: a list of the kernel changes while it is read.
+        let scans = [Extent::Everything, Extent::News];
+        let mut scan = |extent| self.scan(link, Origin::FoundAtStart, extent, false);
+        if introduced.and_then(|()| scans.into_iter().try_for_each(&mut scan)).is_err() {
             return Ok(End::CoreEnded);
         }
         if self.settle(link).is_err() {

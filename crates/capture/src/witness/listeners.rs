@@ -41,6 +41,8 @@ pub(super) struct Registered {
     discoverer: Option<u32>,
     /// Cookies of the sockets that were judged: another socket on the same address may be another program's.
     sockets: HashSet<u64>,
+    /// The last scan found nothing on its address. One scan may miss a socket.
+    missed: bool,
 }
 
 impl Witness {
@@ -183,10 +185,11 @@ impl Witness {
         }));
     }
 
-    /// Listeners that are gone are taken out, also where another program listens on their address now.
+    /// Listeners that are gone are taken out: two scans have not found them, or another socket is on their address.
     fn forget_listeners(&mut self, sockets: &[Socket]) -> Result<(), WitnessError> {
-        let listening = sockets.iter().filter(|socket| socket.scanned.state == LISTEN);
-        let present: HashSet<u64> = listening.map(|socket| socket.scanned.cookie).collect();
+        let listening = || sockets.iter().filter(|socket| socket.scanned.state == LISTEN);
+        let present: HashSet<u64> = listening().map(|socket| socket.scanned.cookie).collect();
+        let taken: HashSet<ListenerKey> = listening().map(key_of).collect();
         self.marks.keep_listeners(|cookie| present.contains(&cookie));
         let mut gone = Vec::new();
         self.fronts.retain(|key, (cookie, _)| {
@@ -196,7 +199,11 @@ impl Witness {
             present.contains(cookie)
         });
         self.listeners.retain(|key, registered| {
+            if !taken.contains(key) && !std::mem::replace(&mut registered.missed, true) {
+                return true;
+            }
             registered.sockets.retain(|cookie| present.contains(cookie));
+            registered.missed = false;
             if registered.sockets.is_empty() {
                 gone.push(*key);
             }
@@ -284,7 +291,7 @@ impl Witness {
                 self.map::<u64, u32>("UNIX_LISTENERS")?.insert(bound_address, u32::from(id), 0)?;
             }
         }
-        let new = || Registered { database: id, discoverer, sockets: HashSet::new() };
+        let new = || Registered { database: id, discoverer, sockets: HashSet::new(), missed: false };
         let registered = self.listeners.entry(key).or_insert_with(new);
         (registered.database, registered.discoverer) = (id, discoverer);
         registered.sockets.insert(socket.scanned.cookie);
