@@ -20,6 +20,8 @@ mod cycle;
 mod following;
 mod guard;
 mod judge;
+mod lineage;
+mod masking;
 mod message;
 mod rate;
 mod server;
@@ -27,3 +29,4 @@ mod startup;
 
 pub use guard::{Book, Broken, Cleared, Guard, Passed};
 pub use judge::Judge;
+pub use masking::Cells;

@@ -30,9 +30,7 @@ impl Pattern {
     /// Whether it stands for a column.
     #[must_use]
     pub fn matches(&self, column: &StoredColumn) -> bool {
-        like(&self.schema, &column.schema)
-            && like(&self.relation, &column.relation)
-            && like(&self.column, &column.name)
+        like(&self.schema, &column.schema) && like(&self.relation, &column.relation) && like(&self.column, &column.name)
     }
 }
 

@@ -110,7 +110,8 @@ impl Protection {
     #[must_use]
     pub fn new(mut rules: Vec<Rule>, settings: Settings) -> Self {
         if !rules.is_empty() {
-            let pattern = |(relation, column): &(&str, &str)| Pattern::parse(&format!("pg_catalog.{relation}.{column}"));
+            let pattern =
+                |(relation, column): &(&str, &str)| Pattern::parse(&format!("pg_catalog.{relation}.{column}"));
             let columns = SAMPLES.iter().filter_map(|sample| pattern(sample).ok()).collect();
             rules.push(Rule { name: RULE_SAMPLES.into(), columns, tags: BTreeSet::new(), mask: Mask::Null });
         }
@@ -153,13 +154,15 @@ impl Protection {
 /// Which protected columns one principal may not read: asked once for each column.
 pub(crate) struct Sight<'a, F> {
     protection: &'a Protection,
-    may_read: F,
+    pub(crate) may_read: F,
     known: BTreeMap<StoredColumn, Option<&'a Rule>>,
+    /// Protected columns that the principal may read.
+    pub(crate) clear: BTreeSet<StoredColumn>,
 }
 
 impl<'a, F: FnMut(&StoredColumn, &Rule) -> bool> Sight<'a, F> {
     pub(crate) const fn new(protection: &'a Protection, may_read: F) -> Self {
-        Self { protection, may_read, known: BTreeMap::new() }
+        Self { protection, may_read, known: BTreeMap::new(), clear: BTreeSet::new() }
     }
 
     /// The rule that hides a column.
@@ -167,7 +170,11 @@ impl<'a, F: FnMut(&StoredColumn, &Rule) -> bool> Sight<'a, F> {
         if let Some(known) = self.known.get(column) {
             return *known;
         }
-        let rule = self.protection.rule(column).filter(|rule| !(self.may_read)(column, rule));
+        let protected = self.protection.rule(column);
+        let rule = protected.filter(|rule| !(self.may_read)(column, rule));
+        if protected.is_some() && rule.is_none() {
+            self.clear.insert(column.clone());
+        }
         self.known.insert(column.clone(), rule);
         rule
     }

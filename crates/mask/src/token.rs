@@ -7,7 +7,7 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 /// Bytes that a key has at least.
-pub const KEY_BYTES_MIN: usize = 32;
+pub(crate) const KEY_BYTES_MIN: usize = 32;
 
 /// The key of the tokens. Whoever has it can test guesses.
 #[derive(Clone)]

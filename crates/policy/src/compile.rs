@@ -173,8 +173,10 @@ fn first_of_each_place(mut problems: Vec<Problem>) -> Vec<Problem> {
 /// The policies that can be about an action.
 fn slice(language: &Language, action: &Entity, checked: &[Checked<'_>]) -> Result<Slice, String> {
     let within = language.action_with_groups(action);
+    let clear = &language.action(Verb::ReadClear)?;
     let about = |one: &&Checked<'_>| match one.policy.action_constraint() {
-        ActionConstraint::Any => true,
+        // Reading in clear must be named: who permits everything has hardly thought of it.
+        ActionConstraint::Any => action.uid() != *clear || one.policy.effect() == Effect::Forbid,
         ActionConstraint::Eq(uid) => uid == action.uid(),
         ActionConstraint::In(uids) => uids.iter().any(|uid| within.contains(uid)),
     };

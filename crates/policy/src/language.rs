@@ -20,11 +20,13 @@ pub(crate) enum Verb {
     Opaque,
     /// The opening of a session.
     Connect,
+    /// The reading of a protected column in clear.
+    ReadClear,
 }
 
 impl Verb {
     pub(crate) fn all() -> impl Iterator<Item = Self> {
-        Action::ALL.iter().copied().map(Self::Effect).chain([Self::Compute, Self::Opaque, Self::Connect])
+        Action::ALL.iter().copied().map(Self::Effect).chain([Self::Compute, Self::Opaque, Self::Connect, Self::ReadClear])
     }
 
     /// Its name in policies: the action's word in camel case.
@@ -36,6 +38,7 @@ impl Verb {
             Self::Compute => "Compute".to_owned(),
             Self::Opaque => "Opaque".to_owned(),
             Self::Connect => "Connect".to_owned(),
+            Self::ReadClear => "ReadClear".to_owned(),
         }
     }
 }
@@ -70,7 +73,7 @@ macro_rules! kinds {
 }
 
 kinds! {
-    Group, Person, Service, Agent, Unknown, Proof, Environment, Database, Schema, Relation, Function, ServerObject, Role,
+    Group, Person, Service, Agent, Unknown, Proof, Environment, Database, Schema, Relation, Column, Function, ServerObject, Role,
     Parameter, SessionObject, UnknownSchema, Transport, Weekday, Condition, Columns, OpaqueReason,
 }
 
@@ -118,6 +121,11 @@ impl Language {
     pub(crate) fn action_with_groups(&self, action: &Entity) -> BTreeSet<EntityUid> {
         let (uid, _, groups) = action.clone().into_inner();
         groups.into_iter().chain([uid]).collect()
+    }
+
+    /// The name of an action.
+    pub(crate) fn action(&self, verb: Verb) -> Result<EntityUid, String> {
+        self.actions.get(&verb).map(Entity::uid).ok_or_else(|| format!("the schema has no {}", verb.name()))
     }
 
     /// Every action.

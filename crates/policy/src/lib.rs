@@ -33,7 +33,7 @@ mod what;
 
 pub use decision::{Decision, Permit, Refusal};
 pub use problem::Problem;
-pub use question::{Asked, Question};
+pub use question::{Asked, Protected, Question};
 pub use session::{ProcessContext, SessionContext, Transport, UtcOffset};
 pub use set::{PolicyEffect, PolicyInfo, PolicySet};
 pub use source::PolicyFile;

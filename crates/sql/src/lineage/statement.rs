@@ -17,7 +17,10 @@ impl<'a> Trace<'a> {
             | Node::InsertStmt(_)
             | Node::UpdateStmt(_)
             | Node::DeleteStmt(_)
-            | Node::MergeStmt(_) => Output::Rows(self.query(node).into_rows()),
+            | Node::MergeStmt(_) => match self.query(node) {
+                Row::Columns(fields) if fields.is_empty() => Output::Nothing,
+                row => Output::Rows(row.into_rows()),
+            },
             Node::CopyStmt(copy) => self.copy(copy),
             Node::ExplainStmt(explain) => {
                 self.nested(explain.query());
