@@ -23,7 +23,8 @@ const ROWS_MAX: usize = 1_000_000;
 /// Most bytes that the server may send.
 const BYTES_MAX: u64 = 128 << 20;
 /// What the session may do, whatever its role may: read, and not for long.
-const OPTIONS: &str = "-c default_transaction_read_only=on -c statement_timeout=10s -c lock_timeout=1s";
+/// Names in definitions are qualified where no schema is looked up.
+const OPTIONS: &str = "-c default_transaction_read_only=on -c statement_timeout=10s -c lock_timeout=1s -c search_path=";
 
 /// A connection, and who logs in on it.
 pub(super) struct Login {
@@ -99,6 +100,8 @@ fn add(form: &mut CatalogueForm, query: &str, row: &Row) -> Result<()> {
         "operators" => form.operators.push((row.try_get(0)?, row.try_get(1)?)),
         "triggers" => form.triggers.push((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)),
         "rules" => form.rules.push((row.try_get(0)?, letter(row.try_get(1)?))),
+        "definitions" => form.definitions.push((row.try_get(0)?, row.try_get(1)?)),
+        "generated" => form.generated.push((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)),
         other => bail!("nobody reads the rows of {other}"),
     }
     Ok(())

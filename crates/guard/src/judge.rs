@@ -6,12 +6,16 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::lineage::{self, Cursors};
+use crate::masking::Protected;
 use crate::rate::Rates;
+use mask::{Plan, Planned, Protection, Rule};
 use model::Known;
 use model::facts::{Facts, OpaqueReason, StateChange, StatementFacts};
+use model::lineage::StoredColumn;
 use model::principal::{Principal, UnknownPrincipal};
 use model::request::Request;
-use model::statement::{StatementKind, Text};
+use model::statement::{Statement, StatementKind, Text};
 use model::time::WallTime;
 use model::verdict::{Denial, Judgement, Mode, Obligations, PolicyEpoch, Verdict};
 use policy::{Asked, Decision, Permit, PolicySet, Question, SessionContext};
@@ -26,6 +30,7 @@ const DECISIONS_MAX: usize = 256;
 /// What all sessions of one database have in common: its policies and what is known of its objects.
 pub struct Judge {
     analyser: RefCell<Analyser>,
+    protection: RefCell<Rc<Protection>>,
     rates: RefCell<Rates>,
     policies: RefCell<Rc<PolicySet>>,
     /// Snapshots, by the name of the SQL database.
@@ -41,7 +46,24 @@ impl Judge {
         let analyser = RefCell::new(Analyser::new(sql::Limits::default()));
         let policies = RefCell::new(Rc::new(policies));
         let none = Rc::new(Catalogue::none());
-        Self { analyser, rates: RefCell::default(), policies, catalogues: RefCell::default(), none }
+        let protection = RefCell::default();
+        Self { analyser, protection, rates: RefCell::default(), policies, catalogues: RefCell::default(), none }
+    }
+
+    /// From the next message on this is protected. What was decided before is decided again with the next policies:
+    /// [`Judge::replace`] comes behind it.
+    pub fn protect(&self, protection: Protection) {
+        let lineage = !protection.is_empty();
+        *self.analyser.borrow_mut() = Analyser::new(sql::Limits { lineage, ..sql::Limits::default() });
+        *self.protection.borrow_mut() = Rc::new(protection);
+    }
+
+    fn protects(&self) -> bool {
+        !self.protection.borrow().is_empty()
+    }
+
+    pub(crate) fn protection(&self) -> Rc<Protection> {
+        Rc::clone(&self.protection.borrow())
     }
 
     /// From the next message on other policies hold, for live sessions too.
@@ -58,7 +80,7 @@ impl Judge {
         Rc::clone(&self.policies.borrow())
     }
 
-    fn catalogue(&self, database: &str) -> Rc<Catalogue> {
+    pub(crate) fn catalogue(&self, database: &str) -> Rc<Catalogue> {
         Rc::clone(self.catalogues.borrow().get(database).unwrap_or(&self.none))
     }
 }
@@ -77,6 +99,8 @@ pub(crate) struct Bench {
     epoch: PolicyEpoch,
     /// What SQL has prepared under which name.
     prepared: HashMap<Arc<str>, Arc<StatementFacts>>,
+    /// What SQL has declared under which name.
+    cursors: Cursors,
 }
 
 #[derive(PartialEq, Eq, Hash)]
@@ -92,6 +116,8 @@ pub(crate) struct Judged {
     pub(crate) encoded: EncodedJudgement,
     /// One for each statement of the text; `None`: it is refused.
     pub(crate) permits: Option<Vec<Permit>>,
+    /// What the results look like, one for each statement; `None`: as they are.
+    pub(crate) plans: Vec<Option<Arc<Plan>>>,
     /// Until then the same may be said again without asking; `Some(None)`: for as long as the policies hold.
     holds: Option<Option<WallTime>>,
 }
@@ -99,7 +125,7 @@ pub(crate) struct Judged {
 impl Bench {
     pub(crate) fn new(judge: Rc<Judge>) -> Self {
         let epoch = judge.policies().epoch();
-        Self { judge, remembered: HashMap::new(), epoch, prepared: HashMap::new() }
+        Self { judge, remembered: HashMap::new(), epoch, prepared: HashMap::new(), cursors: Cursors::default() }
     }
 
     /// What a request would do.
@@ -133,18 +159,26 @@ impl Bench {
         let executes = |statement: &StatementFacts| {
             statement.changes.iter().any(|change| matches!(change, StateChange::Executes { .. }))
         };
-        if !facts.statements.iter().any(executes) {
+        if !facts.statements.iter().any(|statement| executes(statement) || lineage::fetches(statement)) {
             return facts;
         }
         let mut here = self.prepared.clone();
+        let mut cursors = self.cursors.clone();
         let mut whole = Facts::clone(&facts);
         for statement in &mut whole.statements {
+            if lineage::fetches(statement) {
+                statement.lineage = statement.lineage.as_ref().and_then(|lineage| cursors.fetched(lineage));
+            }
+            cursors.declare(statement);
             for change in statement.changes.clone() {
                 match change {
                     StateChange::Prepared { name, facts } => drop(here.insert(name, facts)),
                     StateChange::Executes { name } => match here.get(&name) {
                         Some(prepared) => merge(statement, prepared),
-                        None => statement.opaque.push(OpaqueReason::UnknownName),
+                        None => {
+                            statement.lineage = None;
+                            statement.opaque.push(OpaqueReason::UnknownName);
+                        }
                     },
                     _ => {}
                 }
@@ -165,6 +199,22 @@ impl Bench {
             StateChange::Deallocated { name: None } | StateChange::DiscardAll => self.prepared.clear(),
             _ => {}
         }
+    }
+
+    /// Follows cursors that SQL has declared.
+    pub(crate) fn follow_cursors(&mut self, statement: &Statement, facts: &Facts) {
+        self.cursors.settle(statement, facts);
+    }
+
+    /// Whether anything is protected.
+    pub(crate) fn masks(&self) -> bool {
+        self.judge.protects()
+    }
+
+    /// What is protected here, where anything is.
+    pub(crate) fn protected(&self, database: &str) -> Option<Protected> {
+        let protection = self.judge.protection();
+        (!protection.is_empty()).then(|| Protected { protection, catalogue: self.judge.catalogue(database) })
     }
 
     /// Whether SQL has prepared anything.
@@ -190,7 +240,12 @@ impl Bench {
         {
             return Rc::clone(known);
         }
-        let judged = Rc::new(ask(&policies, &asked_by(&facts), &facts, around, now));
+        let mut judged = ask(&policies, &asked_by(&facts), &facts, around, now);
+        let protection = self.judge.protection();
+        if !protection.is_empty() {
+            judged.plan(&protection, &policies, around, now);
+        }
+        let judged = Rc::new(judged);
         if judged.holds.is_some() {
             if self.remembered.len() >= DECISIONS_MAX {
                 self.remembered.clear();
@@ -248,7 +303,46 @@ impl Judged {
         let permits = self.permits.clone().filter(|_| mode != Mode::Enforce);
         let facts = Arc::clone(&self.facts);
         let encoded = EncodedJudgement::of(&Judgement { verdict: verdict.clone(), facts: Arc::clone(&facts) });
-        Self { facts, verdict, encoded, permits, holds: None }
+        Self { facts, verdict, encoded, permits, plans: self.plans.clone(), holds: None }
+    }
+
+    /// Plans what the results look like; what cannot be masked is refused.
+    fn plan(&mut self, protection: &Protection, policies: &PolicySet, around: &Circumstances, now: WallTime) {
+        let Circumstances { principal, session } = around;
+        let mut holds = self.holds;
+        let mut may_read = |column: &StoredColumn, rule: &Rule| {
+            let protected = policy::Protected { column, tags: &rule.tags };
+            let asked = Asked::ReadClear(&protected);
+            let (allowed, not_after, cacheable) =
+                match policies.decide(&Question { principal, facts: asked, session, now }) {
+                    Decision::Permit(permit) => (true, permit.not_after(), permit.is_cacheable()),
+                    Decision::Refusal(refusal) => (false, refusal.not_after(), refusal.is_cacheable()),
+                };
+            holds = holds.filter(|_| cacheable).map(|end| earlier(end, not_after));
+            allowed
+        };
+        let mut refused = None;
+        let lineages = self.facts.statements.iter().map(|statement| statement.lineage.as_deref());
+        for lineage in lineages.chain(self.facts.opaque.map(|_| None)) {
+            match mask::plan(protection, lineage, &mut may_read) {
+                Planned::Clear => self.plans.push(None),
+                Planned::Masked(plan) => self.plans.push(Some(plan)),
+                Planned::Refused(refusal) => refused = refused.or(Some(refusal)),
+            }
+        }
+        self.holds = holds;
+        if let Some(refusal) = refused.filter(|_| self.verdict.denial.is_none()) {
+            self.verdict.denial = Some(Denial {
+                rule: refusal.rule,
+                what: refusal.what.into(),
+                reason: refusal.reason.into(),
+                remedy: refusal.remedy.into(),
+                sqlstate: "42501",
+            });
+            self.permits = self.permits.take().filter(|_| around.session.mode != Mode::Enforce);
+        }
+        self.encoded =
+            EncodedJudgement::of(&Judgement { verdict: self.verdict.clone(), facts: Arc::clone(&self.facts) });
     }
 }
 
@@ -264,6 +358,7 @@ fn merge(statement: &mut StatementFacts, other: &StatementFacts) {
         }
     }
     statement.opaque.extend_from_slice(&other.opaque);
+    statement.lineage = lineage::executed(statement.lineage.as_ref(), other.lineage.as_ref());
     statement.changes.extend_from_slice(&other.changes);
 }
 
@@ -308,7 +403,7 @@ fn ask(policies: &PolicySet, asked: &[Asked<'_>], facts: &Arc<Facts>, around: &C
     allowed_by.dedup();
     verdict.allowed_by = allowed_by.into();
     let encoded = EncodedJudgement::of(&Judgement { verdict: verdict.clone(), facts: Arc::clone(facts) });
-    Judged { facts: Arc::clone(facts), verdict, encoded, permits, holds }
+    Judged { facts: Arc::clone(facts), verdict, encoded, permits, plans: Vec::new(), holds }
 }
 
 fn earlier(one: Option<WallTime>, other: Option<WallTime>) -> Option<WallTime> {

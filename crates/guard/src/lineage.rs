@@ -44,7 +44,9 @@ impl Cursors {
         let Output::Cursor(name) = &lineage.output else { return None };
         let output = Output::Rows(self.0.get(name)?.clone());
         let reads = match &output {
-            Output::Rows(Rows::Columns(columns)) => columns.iter().flat_map(|origin| origin.sources().cloned()).collect(),
+            Output::Rows(Rows::Columns(columns)) => {
+                columns.iter().flat_map(|origin| origin.sources().cloned()).collect()
+            }
             Output::Rows(Rows::Every(origin)) => origin.sources().cloned().collect(),
             _ => lineage.reads.clone(),
         };

@@ -155,6 +155,7 @@ pub(crate) fn withheld(message: &[u8], out: &mut Vec<u8>) {
     let kind = message.first().copied().unwrap_or(b'E');
     let body = message.get(5..).unwrap_or_default();
     let fields = body.split(|byte| *byte == 0).filter_map(|field| field.split_first());
-    let kept: Vec<(u8, &[u8])> = fields.filter(|(code, _)| b"SVCPp".contains(*code)).map(|(code, value)| (*code, value)).collect();
+    let kept: Vec<(u8, &[u8])> =
+        fields.filter(|(code, _)| b"SVCPp".contains(*code)).map(|(code, value)| (*code, value)).collect();
     message::report_withheld(kind, &kept, out);
 }

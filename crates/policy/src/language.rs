@@ -26,7 +26,12 @@ pub(crate) enum Verb {
 
 impl Verb {
     pub(crate) fn all() -> impl Iterator<Item = Self> {
-        Action::ALL.iter().copied().map(Self::Effect).chain([Self::Compute, Self::Opaque, Self::Connect, Self::ReadClear])
+        Action::ALL.iter().copied().map(Self::Effect).chain([
+            Self::Compute,
+            Self::Opaque,
+            Self::Connect,
+            Self::ReadClear,
+        ])
     }
 
     /// Its name in policies: the action's word in camel case.
