@@ -60,7 +60,7 @@ impl Client {
             Way::Simple => append(&mut out, b'Q', format!("{sql}\0").as_bytes()),
             Way::Extended | Way::Undescribed | Way::Binary => {
                 append(&mut out, b'P', format!("\0{sql}\0\0\0").as_bytes());
-                let format: &[u8] = if way == Way::Binary { &[0, 0, 0, 0, 0, 0, 1, 0, 1] } else { &[0; 8] };
+                let format: &[u8] = if way == Way::Binary { &[0, 0, 0, 0, 0, 0, 0, 1, 0, 1] } else { &[0; 8] };
                 append(&mut out, b'B', format);
                 if way == Way::Extended {
                     append(&mut out, b'D', b"P\0");

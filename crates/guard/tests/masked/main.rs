@@ -151,7 +151,7 @@ fn seen(masked: &Answer, direct: &Answer) -> String {
 }
 
 /// Runs a statement; what it changes does not stay.
-fn run(mut client: Client, way: Way, sql: &str) -> Answer {
+fn run(client: &mut Client, way: Way, sql: &str) -> Answer {
     if way == Way::Cursor {
         return client.run(way, sql);
     }
@@ -165,15 +165,20 @@ fn run(mut client: Client, way: Way, sql: &str) -> Answer {
 fn no_shape_shows_a_canary() {
     let stage = Stage::start(POLICIES);
     let (mut refused, mut wrong) = (0, Vec::new());
+    let (mut masked, mut direct) = (stage.masked(), stage.direct());
     for (sql, expected) in shapes::SHAPES {
         for way in WAYS {
             let is_query = sql.starts_with("select") || sql.starts_with("with") || sql.starts_with("values");
-            if *way == Way::Cursor && (!is_query || sql.contains("insert")) {
+            if *way == Way::Cursor && (!is_query || sql.contains("insert") || sql.contains("delete")) {
                 continue;
             }
-            let (masked, direct) = (run(stage.masked(), *way, sql), run(stage.direct(), *way, sql));
-            stage.no_canary(&masked.raw, sql);
-            let seen = seen(&masked, &direct);
+            let (got, plain) = (run(&mut masked, *way, sql), run(&mut direct, *way, sql));
+            stage.no_canary(&got.raw, sql);
+            let seen = seen(&got, &plain);
+            // Not everything can be asked for in every way: the server says so as well.
+            if *way != Way::Simple && seen == "error" {
+                continue;
+            }
             refused += usize::from(seen.starts_with('!'));
             if !(seen == *expected || (*expected == "!" && seen.starts_with('!'))) {
                 wrong.push(format!("{way:?} {sql}: {seen}, not {expected}"));
@@ -187,9 +192,10 @@ fn no_shape_shows_a_canary() {
 #[test]
 fn who_may_read_in_clear_gets_what_the_server_says() {
     let stage = Stage::start(CLEAR);
+    let (mut masked, mut direct) = (stage.masked(), stage.direct());
     for (sql, _) in shapes::SHAPES.iter().filter(|(sql, _)| sql.starts_with("select")) {
-        let (masked, direct) = (stage.masked().run(Way::Extended, sql), stage.direct().run(Way::Extended, sql));
-        assert_eq!((masked.rows, masked.error.is_some()), (direct.rows, direct.error.is_some()), "{sql}");
+        let (got, plain) = (run(&mut masked, Way::Extended, sql), run(&mut direct, Way::Extended, sql));
+        assert_eq!((got.rows, got.error.is_some()), (plain.rows, plain.error.is_some()), "{sql}");
     }
 }
 

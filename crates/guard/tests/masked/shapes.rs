@@ -126,7 +126,7 @@ pub(crate) const SHAPES: &[(&str, &str)] = &[
     ("execute nothing", "!"),
     ("fetch all from nothing", "!"),
     // What the server keeps of all columns.
-    ("select tablename, attname, most_common_vals from pg_stats where tablename = 'people'", "ccm"),
+    ("select tablename, attname, histogram_bounds from pg_stats where tablename = 'people' and attname = 'ssn'", "ccm"),
     ("select histogram_bounds::text from pg_stats where tablename = 'people' and attname = 'ssn'", "m"),
     // Errors that would quote a value.
     ("select ssn::int from people", "!"),
