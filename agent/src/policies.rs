@@ -8,6 +8,7 @@ pub mod check;
 pub mod diff;
 pub mod explain;
 pub mod load;
+pub mod masked;
 pub mod trial;
 pub mod try_cases;
 pub mod who;

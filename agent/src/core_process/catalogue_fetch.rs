@@ -70,8 +70,8 @@ async fn read<S: AsyncRead + AsyncWrite + Unpin>(stream: S, config: &Config) -> 
 }
 
 /// All queries see one state of the database.
-async fn rows(client: &Client) -> Result<CatalogueForm> {
-    client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await.context("no transaction")?;
+pub(crate) async fn rows(client: &Client) -> Result<CatalogueForm> {
+    client.batch_execute(BEGIN).await.context("no transaction")?;
     let mut form = CatalogueForm::default();
     for (name, query) in QUERIES {
         let bounded = format!("SELECT * FROM ({query}) AS bounded LIMIT {}", ROWS_MAX + 1);

@@ -51,6 +51,11 @@ fn select(numbers: &mut Numbers, depth: usize) -> String {
     }
 }
 
+/// The same with few rows: joins multiply them.
+fn few(numbers: &mut Numbers, depth: usize) -> String {
+    format!("select * from ({}) few limit 9", select(numbers, depth))
+}
+
 /// FROM, a list of text columns in it, and a column that is a number.
 fn source(numbers: &mut Numbers, depth: usize) -> (String, Vec<&'static str>, &'static str) {
     let people = ["t.ssn", "t.name", "t.email", "t.token", "t.shout", "t.doc::text", "t.words[1]"];
@@ -60,9 +65,9 @@ fn source(numbers: &mut Numbers, depth: usize) -> (String, Vec<&'static str>, &'
         2 => ("orders t".to_owned(), vec!["t.what", "t.amount::text"], "t.person"),
         3 => ("events t".to_owned(), vec!["t.ssn", "t.at::text"], "t.person"),
         4 => ("orders u join people t on u.person = t.id".to_owned(), people.to_vec(), "u.id"),
-        5 => (format!("({}) t", select(numbers, depth - 1)), vec!["t.a", "t.b"], "t.i"),
+        5 => (format!("({}) t", few(numbers, depth - 1)), vec!["t.a", "t.b"], "t.i"),
         6 => {
-            let inner = select(numbers, depth - 1);
+            let inner = few(numbers, depth - 1);
             (format!("orders o cross join lateral ({inner}) as t(b, a, i)"), vec!["t.a", "t.b", "o.what"], "t.i")
         }
         7 => (
@@ -71,7 +76,7 @@ fn source(numbers: &mut Numbers, depth: usize) -> (String, Vec<&'static str>, &'
             "u.id",
         ),
         _ => {
-            let inner = select(numbers, depth - 1);
+            let inner = few(numbers, depth - 1);
             (format!("({inner}) t left join people p on p.id = t.i"), vec!["t.a", "p.ssn", "p.name", "t.b"], "t.i")
         }
     }
