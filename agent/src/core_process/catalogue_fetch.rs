@@ -23,8 +23,9 @@ const ROWS_MAX: usize = 1_000_000;
 /// Most bytes that the server may send.
 const BYTES_MAX: u64 = 128 << 20;
 /// What the session may do, whatever its role may: read, and not for long.
+const OPTIONS: &str = "-c default_transaction_read_only=on -c statement_timeout=10s -c lock_timeout=1s";
 /// Names in definitions are qualified where no schema is looked up.
-const OPTIONS: &str = "-c default_transaction_read_only=on -c statement_timeout=10s -c lock_timeout=1s -c search_path=";
+const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET LOCAL search_path = ''";
 
 /// A connection, and who logs in on it.
 pub(super) struct Login {

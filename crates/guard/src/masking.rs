@@ -54,7 +54,7 @@ impl Results {
     /// A message that the server answers with results.
     pub(crate) fn expect(&mut self, plans: impl IntoIterator<Item = Option<Arc<Plan>>>) {
         let plans: VecDeque<_> = plans.into_iter().collect();
-        self.withholds |= plans.iter().any(Option::is_some);
+        self.withholds |= plans.iter().flatten().any(|plan| plan.withholds_texts);
         self.expected.push_back(Expected::Results(plans));
     }
 

@@ -40,6 +40,8 @@ pub struct Refusal {
 pub struct Plan {
     /// Its columns.
     pub columns: Columns,
+    /// Whether errors and notices may quote hidden values: their texts are replaced.
+    pub withholds_texts: bool,
     /// Protected columns that the principal may read, as far as the statement has them.
     pub clear: Sources,
     /// Columns of the result that are masked, by the rule: for records.
@@ -82,10 +84,10 @@ pub fn plan(
     lineage: Option<&Lineage>,
     may_read: impl FnMut(&StoredColumn, &Rule) -> bool,
 ) -> Planned {
-    if protection.rules().is_empty() {
-        return Planned::Clear;
-    }
     let mut planner = Planner { protection, sight: Sight::new(protection, may_read) };
+    if protection.rules().is_empty() {
+        return planner.nothing_hidden();
+    }
     match planner.plan(lineage) {
         Ok(planned) => planned,
         Err(refusal) => Planned::Refused(refusal),
@@ -131,9 +133,19 @@ impl<F: FnMut(&StoredColumn, &Rule) -> bool> Planner<'_, F> {
         let (columns, masked) = self.output(&lineage.output, doubt.is_some())?;
         let reads_hidden = self.first_hidden(&lineage.reads).is_some();
         if !reads_hidden && masked.is_empty() && doubt.is_none() {
-            return Ok(Planned::Clear);
+            return Ok(self.nothing_hidden());
         }
-        Ok(Planned::Masked(Arc::new(Plan { columns, clear: self.sight.clear.clone(), masked })))
+        let clear = self.sight.clear.clone();
+        Ok(Planned::Masked(Arc::new(Plan { columns, withholds_texts: true, clear, masked })))
+    }
+
+    /// No column is hidden; detectors look at the values all the same.
+    fn nothing_hidden(&self) -> Planned {
+        if self.protection.settings().detectors.is_empty() {
+            return Planned::Clear;
+        }
+        let (columns, clear) = (Columns::Every(None), self.sight.clear.clone());
+        Planned::Masked(Arc::new(Plan { columns, withholds_texts: false, clear, masked: Vec::new() }))
     }
 
     /// Whether the principal may read whatever there is.

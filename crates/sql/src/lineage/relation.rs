@@ -5,7 +5,7 @@ use std::ffi::CString;
 use std::sync::Arc;
 
 use model::Known;
-use model::facts::Name;
+use model::facts::{Name, UnknownSchema};
 use model::lineage::{Origin, Sources, StoredColumn, UnknownLineage};
 use pg_raw_parse::Node;
 use pg_raw_parse::nodes::RangeVar;
@@ -16,8 +16,8 @@ use crate::grammar::Tree;
 use crate::lineage::Trace;
 use crate::lineage::row::{Field, Row};
 use crate::lineage::scope::{Item, Scope};
-use crate::name::Names;
-use crate::state::State;
+use crate::name::{Names, is_temporary};
+use crate::state::{State, Temporary};
 
 /// Views behind views, and queries inside each other in one of them.
 pub(super) const DEPTH_MAX: usize = 32;
@@ -47,17 +47,44 @@ impl<'a> Trace<'a> {
         {
             return row.clone();
         }
+        self.table(relation)
+    }
+
+    /// A relation, whatever WITH says.
+    pub(super) fn table(&mut self, relation: &RangeVar) -> Row {
+        if let Some(row) = self.temporary(relation) {
+            return row;
+        }
         match self.relation(relation) {
             Ok(found) => self.row_of(found),
-            Err(reason) => {
-                self.unknown(reason);
-                Row::unknown(reason)
+            Err(reason) => Row::Every(self.unknown(reason)),
+        }
+    }
+
+    /// A temporary relation of this session. Nothing protected gets into one; but if it was dropped meanwhile, the name
+    /// stands for what it has hidden.
+    fn temporary(&mut self, relation: &RangeVar) -> Option<Row> {
+        let Names { state, catalogue } = self.names;
+        let name = relation.relname().unwrap_or_default();
+        let is_named = matches!(state.temporary, Temporary::Names(_)) && state.temporary.may_hide(name);
+        let is_its_schema = relation.schemaname().is_none() || is_temporary(relation.schemaname());
+        if !is_named || !is_its_schema || state.catalogue_changed || !catalogue.is_known() {
+            return None;
+        }
+        let without = State { temporary: Temporary::None, ..state.clone() };
+        let hidden = Names { state: &without, catalogue }.relation(None, name);
+        match &hidden.schema {
+            Known::Known(schema) => {
+                let hidden = catalogue.relation(schema, &hidden.name)?;
+                Some(Row::Every(self.row_of(hidden).whole()))
             }
+            Known::Unknown(UnknownSchema::NotFound) => Some(Row::Every(Origin::none())),
+            Known::Unknown(_) => None,
         }
     }
 
     /// The row of the catalogue. What this session has changed is not in it.
-    pub(super) fn relation(&self, relation: &RangeVar) -> Result<&'a Relation, UnknownLineage> {
+    fn relation(&self, relation: &RangeVar) -> Result<&'a Relation, UnknownLineage> {
         let Names { state, catalogue } = self.names;
         if !catalogue.is_known() {
             return Err(UnknownLineage::NoCatalogue);

@@ -132,10 +132,7 @@ impl<'a> Trace<'a> {
 
     /// The table that a statement changes. A WITH query never hides it.
     fn target(&mut self, relation: &'a RangeVar) -> Scope {
-        let row = match self.relation(relation) {
-            Ok(found) => self.row_of(found),
-            Err(reason) => Row::Every(self.unknown(reason)),
-        };
+        let row = self.table(relation);
         Scope::of(Item::new(relation.alias().and_then(Alias::aliasname).or(relation.relname()), row))
     }
 

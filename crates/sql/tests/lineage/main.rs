@@ -1,5 +1,5 @@
 //! Where values come from: each shape of a query, with the columns that it must name.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on ends")]
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use model::Known;
 use model::lineage::{Lineage, Origin, Output, Rows};
 use sql::catalogue::rows::{Column, Definition, Function, Generated, Inheritance, Relation, RelationKind};
 use sql::catalogue::{Builder, Catalogue};
-use sql::state::State;
+use sql::state::{State, Temporary};
 use sql::{Analyser, Limits};
 
 const PEOPLE: u32 = 100;
@@ -311,6 +311,27 @@ fn what_is_not_known_is_unknown() {
     let calls = lineage("select guess(1), lo_get(1)").calls.clone();
     assert_eq!(calls.len(), 2, "{calls:?}");
     assert!(lineage("select upper('a'), 1 + 1").calls.is_empty());
+}
+
+#[test]
+fn temporary_relations_hold_nothing_and_hide_others() {
+    let shown_with = |sql: &str| {
+        let state = State {
+            search_path: Known::Known(Arc::from([Arc::from("public")])),
+            temporary: Temporary::Names(Arc::from([Arc::from("people"), Arc::from("scratch")])),
+            ..State::new("alice".into())
+        };
+        let limits = Limits { lineage: true, ..Limits::default() };
+        let facts = Analyser::new(limits).facts(sql.as_bytes(), &state, &catalogue());
+        match &facts.statements[0].lineage.as_ref().unwrap().output {
+            Output::Rows(columns) => rows(columns),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(shown_with("select a from scratch"), "-");
+    assert_eq!(shown_with("select a from pg_temp.scratch"), "-");
+    assert_eq!(shown_with("select a from people"), "~id+name+shout+ssn");
+    assert_eq!(shown_with("select ssn from public.people"), "=ssn");
 }
 
 #[test]
