@@ -167,7 +167,7 @@ impl Explain {
             explain::text(&outcome, Terminal::stdout())? + &masked::text(&plans)?
         };
         terminal::print(&text)?;
-        Ok(code(outcome.denial().is_none()))
+        Ok(code(outcome.denial().is_none() && !masked::refuses(&plans)))
     }
 }
 

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use mask::plan::{Cell, Columns, shown};
 use mask::{Plan, Planned, Protection, Rule};
 use model::facts::StatementFacts;
-use model::lineage::{Lineage, Origin, Output, Rows, StoredColumn};
+use model::lineage::{Lineage, Origin, Output, Rows, StoredColumn, UnknownLineage};
 use policy::{Asked, Decision, PolicySet, Protected, Question};
 use serde_json::{Value, json};
 use sql::catalogue::Catalogue;
@@ -25,6 +25,12 @@ pub struct Masked {
     command: String,
     lineage: Option<Lineage>,
     planned: Planned,
+}
+
+impl Masked {
+    fn is_without_catalogue(&self) -> bool {
+        self.lineage.as_ref().is_some_and(|lineage| lineage.unknown == Some(UnknownLineage::NoCatalogue))
+    }
 }
 
 /// Reads what a server has; without one there is no catalogue.
@@ -73,17 +79,29 @@ pub fn text(all: &[Masked]) -> Result<String> {
                     escape(&refusal.reason)
                 )?;
                 writeln!(text, "    remedy: {}", escape(&refusal.remedy))?;
+                if masked.is_without_catalogue() {
+                    writeln!(text, "    there is no catalogue to look names up in: name a server with --dsn")?;
+                }
             }
             Planned::Clear => writeln!(text, "    nothing is hidden")?,
             Planned::Masked(_) => {}
         }
         for (place, origin) in origins(masked.lineage.as_ref()).iter().enumerate() {
-            let seen = cell(&masked.planned, place)
-                .map_or_else(|| "in clear".to_owned(), |cell| format!("masked by {} ({:?})", cell.rule, cell.mask));
+            let seen = match (&masked.planned, cell(&masked.planned, place)) {
+                (Planned::Refused(_), _) => "not shown".to_owned(),
+                (_, Some(cell)) => format!("masked by {} ({:?})", cell.rule, cell.mask),
+                (_, None) => "in clear".to_owned(),
+            };
             writeln!(text, "    column {}: {}: {seen}", place + 1, escape(&origin_text(origin)))?;
         }
     }
     Ok(text)
+}
+
+/// Whether masking keeps any of them from running.
+#[must_use]
+pub fn refuses(all: &[Masked]) -> bool {
+    all.iter().any(|masked| matches!(masked.planned, Planned::Refused(_)))
 }
 
 /// For programs.
