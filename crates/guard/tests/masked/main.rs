@@ -122,6 +122,12 @@ impl Stage {
         Client::start(UnixStream::connect(self.cluster.socket()).unwrap())
     }
 
+    /// Whether there was something to hide.
+    fn has_canary(&self, bytes: &[u8]) -> bool {
+        let text = String::from_utf8_lossy(bytes).to_lowercase();
+        self.canaries.iter().any(|canary| text.contains(canary))
+    }
+
     #[track_caller]
     fn no_canary(&self, bytes: &[u8], sql: &str) {
         let text = String::from_utf8_lossy(bytes).to_lowercase();
@@ -240,12 +246,13 @@ fn random_queries_show_no_canary() {
     let stage = Stage::start(POLICIES);
     let queries: u64 = std::env::var("WARDER_MASKED_QUERIES").ok().and_then(|text| text.parse().ok()).unwrap_or(1500);
     let (mut masked, mut direct) = (stage.masked(), stage.direct());
-    let (mut refused, mut failed) = (0_u64, 0_u64);
+    let (mut refused, mut failed, mut hidden) = (0_u64, 0_u64, 0_u64);
     for seed in 0..queries {
         let sql = generate::query(seed);
         let way = [Way::Simple, Way::Undescribed, Way::Binary][usize::try_from(seed % 3).unwrap()];
         let (got, plain) = (masked.run(way, &sql), direct.run(way, &sql));
         stage.no_canary(&got.raw, &sql);
+        hidden += u64::from(stage.has_canary(&plain.raw));
         match (&got.error, &plain.error) {
             (None, None) => {
                 assert_eq!(got.rows.len(), plain.rows.len(), "{sql}");
@@ -258,7 +265,10 @@ fn random_queries_show_no_canary() {
             (_, Some(_)) => failed += 1,
         }
     }
-    println!("{queries} random queries: {refused} refused, {failed} that the server does not take");
+    println!(
+        "{queries} random queries: {hidden} with something to hide, {refused} refused, {failed} not taken by the server"
+    );
+    assert!(hidden > queries / 4, "only {hidden} have something to hide");
     assert!(
         failed < queries / 4 && refused < queries / 2,
         "the generator says little: {refused} refused, {failed} failed"
