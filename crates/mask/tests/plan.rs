@@ -1,5 +1,5 @@
 //! What becomes of a statement, by its lineage, the settings, and who asks.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on ends")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on ends")]
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
 //! Laws of rewriting: a row keeps its width and what is in clear, whatever the bytes are.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
 use mask::description::Column;
 use mask::plan::{Cell, Columns};

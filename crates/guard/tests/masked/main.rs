@@ -2,7 +2,7 @@
 //! and what is not protected is what a direct run gives.
 //!
 //! As root, with the server of the distribution.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on ends")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on ends")]
 
 mod client;
 #[path = "../../../sql/tests/server/cluster.rs"]

@@ -15,12 +15,12 @@ use crate::lineage::scope::{Item, Scope};
 use crate::walk::text;
 
 impl<'a> Trace<'a> {
-    pub(super) fn from(&mut self, items: &'a NodeList) -> Scope {
-        self.from_beside(Scope::default(), items)
+    pub(super) fn sources(&mut self, items: &'a NodeList) -> Scope {
+        self.sources_beside(Scope::default(), items)
     }
 
     /// More sources behind those that there are.
-    pub(super) fn from_beside(&mut self, scope: Scope, items: &'a NodeList) -> Scope {
+    pub(super) fn sources_beside(&mut self, scope: Scope, items: &'a NodeList) -> Scope {
         items.iter().fold(scope, |scope, item| {
             let next = self.item(item, &scope);
             scope.and(next)

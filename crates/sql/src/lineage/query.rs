@@ -76,7 +76,7 @@ impl<'a> Trace<'a> {
     }
 
     fn simple_select(&mut self, select: &'a SelectStmt) -> Row {
-        let from = self.from(select.from_clause());
+        let from = self.sources(select.from_clause());
         let (row, _) = self.within(from, |trace| {
             let window = trace.window_clause(select.window_clause());
             trace.windows.push(window);

@@ -115,9 +115,7 @@ fn chosen(row: Row, names: &[&str]) -> Row {
     }
     let with = |name: &&str| {
         let field = fields.iter().find(|field| field.name.as_deref() == Some(*name));
-        field
-            .cloned()
-            .unwrap_or_else(|| Field { name: None, origin: model::lineage::Origin::Unknown(UnknownLineage::Column) })
+        field.cloned().unwrap_or(Field { name: None, origin: model::lineage::Origin::Unknown(UnknownLineage::Column) })
     };
     Row::Columns(names.iter().map(with).collect())
 }

@@ -61,7 +61,7 @@ impl<'a> Trace<'a> {
         self.with(update.with_clause());
         let Some(relation) = update.relation() else { return Row::empty() };
         let target = self.target(relation);
-        let scope = self.from_beside(target.clone(), update.from_clause());
+        let scope = self.sources_beside(target.clone(), update.from_clause());
         let (_, scope) = self.within(scope, |trace| {
             trace.condition(update.where_clause());
             trace.set(&target, untyped(update.target_list()));
@@ -76,7 +76,7 @@ impl<'a> Trace<'a> {
         self.with(delete.with_clause());
         let Some(relation) = delete.relation() else { return Row::empty() };
         let target = self.target(relation);
-        let scope = self.from_beside(target, delete.using_clause());
+        let scope = self.sources_beside(target, delete.using_clause());
         let (_, scope) = self.within(scope, |trace| trace.condition(delete.where_clause()));
         let row = self.give_back(scope, delete.returning_clause());
         self.ctes.truncate(outer);

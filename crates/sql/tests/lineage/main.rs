@@ -1,5 +1,5 @@
 //! Where values come from: each shape of a query, with the columns that it must name.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on ends")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on ends")]
 
 use std::sync::Arc;
 
