@@ -18,6 +18,7 @@ mod identity_link;
 mod kernel_process;
 mod key_file;
 mod link;
+mod masking_file;
 pub mod policies;
 mod policy_files;
 mod privileges;

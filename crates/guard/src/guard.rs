@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use model::Known;
-use model::facts::{Action, Facts, OpaqueReason, StateChange};
+use model::facts::{Action, Facts, OpaqueReason, StateChange, StatementFacts};
 use model::principal::{Principal, UnknownPrincipal};
 use model::request::Request;
 use model::statement::{Ending, StatementKind};
@@ -24,6 +24,7 @@ use crate::cycle::{Cycle, Cycles, Refused};
 use crate::following::Following;
 use crate::hold::{Announcement, Answer, Parked, Portals, Question, Stage};
 use crate::judge::{Bench, Circumstances, Judge, Judged, Ruling, unexplained};
+use crate::masking::{self, Cells, Protected, ROW_BYTES_MAX};
 use crate::message;
 use crate::server::{Fate, Reader, Server};
 use crate::startup;
@@ -100,6 +101,9 @@ pub struct Guard {
     /// A statement that waits for somebody's decision.
     parked: Option<Parked>,
     portals: Portals,
+    /// An Execute goes on whose portal must be described before.
+    describes: bool,
+    cells: Cells,
 }
 
 impl Guard {
@@ -135,6 +139,8 @@ impl Guard {
             cancel: Cancel::default(),
             parked: None,
             portals: Portals::default(),
+            describes: false,
+            cells: Cells::new(),
         }
     }
 
@@ -194,6 +200,12 @@ impl Guard {
     #[must_use]
     pub const fn messages_from_server(&self) -> u64 {
         self.server.messages
+    }
+
+    /// Cells that were masked so far, by rule.
+    #[must_use]
+    pub const fn masked_cells(&self) -> &Cells {
+        &self.cells
     }
 
     /// Takes bytes of the client behind its StartupMessage; none: what waited may go on now.
@@ -368,6 +380,11 @@ impl Guard {
         if let Sentence::Refuse(denial) = sentence {
             self.refuse(piece.kind, &denial, passed);
         } else if !is_dropped {
+            if std::mem::take(&mut self.describes) {
+                message::describe_portal(first_name(piece.bytes), &mut passed.bytes);
+                passed.messages += 1;
+                self.cycles.ask();
+            }
             passed.bytes.extend_from_slice(piece.bytes);
             passed.messages += 1;
             passed.terminated |= piece.kind == b'X';
@@ -377,6 +394,7 @@ impl Guard {
         }
         match piece.kind {
             b'Q' | b'F' if !is_dropped => self.cycles.close(),
+            b'D' if !is_dropped && self.masks() => self.cycles.open().results.expect_description(false),
             b'c' | b'f' => self.cycles.end_copy(),
             b'S' => {
                 (self.dropping, self.flushed) = (false, false);
@@ -412,10 +430,11 @@ impl Guard {
                     let Some(Asked { facts, .. }) = asked.drain(..=place).next_back() else { return };
                     if statement.ending == Ending::Lost {
                         following.lose(&facts);
-                        bench.forget_prepared();
+                        bench.lose_names();
                     }
                     let before = bench.has_prepared().then(|| following.state().clone());
                     following.settle(&statement, &facts, |change| bench.follow(change));
+                    bench.follow_cursors(&statement, &facts);
                     if before.is_some_and(|before| before != *following.state()) {
                         bench.forget_prepared();
                     }
@@ -564,7 +583,7 @@ impl Guard {
         cycle.unsettling_inside |= kind == b'E' && unsettles(&judged.facts, |change| *change != StateChange::Begin);
         if self.connection.is_lost() {
             self.following.lose(&judged.facts);
-            self.bench.forget_prepared();
+            self.bench.lose_names();
         }
         cycle.copies += u32::from(kind == b'E' && takes_copy_data(&judged.facts));
         if matches!(kind, b'Q' | b'E')
@@ -576,9 +595,26 @@ impl Guard {
                 none => *none = Some(Box::new(bounds)),
             }
         }
+        if matches!(kind, b'Q' | b'E' | b'F') && self.masks() {
+            self.expect_results(kind, judged);
+        }
         if let (Some(request), b'Q' | b'E') = (requested, kind) {
             self.asked.push_back(Asked { kind: request.kind, at, facts: Arc::clone(&judged.facts) });
         }
+    }
+
+    /// Whether results are looked at.
+    fn masks(&self) -> bool {
+        self.around.session.mode == Mode::Enforce && self.bench.masks()
+    }
+
+    fn expect_results(&mut self, kind: u8, judged: &Judged) {
+        let results = &mut self.cycles.open().results;
+        if kind == b'E' && judged.plans.iter().any(Option::is_some) {
+            self.describes = true;
+            results.expect_description(true);
+        }
+        results.expect(judged.plans.iter().cloned());
     }
 
     /// Makes the server fail in place of what was refused, so that the batch and the transaction end as after any error.
@@ -599,9 +635,11 @@ impl Guard {
 
     /// Takes bytes of the server; returns what the client gets. Afterwards [`Guard::client`] may go on with what waited.
     pub fn server<'a>(&mut self, at: BootTime, chunk: &'a [u8]) -> Cow<'a, [u8]> {
-        let Self { server, cycles, notices, answer, logged_in, around, following, cancel, dropping, .. } = self;
+        let protected = if self.masks() { self.bench.protected(&self.around.session.database) } else { None };
+        let Self { server, cycles, notices, answer, logged_in, around, following, cancel, dropping, cells, .. } = self;
         let in_transaction = &mut around.session.in_transaction;
-        let mut desk = Desk { cycles, notices, answer, logged_in, in_transaction, following, cancel, dropping };
+        let mut desk =
+            Desk { cycles, notices, answer, logged_in, in_transaction, following, cancel, dropping, protected, cells };
         let out = server.take(chunk, &mut desk);
         self.feed(Side::Server, at, &[Input::Bytes(&out)]);
         out
@@ -644,6 +682,12 @@ struct Piece<'a> {
     rest: u64,
 }
 
+/// The first text in a message: the name of a portal in Execute.
+fn first_name(message: &[u8]) -> &[u8] {
+    let body = message.get(5..).unwrap_or_default();
+    body.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
 /// A message that the decoder knows.
 struct Heard {
     request: Option<Box<Request>>,
@@ -659,11 +703,12 @@ enum Sentence {
 
 /// Whether statements behind it may mean something else, as far as `counts` a change of the session.
 fn unsettles(facts: &Facts, counts: impl Fn(&StateChange) -> bool) -> bool {
+    let declares =
+        |statement: &StatementFacts| statement.lineage.as_ref().is_some_and(|lineage| lineage.cursor.is_some());
     facts.opaque.is_some()
-        || facts
-            .statements
-            .iter()
-            .any(|statement| statement.changes.iter().any(&counts) || !statement.opaque.is_empty())
+        || facts.statements.iter().any(|statement| {
+            statement.changes.iter().any(&counts) || !statement.opaque.is_empty() || declares(statement)
+        })
 }
 
 /// Whether the client sends the rows behind it.
@@ -681,6 +726,9 @@ struct Desk<'a> {
     following: &'a mut Following,
     cancel: &'a mut Cancel,
     dropping: &'a mut bool,
+    /// What is protected, where anything is.
+    protected: Option<Protected>,
+    cells: &'a mut Cells,
 }
 
 impl Reader for Desk<'_> {
@@ -698,6 +746,10 @@ impl Reader for Desk<'_> {
         self.cycles.note_answer(kind);
         let front = self.cycles.front();
         let is_beyond = front.and_then(|cycle| cycle.bounds.as_ref()).is_some_and(|bounds| bounds.beyond.is_some());
+        if let Some(fate) = self.masked_fate(kind, length) {
+            return fate;
+        }
+        let front = self.cycles.front();
         match kind {
             b'Z' | b'K' => Fate::Hold,
             // Notices, notifications and reports can come at any time, whoever asks.
@@ -726,16 +778,33 @@ impl Reader for Desk<'_> {
                     _ => out.extend_from_slice(message),
                 }
             }
-            Some(b'D') if self.answer.len() < SCHEMAS_MAX => self.answer.extend(only_column(message)),
+            Some(b'D') if self.is_own() && self.answer.len() < SCHEMAS_MAX => self.answer.extend(only_column(message)),
+            Some(b'D') => self.rewrite(message, out),
+            Some(b'T') => self.described(message, out),
             Some(b'E') if self.tell_beyond(out) => {}
             Some(b'E') => {
                 let names = |name: &str| contains(message, name.as_bytes());
                 match self.cycles.take_refused(names) {
                     Some(refused) => out.extend_from_slice(&refused.answer),
+                    None if self.withholds() => masking::withheld(message, out),
                     None => out.extend_from_slice(message),
                 }
             }
+            Some(b'N') => masking::withheld(message, out),
             _ => {}
+        }
+    }
+
+    fn long_row(&mut self) {
+        if let Some(cycle) = self.cycles.front_mut() {
+            cycle.results.rows().begin_long();
+        }
+    }
+
+    fn long_row_goes_on(&mut self, bytes: &mut [u8]) {
+        match self.cycles.front_mut() {
+            Some(cycle) => cycle.results.rows().go_on_long(bytes),
+            None => bytes.fill(b'0'),
         }
     }
 
@@ -749,6 +818,60 @@ impl Reader for Desk<'_> {
 }
 
 impl Desk<'_> {
+    fn is_own(&self) -> bool {
+        self.cycles.front().is_some_and(|cycle| cycle.own)
+    }
+
+    /// Whether texts of the server may quote what is hidden.
+    fn withholds(&self) -> bool {
+        self.protected.is_some() && self.cycles.front().is_some_and(|cycle| cycle.results.withholds())
+    }
+
+    /// What becomes of a message where columns are protected. `None`: what becomes of it elsewhere.
+    fn masked_fate(&mut self, kind: u8, length: u32) -> Option<Fate> {
+        let protected = self.protected.as_ref()?;
+        let cycle = self.cycles.front_mut().filter(|cycle| !cycle.own)?;
+        let is_beyond = cycle.bounds.as_ref().is_some_and(|bounds| bounds.beyond.is_some());
+        let (results, is_refused) = (&mut cycle.results, cycle.refused.is_some());
+        match kind {
+            b'T' if length <= ROW_BYTES_MAX => return (!is_beyond).then_some(Fate::Row),
+            b'T' | b'n' => {
+                let is_own = results.is_own_description();
+                results.described(None, protected);
+                return is_own.then_some(Fate::Drop);
+            }
+            b'D' if !is_beyond && results.rewrites() => return Some(Fate::Row),
+            b'C' | b's' | b'I' if cycle.query => results.ended(self.cells),
+            b'C' | b's' | b'I' => results.message_ended(self.cells),
+            b'E' => {
+                results.failed(self.cells);
+                if results.withholds() && !is_refused && !is_beyond {
+                    return Some(withheld_fate(length, self.notices));
+                }
+            }
+            b'N' if results.withholds() => {
+                return Some(if length > ROW_BYTES_MAX { Fate::Drop } else { Fate::Row });
+            }
+            _ => {}
+        }
+        None
+    }
+
+    /// A description: the guard's own is not the client's.
+    fn described(&mut self, message: &[u8], out: &mut Vec<u8>) {
+        let (Some(protected), Some(cycle)) = (&self.protected, self.cycles.front_mut()) else { return };
+        if !cycle.results.is_own_description() {
+            out.extend_from_slice(message);
+        }
+        cycle.results.described(message.get(5..), protected);
+    }
+
+    fn rewrite(&mut self, message: &[u8], out: &mut Vec<u8>) {
+        if let Some(cycle) = self.cycles.front_mut().filter(|cycle| !cycle.own) {
+            cycle.results.rows().rewrite(message.get(5..).unwrap_or_default(), out);
+        }
+    }
+
     /// Where a bound was crossed the client gets one error, in place of everything else. Whether one was.
     fn tell_beyond(&mut self, out: &mut Vec<u8>) -> bool {
         let bounds = self.cycles.front_mut().and_then(|cycle| cycle.bounds.as_mut());
@@ -765,6 +888,15 @@ impl Desk<'_> {
             schemas => self.following.learn(schemas),
         }
     }
+}
+
+/// An error whose text is withheld. One that is too long to be looked at is exchanged for another.
+fn withheld_fate(length: u32, notices: &mut Vec<u8>) -> Fate {
+    if length <= ROW_BYTES_MAX {
+        return Fate::Row;
+    }
+    message::report_withheld(b'E', &[(b'S', b"ERROR"), (b'V', b"ERROR"), (b'C', b"XX000")], notices);
+    Fate::Drop
 }
 
 /// The value of a DataRow with one column.

@@ -175,7 +175,7 @@ impl Compiled {
     /// Decides about one thing, as each that it may be.
     fn judge(&self, question: &Question<'_>, ask: Ask<'_>, findings: &mut Findings) {
         let Some(slice) = self.slices.get(&ask.action()) else { return findings.deny(&ask, Ground::Failed) };
-        let part = slice.part(question, ask.object());
+        let part = slice.part(question, ask.resource());
         findings.reads = findings.reads.and(part.reads);
         if part.policies.is_empty() {
             return findings.deny(&ask, Ground::NotPermitted);

@@ -30,11 +30,13 @@ mod effects;
 mod function;
 mod grammar;
 mod limits;
+mod lineage;
 mod name;
 pub mod opinion;
 mod scan;
 pub mod session;
 pub mod state;
+mod tree;
 mod walk;
 
 use std::borrow::Cow;

@@ -73,7 +73,7 @@ fn plain_statement() -> impl Strategy<Value = StatementFacts> {
     let changes = prop::collection::vec(change(), 0..3);
     let opaque = prop::collection::vec(word(OpaqueReason::ALL), 0..3);
     (text(), effects, any::<Option<u64>>(), changes, opaque).prop_map(|(command, effects, limit, changes, opaque)| {
-        StatementFacts { command, effects, limit, changes, opaque }
+        StatementFacts { command, effects, limit, changes, opaque, lineage: None }
     })
 }
 
