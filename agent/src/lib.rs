@@ -19,6 +19,7 @@ mod kernel_process;
 mod key_file;
 mod link;
 mod masking_file;
+mod mcp;
 pub mod policies;
 mod policy_files;
 mod privileges;

@@ -92,6 +92,11 @@ pub(crate) fn protection(texts: &PolicyTexts) -> Result<Protection> {
     masking_file::read(text, key).with_context(|| name.clone())
 }
 
+/// The set that these paths of a configuration mean, as it is now.
+pub(crate) fn set(paths: &[PathBuf]) -> Result<PolicySet> {
+    compile(&PolicyTexts { epoch: 0, files: read(&files(paths)?)?, keys: Vec::new() })
+}
+
 /// Compiles texts; the error names every problem.
 pub(crate) fn compile(texts: &PolicyTexts) -> Result<PolicySet> {
     let file = |(name, text): &(String, String)| PolicyFile { name: name.clone(), text: text.clone() };

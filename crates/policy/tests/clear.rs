@@ -18,8 +18,13 @@ fn may_read(policies: &str, column: [&str; 3], tags: &[&str]) -> bool {
     let tags: BTreeSet<Arc<str>> = tags.iter().map(|tag| Arc::from(*tag)).collect();
     let protected = Protected { column: &column, tags: &tags };
     let (principal, session) = (alice(), session());
-    let question =
-        Question { principal: &principal, facts: Asked::ReadClear(&protected), session: &session, grants: &[], now: NOON };
+    let question = Question {
+        principal: &principal,
+        facts: Asked::ReadClear(&protected),
+        session: &session,
+        grants: &[],
+        now: NOON,
+    };
     matches!(set(policies).decide(&question), Decision::Permit(_))
 }
 

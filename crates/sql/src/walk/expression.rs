@@ -3,8 +3,9 @@
 use model::facts::{Action, Object, OpaqueReason};
 use pg_raw_parse::Node;
 use pg_raw_parse::list::NodeList;
-use pg_raw_parse::nodes::{A_Expr, A_Expr_Kind, ColumnRef, SubLink};
+use pg_raw_parse::nodes::{A_Expr, A_Expr_Kind, ColumnRef, SubLink, TypeName};
 
+use crate::grammar::untyped;
 use crate::name::PG_CATALOG;
 use crate::tree;
 use crate::walk::Walk;
@@ -46,6 +47,11 @@ impl<'a> Walk<'a> {
                 self.subquery(link);
             }
             Node::FuncCall(call) => self.call(call),
+            Node::TypeCast(cast) => cast.type_name().into_iter().for_each(|of| self.code_of_type(of)),
+            Node::XmlSerialize(xml) => xml.type_name().into_iter().for_each(|of| self.code_of_type(of)),
+            Node::A_Indirection(indirection) => {
+                text::strings(indirection.indirection()).into_iter().for_each(|name| self.attribute(name));
+            }
             Node::CaseExpr(case) if !matches!(case.arg(), Node::None) => self.implied_operator("="),
             Node::SortBy(sort) => self.operator(sort.use_op()),
             Node::JsonArrayQueryConstructor(array) => self.query(array.query()),
@@ -160,12 +166,35 @@ impl<'a> Walk<'a> {
         for scope in self.scopes.iter_mut().rev() {
             if let Some(source) = scope.called(source) {
                 source.columns.add(column);
+                if !source.has(column) {
+                    self.attribute(column);
+                }
                 return;
             }
         }
+        self.attribute(column);
         // The name of a join, or of a composite column.
         self.bare_column(column);
         self.bare_column(source);
+    }
+
+    /// `row.name` calls a function where the row has no such column (manual, chapter 8.16.5).
+    fn attribute(&mut self, name: &str) {
+        if self.names.may_be_row_function(name) {
+            let name = self.names.function(None, name);
+            self.effect(Action::Call, Object::Function(name));
+        }
+    }
+
+    /// Code that checks or converts values of a type.
+    pub(super) fn code_of_type(&mut self, of: &'a TypeName) {
+        let names = text::strings(untyped(of.names()));
+        let (schema, name) = text::qualified(&names);
+        // The type that an unqualified name means is not looked up: any of that name may be it.
+        let code: Vec<_> = self.names.catalogue.code_of_type(schema, name).collect();
+        for (schema, function) in code {
+            self.call_behind(schema, function);
+        }
     }
 
     fn bare_column(&mut self, column: &str) {

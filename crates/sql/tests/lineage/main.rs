@@ -38,7 +38,13 @@ fn catalogue() -> Catalogue {
         }
     }
     builder.inheritance(Inheritance { child: OLD_PEOPLE, parent: PEOPLE });
-    builder.function(Function { oid: 200, schema: "public".into(), name: "guess".into() });
+    builder.function(Function {
+        oid: 200,
+        schema: "public".into(),
+        name: "guess".into(),
+        extension: "".into(),
+        takes_row: false,
+    });
     builder.generated(Generated { relation: PEOPLE, number: 4, text: "upper(ssn)".into() });
     let definition = |relation, text: &str| Definition { relation, text: text.into() };
     builder

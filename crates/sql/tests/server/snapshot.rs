@@ -34,8 +34,17 @@ fn add(builder: &mut Builder, query: &str, row: &[String]) {
         "dependencies" => {
             builder.dependency(rows::Dependency { view: oid(0), relation: oid(1), column: number(2), function: oid(3) })
         }
-        "functions" => builder.function(rows::Function { oid: oid(0), schema: text(1), name: text(2) }),
-        "operators" => builder.operator(rows::Operator { schema: text(0), name: text(1) }),
+        "functions" => builder.function(rows::Function {
+            oid: oid(0),
+            schema: text(1),
+            name: text(2),
+            extension: text(3),
+            takes_row: number(4) != 0,
+        }),
+        "operators" => builder.operator(rows::Operator { schema: text(0), name: text(1), function: oid(2) }),
+        "types" => {
+            builder.type_code(rows::Type { schema: text(0), name: text(1), relation: oid(2), function: oid(3) });
+        }
         "triggers" => builder.trigger(rows::Trigger {
             relation: oid(0),
             function: oid(1),
