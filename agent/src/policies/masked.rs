@@ -53,7 +53,7 @@ pub fn plan(trial: &Trial, set: &PolicySet, protection: &Protection, catalogue: 
     let may_read = |column: &StoredColumn, rule: &Rule| {
         let protected = Protected { column, tags: &rule.tags };
         let facts = Asked::ReadClear(&protected);
-        let question = Question { principal: &trial.who, facts, session: &trial.session, now: trial.now };
+        let question = Question { principal: &trial.who, facts, session: &trial.session, grants: &[], now: trial.now };
         matches!(set.decide(&question), Decision::Permit(_))
     };
     let masked = |statement: &StatementFacts| Masked {

@@ -47,6 +47,8 @@ fn columns_have_names_places_and_tags() {
     for (condition, expected) in [
         ("resource == Column::\"public.people.ssn\")", true),
         ("resource == Column::\"public.people.name\")", false),
+        ("resource is Column)", true),
+        ("resource is Column in Schema::\"public\")", true),
         ("resource in Relation::\"public.people\")", true),
         ("resource in Schema::\"public\")", true),
         ("resource in Schema::\"hr\")", false),
@@ -68,4 +70,14 @@ fn a_forbid_for_everything_includes_it() {
         "{clear}\n@id(\"no\") @reason(\"no\") forbid (principal, action, resource) when {{ principal in Group::\"analysts\" }};"
     );
     assert!(!may_read(&policies, ["public", "people", "ssn"], &[]));
+}
+
+#[test]
+fn a_forbid_about_columns_is_found() {
+    let clear = with("permit (principal, action == Action::\"ReadClear\", resource);");
+    let policies = format!(
+        "{clear}\n@id(\"no\") @reason(\"no\") forbid (principal, action == Action::\"ReadClear\", resource is Column in Schema::\"hr\");"
+    );
+    assert!(!may_read(&policies, ["hr", "people", "ssn"], &[]));
+    assert!(may_read(&policies, ["public", "people", "ssn"], &[]));
 }

@@ -26,6 +26,7 @@
 #![warn(missing_docs)]
 
 mod cache;
+mod called;
 pub mod catalogue;
 mod effects;
 mod function;

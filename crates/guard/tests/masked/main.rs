@@ -41,6 +41,17 @@ permit (principal, action, resource);
 permit (principal, action == Action::"ReadClear", resource);
 "#;
 
+/// With it queries wait until somebody has looked at them.
+const HELD: &str = r#"
+@id("all")
+@reason("everything is allowed, but for reading in clear")
+permit (principal, action, resource);
+@id("look")
+@reason("somebody looks at what is read")
+forbid (principal, action == Action::"RunUnattended", resource)
+when { context.verb == Verb::"Select" };
+"#;
+
 const SCHEMA: &str = "
 create table people (id int primary key, name text, ssn text, email text, born date, doc jsonb, token text, words text[],
                      shout text generated always as (upper(ssn)) stored);
@@ -202,6 +213,20 @@ fn who_may_read_in_clear_gets_what_the_server_says() {
     for (sql, _) in shapes::SHAPES.iter().filter(|(sql, _)| sql.starts_with("select")) {
         let (got, plain) = (run(&mut masked, Way::Extended, sql), run(&mut direct, Way::Extended, sql));
         assert_eq!((got.rows, got.error.is_some()), (plain.rows, plain.error.is_some()), "{sql}");
+    }
+}
+
+#[test]
+fn what_has_waited_is_masked_all_the_same() {
+    let stage = Stage::start(HELD);
+    let mut client = stage.masked();
+    for way in [Way::Simple, Way::Extended, Way::Undescribed, Way::Binary, Way::Portal] {
+        let answer = client.run(way, "select name, ssn from people where id = 1");
+        stage.no_canary(&answer.raw, "what has waited");
+        let hidden = Some(b"************-1".to_vec());
+        assert_eq!(answer.rows, [[Some(b"name1".to_vec()), hidden]], "{way:?}: {:?}", answer.error);
+        let refused = client.run(way, "select peek(1) from people");
+        assert!(refused.error.is_some_and(|error| error.contains("C42501")), "{way:?}");
     }
 }
 

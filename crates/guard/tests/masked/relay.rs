@@ -9,9 +9,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
 
-use guard::{Book, Guard, Judge};
+use guard::{Answer, Book, Guard, Judge};
 use mask::Protection;
 use model::Known;
+use model::access::GrantId;
 use model::principal::UnknownPrincipal;
 use model::time::{BootTime, WallTime};
 use model::verdict::{Mode, PolicyEpoch};
@@ -46,12 +47,15 @@ struct NoRecords;
 impl Book for NoRecords {
     fn judged(&mut self, _: &EncodedJudgement) {}
     fn bytes(&mut self, _: &[u8]) {}
+    fn has_room(&mut self) -> bool {
+        true
+    }
 }
 
 fn serve(mut client: TcpStream, rules: &Rules, server: &PathBuf) {
     let Some(packet) = startup(&mut client) else { return };
     let file = PolicyFile { name: "test.cedar".into(), text: rules.policies.into() };
-    let judge = Judge::new(PolicySet::compile(&[file], PolicyEpoch(1)).unwrap());
+    let judge = Judge::new(PolicySet::compile(&[file], PolicyEpoch(1)).unwrap(), Rc::default());
     judge.protect(rules.protection.clone());
     judge.know("postgres".into(), rules.catalogue.clone());
     let mut guard = Guard::new(Rc::new(judge), Known::Unknown(UnknownPrincipal::NoProof), context(&packet), false);
@@ -110,6 +114,12 @@ fn relay(guard: &mut Guard, client: &mut TcpStream, upstream: &mut UnixStream) -
             let length = upstream.read(&mut buffer).ok().filter(|length| *length > 0)?;
             let out = guard.server(BootTime(now), &buffer[..length]);
             client.write_all(&out).ok()?;
+            let passed = guard.client(BootTime(now), WallTime(1), &[], &mut NoRecords).ok()?;
+            upstream.write_all(&passed.bytes).ok()?;
+        }
+        // Whatever has to wait is approved.
+        while guard.take_question().is_some() {
+            guard.answer(Answer::Approved(GrantId::new(1)));
             let passed = guard.client(BootTime(now), WallTime(1), &[], &mut NoRecords).ok()?;
             upstream.write_all(&passed.bytes).ok()?;
         }

@@ -30,11 +30,14 @@ impl<'a> Trace<'a> {
                     self.lineage.matched.extend(origin.sources().cloned());
                 }
                 Node::A_Expr(operation) if is_equality(operation) => {
-                    self.operator(operation.name());
+                    self.calls_behind(node);
                     self.equality(operation.lexpr(), operation.rexpr());
                 }
                 Node::SubLink(link) if link.sub_link_type == SubLinkType::EXISTS_SUBLINK => drop(self.expression(node)),
-                Node::SubLink(link) if is_membership(link) => self.membership(link),
+                Node::SubLink(link) if is_membership(link) => {
+                    self.calls_behind(node);
+                    self.membership(link);
+                }
                 other => {
                     let origin = self.expression(other);
                     self.note_compared(&origin);
@@ -77,7 +80,7 @@ impl<'a> Trace<'a> {
             match node {
                 Node::GroupingSet(set) => left.extend(set.content()),
                 Node::SortBy(sort) => {
-                    self.operator(sort.use_op());
+                    self.calls_behind(node);
                     left.push(sort.node());
                 }
                 _ => {

@@ -3,11 +3,11 @@
 use model::lineage::{Origin, UnknownLineage};
 use pg_raw_parse::Node;
 use pg_raw_parse::list::NodeList;
-use pg_raw_parse::nodes::{A_Expr, A_Expr_Kind, ColumnRef, SubLink, SubLinkType, WindowDef};
+use pg_raw_parse::nodes::{ColumnRef, SubLink, SubLinkType, WindowDef};
 
+use crate::called;
 use crate::lineage::Trace;
 use crate::lineage::row::Row;
-use crate::name::PG_CATALOG;
 use crate::tree;
 use crate::walk::text;
 
@@ -28,6 +28,7 @@ impl<'a> Trace<'a> {
         let mut origin = Origin::none();
         let mut left = vec![node];
         while let Some(node) = left.pop() {
+            self.calls_behind(node);
             let own = match node {
                 Node::ColumnRef(column) => self.column(column).derived(),
                 Node::SubLink(link) => self.sublink(link),
@@ -39,14 +40,6 @@ impl<'a> Trace<'a> {
                         continue;
                     }
                     self.call(call);
-                    Origin::none()
-                }
-                Node::A_Expr(operation) => {
-                    self.operation(operation);
-                    Origin::none()
-                }
-                Node::SortBy(sort) => {
-                    self.operator(sort.use_op());
                     Origin::none()
                 }
                 _ => Origin::none(),
@@ -61,29 +54,13 @@ impl<'a> Trace<'a> {
 
     /// A subquery in an expression. Which rows it has is noted with the query itself.
     fn sublink(&mut self, link: &'a SubLink) -> Origin {
-        self.operator(link.oper_name());
         let row = self.query(link.subselect());
         if link.sub_link_type == SubLinkType::EXISTS_SUBLINK { Origin::none() } else { row.whole() }
     }
 
-    fn operation(&mut self, operation: &'a A_Expr) {
-        // The other kinds are keywords, which always mean operators of the server.
-        if matches!(operation.kind, A_Expr_Kind::AEXPR_OP | A_Expr_Kind::AEXPR_OP_ANY | A_Expr_Kind::AEXPR_OP_ALL) {
-            self.operator(operation.name());
-        }
-    }
-
-    /// An operator calls a function; that of another schema may do anything.
-    pub(super) fn operator(&mut self, name: &'a NodeList) {
-        if name.is_empty() || text::single(name).is_some_and(|name| self.names.is_builtin_operator(name)) {
-            return;
-        }
-        let names = text::strings(name);
-        if !matches!(names[..], [PG_CATALOG, _]) {
-            let (schema, name) = text::qualified(&names);
-            let name = self.names.other(schema, name);
-            self.lineage.calls.insert(name);
-        }
+    /// Operators, casts and attributes call functions; those of users may do anything.
+    pub(super) fn calls_behind(&mut self, node: Node<'a>) {
+        self.lineage.calls.extend(called::behind(self.names, node));
     }
 
     /// What the WINDOW clause is made of: whoever names a window is made of it, too.

@@ -7,6 +7,7 @@ use pg_raw_parse::Node;
 use pg_raw_parse::list::NodeList;
 use pg_raw_parse::nodes::{Alias, JoinExpr, RangeFunction, RangeTableFunc};
 
+use crate::called;
 use crate::grammar::untyped;
 use crate::lineage::Trace;
 use crate::lineage::function;
@@ -89,6 +90,9 @@ impl<'a> Trace<'a> {
         let mut names: Vec<Arc<str>> = text::strings(untyped(join.using_clause())).into_iter().map(Arc::from).collect();
         if join.is_natural {
             names = common(&left.star, &right.star);
+        }
+        if join.is_natural || !names.is_empty() {
+            self.lineage.calls.extend(called::implied(self.names, "="));
         }
         let star = self.joined(&names, &left.star, &right.star);
         let mut items = left.items;

@@ -6,6 +6,7 @@ use model::lineage::{Origin, UnknownLineage};
 use pg_raw_parse::Node;
 use pg_raw_parse::nodes::ColumnRef;
 
+use crate::called;
 use crate::lineage::Trace;
 use crate::lineage::row::{Has, Row};
 use crate::walk::text;
@@ -135,9 +136,13 @@ impl Trace<'_> {
         perhaps.or_else(whole).or_else(|| SYSTEM_COLUMNS.contains(&name).then(Origin::none))
     }
 
-    fn qualified(&self, source: &str, name: &str) -> Option<Origin> {
+    fn qualified(&mut self, source: &str, name: &str) -> Option<Origin> {
         match self.called(source)?.row.find(name) {
-            Has::Yes(origin) | Has::Maybe(origin) => Some(origin),
+            Has::Yes(origin) => Some(origin),
+            Has::Maybe(origin) => {
+                self.lineage.calls.extend(called::attribute(self.names, name));
+                Some(origin)
+            }
             // Else it is the call of a function.
             Has::No => SYSTEM_COLUMNS.contains(&name).then(Origin::none),
         }

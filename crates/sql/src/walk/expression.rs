@@ -1,12 +1,11 @@
 //! Expressions: columns, calls, operators, subqueries.
 
-use model::facts::{Action, Object, OpaqueReason};
+use model::facts::{Action, Name, Object, OpaqueReason};
 use pg_raw_parse::Node;
 use pg_raw_parse::list::NodeList;
-use pg_raw_parse::nodes::{A_Expr, A_Expr_Kind, ColumnRef, SubLink, TypeName};
+use pg_raw_parse::nodes::ColumnRef;
 
-use crate::grammar::untyped;
-use crate::name::PG_CATALOG;
+use crate::called;
 use crate::tree;
 use crate::walk::Walk;
 use crate::walk::text;
@@ -40,20 +39,10 @@ impl<'a> Walk<'a> {
 
     /// Takes a node, and leaves what is below it.
     fn branch(&mut self, node: Node<'a>, left: &mut Vec<Node<'a>>) {
+        self.calls(called::behind(self.names, node));
         match node {
-            Node::A_Expr(operation) => self.operation(operation),
-            Node::SubLink(link) => {
-                self.operator(link.oper_name());
-                self.subquery(link);
-            }
+            Node::SubLink(link) => self.query(link.subselect()),
             Node::FuncCall(call) => self.call(call),
-            Node::TypeCast(cast) => cast.type_name().into_iter().for_each(|of| self.code_of_type(of)),
-            Node::XmlSerialize(xml) => xml.type_name().into_iter().for_each(|of| self.code_of_type(of)),
-            Node::A_Indirection(indirection) => {
-                text::strings(indirection.indirection()).into_iter().for_each(|name| self.attribute(name));
-            }
-            Node::CaseExpr(case) if !matches!(case.arg(), Node::None) => self.implied_operator("="),
-            Node::SortBy(sort) => self.operator(sort.use_op()),
             Node::JsonArrayQueryConstructor(array) => self.query(array.query()),
             _ => {}
         }
@@ -88,45 +77,9 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn subquery(&mut self, link: &'a SubLink) {
-        if link.oper_name().is_empty() && !matches!(link.testexpr(), Node::None) {
-            self.implied_operator("=");
-        }
-        self.query(link.subselect());
-    }
-
-    /// Keywords are operators, too, which are looked up like any other: `IN` is `=`, `LIKE` is `~~`.
-    fn operation(&mut self, operation: &'a A_Expr) {
-        match operation.kind {
-            A_Expr_Kind::AEXPR_BETWEEN
-            | A_Expr_Kind::AEXPR_NOT_BETWEEN
-            | A_Expr_Kind::AEXPR_BETWEEN_SYM
-            | A_Expr_Kind::AEXPR_NOT_BETWEEN_SYM => {
-                [">=", "<=", "<", ">"].into_iter().for_each(|name| self.implied_operator(name));
-            }
-            _ => self.operator(operation.name()),
-        }
-    }
-
-    /// An operator that is not written: `=` of CASE, IN and USING.
-    pub(super) fn implied_operator(&mut self, name: &str) {
-        if !self.names.is_builtin_operator(name) {
-            let name = self.names.other(None, name);
-            self.effect(Action::Call, Object::Function(name));
-        }
-    }
-
-    /// An operator calls a function. Those of the server are harmless.
-    pub(super) fn operator(&mut self, name: &'a NodeList) {
-        if name.is_empty() || text::single(name).is_some_and(|name| self.names.is_builtin_operator(name)) {
-            return;
-        }
-        let names = text::strings(name);
-        if !matches!(names[..], [PG_CATALOG, _]) {
-            let (schema, name) = text::qualified(&names);
-            let name = self.names.other(schema, name);
-            self.effect(Action::Call, Object::Function(name));
-        }
+    /// Functions of users run.
+    pub(super) fn calls(&mut self, functions: impl IntoIterator<Item = Name>) {
+        functions.into_iter().for_each(|name| self.effect(Action::Call, Object::Function(name)));
     }
 
     /// Notes a column for everything that it can belong to, from the nearest scope outwards.
@@ -167,34 +120,15 @@ impl<'a> Walk<'a> {
             if let Some(source) = scope.called(source) {
                 source.columns.add(column);
                 if !source.has(column) {
-                    self.attribute(column);
+                    self.calls(called::attribute(self.names, column));
                 }
                 return;
             }
         }
-        self.attribute(column);
+        self.calls(called::attribute(self.names, column));
         // The name of a join, or of a composite column.
         self.bare_column(column);
         self.bare_column(source);
-    }
-
-    /// `row.name` calls a function where the row has no such column (manual, chapter 8.16.5).
-    fn attribute(&mut self, name: &str) {
-        if self.names.may_be_row_function(name) {
-            let name = self.names.function(None, name);
-            self.effect(Action::Call, Object::Function(name));
-        }
-    }
-
-    /// Code that checks or converts values of a type.
-    pub(super) fn code_of_type(&mut self, of: &'a TypeName) {
-        let names = text::strings(untyped(of.names()));
-        let (schema, name) = text::qualified(&names);
-        // The type that an unqualified name means is not looked up: any of that name may be it.
-        let code: Vec<_> = self.names.catalogue.code_of_type(schema, name).collect();
-        for (schema, function) in code {
-            self.call_behind(schema, function);
-        }
     }
 
     fn bare_column(&mut self, column: &str) {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use model::Known;
 use model::lineage::{Lineage, Origin, Output, Rows};
-use sql::catalogue::rows::{Column, Definition, Function, Generated, Inheritance, Relation, RelationKind};
+use sql::catalogue::rows::{
+    Column, Definition, Function, Generated, Inheritance, Operator, Relation, RelationKind, Type,
+};
 use sql::catalogue::{Builder, Catalogue};
 use sql::state::{State, Temporary};
 use sql::{Analyser, Limits};
@@ -317,6 +319,48 @@ fn what_is_not_known_is_unknown() {
     let calls = lineage("select guess(1), lo_get(1)").calls.clone();
     assert_eq!(calls.len(), 2, "{calls:?}");
     assert!(lineage("select upper('a'), 1 + 1").calls.is_empty());
+}
+
+#[test]
+fn what_keywords_types_and_attributes_call_is_named() {
+    let mut builder = Builder::new();
+    ["pg_catalog", "public"].into_iter().for_each(|schema| builder.schema(schema.into()));
+    builder.relation(Relation {
+        oid: PEOPLE,
+        schema: "public".into(),
+        name: "people".into(),
+        kind: RelationKind::Table,
+    });
+    builder.column(Column { relation: PEOPLE, number: 1, name: "id".into() });
+    let (schema, extension): (Arc<str>, Arc<str>) = ("public".into(), "".into());
+    builder.function(Function { oid: 200, schema: schema.clone(), name: "peek".into(), extension, takes_row: true });
+    for name in ["=", "~~", "<="] {
+        builder.operator(Operator { schema: schema.clone(), name: name.into(), function: 200 });
+    }
+    builder.type_code(Type { schema, name: "checked".into(), relation: 0, function: 200 });
+    let catalogue = builder.build(1);
+    let calls = |sql: &str| {
+        let state = State { search_path: Known::Known(Arc::from([Arc::from("public")])), ..State::new("alice".into()) };
+        let limits = Limits { lineage: true, ..Limits::default() };
+        let facts = Analyser::new(limits).facts(sql.as_bytes(), &state, &catalogue);
+        facts.statements[0].lineage.as_ref().unwrap().calls.len()
+    };
+    for (sql, expected) in [
+        ("select id + 1 from people", 0),
+        ("select id like 'a' from people", 1),
+        ("select id from people where id in (1, 2)", 1),
+        ("select id between 1 and 2 from people", 1),
+        ("select case id when 1 then 2 end from people", 1),
+        ("select id in (select 1) from people", 1),
+        ("select id from people where id in (select 1)", 1),
+        ("select people.id from people join people p using (id)", 1),
+        ("select people.id from people natural join people p", 1),
+        ("select id::checked from people", 1),
+        ("select (p).peek from people p", 1),
+        ("select t.peek from generate_series(1, 2) t", 1),
+    ] {
+        assert_eq!(calls(sql), expected, "{sql}");
+    }
 }
 
 #[test]
