@@ -357,7 +357,6 @@ fn what_keywords_types_and_attributes_call_is_named() {
         ("select people.id from people natural join people p", 1),
         ("select id::checked from people", 1),
         ("select (p).peek from people p", 1),
-        ("select t.peek from generate_series(1, 2) t", 1),
     ] {
         assert_eq!(calls(sql), expected, "{sql}");
     }
