@@ -2,7 +2,7 @@
 //! circumstances is remembered for as long as it holds.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use model::principal::{Principal, UnknownPrincipal};
 use model::request::Request;
 use model::statement::{Statement, StatementKind, Text};
 use model::time::{BootTime, WallTime};
-use model::verdict::{Denial, Judgement, Mode, Obligations, PolicyEpoch, Verdict};
+use model::verdict::{Denial, Judgement, Masked, Mode, Obligations, PolicyEpoch, Verdict};
 use policy::{ActiveGrant, Asked, Decision, Hold, Permit, PolicySet, Question, SessionContext};
 use recorder::EncodedJudgement;
 use sql::Analyser;
@@ -395,6 +395,7 @@ impl Judged {
                 self.ruling = Ruling::Refused;
             }
         }
+        self.verdict.masked = if self.verdict.denial.is_none() { masked(&self.plans) } else { Arc::default() };
         self.encoded =
             EncodedJudgement::of(&Judgement { verdict: self.verdict.clone(), facts: Arc::clone(&self.facts) });
     }
@@ -452,6 +453,14 @@ fn merge(statement: &mut StatementFacts, other: &StatementFacts) {
     statement.changes.extend_from_slice(&other.changes);
 }
 
+/// What the plans of all statements of a text mask, each column once.
+fn masked(plans: &[Option<Arc<Plan>>]) -> Arc<[Masked]> {
+    let columns = plans.iter().flatten().flat_map(|plan| &plan.masked);
+    let masked =
+        |column: &mask::plan::Masked| Masked { rule: Arc::clone(&column.rule), column: column.column.as_str().into() };
+    columns.map(masked).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
 /// What is to be decided about a text. One without statements does nothing.
 fn asked_by(facts: &Facts) -> Vec<Asked<'_>> {
     let opaque = facts.opaque.map(Asked::Opaque);
@@ -474,6 +483,7 @@ fn ask(
         hold: None,
         allowed_by: Arc::from([]),
         obligations: Obligations::default(),
+        masked: Arc::default(),
     };
     let mut ruling = Ruling::Run(Vec::new());
     let mut holds = Some(None);

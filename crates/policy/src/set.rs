@@ -271,7 +271,8 @@ impl Findings {
             Some(_) => (Arc::default(), Obligations::default()),
             None => (self.allowed_by.into_iter().collect(), self.obligations),
         };
-        let verdict = Verdict { epoch, mode: question.session.mode, denial, hold, allowed_by, obligations };
+        let (mode, masked) = (question.session.mode, Arc::default());
+        let verdict = Verdict { epoch, mode, denial, hold, allowed_by, obligations, masked };
         Decision::new(verdict, not_after, self.reads)
     }
 
