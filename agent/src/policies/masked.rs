@@ -125,7 +125,7 @@ pub fn json(all: &[Masked]) -> Value {
 
 fn origins(lineage: Option<&Lineage>) -> &[Origin] {
     match lineage.map(|lineage| &lineage.output) {
-        Some(Output::Rows(rows) | Output::Copy(rows)) => match rows {
+        Some(Output::Rows(rows) | Output::Copy(rows, _)) => match rows {
             Rows::Columns(columns) => columns,
             Rows::Every(origin) => std::slice::from_ref(origin),
         },

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use mask::{Description, Plan, Protection, Rows};
+use mask::{CopyRows, Description, Plan, Protection, Rows};
 use sql::catalogue::Catalogue;
 
 use crate::message;
@@ -41,6 +41,8 @@ pub(crate) struct Results {
     expected: VecDeque<Expected>,
     /// The rows of the result that comes, once it is described.
     rows: Option<Rows>,
+    /// The rows of the COPY that comes, where they are rewritten.
+    copy: Option<CopyRows>,
     /// Something of the cycle was masked: its errors and notices may quote what is hidden.
     withholds: bool,
 }
@@ -62,7 +64,7 @@ impl Results {
     pub(crate) fn take_over(&mut self, earlier: Self) {
         let later = std::mem::replace(&mut self.expected, earlier.expected);
         self.expected.extend(later);
-        self.rows = earlier.rows;
+        (self.rows, self.copy) = (earlier.rows, earlier.copy);
         self.withholds |= earlier.withholds;
     }
 
@@ -119,6 +121,25 @@ impl Results {
         self.rows.get_or_insert_with(Rows::blind)
     }
 
+    /// Whether a COPY that begins now is rewritten.
+    pub(crate) fn copies(&self) -> bool {
+        self.plan().is_some_and(|plan| plan.copy.is_some())
+    }
+
+    /// It begins, with this CopyOutResponse.
+    pub(crate) fn copy_begins(&mut self, response: &[u8]) {
+        let Some(plan) = self.plan() else { return };
+        self.copy = plan.copy.as_ref().map(|form| CopyRows::new(&plan, form, response));
+    }
+
+    /// How the rows of the COPY are rewritten that runs. Of one that nobody has seen begin nothing is shown.
+    pub(crate) fn copied_rows(&mut self) -> Option<&mut CopyRows> {
+        if self.copies() && self.copy.is_none() {
+            self.copy_begins(&[]);
+        }
+        self.copy.as_mut()
+    }
+
     /// A result has ended.
     pub(crate) fn ended(&mut self, cells: &mut Cells) {
         self.count(cells);
@@ -142,8 +163,9 @@ impl Results {
     }
 
     fn count(&mut self, cells: &mut Cells) {
-        let Some(rows) = self.rows.take() else { return };
-        for (rule, count) in rows.cells() {
+        let (rows, copy) = (self.rows.take(), self.copy.take());
+        let counted = rows.iter().flat_map(Rows::cells).chain(copy.iter().flat_map(CopyRows::cells));
+        for (rule, count) in counted {
             let known = cells.entry(Arc::clone(rule)).or_default();
             *known = known.saturating_add(*count);
         }

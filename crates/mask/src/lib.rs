@@ -2,7 +2,7 @@
 //!
 //! [`Protection`] says which columns are protected and how. [`plan`] holds a statement's lineage against it: the statement
 //! goes on as it is, or with a [`Plan`], or is refused. [`Rows`] is a plan that has met the server's description of the
-//! result: it rewrites rows, one by one, and may only find more to mask than the plan did.
+//! result: it rewrites rows, one by one, and may only find more to mask than the plan did. [`CopyRows`] does so for COPY.
 //!
 //! Pure. Not here: reading SQL (lineage comes in), who may read what (a question to whoever calls), the stream.
 
@@ -12,6 +12,8 @@
 #![warn(clippy::arithmetic_side_effects)]
 
 mod calendar;
+pub mod classify;
+pub mod copy;
 pub mod description;
 pub mod detect;
 mod fill;
@@ -23,6 +25,7 @@ mod token;
 mod types;
 mod value;
 
+pub use copy::CopyRows;
 pub use description::Description;
 pub use detect::Detector;
 pub use pattern::Pattern;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use model::lineage::{Lineage, Origin, Output, Rows, Sources, StoredColumn};
+use model::lineage::{CopyForm, Lineage, Origin, Output, Rows, Sources, StoredColumn};
 
 use crate::protection::{Mask, Predicates, Protection, Rule, Sight, WhenUnknown};
 
@@ -40,6 +40,8 @@ pub struct Refusal {
 pub struct Plan {
     /// Its columns.
     pub columns: Columns,
+    /// It is a COPY whose rows are rewritten: how they are written.
+    pub copy: Option<CopyForm>,
     /// Whether errors and notices may quote hidden values: their texts are replaced.
     pub withholds_texts: bool,
     /// Protected columns that the principal may read, as far as the statement has them.
@@ -66,6 +68,17 @@ pub enum Columns {
     Each(Vec<Option<Cell>>),
     /// However many there are.
     Every(Option<Cell>),
+}
+
+impl Columns {
+    /// Whatever is masked is NULL.
+    fn be_null(&mut self) {
+        let cells = match self {
+            Self::Each(each) => each.as_mut_slice(),
+            Self::Every(cell) => std::slice::from_mut(cell),
+        };
+        cells.iter_mut().flatten().for_each(|cell| cell.mask = Mask::Null);
+    }
 }
 
 /// How a column is masked.
@@ -131,12 +144,16 @@ impl<F: FnMut(&StoredColumn, &Rule) -> bool> Planner<'_, F> {
         self.check_stored(lineage)?;
         self.check_conditions(lineage)?;
         let (columns, masked) = self.output(&lineage.output, doubt.is_some())?;
+        let copy = match &lineage.output {
+            Output::Copy(_, form) if !masked.is_empty() => form.clone(),
+            _ => None,
+        };
         let reads_hidden = self.first_hidden(&lineage.reads).is_some();
         if !reads_hidden && masked.is_empty() && doubt.is_none() {
             return Ok(self.nothing_hidden());
         }
         let clear = self.sight.clear.clone();
-        Ok(Planned::Masked(Arc::new(Plan { columns, withholds_texts: true, clear, masked })))
+        Ok(Planned::Masked(Arc::new(Plan { columns, copy, withholds_texts: true, clear, masked })))
     }
 
     /// No column is hidden; detectors look at the values all the same.
@@ -145,7 +162,7 @@ impl<F: FnMut(&StoredColumn, &Rule) -> bool> Planner<'_, F> {
             return Planned::Clear;
         }
         let (columns, clear) = (Columns::Every(None), self.sight.clear.clone());
-        Planned::Masked(Arc::new(Plan { columns, withholds_texts: false, clear, masked: Vec::new() }))
+        Planned::Masked(Arc::new(Plan { columns, copy: None, withholds_texts: false, clear, masked: Vec::new() }))
     }
 
     /// Whether the principal may read whatever there is.
@@ -215,7 +232,7 @@ impl<F: FnMut(&StoredColumn, &Rule) -> bool> Planner<'_, F> {
             Output::Nothing => Ok((Columns::Each(Vec::new()), Vec::new())),
             Output::Plan => Ok((Columns::Every(None), Vec::new())),
             Output::Rows(rows) => Ok(self.rows(rows, in_doubt)),
-            Output::Copy(rows) => self.copy(rows),
+            Output::Copy(rows, form) => self.copy(rows, form.is_some()),
             Output::Cursor(_) | Output::Prepared(_) => Err(not_understood("the name that it uses is not known")),
         }
     }
@@ -265,27 +282,32 @@ impl<F: FnMut(&StoredColumn, &Rule) -> bool> Planner<'_, F> {
         origin.sources().all(|column| self.sight.hidden_by(column).is_none_or(|other| other.name == rule.name))
     }
 
-    /// The rows of a COPY are not rewritten.
-    fn copy(&mut self, rows: &Rows) -> Result<(Columns, Vec<Masked>), Refusal> {
+    /// The rows of a COPY have no description: whatever is hidden of them is NULL.
+    fn copy(&mut self, rows: &Rows, is_followed: bool) -> Result<(Columns, Vec<Masked>), Refusal> {
         let origins: &[Origin] = match rows {
             Rows::Columns(origins) => origins,
             Rows::Every(origin) => std::slice::from_ref(origin),
         };
-        for origin in origins {
-            if matches!(origin, Origin::Unknown(_)) {
-                return Err(not_understood("the origin of a column of the COPY is not known"));
-            }
-            if let Some((column, rule)) = self.hides(origin) {
-                return Err(refusal(
-                    &rule,
-                    &column,
-                    "copies values of",
-                    "the rows of a COPY are not masked",
-                    "name the columns of the COPY without it, or use SELECT",
-                ));
+        if origins.iter().any(|origin| matches!(origin, Origin::Unknown(_))) {
+            return Err(not_understood("the origin of a column of the COPY is not known"));
+        }
+        let hidden = origins.iter().find_map(|origin| self.hides(origin));
+        match hidden {
+            None => Ok((Columns::Each(Vec::new()), Vec::new())),
+            Some((column, rule)) if !is_followed => Err(refusal(
+                &rule,
+                &column,
+                "copies values of",
+                "the rows of a COPY are not masked with these options or in this client encoding",
+                "leave the column out, or use the options FORMAT, DELIMITER, NULL, QUOTE, HEADER and FORCE_QUOTE only, \
+                 and UTF8",
+            )),
+            Some(_) => {
+                let (mut columns, masked) = self.rows(rows, false);
+                columns.be_null();
+                Ok((columns, masked))
             }
         }
-        Ok((Columns::Each(Vec::new()), Vec::new()))
     }
 }
 

@@ -22,7 +22,7 @@ pub const RULE_UNEXPECTED: &str = "unexpected-result";
 /// What stands in the place of a text in which a detector has found something.
 const DETECTED: &[u8] = b"***";
 /// NULL as a length (chapter 55.7, `D`).
-const NULL: [u8; 4] = [0xff; 4];
+pub(crate) const NULL: [u8; 4] = [0xff; 4];
 
 /// Rewrites the rows of one result.
 #[derive(Clone, Debug)]
@@ -196,7 +196,7 @@ impl Action {
     }
 }
 
-fn add(cells: &mut BTreeMap<Arc<str>, u64>, rule: &Arc<str>, count: u64) {
+pub(crate) fn add(cells: &mut BTreeMap<Arc<str>, u64>, rule: &Arc<str>, count: u64) {
     match cells.get_mut(rule) {
         Some(known) => *known = known.saturating_add(count),
         None => _ = cells.insert(Arc::clone(rule), count),

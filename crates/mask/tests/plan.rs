@@ -8,7 +8,7 @@ use mask::plan::Columns;
 use mask::{Detector, Mask, Pattern, Planned, Predicates, Protection, Rule, Settings, WhenUnknown, plan};
 use model::Known;
 use model::facts::Name;
-use model::lineage::{Lineage, Origin, Output, Rows, Sources, Stored, StoredColumn, UnknownLineage};
+use model::lineage::{CopyForm, Lineage, Origin, Output, Rows, Sources, Stored, StoredColumn, UnknownLineage};
 
 fn column(relation: &str, name: &str) -> StoredColumn {
     StoredColumn { schema: "public".into(), relation: relation.into(), name: name.into() }
@@ -106,8 +106,23 @@ fn hidden_values_stay_where_they_are() {
     assert_eq!(refused_by(of(Settings::default(), Some(&stores(Some(column("people", "name")))))), "numbers");
     assert_eq!(refused_by(of(Settings::default(), Some(&stores(Some(column("people", "email")))))), "numbers");
     assert_eq!(of(Settings::default(), Some(&stores(Some(column("archive", "ssn"))))), Planned::Clear);
-    let copied = Lineage { output: Output::Copy(Rows::Columns([direct("ssn")].into())), ..Lineage::default() };
-    assert_eq!(refused_by(of(Settings::default(), Some(&copied))), "numbers");
+}
+
+#[test]
+fn a_copy_is_rewritten_where_its_form_is_known() {
+    let copied = |form: Option<CopyForm>| {
+        let rows = Rows::Columns([direct("name"), direct("ssn")].into());
+        of(Settings::default(), Some(&Lineage { output: Output::Copy(rows, form), ..Lineage::default() }))
+    };
+    assert_eq!(refused_by(copied(None)), "numbers");
+    let Planned::Masked(plan) = copied(Some(CopyForm::Binary)) else { panic!("it is planned") };
+    assert_eq!(plan.copy, Some(CopyForm::Binary));
+    assert!(matches!(&plan.columns, Columns::Each(each) if matches!(each[..], [None, Some(_)])));
+    let unknown = Output::Copy(Rows::Every(Origin::Unknown(UnknownLineage::View)), Some(CopyForm::Binary));
+    assert_eq!(
+        refused_by(of(Settings::default(), Some(&Lineage { output: unknown, ..reads(vec![]) }))),
+        "unknown-origin"
+    );
 }
 
 #[test]

@@ -17,6 +17,7 @@ fn plan(masked: &[bool]) -> Plan {
     let cell = |masked: &bool| masked.then(|| Cell { rule: "r".into(), mask: Mask::Null });
     Plan {
         columns: Columns::Each(masked.iter().map(cell).collect()),
+        copy: None,
         withholds_texts: true,
         clear: Sources::new(),
         masked: Vec::new(),

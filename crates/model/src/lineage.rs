@@ -115,14 +115,36 @@ pub enum Output {
     Nothing,
     /// Rows.
     Rows(Rows),
-    /// The rows of a COPY.
-    Copy(Rows),
+    /// The rows of a COPY to the client, and how they are written; `None`: in a way that is not followed.
+    Copy(Rows, Option<CopyForm>),
     /// Rows of a cursor of this name.
     Cursor(Arc<str>),
     /// What a statement gives that SQL prepared under this name.
     Prepared(Arc<str>),
     /// Text about a statement: EXPLAIN.
     Plan,
+}
+
+/// How the rows of a COPY are written (the manual's page of COPY, *File Formats*).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum CopyForm {
+    /// One line a row: the formats `text` and `csv`.
+    Text(CopyText),
+    /// The format `binary`.
+    Binary,
+}
+
+/// How the lines of a COPY are written.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct CopyText {
+    /// Stands between two values.
+    pub delimiter: u8,
+    /// Stands for NULL.
+    pub null: Arc<str>,
+    /// `csv`: stands around values, and twice for one within; `None`: `text`, where a backslash stands before such bytes.
+    pub quote: Option<u8>,
+    /// The first line has the names of the columns.
+    pub has_header: bool,
 }
 
 /// The columns of a result.

@@ -7,6 +7,7 @@
 //! Not here: which columns are protected, and what becomes of them.
 
 mod condition;
+mod copy;
 mod expression;
 mod figure;
 mod from;

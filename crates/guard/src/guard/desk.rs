@@ -133,6 +133,8 @@ impl Reader for Desk {
             }
             Some(b'D') => self.rewrite(message, out),
             Some(b'T') => self.described(message, out),
+            Some(b'H') => self.copy_begins(message, out),
+            Some(b'd') => self.rewrite_copied(message, out),
             Some(b'E') if self.tell_beyond(out) => {}
             Some(b'E') => {
                 let names = |name: &str| contains(message, name.as_bytes());

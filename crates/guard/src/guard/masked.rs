@@ -60,6 +60,14 @@ impl Desk {
                 return is_own.then_some(Fate::Drop);
             }
             b'D' if !is_beyond && results.rewrites() => return Some(Fate::Row),
+            b'H' if !is_beyond && results.copies() => return Some(Fate::Row),
+            b'd' if !is_beyond && let Some(rows) = results.copied_rows() => {
+                if length > ROW_BYTES_MAX {
+                    rows.blank(notices);
+                    return Some(Fate::Drop);
+                }
+                return Some(Fate::Row);
+            }
             b'C' | b's' | b'I' if cycle.query => results.ended(cells),
             b'C' | b's' | b'I' => results.message_ended(cells),
             b'E' => {
@@ -83,6 +91,21 @@ impl Desk {
             out.extend_from_slice(message);
         }
         cycle.results.described(message.get(5..), protected);
+    }
+
+    /// A COPY to the client begins.
+    pub(super) fn copy_begins(&mut self, message: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(message);
+        if let Some(cycle) = self.cycles.front_mut() {
+            cycle.results.copy_begins(message.get(5..).unwrap_or_default());
+        }
+    }
+
+    /// A row of it.
+    pub(super) fn rewrite_copied(&mut self, message: &[u8], out: &mut Vec<u8>) {
+        if let Some(rows) = self.cycles.front_mut().and_then(|cycle| cycle.results.copied_rows()) {
+            rows.rewrite(message.get(5..).unwrap_or_default(), out);
+        }
     }
 
     /// A row.

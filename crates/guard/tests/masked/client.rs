@@ -19,9 +19,32 @@ pub(crate) enum Way {
     Portal,
     /// DECLARE and FETCH.
     Cursor,
+    /// PREPARE and EXECUTE.
+    Prepare,
+    /// The rows of a COPY.
+    Copy,
+    /// The same in binary, with the extended protocol.
+    CopyBinary,
 }
 
-pub(crate) const WAYS: &[Way] = &[Way::Simple, Way::Extended, Way::Undescribed, Way::Binary, Way::Portal, Way::Cursor];
+pub(crate) const WAYS: &[Way] = &[
+    Way::Simple,
+    Way::Extended,
+    Way::Undescribed,
+    Way::Binary,
+    Way::Portal,
+    Way::Cursor,
+    Way::Prepare,
+    Way::Copy,
+    Way::CopyBinary,
+];
+
+impl Way {
+    /// Whether only queries can be sent so.
+    pub(crate) const fn is_for_queries(self) -> bool {
+        matches!(self, Self::Cursor | Self::Prepare | Self::Copy | Self::CopyBinary)
+    }
+}
 
 /// What came back.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,11 +61,15 @@ impl<T: Read + Write> Stream for T {}
 /// One connection.
 pub(crate) struct Client {
     stream: Box<dyn Stream>,
+    /// Statements that were sent: a number for names.
+    sent: usize,
+    /// Between two values of a COPY.
+    delimiter: u8,
 }
 
 impl Client {
     pub(crate) fn start(stream: impl Stream + 'static) -> Self {
-        let mut client = Self { stream: Box::new(stream) };
+        let mut client = Self { stream: Box::new(stream), sent: 0, delimiter: b'\t' };
         let mut packet = vec![0, 0, 0, 0, 0, 3, 0, 0];
         packet.extend_from_slice(b"user\0postgres\0database\0postgres\0\0");
         let length = u32::try_from(packet.len()).unwrap();
@@ -56,6 +83,8 @@ impl Client {
     pub(crate) fn run(&mut self, way: Way, sql: &str) -> Answer {
         let mut out = Vec::new();
         let mut cycles = 1;
+        self.sent += 1;
+        self.delimiter = if sql.contains("csv") { b',' } else { b'\t' };
         match way {
             Way::Simple => append(&mut out, b'Q', format!("{sql}\0").as_bytes()),
             Way::Extended | Way::Undescribed | Way::Binary => {
@@ -81,11 +110,17 @@ impl Client {
                 cycles = 3;
             }
             Way::Cursor => {
-                for part in ["begin", &format!("declare c cursor for {sql}"), "fetch all from c", "rollback"] {
-                    append(&mut out, b'Q', format!("{part}\0").as_bytes());
-                }
-                cycles = 4;
+                cycles = queries(
+                    &mut out,
+                    &["begin", &format!("declare c cursor for {sql}"), "fetch all from c", "rollback"],
+                );
             }
+            Way::Prepare => {
+                let name = format!("prepared_{}", self.sent);
+                cycles = queries(&mut out, &[&format!("prepare {name} as {sql}"), &format!("execute {name}")]);
+            }
+            Way::Copy => append(&mut out, b'Q', format!("copy ({sql}) to stdout\0").as_bytes()),
+            Way::CopyBinary => return self.run(Way::Undescribed, &format!("copy ({sql}) to stdout (format binary)")),
         }
         self.stream.write_all(&out).unwrap();
         self.until_ready(cycles)
@@ -106,6 +141,7 @@ impl Client {
                 match kind {
                     b'Z' => cycles -= 1,
                     b'D' => answer.rows.push(values(&body)),
+                    b'd' => answer.rows.extend(copied(&body, self.delimiter)),
                     b'E' if answer.error.is_none() => answer.error = Some(fields(&body)),
                     _ => {}
                 }
@@ -124,6 +160,23 @@ fn values(body: &[u8]) -> Vec<Option<Vec<u8>>> {
         values.push(value);
     }
     values
+}
+
+/// One Query for each; how many.
+fn queries(out: &mut Vec<u8>, texts: &[&str]) -> usize {
+    texts.iter().for_each(|text| append(out, b'Q', format!("{text}\0").as_bytes()));
+    texts.len()
+}
+
+/// A row of a COPY, also of a binary one.
+fn copied(body: &[u8], delimiter: u8) -> Option<Vec<Option<Vec<u8>>>> {
+    let begin = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+    let (row, is_first) = body.strip_prefix(begin).map_or((body, false), |row| (row, true));
+    if is_first || row.first() == Some(&0) {
+        return Some(values(row));
+    }
+    let line = row.strip_suffix(b"\n")?;
+    Some(line.split(|byte| *byte == delimiter).map(|value| Some(value.to_vec())).collect())
 }
 
 fn fields(body: &[u8]) -> String {

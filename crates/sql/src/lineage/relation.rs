@@ -83,6 +83,20 @@ impl<'a> Trace<'a> {
         }
     }
 
+    /// A table as COPY sees it that names no columns: without the generated ones.
+    pub(super) fn copied(&mut self, relation: &RangeVar) -> Row {
+        let generated: Vec<_> = self
+            .relation(relation)
+            .map_or_else(|_| Vec::new(), |table| table.generated.iter().map(|(name, _)| Arc::clone(name)).collect());
+        match self.table(relation) {
+            Row::Columns(mut fields) => {
+                fields.retain(|field| field.name.as_ref().is_none_or(|name| !generated.contains(name)));
+                Row::Columns(fields)
+            }
+            every => every,
+        }
+    }
+
     /// The row of the catalogue. What this session has changed is not in it.
     fn relation(&self, relation: &RangeVar) -> Result<&'a Relation, UnknownLineage> {
         let Names { state, catalogue } = self.names;

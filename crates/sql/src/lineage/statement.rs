@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use model::lineage::{Output, UnknownLineage};
 use pg_raw_parse::Node;
-use pg_raw_parse::nodes::{CallStmt, CopyStmt, CreateTableAsStmt, DeclareCursorStmt};
+use pg_raw_parse::nodes::{CallStmt, CreateTableAsStmt, DeclareCursorStmt};
 
 use crate::lineage::Trace;
-use crate::lineage::row::{Field, Row};
+use crate::lineage::row::Row;
 use crate::walk::text;
 
 impl<'a> Trace<'a> {
@@ -55,25 +55,6 @@ impl<'a> Trace<'a> {
         }
     }
 
-    fn copy(&mut self, copy: &'a CopyStmt) -> Output {
-        if copy.is_from {
-            return Output::Nothing;
-        }
-        let row = match copy.relation() {
-            Some(relation) => {
-                let row = self.range_var(relation);
-                chosen(row, &text::strings(copy.attlist()))
-            }
-            None => self.query(copy.query()),
-        };
-        self.lineage.reads.extend(row.whole().sources().cloned());
-        if copy.filename().is_some() || copy.is_program {
-            self.store_row(&row);
-            return Output::Nothing;
-        }
-        Output::Copy(row.into_rows())
-    }
-
     fn declare(&mut self, declare: &'a DeclareCursorStmt) -> Output {
         let rows = self.query(declare.query()).into_rows();
         self.lineage.cursor = Some((Arc::from(declare.portalname().unwrap_or_default()), rows));
@@ -105,17 +86,4 @@ impl<'a> Trace<'a> {
         self.lineage.calls.insert(name);
         Output::Rows(Row::Every(arguments.derived()).into_rows())
     }
-}
-
-/// The columns of a COPY; none named are all.
-fn chosen(row: Row, names: &[&str]) -> Row {
-    let Row::Columns(fields) = row else { return row };
-    if names.is_empty() {
-        return Row::Columns(fields);
-    }
-    let with = |name: &&str| {
-        let field = fields.iter().find(|field| field.name.as_deref() == Some(*name));
-        field.cloned().unwrap_or(Field { name: None, origin: model::lineage::Origin::Unknown(UnknownLineage::Column) })
-    };
-    Row::Columns(names.iter().map(with).collect())
 }

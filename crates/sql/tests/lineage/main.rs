@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use model::Known;
-use model::lineage::{Lineage, Origin, Output, Rows};
+use model::lineage::{CopyForm, CopyText, Lineage, Origin, Output, Rows};
 use sql::catalogue::rows::{
     Column, Definition, Function, Generated, Inheritance, Operator, Relation, RelationKind, Type,
 };
@@ -96,12 +96,24 @@ fn rows(rows: &Rows) -> String {
     }
 }
 
+fn copied(form: Option<&CopyForm>) -> String {
+    match form {
+        Some(CopyForm::Binary) => "binary".to_owned(),
+        Some(CopyForm::Text(text)) => {
+            let CopyText { delimiter, null, quote, has_header } = text;
+            let quote = quote.map_or(String::new(), |quote| char::from(quote).to_string());
+            format!("{:?} {null} {quote}{}", char::from(*delimiter), if *has_header { " header" } else { "" })
+        }
+        None => "?".to_owned(),
+    }
+}
+
 #[track_caller]
 fn check(sql: &str, expected: &str) {
     let lineage = lineage(sql);
     let got = match &lineage.output {
         Output::Rows(columns) => rows(columns),
-        Output::Copy(columns) => format!("copy {}", rows(columns)),
+        Output::Copy(columns, form) => format!("copy {} {}", rows(columns), copied(form.as_ref())),
         Output::Nothing => "nothing".to_owned(),
         Output::Plan => "plan".to_owned(),
         Output::Cursor(name) => format!("cursor {name}"),
@@ -253,9 +265,18 @@ fn changes_give_back_and_keep() {
 #[test]
 fn other_statements_say_what_comes_back() {
     for (sql, expected) in [
-        ("copy people to stdout", "copy =id =name =ssn ~shout+ssn"),
-        ("copy people (name) to stdout", "copy =name"),
-        ("copy (select ssn from people) to stdout", "copy =ssn"),
+        ("copy people to stdout", "copy =id =name =ssn '\\t' \\N "),
+        ("copy people (shout) to stdout", "copy ~shout+ssn '\\t' \\N "),
+        ("copy people (name) to stdout", "copy =name '\\t' \\N "),
+        ("copy (select ssn from people) to stdout", "copy =ssn '\\t' \\N "),
+        ("copy people (ssn) to stdout with csv header", "copy =ssn ','  \" header"),
+        ("copy people (ssn) to stdout (format csv, header off, delimiter ';', null 'none')", "copy =ssn ';' none \""),
+        ("copy people (ssn) to stdout (header, quote '''', format csv, escape '''')", "copy =ssn ','  ' header"),
+        ("copy people (ssn) to stdout (format binary)", "copy =ssn binary"),
+        ("copy people (ssn) to stdout (format 'json')", "copy =ssn ?"),
+        ("copy people (ssn) to stdout (header match)", "copy =ssn ?"),
+        ("copy people (ssn) to stdout (format csv, escape '\')", "copy =ssn ?"),
+        ("copy people (ssn) to stdout (encoding 'SJIS')", "copy =ssn ?"),
         ("copy people from stdin", "nothing"),
         ("explain select ssn from people", "plan"),
         ("show search_path", "*-"),
