@@ -3,6 +3,7 @@
 
 mod catalogue_form;
 mod catalogue_role;
+mod classify;
 pub mod cli;
 mod clock;
 pub mod config;

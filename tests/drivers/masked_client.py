@@ -1,6 +1,7 @@
 """Reads protected columns with psycopg 3 and asyncpg, in every way in which they ask; prints all that came back."""
 
 import asyncio
+import io
 import os
 import sys
 
@@ -20,7 +21,7 @@ QUERIES = [
     "insert into orders (id, person, what) values (900 + (random() * 1e8)::int, 1, 'new') returning what",
 ]
 REFUSED = [
-    "copy people to stdout",
+    "copy people to stdout (format csv, escape '#')",
     "create table copied as select ssn from people",
     "select id from people where ssn like 'zq%'",
     "select peek()",
@@ -37,6 +38,9 @@ def of_psycopg(connection):
     with connection.transaction(), connection.cursor(name="c") as cursor:
         cursor.execute("select id, ssn, token from people")
         print("named", cursor.fetchall())
+    for text in ("copy people to stdout", "copy (select ssn, name from people) to stdout (format binary)"):
+        with connection.cursor().copy(text) as copy:
+            print("copy", [bytes(part) for part in copy])
     with connection.pipeline():
         cursors = [connection.execute(query) for query in QUERIES[:8]]
         print("pipeline", [cursor.fetchall() for cursor in cursors])
@@ -59,6 +63,11 @@ async def of_asyncpg():
         print("prepared", await statement.fetch(number))
     async with connection.transaction():
         print("cursor", [row async for row in connection.cursor("select id, ssn from people", prefetch=2)])
+    for form in ("csv", "text", "binary"):
+        table = io.BytesIO()
+        await connection.copy_from_table("people", output=table, format=form)
+        await connection.copy_from_query("select id, ssn from people where id > $1", 2, output=table, format=form)
+        print("copied", table.getvalue())
     for query in REFUSED[1:]:
         try:
             await connection.fetch(query)
