@@ -127,9 +127,8 @@ impl Reader for Desk {
                 self.answered(true);
             }
             Some(b'D') if self.answers_guard() => {
-                if self.answer.len() < SCHEMAS_MAX {
-                    self.answer.extend(only_column(message));
-                }
+                let has_room = self.answer.len() < SCHEMAS_MAX;
+                self.answer.extend(only_column(message).filter(|_| has_room));
             }
             Some(b'D') => self.rewrite(message, out),
             Some(b'T') => self.described(message, out),

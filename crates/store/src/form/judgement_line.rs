@@ -68,7 +68,7 @@ fn write_verdict(out: &mut Vec<u8>, verdict: &Verdict) {
     }
     if !masked.is_empty() {
         out.extend_from_slice(br#","masked":"#);
-        write_array(out, masked, |out, masked| write_masked(out, masked));
+        write_array(out, masked, write_masked);
     }
     out.push(b'}');
 }
