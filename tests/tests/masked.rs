@@ -182,7 +182,8 @@ fn records_name_what_was_masked_and_count_it() -> Result<()> {
 #[test]
 fn a_masking_file_is_proposed() -> Result<()> {
     let (stage, port, folder) = start()?;
-    let dsn = format!("host=127.0.0.1 port={} user=analyst dbname=postgres", stage.cluster.port());
+    let (folder_of_sockets, port_of_server) = (stage.cluster.socket_directory(), stage.cluster.port());
+    let dsn = format!("host={} port={port_of_server} user=analyst dbname=postgres", folder_of_sockets.display());
     let mut command = stage.agent.command_alone(&["classify", "--dsn", &dsn]);
     let output = process::run(&mut command)?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
