@@ -3,7 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 use sql::catalogue::rows::{
-    Column, Dependency, Events, Function, Inheritance, Operator, Relation, RelationKind, Rule, Trigger, Type,
+    Column, Definition, Dependency, Events, Function, Generated, Inheritance, Operator, Relation, RelationKind, Rule,
+    Trigger, Type,
 };
 use sql::catalogue::{Builder, Catalogue};
 
@@ -23,6 +24,8 @@ pub(crate) struct CatalogueForm {
     pub(crate) triggers: Vec<(u32, u32, i16)>,
     /// The last is the digit of the event.
     pub(crate) rules: Vec<(u32, u8)>,
+    pub(crate) definitions: Vec<(u32, String)>,
+    pub(crate) generated: Vec<(u32, i16, String)>,
 }
 
 impl CatalogueForm {
@@ -58,6 +61,12 @@ impl CatalogueForm {
         }
         for (relation, digit) in self.rules {
             builder.rule(Rule { relation, events: Events::from_rule_type(digit) });
+        }
+        for (relation, text) in self.definitions {
+            builder.definition(Definition { relation, text: text.into() });
+        }
+        for (relation, number, text) in self.generated {
+            builder.generated(Generated { relation, number, text: text.into() });
         }
         builder.build(epoch)
     }

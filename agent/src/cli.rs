@@ -1,5 +1,6 @@
 //! The command line: what can be asked, and how it is answered.
 
+mod classify;
 mod evidence;
 mod exec;
 mod grant;
@@ -81,6 +82,9 @@ enum Command {
     /// Prepare a server
     #[command(subcommand)]
     Setup(setup::Setup),
+    /// Look at a sample of a database, and propose a masking file for review
+    #[command(after_help = EXIT_CODES)]
+    Classify(classify::Classify),
     /// Work with policies before they take effect
     #[command(subcommand)]
     Policy(policy::Policy),
@@ -239,6 +243,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Prove(arguments) => arguments.run()?,
         Command::VerifyProof(arguments) => return arguments.run(),
         Command::Doctor(arguments) => return examine(&arguments),
+        Command::Classify(arguments) => arguments.run()?,
         Command::Policy(arguments) => return arguments.run(),
         Command::Scan(arguments) => scan(&arguments)?,
         Command::Journal(JournalCommand::RotateKey(arguments)) => rotate_key(&arguments)?,

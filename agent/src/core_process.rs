@@ -5,7 +5,7 @@
 mod answers;
 mod attestation;
 mod catalogue_changes;
-mod catalogue_fetch;
+pub(crate) mod catalogue_fetch;
 mod catalogues;
 mod desk;
 mod exports;

@@ -3,6 +3,7 @@
 
 mod catalogue_form;
 mod catalogue_role;
+mod classify;
 pub mod cli;
 mod clock;
 pub mod config;
@@ -18,6 +19,7 @@ mod identity_link;
 mod kernel_process;
 mod key_file;
 mod link;
+mod masking_file;
 mod mcp;
 pub mod policies;
 mod policy_files;

@@ -10,6 +10,7 @@ pub mod explain;
 pub mod granted;
 pub mod history;
 pub mod load;
+pub mod masked;
 pub mod trial;
 pub mod try_cases;
 pub mod who;

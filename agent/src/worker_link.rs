@@ -94,6 +94,18 @@ pub(crate) struct PolicyTexts {
     pub(crate) epoch: u64,
     /// Name and text.
     pub(crate) files: Vec<(String, String)>,
+    /// Keys of tokens, by the name of the masking file that wants them.
+    pub(crate) keys: Vec<(String, KeyBytes)>,
+}
+
+/// A key on its way to a worker.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct KeyBytes(pub(crate) Vec<u8>);
+
+impl std::fmt::Debug for KeyBytes {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("KeyBytes(..)")
+    }
 }
 
 /// How often whoever opens hops shows that it is there.

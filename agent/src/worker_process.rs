@@ -234,13 +234,18 @@ impl Process {
         let texts: PolicyTexts = serde_json::from_reader(std::io::BufReader::new(std::fs::File::from(texts)))
             .context("the policies came incomplete")?;
         let policies = policy_files::compile(&texts)?;
+        let protection = policy_files::protection(&texts)?;
         let (worker, identities) = (self.worker.clone(), Rc::clone(&self.identities));
         let (catalogues, board) = (Rc::clone(&self.catalogues), self.grants.board(id));
         let database = self.database(id)?;
         match &database.judge {
-            Some(judge) => judge.replace(policies),
+            Some(judge) => {
+                judge.protect(protection);
+                judge.replace(policies);
+            }
             None => {
                 let judge = Rc::new(Judge::new(policies, board));
+                judge.protect(protection);
                 database.judge = Some(Rc::clone(&judge));
                 catalogues.judge(id, Rc::clone(&judge));
                 let guard = &database.entry.guard;

@@ -17,6 +17,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("wire-pg", 1),
     ("redact", 1),
     ("hba", 1),
+    ("mask", 1),
     ("policy", 1),
     ("sql", 1),
     ("sessions", 1),

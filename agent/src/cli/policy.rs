@@ -16,7 +16,7 @@ use crate::policy_files;
 use crate::policies::case::{Form, MOMENT};
 use crate::policies::load::Source;
 use crate::policies::trial::Deed;
-use crate::policies::{check, diff, explain, try_cases, who};
+use crate::policies::{check, diff, explain, masked, try_cases, who};
 use crate::terminal::{self, Terminal};
 
 const EXIT_CODES: &str = "Exit codes: 0 all is well; 1 something is wrong, or came out differently.";
@@ -101,6 +101,9 @@ pub(super) struct Explain {
     /// The moment, UTC
     #[arg(long, value_name = "TIME", default_value = MOMENT)]
     at: String,
+    /// Server whose catalogue says where columns come from, as a URI or pairs; for what a masking file protects
+    #[arg(long, value_name = "DSN")]
+    dsn: Option<String>,
     /// One JSON object
     #[arg(long)]
     json: bool,
@@ -216,7 +219,8 @@ impl Test {
 
 impl Explain {
     fn run(self) -> anyhow::Result<ExitCode> {
-        let set = Source::read(&self.policies)?.set()?;
+        let source = Source::read(&self.policies)?;
+        let (set, protection) = (source.set()?, source.protection()?);
         let form = Form {
             who: Some(self.who),
             process: self.process,
@@ -229,14 +233,24 @@ impl Explain {
             grant: self.grant,
             ..Form::default()
         };
-        let outcome = form.trial(self.sql.map_or(Deed::Open, Deed::Sql))?.run(&set);
-        let text = if self.json {
-            terminal::escape_json(&explain::json(&outcome).to_string()).into_owned() + "\n"
+        let trial = form.trial(self.sql.map_or(Deed::Open, Deed::Sql))?;
+        let outcome = trial.run(&set);
+        let plans = if protection.is_empty() {
+            Vec::new()
         } else {
-            explain::text(&outcome, Terminal::stdout())?
+            masked::plan(&trial, &set, &protection, &masked::catalogue(self.dsn.as_deref())?)
+        };
+        let text = if self.json {
+            let mut value = explain::json(&outcome);
+            if let Some(fields) = value.as_object_mut() {
+                fields.insert("masking".to_owned(), masked::json(&plans));
+            }
+            terminal::escape_json(&value.to_string()).into_owned() + "\n"
+        } else {
+            explain::text(&outcome, Terminal::stdout())? + &masked::text(&plans)?
         };
         terminal::print(&text)?;
-        Ok(code(outcome.denial().is_none()))
+        Ok(code(outcome.denial().is_none() && !masked::refuses(&plans)))
     }
 }
 

@@ -24,6 +24,8 @@ const ROWS_MAX: usize = 1_000_000;
 const BYTES_MAX: u64 = 128 << 20;
 /// What the session may do, whatever its role may: read, and not for long.
 const OPTIONS: &str = "-c default_transaction_read_only=on -c statement_timeout=10s -c lock_timeout=1s";
+/// Names in definitions are qualified where no schema is looked up.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET LOCAL search_path = ''";
 
 /// A connection, and who logs in on it.
 pub(super) struct Login {
@@ -82,8 +84,8 @@ async fn on_stream<S: AsyncRead + AsyncWrite + Unpin, T>(
 }
 
 /// All queries see one state of the database.
-async fn rows(client: &Client) -> Result<CatalogueForm> {
-    client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await.context("no transaction")?;
+pub(crate) async fn rows(client: &Client) -> Result<CatalogueForm> {
+    client.batch_execute(BEGIN).await.context("no transaction")?;
     let mut form = CatalogueForm::default();
     for (name, query) in QUERIES {
         let bounded = format!("SELECT * FROM ({query}) AS bounded LIMIT {}", ROWS_MAX + 1);
@@ -116,6 +118,8 @@ fn add(form: &mut CatalogueForm, query: &str, row: &Row) -> Result<()> {
         "types" => form.types.push((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?)),
         "triggers" => form.triggers.push((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)),
         "rules" => form.rules.push((row.try_get(0)?, letter(row.try_get(1)?))),
+        "definitions" => form.definitions.push((row.try_get(0)?, row.try_get(1)?)),
+        "generated" => form.generated.push((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)),
         other => bail!("nobody reads the rows of {other}"),
     }
     Ok(())

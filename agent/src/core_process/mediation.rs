@@ -279,6 +279,7 @@ fn figures_of(snapshot: &Snapshot) -> WorkerFigures<'_> {
         unrecorded: snapshot.unrecorded,
         outcomes_unrecorded: snapshot.outcomes_unrecorded,
         not_the_protocol: snapshot.not_the_protocol,
+        masked_cells: snapshot.masked_cells,
         latency_buckets: &snapshot.latency.buckets,
         latency_sum: Duration::from_nanos(snapshot.latency.sum_nanos),
     }

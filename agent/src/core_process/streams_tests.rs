@@ -24,6 +24,7 @@ fn judgement(epoch: u64) -> Arc<Judgement> {
         hold: None,
         allowed_by: Arc::new([]),
         obligations: Obligations::default(),
+        masked: Arc::new([]),
     };
     Arc::new(Judgement { verdict, facts: Arc::new(Facts::default()) })
 }

@@ -50,7 +50,7 @@ impl Policies {
         if seen != self.seen {
             self.seen = seen;
             match read(&self.paths) {
-                Ok((texts, _)) if texts.files == self.texts.files => {}
+                Ok((texts, _)) if (&texts.files, &texts.keys) == (&self.texts.files, &self.texts.keys) => {}
                 Ok((texts, count)) => {
                     (self.texts, self.count, self.is_new) = (texts, count, true);
                     self.is_untold = true;
@@ -115,7 +115,9 @@ fn read(paths: &[PathBuf]) -> Result<(PolicyTexts, usize)> {
     let files = policy_files::read(&policy_files::files(paths)?)?;
     // Greater than that of every set before, after a restart as well.
     let epoch = clock::wall().0 / NANOS_PER_MILLI;
-    let texts = PolicyTexts { epoch, files };
+    let keys = policy_files::read_keys(&files)?;
+    let texts = PolicyTexts { epoch, files, keys };
     let count = policy_files::compile(&texts)?.policies().count();
+    policy_files::protection(&texts)?;
     Ok((texts, count))
 }

@@ -36,8 +36,13 @@ pub fn check(paths: &[PathBuf], depth: Depth) -> Result<Findings> {
     let mut findings = Findings::default();
     for path in paths {
         let source = Source::read(path)?;
+        let protection = source.protection()?;
         match source.compile() {
             Ok(set) => {
+                if !protection.is_empty() {
+                    let rules = protection.rules().len();
+                    findings.correct.push(format!("{}: masking is correct; {rules} rules", path.display()));
+                }
                 let (policies, files) = (set.policies().count(), source.files.len());
                 findings.correct.push(format!("{}: correct; {policies} policies in {files} files", path.display()));
                 if depth == Depth::Deep {

@@ -4,13 +4,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use mask::Protection;
 use model::verdict::PolicyEpoch;
 use policy::{PolicyFile, PolicySet, Problem};
 
 use super::case::{self, Case};
+use crate::masking_file;
 
 /// Bytes of one file that are read; more is a mistake, and the compiler says so.
 const FILE_BYTES_MAX: u64 = 2 << 20;
+
+/// Bytes that stand in for a key.
+const KEY_BYTES: usize = 32;
 
 /// A path that somebody named: policies, and the cases that belong to them.
 #[derive(Clone, Debug)]
@@ -19,6 +24,8 @@ pub struct Source {
     pub path: PathBuf,
     /// The policies: those of the folder, or of the one file.
     pub files: Vec<PolicyFile>,
+    /// The masking file beside them: its name and text.
+    masking: Option<(String, String)>,
     /// The case files beside them.
     case_files: Vec<PathBuf>,
 }
@@ -41,7 +48,11 @@ impl Source {
         };
         ensure!(!policies.is_empty(), "there are no policies (*.cedar) in {}", path.display());
         let file = |path: &PathBuf| Ok(PolicyFile { name: path.display().to_string(), text: text(path)? });
-        Ok(Self { path: path.to_owned(), files: policies.iter().map(file).collect::<Result<_>>()?, case_files })
+        let masking = if path.is_dir() { list(path, masking_file::SUFFIX)? } else { Vec::new() };
+        ensure!(masking.len() <= 1, "{} has more than one masking file (*{})", path.display(), masking_file::SUFFIX);
+        let masking = masking.first().map(|path| Ok::<_, anyhow::Error>((path.display().to_string(), text(path)?)));
+        let files = policies.iter().map(file).collect::<Result<_>>()?;
+        Ok(Self { path: path.to_owned(), files, masking: masking.transpose()?, case_files })
     }
 
     /// The policies, compiled.
@@ -58,6 +69,13 @@ impl Source {
             let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
             anyhow::anyhow!("{} is no correct set of policies:\n{}", self.path.display(), lines.join("\n"))
         })
+    }
+
+    /// What the masking file protects. The key of its tokens is not needed here.
+    pub fn protection(&self) -> Result<Protection> {
+        let Some((name, text)) = &self.masking else { return Ok(Protection::default()) };
+        let has_key = masking_file::key_file(text).with_context(|| name.clone())?.is_some();
+        masking_file::read(text, has_key.then(|| vec![0; KEY_BYTES])).with_context(|| name.clone())
     }
 
     /// The cases.

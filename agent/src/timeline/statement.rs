@@ -55,6 +55,13 @@ fn denial(verdict: &VerdictForm<'_>) -> Option<String> {
     Some(format!("{decision} by {rule}{what}{}", reason.map_or_else(String::new, |reason| format!(" ({reason})"))))
 }
 
+/// Which rules have masked columns of its result, not yet escaped: `masked by numbers, mail`.
+fn masked(verdict: &VerdictForm<'_>) -> Option<String> {
+    let mut rules: Vec<&str> = verdict.masked.iter().map(|masked| &*masked.rule).collect();
+    rules.dedup();
+    (verdict.mode == "enforce" && !rules.is_empty()).then(|| format!("masked by {}", rules.join(", ")))
+}
+
 /// What became of it, not yet escaped. Of what was refused, the rule says more than the error that the client was told.
 fn result(form: &StatementForm<'_>) -> (Style, String) {
     let refusal = form.verdict.as_deref().filter(|verdict| verdict.decision == "refused").and_then(denial);
@@ -76,6 +83,7 @@ fn result(form: &StatementForm<'_>) -> (Style, String) {
     let denied = form.verdict.as_deref().and_then(denial);
     let is_denied = denied.is_some();
     parts.extend(denied);
+    parts.extend(form.verdict.as_deref().and_then(masked));
     let failed = form.outcomes.iter().any(|outcome| outcome.sqlstate.is_some());
     let style = match &*form.ending {
         _ if failed => Style::Bad,

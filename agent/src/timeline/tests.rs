@@ -55,6 +55,7 @@ fn who_acts_and_what_was_refused_reads_in_one_line() {
         format!(r#""type":"request","session":"aaaaaaaa-bbbbbbbb-42","kind":"simple","text":"{text}",{verdict}"#)
     };
     let allowed = r#""verdict":{"decision":"allowed","epoch":7,"mode":"enforce","allowed_by":["readers"]}"#;
+    let masked = r#""verdict":{"decision":"allowed","epoch":7,"mode":"enforce","masked":[{"rule":"mail","column":"public.t.email"},{"rule":"numbers","column":"public.t.ssn"},{"rule":"numbers","column":"public.t.tax"}]}"#;
     check(
         Terminal::PIPE,
         &[
@@ -64,6 +65,7 @@ fn who_acts_and_what_was_refused_reads_in_one_line() {
             at(3, &statement(42, 2, &format!(r#""text":"drop table t","latency_us":1200,"outcomes":[{{"tag":"DROP TABLE"}}],{}"#, verdict("would_refuse")))),
             at(4, &request("select 1", allowed)),
             at(4, &statement(42, 3, &format!(r#""text":"select 1","latency_us":90,"outcomes":[{{"tag":"SELECT 1"}}],{allowed}"#))),
+            at(4, &statement(42, 4, &format!(r#""text":"table t","latency_us":90,"outcomes":[{{"tag":"SELECT 1"}}],{masked}"#))),
             at(5, &open(7, r#""principal_unknown":"shared_pool""#)),
             at(5, &open(8, r#""principal_unknown":"not_asked""#)),
         ],
@@ -76,6 +78,7 @@ session 42  app@shop (main)  agent nightly-report for person alice@example.com  
   09:30:03.000250  #2        1.20 ms  DROP TABLE; would be refused by no-drop: DROP of table public.t (nobody drops tables)  drop table t
   09:30:04.000250  asked   select 1
   09:30:04.000250  #3          90 us  SELECT 1  select 1
+  09:30:04.000250  #4          90 us  SELECT 1; masked by mail, numbers  table t
 session 7  app@shop (main)  nobody known (shared pool)  psql[1234] uid 1000 (login uid 1001) <- bash <- sshd  tls 10.0.0.7:51000
   09:30:05.000250  opened  to 10.0.0.1:5432
 session 8  app@shop (main)  psql[1234] uid 1000 (login uid 1001) <- bash <- sshd  tls 10.0.0.7:51000

@@ -44,6 +44,8 @@ pub struct WorkerFigures<'a> {
     pub outcomes_unrecorded: u64,
     /// Streams that stopped being the protocol.
     pub not_the_protocol: u64,
+    /// Values that clients got masked.
+    pub masked_cells: u64,
     /// Pieces of client streams by the proxy's own time: bucket `n` holds those of at most `2^n` microseconds, the last
     /// all longer ones.
     pub latency_buckets: &'a [u64],
@@ -106,6 +108,7 @@ impl ProxyFamilies {
             ("forwarded_unrecorded", figures.unrecorded),
             ("outcome_unrecorded", figures.outcomes_unrecorded),
             ("not_the_protocol", figures.not_the_protocol),
+            ("value_masked", figures.masked_cells),
         ] {
             let growth = self.restarting.growth(worker, event.to_owned(), total);
             self.events.with_label_values(&[event]).inc_by(growth);

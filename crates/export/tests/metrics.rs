@@ -248,6 +248,7 @@ fn judged(cookie: u64, rule: Option<&str>, mode: Mode, opaque: Option<OpaqueReas
         hold: None,
         allowed_by: Arc::new([]),
         obligations: Obligations::default(),
+        masked: Arc::new([]),
     };
     let facts = StatementFacts { opaque: opaque.into_iter().collect(), ..StatementFacts::default() };
     let facts = Arc::new(Facts { statements: vec![facts], opaque: None });
@@ -329,6 +330,7 @@ fn worker(count: u64) -> WorkerFigures<'static> {
         unrecorded: 0,
         outcomes_unrecorded: 0,
         not_the_protocol: 0,
+        masked_cells: 0,
         latency_buckets: buckets,
         latency_sum: Duration::from_micros(count),
     }

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 
 use crate::bounds::Bounds;
+use crate::masking::Results;
 
 /// Cycles that wait for their answer; a client that asks for more waits itself.
 pub(crate) const CYCLES_MAX: usize = 4096;
@@ -38,6 +39,8 @@ pub(crate) struct Cycle {
     pub(crate) refused: Option<Refused>,
     /// What it may return, where a policy says so.
     pub(crate) bounds: Option<Box<Bounds>>,
+    /// What it answers with, where columns are protected.
+    pub(crate) results: Results,
 }
 
 /// All of them.
@@ -155,6 +158,7 @@ impl Cycles {
         rest.copies = rest.copies.saturating_add(copying.copies);
         rest.refused = rest.refused.take().or(copying.refused);
         rest.bounds = rest.bounds.take().or(copying.bounds);
+        rest.results.take_over(copying.results);
     }
 
     /// The refusal that the next error of the server may be about.

@@ -2,6 +2,7 @@
 
 mod desk;
 mod holding;
+mod masked;
 mod turns;
 
 use std::borrow::Cow;
@@ -28,6 +29,7 @@ use crate::following::Following;
 use crate::guard::desk::Desk;
 use crate::hold::{Answer, Parked, Portals};
 use crate::judge::{Bench, Circumstances, Judge, Judged, Ruling, unexplained};
+use crate::masking::Cells;
 use crate::message;
 use crate::server::Server;
 use crate::startup;
@@ -92,6 +94,8 @@ pub struct Guard {
     /// A statement that waits for somebody's decision.
     parked: Option<Parked>,
     portals: Portals,
+    /// An Execute goes on whose portal must be described before.
+    describes: bool,
 }
 
 impl Guard {
@@ -121,6 +125,7 @@ impl Guard {
             names: 0,
             parked: None,
             portals: Portals::default(),
+            describes: false,
         }
     }
 
@@ -180,6 +185,12 @@ impl Guard {
     #[must_use]
     pub const fn messages_from_server(&self) -> u64 {
         self.server.messages
+    }
+
+    /// Cells that were masked so far, by rule.
+    #[must_use]
+    pub const fn masked_cells(&self) -> &Cells {
+        &self.desk.cells
     }
 
     /// Takes bytes of the client behind its StartupMessage; none: what waited may go on now.
@@ -288,12 +299,14 @@ impl Guard {
         if let Sentence::Refuse(denial) = sentence {
             self.refuse(piece.kind, &denial, passed);
         } else if !is_dropped {
+            self.describe(piece, passed);
             passed.bytes.extend_from_slice(piece.bytes);
             passed.messages += 1;
             passed.terminated |= piece.kind == b'X';
         }
         match piece.kind {
             b'Q' | b'F' if !is_dropped => self.desk.cycles.close(),
+            b'D' if !is_dropped && self.masks() => self.desk.cycles.open().results.expect_description(false),
             b'c' | b'f' => self.desk.cycles.end_copy(),
             b'S' => {
                 (self.desk.dropping, self.flushed) = (false, false);
@@ -329,10 +342,11 @@ impl Guard {
                     let Some(Asked { facts, .. }) = asked.drain(..=place).next_back() else { return };
                     if statement.ending == Ending::Lost {
                         following.lose(&facts);
-                        bench.forget_prepared();
+                        bench.lose_names();
                     }
                     let before = bench.has_prepared().then(|| following.state().clone());
                     following.settle(&statement, &facts, |change| bench.follow(change));
+                    bench.follow_cursors(&statement, &facts);
                     if before.is_some_and(|before| before != *following.state()) {
                         bench.forget_prepared();
                     }
@@ -422,7 +436,7 @@ impl Guard {
         cycle.unsettling_inside |= kind == b'E' && unsettles(&judged.facts, |change| *change != StateChange::Begin);
         if self.connection.is_lost() {
             self.desk.following.lose(&judged.facts);
-            self.bench.forget_prepared();
+            self.bench.lose_names();
         }
         cycle.copies += u32::from(kind == b'E' && takes_copy_data(&judged.facts));
         if matches!(kind, b'Q' | b'E')
@@ -433,6 +447,9 @@ impl Guard {
                 Some(known) => known.tighten(bounds),
                 none => *none = Some(Box::new(bounds)),
             }
+        }
+        if matches!(kind, b'Q' | b'E' | b'F') && self.masks() {
+            self.expect_results(kind, judged);
         }
         if let (Some(request), b'Q' | b'E') = (requested, kind) {
             self.asked.push_back(Asked { kind: request.kind, at, facts: Arc::clone(&judged.facts) });
@@ -457,6 +474,7 @@ impl Guard {
 
     /// Takes bytes of the server; returns what the client gets. Afterwards [`Guard::client`] may go on with what waited.
     pub fn server<'a>(&mut self, at: BootTime, chunk: &'a [u8]) -> Cow<'a, [u8]> {
+        self.desk.protected = if self.masks() { self.bench.protected(&self.around.session.database) } else { None };
         let out = self.server.take(chunk, &mut self.desk);
         self.around.session.in_transaction = self.desk.in_transaction;
         self.feed(Side::Server, at, &[Input::Bytes(&out)]);
@@ -517,11 +535,12 @@ enum Sentence {
 
 /// Whether statements behind it may mean something else, as far as `counts` a change of the session.
 fn unsettles(facts: &Facts, counts: impl Fn(&StateChange) -> bool) -> bool {
+    let declares =
+        |statement: &StatementFacts| statement.lineage.as_ref().is_some_and(|lineage| lineage.cursor.is_some());
     facts.opaque.is_some()
-        || facts
-            .statements
-            .iter()
-            .any(|statement| statement.changes.iter().any(&counts) || !statement.opaque.is_empty())
+        || facts.statements.iter().any(|statement| {
+            statement.changes.iter().any(&counts) || !statement.opaque.is_empty() || declares(statement)
+        })
         || runs_code(facts)
 }
 

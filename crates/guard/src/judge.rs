@@ -2,21 +2,25 @@
 //! circumstances is remembered for as long as it holds.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::board::{Board, Glance};
 use crate::hold::{self, Denied};
+use crate::lineage::{self, Cursors};
+use crate::masking::Protected;
 use crate::rate::Rates;
+use mask::{Plan, Planned, Protection, Rule};
 use model::Known;
 use model::access::{GrantId, Holder};
 use model::facts::{Facts, OpaqueReason, StateChange, StatementFacts};
+use model::lineage::StoredColumn;
 use model::principal::{Principal, UnknownPrincipal};
 use model::request::Request;
-use model::statement::{StatementKind, Text};
+use model::statement::{Statement, StatementKind, Text};
 use model::time::{BootTime, WallTime};
-use model::verdict::{Denial, Judgement, Mode, Obligations, PolicyEpoch, Verdict};
+use model::verdict::{Denial, Judgement, Masked, Mode, Obligations, PolicyEpoch, Verdict};
 use policy::{ActiveGrant, Asked, Decision, Hold, Permit, PolicySet, Question, SessionContext};
 use recorder::EncodedJudgement;
 use sql::Analyser;
@@ -29,6 +33,7 @@ const DECISIONS_MAX: usize = 256;
 /// What all sessions of one database have in common: its policies and what is known of its objects.
 pub struct Judge {
     analyser: RefCell<Analyser>,
+    protection: RefCell<Rc<Protection>>,
     rates: RefCell<Rates>,
     policies: RefCell<Rc<PolicySet>>,
     board: Rc<Board>,
@@ -45,7 +50,24 @@ impl Judge {
         let analyser = RefCell::new(Analyser::new(sql::Limits::default()));
         let policies = RefCell::new(Rc::new(policies));
         let none = Rc::new(Catalogue::none());
-        Self { analyser, rates: RefCell::default(), policies, board, catalogues: RefCell::default(), none }
+        let protection = RefCell::default();
+        Self { analyser, protection, rates: RefCell::default(), policies, board, catalogues: RefCell::default(), none }
+    }
+
+    /// From the next message on this is protected. What was decided before is decided again with the next policies:
+    /// [`Judge::replace`] comes behind it.
+    pub fn protect(&self, protection: Protection) {
+        let lineage = !protection.is_empty();
+        *self.analyser.borrow_mut() = Analyser::new(sql::Limits { lineage, ..sql::Limits::default() });
+        *self.protection.borrow_mut() = Rc::new(protection);
+    }
+
+    fn protects(&self) -> bool {
+        !self.protection.borrow().is_empty()
+    }
+
+    pub(crate) fn protection(&self) -> Rc<Protection> {
+        Rc::clone(&self.protection.borrow())
     }
 
     /// From the next message on other policies hold, for live sessions too.
@@ -62,7 +84,7 @@ impl Judge {
         Rc::clone(&self.policies.borrow())
     }
 
-    fn catalogue(&self, database: &str) -> Rc<Catalogue> {
+    pub(crate) fn catalogue(&self, database: &str) -> Rc<Catalogue> {
         Rc::clone(self.catalogues.borrow().get(database).unwrap_or(&self.none))
     }
 }
@@ -84,6 +106,8 @@ pub(crate) struct Bench {
     epoch: PolicyEpoch,
     /// What SQL has prepared under which name.
     prepared: HashMap<Arc<str>, Arc<StatementFacts>>,
+    /// What SQL has declared under which name.
+    cursors: Cursors,
 }
 
 #[derive(PartialEq, Eq, Hash)]
@@ -99,6 +123,8 @@ pub(crate) struct Judged {
     pub(crate) encoded: EncodedJudgement,
     /// Whether it may run.
     pub(crate) ruling: Ruling,
+    /// What the results look like, one for each statement; `None`: as they are.
+    pub(crate) plans: Vec<Option<Arc<Plan>>>,
     /// Until then the same may be said again without asking; `Some(None)`: for as long as the policies hold.
     holds: Option<Option<WallTime>>,
 }
@@ -132,8 +158,8 @@ impl Ruling {
 impl Bench {
     pub(crate) fn new(judge: Rc<Judge>, principal: &Known<Principal, UnknownPrincipal>) -> Self {
         let epoch = judge.policies().epoch();
-        let (remembered, prepared) = (HashMap::new(), HashMap::new());
-        Self { judge, remembered, holder: holder(principal), glance: Glance::default(), epoch, prepared }
+        let (remembered, prepared, cursors) = (HashMap::new(), HashMap::new(), Cursors::default());
+        Self { judge, remembered, holder: holder(principal), glance: Glance::default(), epoch, prepared, cursors }
     }
 
     /// Before a decision: what has been granted may have changed, or its time may be over.
@@ -174,19 +200,27 @@ impl Bench {
         let executes = |statement: &StatementFacts| {
             statement.changes.iter().any(|change| matches!(change, StateChange::Executes { .. }))
         };
-        if !facts.statements.iter().any(executes) {
+        if !facts.statements.iter().any(|statement| executes(statement) || lineage::fetches(statement)) {
             return facts;
         }
         let mut here = self.prepared.clone();
+        let mut cursors = self.cursors.clone();
         let mut whole = Facts::clone(&facts);
         for statement in &mut whole.statements {
+            if lineage::fetches(statement) {
+                statement.lineage = statement.lineage.as_ref().and_then(|lineage| cursors.fetched(lineage));
+            }
+            cursors.declare(statement);
             for change in statement.changes.clone() {
                 match change {
                     StateChange::Prepared { name, facts } => drop(here.insert(name, facts)),
                     StateChange::Deallocated { name: Some(name) } => drop(here.remove(&name)),
                     StateChange::Executes { name } => match here.get(&name) {
                         Some(prepared) => merge(statement, prepared),
-                        None => statement.opaque.push(OpaqueReason::UnknownName),
+                        None => {
+                            statement.lineage = None;
+                            statement.opaque.push(OpaqueReason::UnknownName);
+                        }
                     },
                     StateChange::Begin => {}
                     // What was prepared may mean something else behind it.
@@ -211,9 +245,31 @@ impl Bench {
         }
     }
 
+    /// Follows cursors that SQL has declared.
+    pub(crate) fn follow_cursors(&mut self, statement: &Statement, facts: &Facts) {
+        self.cursors.settle(statement, facts);
+    }
+
+    /// Whether anything is protected.
+    pub(crate) fn masks(&self) -> bool {
+        self.judge.protects()
+    }
+
+    /// What is protected here, where anything is.
+    pub(crate) fn protected(&self, database: &str) -> Option<Protected> {
+        let protection = self.judge.protection();
+        (!protection.is_empty()).then(|| Protected { protection, catalogue: self.judge.catalogue(database) })
+    }
+
     /// Whether SQL has prepared anything.
     pub(crate) fn has_prepared(&self) -> bool {
         !self.prepared.is_empty()
+    }
+
+    /// Nobody knows how a statement has ended: names may stand for anything.
+    pub(crate) fn lose_names(&mut self) {
+        self.forget_prepared();
+        self.cursors = Cursors::default();
     }
 
     /// The texts that SQL prepared may mean something else now: nobody knows any more what they do.
@@ -234,7 +290,12 @@ impl Bench {
         {
             return Rc::clone(known);
         }
-        let judged = Rc::new(ask(&policies, &asked_by(&facts), &facts, (around, self.glance.grants()), now));
+        let mut judged = ask(&policies, &asked_by(&facts), &facts, (around, self.glance.grants()), now);
+        let protection = self.judge.protection();
+        if !protection.is_empty() {
+            judged.plan(&protection, &policies, around, now);
+        }
+        let judged = Rc::new(judged);
         if judged.holds.is_some() {
             if self.remembered.len() >= DECISIONS_MAX {
                 self.remembered.clear();
@@ -296,7 +357,47 @@ impl Judged {
         let ruling = if mode == Mode::Enforce { Ruling::Refused } else { self.ruling.clone() };
         let facts = Arc::clone(&self.facts);
         let encoded = EncodedJudgement::of(&Judgement { verdict: verdict.clone(), facts: Arc::clone(&facts) });
-        Self { facts, verdict, encoded, ruling, holds: None }
+        Self { facts, verdict, encoded, ruling, plans: self.plans.clone(), holds: None }
+    }
+
+    /// Plans what the results look like; what cannot be masked is refused.
+    fn plan(&mut self, protection: &Protection, policies: &PolicySet, around: &Circumstances, now: WallTime) {
+        let Circumstances { principal, session } = around;
+        let mut holds = self.holds;
+        let mut may_read = |column: &StoredColumn, rule: &Rule| {
+            let protected = policy::Protected { column, tags: &rule.tags };
+            let facts = Asked::ReadClear(&protected);
+            let decision = policies.decide(&Question { principal, facts, session, grants: &[], now });
+            holds = holds.filter(|_| decision.is_cacheable()).map(|end| earlier(end, decision.not_after()));
+            matches!(decision, Decision::Permit(_))
+        };
+        let mut refused = None;
+        let lineages = self.facts.statements.iter().map(|statement| statement.lineage.as_deref());
+        for lineage in lineages.chain(self.facts.opaque.map(|_| None)) {
+            match mask::plan(protection, lineage, &mut may_read) {
+                Planned::Clear => self.plans.push(None),
+                Planned::Masked(plan) => self.plans.push(Some(plan)),
+                Planned::Refused(refusal) => refused = refused.or(Some(refusal)),
+            }
+        }
+        self.holds = holds;
+        if let Some(refusal) = refused.filter(|_| self.verdict.denial.is_none()) {
+            self.verdict.denial = Some(Denial {
+                rule: refusal.rule,
+                what: refusal.what.into(),
+                reason: refusal.reason.into(),
+                remedy: refusal.remedy.into(),
+                sqlstate: "42501",
+            });
+            // What does not run waits for nobody.
+            self.verdict.hold = None;
+            if session.mode == Mode::Enforce {
+                self.ruling = Ruling::Refused;
+            }
+        }
+        self.verdict.masked = if self.verdict.denial.is_none() { masked(&self.plans) } else { Arc::default() };
+        self.encoded =
+            EncodedJudgement::of(&Judgement { verdict: self.verdict.clone(), facts: Arc::clone(&self.facts) });
     }
 
     /// Somebody who may has approved it, under that number. What does not wait stays as it is.
@@ -328,7 +429,7 @@ impl Judged {
         let verdict = Verdict { hold, denial, ..self.verdict.clone() };
         let facts = Arc::clone(&self.facts);
         let encoded = EncodedJudgement::of(&Judgement { verdict: verdict.clone(), facts: Arc::clone(&facts) });
-        Self { facts, verdict, encoded, ruling, holds: None }
+        Self { facts, verdict, encoded, ruling, plans: self.plans.clone(), holds: None }
     }
 }
 
@@ -348,7 +449,16 @@ fn merge(statement: &mut StatementFacts, other: &StatementFacts) {
         }
     }
     statement.opaque.extend_from_slice(&other.opaque);
+    statement.lineage = lineage::executed(statement.lineage.as_ref(), other.lineage.as_ref());
     statement.changes.extend_from_slice(&other.changes);
+}
+
+/// What the plans of all statements of a text mask, each column once.
+fn masked(plans: &[Option<Arc<Plan>>]) -> Arc<[Masked]> {
+    let columns = plans.iter().flatten().flat_map(|plan| &plan.masked);
+    let masked =
+        |column: &mask::plan::Masked| Masked { rule: Arc::clone(&column.rule), column: column.column.as_str().into() };
+    columns.map(masked).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// What is to be decided about a text. One without statements does nothing.
@@ -373,6 +483,7 @@ fn ask(
         hold: None,
         allowed_by: Arc::from([]),
         obligations: Obligations::default(),
+        masked: Arc::default(),
     };
     let mut ruling = Ruling::Run(Vec::new());
     let mut holds = Some(None);
@@ -393,7 +504,7 @@ fn ask(
     allowed_by.dedup();
     verdict.allowed_by = allowed_by.into();
     let encoded = EncodedJudgement::of(&Judgement { verdict: verdict.clone(), facts: Arc::clone(facts) });
-    Judged { facts: Arc::clone(facts), verdict, encoded, ruling, holds }
+    Judged { facts: Arc::clone(facts), verdict, encoded, ruling, plans: Vec::new(), holds }
 }
 
 /// What a decision comes to in this mode.

@@ -67,6 +67,31 @@ pub(crate) fn cancel(key: &[u8]) -> Vec<u8> {
     [&length.to_be_bytes()[..], &CODE.to_be_bytes(), key].concat()
 }
 
+/// Asks what a portal gives.
+pub(crate) fn describe_portal(portal: &[u8], out: &mut Vec<u8>) {
+    let mut body = Vec::with_capacity(portal.len().saturating_add(2));
+    body.push(b'P');
+    body.extend_from_slice(portal);
+    body.push(0);
+    append(out, b'D', &body);
+}
+
+/// An error or notice with these fields, and a text that says that there was another one.
+pub(crate) fn report_withheld(kind: u8, fields: &[(u8, &[u8])], out: &mut Vec<u8>) {
+    let mut body = Vec::new();
+    for (code, value) in fields {
+        body.push(*code);
+        body.extend_from_slice(value);
+        body.push(0);
+    }
+    body.push(b'M');
+    text(&mut body, "the server's text is withheld: the statement touches masked columns");
+    body.push(b'H');
+    text(&mut body, "the SQLSTATE says what kind of problem it is; the server's log has the text");
+    body.push(0);
+    append(out, kind, &body);
+}
+
 /// The error that a client gets for something that was not allowed. Severity ERROR: the session goes on.
 pub(crate) fn refusal(denial: &Denial) -> Vec<u8> {
     report(b'E', "ERROR", denial.sqlstate, denial)

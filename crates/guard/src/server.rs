@@ -3,6 +3,8 @@
 
 use std::borrow::Cow;
 
+use crate::masking::ROW_BYTES_MAX;
+
 /// Longest message that is looked into; the server's answer to a refusal is far shorter.
 const HELD_BYTES_MAX: u32 = 64 << 10;
 const HEADER_BYTES: usize = 5;
@@ -16,6 +18,8 @@ pub(crate) enum Fate {
     Hold,
     /// It is left out.
     Drop,
+    /// A row: collected like others, up to a higher bound; a longer one is rewritten in its place.
+    Row,
 }
 
 /// Who decides about messages.
@@ -24,6 +28,10 @@ pub(crate) trait Reader {
     fn fate(&mut self, kind: u8, length: u32) -> Fate;
     /// A held message is complete; what goes to the client is appended to `out`.
     fn complete(&mut self, message: &[u8], out: &mut Vec<u8>);
+    /// A row that is too long to be collected begins.
+    fn long_row(&mut self);
+    /// More of it, rewritten in its place.
+    fn long_row_goes_on(&mut self, bytes: &mut [u8]);
     /// Between two messages: what the guard itself has to say.
     fn interject(&mut self, out: &mut Vec<u8>);
     /// Whether it has.
@@ -44,6 +52,8 @@ struct Body {
     fate: Fate,
     held: Vec<u8>,
     remaining: u32,
+    /// It is rewritten as it comes.
+    is_long_row: bool,
 }
 
 impl Server {
@@ -85,15 +95,31 @@ impl Server {
             Fate::Hold if remaining > HELD_BYTES_MAX => Fate::Pass,
             fate => fate,
         };
+        let is_long_row = fate == Fate::Row && remaining > ROW_BYTES_MAX;
+        if is_long_row {
+            reader.long_row();
+        }
         self.messages = self.messages.saturating_add(1);
-        let mut body = Body { fate, held: Vec::new(), remaining };
+        if matches!(fate, Fate::Hold | Fate::Row)
+            && !begun_earlier
+            && let Some(message) = pass.whole(position, remaining)
+        {
+            // The usual case: all of it is here, and need not be collected.
+            let end = position.saturating_add(message.len());
+            self.header.clear();
+            pass.leave_out(position, end);
+            reader.complete(message, pass.change(end));
+            return end;
+        }
+        let mut body = Body { fate, held: Vec::new(), remaining, is_long_row };
         match fate {
-            Fate::Pass if begun_earlier => {
+            Fate::Pass | Fate::Row if begun_earlier && (is_long_row || fate == Fate::Pass) => {
                 pass.leave_out(position, end);
                 pass.change(end).extend_from_slice(&self.header);
             }
             Fate::Pass => {}
-            Fate::Hold => {
+            Fate::Row if is_long_row => {}
+            Fate::Hold | Fate::Row => {
                 pass.leave_out(position, end);
                 body.held.extend_from_slice(&self.header);
             }
@@ -111,7 +137,13 @@ impl Server {
         body.remaining = body.remaining.saturating_sub(u32::try_from(taken).unwrap_or(u32::MAX));
         match body.fate {
             Fate::Pass => {}
-            Fate::Hold => {
+            Fate::Row if body.is_long_row => {
+                let mut bytes = rest.get(..taken).unwrap_or_default().to_vec();
+                reader.long_row_goes_on(&mut bytes);
+                pass.leave_out(position, end);
+                pass.change(end).extend_from_slice(&bytes);
+            }
+            Fate::Hold | Fate::Row => {
                 body.held.extend_from_slice(rest.get(..taken).unwrap_or_default());
                 pass.leave_out(position, end);
             }
@@ -125,7 +157,7 @@ impl Server {
     fn go_on(&mut self, body: Body, position: usize, pass: &mut Pass<'_>, reader: &mut impl Reader) {
         if body.remaining > 0 {
             self.body = Some(body);
-        } else if body.fate == Fate::Hold {
+        } else if matches!(body.fate, Fate::Hold | Fate::Row) && !body.is_long_row {
             reader.complete(&body.held, pass.change(position));
         }
     }
@@ -140,6 +172,12 @@ struct Pass<'a> {
 }
 
 impl<'a> Pass<'a> {
+    /// The message that begins here, if all of it is in the chunk.
+    fn whole(&self, position: usize, body_bytes: u32) -> Option<&'a [u8]> {
+        let end = position.checked_add(HEADER_BYTES)?.checked_add(usize::try_from(body_bytes).ok()?)?;
+        self.chunk.get(position..end)
+    }
+
     /// The copy, with everything before `position`.
     fn change(&mut self, position: usize) -> &mut Vec<u8> {
         let copied = self.copied.get_or_insert_default();

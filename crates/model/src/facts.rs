@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use crate::Known;
+use crate::lineage::Lineage;
 use crate::words::words;
 
 /// What one text (a Query message, or the text of a prepared statement) would do.
@@ -29,6 +30,8 @@ pub struct StatementFacts {
     pub changes: Vec<StateChange>,
     /// Parts that are not understood; empty: everything is.
     pub opaque: Vec<OpaqueReason>,
+    /// Where values come from; `None`: nobody asked, or parts are not understood. Not part of a record.
+    pub lineage: Option<Arc<Lineage>>,
 }
 
 impl StatementFacts {

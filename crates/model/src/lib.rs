@@ -11,6 +11,7 @@ pub mod coverage;
 pub mod facts;
 pub mod id;
 pub mod kernel;
+pub mod lineage;
 pub mod mediation;
 pub mod principal;
 pub mod process;

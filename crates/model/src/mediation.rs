@@ -72,6 +72,8 @@ pub struct RelayCounts {
     pub messages_to_upstream: u64,
     /// Whole typed messages forwarded to the client.
     pub messages_to_client: u64,
+    /// Values of results that the client got masked.
+    pub masked_cells: u64,
 }
 
 words! {
@@ -185,6 +187,7 @@ impl Mediation {
                 from_upstream: 0,
                 messages_to_upstream: 0,
                 messages_to_client: 0,
+                masked_cells: 0,
             },
             front_received: 0,
             front_sent: 0,

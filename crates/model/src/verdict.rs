@@ -37,6 +37,18 @@ pub struct Verdict {
     pub allowed_by: Arc<[Arc<str>]>,
     /// What comes with it.
     pub obligations: Obligations,
+    /// Columns of its result that the client gets masked, each once, sorted; empty: none, or it is denied. Whether they
+    /// were depends on the mode.
+    pub masked: Arc<[Masked]>,
+}
+
+/// A column whose values a client does not get as they are.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Masked {
+    /// The rule that hides it.
+    pub rule: Arc<str>,
+    /// What is hidden, as `schema.relation.column`; empty: it is not known where the values come from.
+    pub column: Arc<str>,
 }
 
 /// A request that was decided about: what it would do, and what was decided.

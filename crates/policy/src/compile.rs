@@ -196,6 +196,8 @@ fn first_of_each_place(mut problems: Vec<Problem>) -> Vec<Problem> {
 fn slice(language: &Language, verb: Verb, action: &Entity, checked: &[Checked<'_>]) -> Result<Slice, String> {
     let within = language.action_with_groups(action);
     let about = |one: &&Checked<'_>| match one.policy.action_constraint() {
+        // Reading in clear must be named: who permits everything has hardly thought of it.
+        ActionConstraint::Any if verb == Verb::ReadClear => one.policy.effect() == Effect::Forbid,
         ActionConstraint::Any => !verb.is_about_grants(),
         ActionConstraint::Eq(uid) => uid == action.uid(),
         ActionConstraint::In(uids) => uids.iter().any(|uid| within.contains(uid)),

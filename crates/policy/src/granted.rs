@@ -107,7 +107,8 @@ fn verbs(names: &BTreeSet<Arc<str>>) -> Result<BTreeSet<Verb>, ScopeError> {
     let language = Language::get().map_err(ScopeError::Language)?;
     let mut all = BTreeSet::new();
     for name in names {
-        let meant = language.actions().filter(|(verb, _)| !verb.is_about_grants());
+        // Nothing that is granted reads in clear: masking asks policies only.
+        let meant = language.actions().filter(|(verb, _)| !verb.is_about_grants() && *verb != Verb::ReadClear);
         let meant = meant.filter(|(_, action)| {
             language.action_with_groups(action).iter().any(|uid| uid.id().unescaped() == &**name)
         });

@@ -21,6 +21,8 @@ pub(crate) enum Verb {
     Opaque,
     /// The opening of a session.
     Connect,
+    /// The reading of a protected column in clear.
+    ReadClear,
     /// That a statement runs although nobody looks at it first.
     RunUnattended,
     /// Asking for access.
@@ -40,7 +42,7 @@ impl Verb {
     }
 
     pub(crate) fn all() -> impl Iterator<Item = Self> {
-        let others = [Self::Compute, Self::Opaque, Self::Connect, Self::RunUnattended];
+        let others = [Self::Compute, Self::Opaque, Self::Connect, Self::ReadClear, Self::RunUnattended];
         Action::ALL.iter().copied().map(Self::Effect).chain(others).chain(Self::ABOUT_GRANTS)
     }
 
@@ -53,6 +55,7 @@ impl Verb {
             Self::Compute => "Compute".to_owned(),
             Self::Opaque => "Opaque".to_owned(),
             Self::Connect => "Connect".to_owned(),
+            Self::ReadClear => "ReadClear".to_owned(),
             Self::RunUnattended => "RunUnattended".to_owned(),
             Self::RequestGrant => "RequestGrant".to_owned(),
             Self::BreakGlass => "BreakGlass".to_owned(),
@@ -95,8 +98,8 @@ macro_rules! kinds {
 }
 
 kinds! {
-    Group, Person, Service, Agent, Unknown, Proof, Environment, Database, Schema, Relation, Function, ServerObject, Role,
-    Parameter, SessionObject, UnknownSchema, Transport, Weekday, Condition, Columns, OpaqueReason, Verb, VerbGroup,
+    Group, Person, Service, Agent, Unknown, Proof, Environment, Database, Schema, Relation, Column, Function, ServerObject,
+    Role, Parameter, SessionObject, UnknownSchema, Transport, Weekday, Condition, Columns, OpaqueReason, Verb, VerbGroup,
 }
 
 impl Kind {

@@ -43,7 +43,7 @@ pub use decision::{Decision, Hold, Permit, Refusal};
 pub use granted::ActiveGrant;
 pub use grants::{GrantQuestion, GrantTerms, Wants};
 pub use problem::Problem;
-pub use question::{Asked, Question};
+pub use question::{Asked, Protected, Question};
 pub use session::{ProcessContext, SessionContext, Transport, UtcOffset};
 pub use set::{PolicyEffect, PolicyInfo, PolicySet};
 pub use source::PolicyFile;

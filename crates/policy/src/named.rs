@@ -2,6 +2,7 @@
 
 use model::Known;
 use model::facts::{Name, UnknownSchema};
+use model::lineage::StoredColumn;
 
 /// In the place of a schema that is not known.
 pub(crate) const UNKNOWN: &str = "?";
@@ -10,6 +11,11 @@ pub(crate) const UNKNOWN: &str = "?";
 /// a quote: no two names are written in the same way.
 pub(crate) fn qualified(schema: &str, name: &str) -> String {
     format!("{}.{}", part(schema), part(name))
+}
+
+/// A column: its relation's name, and its own.
+pub(crate) fn column_name(column: &StoredColumn) -> String {
+    format!("{}.{}", qualified(&column.schema, &column.relation), part(&column.name))
 }
 
 /// The same for a schema that is not known.

@@ -1,7 +1,11 @@
 //! What is asked.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use model::Known;
 use model::facts::{OpaqueReason, StatementFacts};
+use model::lineage::StoredColumn;
 use model::principal::{Principal, UnknownPrincipal};
 use model::time::WallTime;
 
@@ -34,6 +38,17 @@ pub enum Asked<'a> {
     Connect,
     /// The session is opened for replication.
     Replication,
+    /// A protected column is read in clear.
+    ReadClear(&'a Protected<'a>),
+}
+
+/// A column that is protected.
+#[derive(Clone, Copy, Debug)]
+pub struct Protected<'a> {
+    /// The column; `*` for each part: any.
+    pub column: &'a StoredColumn,
+    /// Tags of what protects it.
+    pub tags: &'a BTreeSet<Arc<str>>,
 }
 
 impl Asked<'_> {

@@ -42,6 +42,8 @@ fields! {
     UnknownSchema = "resource.unknown_schema",
     /// Kind of an object without a type of its own.
     ObjectKind = "resource.kind",
+    /// Tags of a protected column.
+    Tags = "resource.tags",
     /// SQL database.
     SqlDatabase = "context.session.database",
     /// Database role of the login.

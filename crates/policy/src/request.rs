@@ -7,13 +7,14 @@ use std::collections::{HashMap, HashSet};
 use cedar_policy::{Context, Entities, Entity, EntityUid, Request, RestrictedExpression as Value};
 use model::Known;
 use model::facts::{Columns, Condition, Effect, Name, Object, OpaqueReason, StatementFacts};
+use model::lineage::StoredColumn;
 use model::principal::{Actor, Principal, PrincipalKind};
 
 use crate::calendar::Local;
 use crate::granted::ActiveGrant;
 use crate::language::{Kind, Language, Verb};
-use crate::named::{qualified, shown, unknown_schema, unqualified};
-use crate::question::{Asked, Question};
+use crate::named::{column_name, qualified, shown, unknown_schema, unqualified};
+use crate::question::{Asked, Protected, Question};
 use crate::reads::{Field, Reads};
 use crate::session::ProcessContext;
 
@@ -26,6 +27,7 @@ pub(crate) struct Ask<'a> {
     pub(crate) reason: Option<OpaqueReason>,
     effect: Option<&'a Effect>,
     statement: Option<&'a StatementFacts>,
+    pub(crate) column: Option<&'a Protected<'a>>,
 }
 
 /// What an object is taken to be.
@@ -49,7 +51,7 @@ impl<'a> Place<'a> {
 
 impl<'a> Ask<'a> {
     const fn new(verb: Verb) -> Self {
-        Self { verb, unattended: false, reason: None, effect: None, statement: None }
+        Self { verb, unattended: false, reason: None, effect: None, statement: None, column: None }
     }
 
     const fn opaque(reason: OpaqueReason) -> Self {
@@ -64,6 +66,7 @@ impl<'a> Ask<'a> {
                 vec![Self::new(Verb::Connect), Self::new(Verb::Effect(model::facts::Action::Replicate))]
             }
             Asked::Opaque(reason) => vec![Self::opaque(reason)],
+            Asked::ReadClear(column) => vec![Self { column: Some(column), ..Self::new(Verb::ReadClear) }],
             Asked::Statement(facts) if facts.effects.is_empty() && facts.opaque.is_empty() => {
                 vec![Self { statement: Some(facts), ..Self::new(Verb::Compute) }]
             }
@@ -90,6 +93,11 @@ impl<'a> Ask<'a> {
 
     pub(crate) fn object(&self) -> &'a Object {
         self.effect.map_or(&Object::Server, |effect| &effect.object)
+    }
+
+    /// The type of what it is asked about.
+    pub(crate) fn resource(&self) -> Kind {
+        if self.column.is_some() { Kind::Column } else { Kind::of_object(self.object()) }
     }
 
     pub(crate) fn condition(&self) -> Condition {
@@ -174,6 +182,9 @@ impl Builder<'_> {
         let session = self.question.session;
         let database = self.uid(Kind::Database, &session.database_name);
         let environment = self.uid(Kind::Environment, &session.environment);
+        if let Some(protected) = self.ask.column {
+            return self.column(protected, [database, environment]);
+        }
         let object = self.ask.object();
         let id = match object {
             Object::Server => return entity(database, self.record(), HashSet::from([environment])),
@@ -188,6 +199,17 @@ impl Builder<'_> {
         let mut parents = HashSet::from([database, environment]);
         parents.extend(name(object).and_then(|name| self.schema(name)).map(|schema| self.uid(Kind::Schema, schema)));
         entity(id, self.resource_attributes(object), parents)
+    }
+
+    fn column(&self, protected: &Protected<'_>, around: [EntityUid; 2]) -> Option<Entity> {
+        let StoredColumn { schema, relation, name } = protected.column;
+        let id = self.uid(Kind::Column, &column_name(protected.column));
+        let relation = self.uid(Kind::Relation, &qualified(schema, relation));
+        let parents = HashSet::from(around).into_iter().chain([relation, self.uid(Kind::Schema, schema)]).collect();
+        let mut record = self.record();
+        record.put(Field::ObjectName, || Some(string(name)));
+        record.put(Field::Tags, || Some(set(protected.tags)));
+        entity(id, record, parents)
     }
 
     fn resource_attributes(&self, object: &Object) -> Record {

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use cedar_policy::{EntityTypeName, EntityUid, Policy, PrincipalConstraint, ResourceConstraint};
 use model::Known;
-use model::facts::Object;
 
 use crate::language::{Kind, Language};
 use crate::question::Question;
@@ -43,9 +42,9 @@ impl Scope {
         Some(Self { principal, resource })
     }
 
-    /// Whether the policy may match: `false` only where no name that the object may have makes it match.
-    pub(crate) fn may_match(&self, question: &Question<'_>, object: &Object) -> bool {
-        self.principal.may_be_principal(question) && self.resource.may_be_resource(question, object)
+    /// Whether the policy may match something of that kind: `false` only where no name that it may have makes it match.
+    pub(crate) fn may_match(&self, question: &Question<'_>, resource: Kind) -> bool {
+        self.principal.may_be_principal(question) && self.resource.may_be_resource(question, resource)
     }
 }
 
@@ -78,9 +77,9 @@ impl Side {
             }
     }
 
-    fn may_be_resource(&self, question: &Question<'_>, object: &Object) -> bool {
+    fn may_be_resource(&self, question: &Question<'_>, kind: Kind) -> bool {
         let session = question.session;
-        self.is_of(Kind::of_object(object))
+        self.is_of(kind)
             && match &self.within {
                 Some((Kind::Database, name)) => *name == session.database_name,
                 Some((Kind::Environment, name)) => *name == session.environment,

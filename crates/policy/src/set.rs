@@ -175,7 +175,7 @@ impl Compiled {
     /// Decides about one thing, as each that it may be.
     fn judge(&self, question: &Question<'_>, ask: Ask<'_>, findings: &mut Findings) {
         let Some(slice) = self.slices.get(&ask.action()) else { return findings.deny(&ask, Ground::Failed) };
-        let part = slice.part(question, ask.object());
+        let part = slice.part(question, ask.resource());
         findings.reads = findings.reads.and(part.reads);
         if part.policies.is_empty() {
             return findings.deny(&ask, Ground::NotPermitted);
@@ -271,7 +271,8 @@ impl Findings {
             Some(_) => (Arc::default(), Obligations::default()),
             None => (self.allowed_by.into_iter().collect(), self.obligations),
         };
-        let verdict = Verdict { epoch, mode: question.session.mode, denial, hold, allowed_by, obligations };
+        let (mode, masked) = (question.session.mode, Arc::default());
+        let verdict = Verdict { epoch, mode, denial, hold, allowed_by, obligations, masked };
         Decision::new(verdict, not_after, self.reads)
     }
 

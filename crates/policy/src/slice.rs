@@ -7,9 +7,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use cedar_policy::{Entity, Policy};
-use model::facts::Object;
 
 use crate::candidates::Candidates;
+use crate::language::Kind;
 use crate::question::Question;
 use crate::reads::Reads;
 use crate::scope::Scope;
@@ -54,9 +54,9 @@ impl Slice {
         Ok(Self { action, members, whole, parts: RwLock::default() })
     }
 
-    /// The policies that can match where this is asked about this object.
-    pub(crate) fn part(&self, question: &Question<'_>, object: &Object) -> Arc<Part> {
-        let may_match = |(_, member): &(usize, &Member)| member.scope.may_match(question, object);
+    /// The policies that can match where this is asked about something of that kind.
+    pub(crate) fn part(&self, question: &Question<'_>, resource: Kind) -> Arc<Part> {
+        let may_match = |(_, member): &(usize, &Member)| member.scope.may_match(question, resource);
         let places: Vec<usize> = self.members.iter().enumerate().filter(may_match).map(|(place, _)| place).collect();
         let kept = self.parts.read().unwrap_or_else(PoisonError::into_inner).get(&places).cloned();
         kept.unwrap_or_else(|| self.make(places))

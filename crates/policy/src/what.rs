@@ -5,7 +5,7 @@ use std::sync::Arc;
 use model::facts::{Action, Condition, Object};
 
 use crate::language::Verb;
-use crate::named::shown;
+use crate::named::{column_name, shown};
 use crate::request::Ask;
 
 /// Characters of the text: names come from clients.
@@ -14,6 +14,10 @@ const CHARS_MAX: usize = 200;
 pub(crate) fn what(ask: &Ask<'_>) -> Arc<str> {
     let text = match ask.verb {
         Verb::Connect => "opening a session".to_owned(),
+        Verb::ReadClear => {
+            let column = ask.column.map_or_else(String::new, |protected| column_name(protected.column));
+            format!("reading {column} in clear")
+        }
         // Never asked of a statement.
         Verb::RequestGrant | Verb::BreakGlass | Verb::ApproveGrant => "access".to_owned(),
         Verb::Opaque => {

@@ -187,6 +187,14 @@ impl Governed {
     }
 }
 
+impl Drop for Governed {
+    fn drop(&mut self) {
+        for (rule, cells) in self.guard.masked_cells() {
+            tracing::info!(rule = &**rule, cells, "values of a session were masked");
+        }
+    }
+}
+
 /// Where the guard's words go: the session's place in the book.
 struct Records<'a> {
     reading: &'a mut Reading,

@@ -128,8 +128,12 @@ impl Relay {
     }
 
     /// Counts since the beginning of the connection.
-    pub(crate) const fn counts(&self) -> RelayCounts {
+    pub(crate) fn counts(&self) -> RelayCounts {
         let (client, upstream) = (self.client.socket(), self.upstream.socket());
+        let masked_cells = match &self.content {
+            Content::Governed(governed) => governed.guard.masked_cells().values().sum(),
+            Content::Read(_) | Content::Unread(_) => 0,
+        };
         RelayCounts {
             from_client: client.received,
             to_client: client.sent,
@@ -137,6 +141,7 @@ impl Relay {
             from_upstream: upstream.received,
             messages_to_upstream: self.messages_up,
             messages_to_client: self.messages_down,
+            masked_cells,
         }
     }
 
@@ -262,6 +267,7 @@ impl Relay {
         stats.relayed(Bytes::ToClient, now.to_client - told.to_client);
         stats.relayed(Bytes::ToUpstream, now.to_upstream - told.to_upstream);
         stats.relayed(Bytes::FromUpstream, now.from_upstream - told.from_upstream);
+        stats.masked(now.masked_cells - told.masked_cells);
     }
 
     /// Client to server.

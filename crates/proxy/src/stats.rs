@@ -91,6 +91,8 @@ pub struct Snapshot {
     pub outcomes_unrecorded: u64,
     /// Streams that stopped being the protocol and were relayed unread from there.
     pub not_the_protocol: u64,
+    /// Values that clients got masked.
+    pub masked_cells: u64,
     /// The proxy's own time.
     pub latency: LatencyHistogram,
 }
@@ -134,6 +136,7 @@ impl Snapshot {
             unrecorded,
             outcomes_unrecorded,
             not_the_protocol,
+            masked_cells,
             latency: LatencyHistogram { buckets, sum_nanos },
         } = self;
         let lists = [&mut accepted[..], sessions, refusals, client_tls_failures, upstream_tls_failures, buckets];
@@ -148,6 +151,7 @@ impl Snapshot {
             unrecorded,
             outcomes_unrecorded,
             not_the_protocol,
+            masked_cells,
             sum_nanos,
         ];
         lists.into_iter().flatten().chain(single).collect()
@@ -174,6 +178,7 @@ struct Cells {
     unrecorded: Counter,
     outcomes_unrecorded: Counter,
     not_the_protocol: Counter,
+    masked_cells: Counter,
     latency: [Counter; LATENCY_BUCKETS],
     latency_sum: Counter,
 }
@@ -271,6 +276,10 @@ impl Stats {
         add(&self.0.not_the_protocol, 1);
     }
 
+    pub(crate) fn masked(&self, cells: u64) {
+        add(&self.0.masked_cells, cells);
+    }
+
     pub(crate) fn forwarded_after(&self, nanos: u64) {
         let micros = nanos.div_ceil(1000).max(1);
         let bucket = micros.next_power_of_two().trailing_zeros() as usize;
@@ -297,6 +306,7 @@ impl Stats {
             unrecorded: cells.unrecorded.get(),
             outcomes_unrecorded: cells.outcomes_unrecorded.get(),
             not_the_protocol: cells.not_the_protocol.get(),
+            masked_cells: cells.masked_cells.get(),
             latency: LatencyHistogram { buckets: copied(&cells.latency), sum_nanos: cells.latency_sum.get() },
         }
     }

@@ -30,6 +30,7 @@ fn judgement(number: u64) -> Judgement {
         hold: None,
         allowed_by: Arc::new(["readers".into()]),
         obligations: Obligations::default(),
+        masked: Arc::new([]),
     };
     Judgement { verdict, facts: Arc::new(Facts { statements: vec![statement], opaque: None }) }
 }

@@ -24,7 +24,7 @@ impl Writer<'_> {
     }
 
     fn statement(&mut self, facts: &StatementFacts, until: usize, depth: u8) {
-        let StatementFacts { command, effects, limit, changes, opaque } = facts;
+        let StatementFacts { command, effects, limit, changes, opaque, lineage: _ } = facts;
         let until = until.saturating_sub(TAIL_BYTES);
         self.text(command);
         self.option(*limit, Self::number);
@@ -138,7 +138,7 @@ impl Reader<'_> {
         if effects.dropped > 0 || changes.dropped > 0 || dropped > 0 {
             mark_too_large(&mut opaque);
         }
-        Some(StatementFacts { command, effects: effects.items, limit, changes: changes.items, opaque })
+        Some(StatementFacts { command, effects: effects.items, limit, changes: changes.items, opaque, lineage: None })
     }
 
     fn effect(&mut self) -> Option<Effect> {

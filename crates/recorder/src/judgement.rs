@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use model::access::GrantId;
-use model::verdict::{Denial, Hold, Judgement, Mode, Obligations, PolicyEpoch, Verdict};
+use model::verdict::{Denial, Hold, Judgement, Masked, Mode, Obligations, PolicyEpoch, Verdict};
 
 use crate::codec::{List, Reader, Writer};
 use crate::encoding::BODY_BYTES_MAX;
@@ -15,6 +15,8 @@ pub const JUDGEMENT_BYTES_MAX: usize = BODY_BYTES_MAX;
 
 /// Where the names of the policies that allowed it end, in bytes of the record.
 const POLICIES_END: usize = JUDGEMENT_BYTES_MAX / 2;
+/// Where the columns that are masked end.
+const MASKED_END: usize = JUDGEMENT_BYTES_MAX / 4 * 3;
 /// What a client is told. Another code is told as the first.
 const SQLSTATES: [&str; 6] = ["42501", "42601", "53400", "54000", "57014", "0A000"];
 
@@ -49,7 +51,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<Judgement> {
 
 impl Writer<'_> {
     fn verdict(&mut self, verdict: &Verdict) {
-        let Verdict { epoch, mode, denial, hold, allowed_by, obligations } = verdict;
+        let Verdict { epoch, mode, denial, hold, allowed_by, obligations, masked } = verdict;
         self.number(epoch.0);
         self.word(Mode::ALL, *mode);
         self.option(denial.as_ref(), Self::denial);
@@ -59,6 +61,10 @@ impl Writer<'_> {
         for bound in [rows_max, bytes_max, runtime_max, rate_per_minute] {
             self.option(bound, Self::number);
         }
+        self.list(MASKED_END, masked.iter(), |out, Masked { rule, column }| {
+            out.text(rule);
+            out.text(column);
+        });
     }
 
     fn denial(&mut self, denial: &Denial) {
@@ -90,7 +96,14 @@ impl Reader<'_> {
         let mut bound = || self.option(Self::number);
         let obligations =
             Obligations { rows_max: bound()?, bytes_max: bound()?, runtime_max: bound()?, rate_per_minute: bound()? };
-        Some(Verdict { epoch, mode, denial, hold, allowed_by: allowed_by.into(), obligations })
+        let List { items: mut masked, dropped } = self.list(Self::masked)?;
+        masked.extend((dropped > 0).then(|| Masked { rule: others(dropped), column: Arc::default() }));
+        let (allowed_by, masked) = (allowed_by.into(), masked.into());
+        Some(Verdict { epoch, mode, denial, hold, allowed_by, obligations, masked })
+    }
+
+    fn masked(&mut self) -> Option<Masked> {
+        Some(Masked { rule: self.text()?, column: self.text()? })
     }
 
     fn denial(&mut self) -> Option<Denial> {

@@ -115,8 +115,12 @@ impl Writer<'_> {
             from_upstream,
             messages_to_upstream,
             messages_to_client,
+            masked_cells,
         } = *counts;
-        for number in [from_client, to_client, to_upstream, from_upstream, messages_to_upstream, messages_to_client] {
+        for number in [from_client, to_client, to_upstream, from_upstream] {
+            self.number(number);
+        }
+        for number in [messages_to_upstream, messages_to_client, masked_cells] {
             self.number(number);
         }
     }
@@ -157,6 +161,7 @@ impl Reader<'_> {
             from_upstream: self.number()?,
             messages_to_upstream: self.number()?,
             messages_to_client: self.number()?,
+            masked_cells: self.number()?,
         })
     }
 

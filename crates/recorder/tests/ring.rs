@@ -63,6 +63,7 @@ fn events() -> Vec<MediationEvent> {
         from_upstream: 4,
         messages_to_upstream: 5,
         messages_to_client: 6,
+        masked_cells: 7,
     };
     let tcp = Route::Tcp { client: "10.0.0.9:4711".parse().unwrap(), destination: "[fe80::1]:5432".parse().unwrap() };
     let unix = Route::Unix { pid: 1, uid: 2, gid: 3 };
@@ -114,6 +115,7 @@ fn judgement(epoch: u64) -> Judgement {
         hold: None,
         allowed_by: Arc::new([]),
         obligations: Obligations { rows_max: Some(1000), ..Obligations::default() },
+        masked: Arc::new([]),
     };
     Judgement { verdict, facts: Arc::new(Facts { statements: Vec::new(), opaque: Some(OpaqueReason::Syntax) }) }
 }

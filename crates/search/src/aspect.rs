@@ -11,7 +11,7 @@ use crate::fields::{Head, Str};
 pub enum Aspect {
     /// `allowed`, `refused`, `would_refuse`.
     Decision = 35,
-    /// A policy that forbids it, or allows it.
+    /// A policy that forbids it, or allows it; a rule that masks a column of its result.
     Rule = 36,
     /// Something that it does.
     Action = 37,
@@ -46,7 +46,8 @@ pub(crate) fn of_record(head: &Head<'_>, mut state: impl FnMut(Aspect, &str)) {
     }
     let Some(verdict) = &head.verdict else { return };
     text(Aspect::Decision, &verdict.decision.0);
-    for Str(rule) in verdict.rule.iter().chain(&verdict.allowed_by) {
+    let masking = verdict.masked.iter().map(|masked| &masked.rule);
+    for Str(rule) in verdict.rule.iter().chain(&verdict.allowed_by).chain(masking) {
         text(Aspect::Rule, rule);
     }
     for effect in &head.effects {

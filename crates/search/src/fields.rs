@@ -79,6 +79,15 @@ pub(crate) struct VerdictFields<'a> {
     pub(crate) rule: Option<Str<'a>>,
     #[serde(borrow, default)]
     pub(crate) allowed_by: Vec<Str<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) masked: Vec<MaskedFields<'a>>,
+}
+
+/// A column that is masked.
+#[derive(Clone, Debug, serde::Deserialize)]
+pub(crate) struct MaskedFields<'a> {
+    #[serde(borrow)]
+    pub(crate) rule: Str<'a>,
 }
 
 /// Something that a message does.

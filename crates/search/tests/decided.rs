@@ -14,7 +14,7 @@ use model::request::Request;
 use model::session::{Encryption, Ledger, Login, Origin, Session, Transport};
 use model::statement::{StatementKind, Text};
 use model::time::{BootTime, WallTime};
-use model::verdict::{Denial, Judgement, Mode, Obligations, PolicyEpoch, Verdict};
+use model::verdict::{Denial, Judgement, Masked, Mode, Obligations, PolicyEpoch, Verdict};
 use search::filter::{FilterError, Key};
 use search::index::indexer::Indexer;
 use search::query::{Bounds, Order, Query, SearchError};
@@ -158,6 +158,7 @@ fn judgement(action: Action, relation: &str, opaque: &[OpaqueReason], denied: Op
         denial,
         hold: None,
         obligations: Obligations::default(),
+        masked: Arc::new([Masked { rule: format!("hides-{relation}").into(), column: "public.t.c".into() }]),
     };
     Judgement { verdict, facts: Arc::new(Facts { statements: vec![facts], opaque: None }) }
 }
@@ -189,6 +190,7 @@ fn who_acts_and_what_was_decided_is_found() {
         home.check("verdict:would_refuse,refused", &["drop", "do"]);
         home.check("rule:no-drop", &["drop"]);
         home.check("rule:owners", &["read"]);
+        home.check("rule:hides-other", &["do"]);
         home.check("action:drop,code", &["drop", "do"]);
         home.check("relation:customers", &["read", "drop"]);
         home.check("relation:public.customers -action:select", &["drop"]);

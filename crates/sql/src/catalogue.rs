@@ -6,13 +6,17 @@ mod build;
 pub mod rows;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 pub use build::Builder;
+use model::lineage::Origin;
 use rows::{Events, RelationKind};
 
+use crate::lineage::{self, Made};
+
 /// The statements that fetch the rows, for PostgreSQL 13 and later. They need no right beyond a login. Each has the
-/// columns of the struct of the same name in [`rows`], in its order.
+/// columns of the struct of the same name in [`rows`], in its order. The session that fetches them has an empty
+/// `search_path`: names in definitions are qualified then.
 pub const QUERIES: &[(&str, &str)] = &[
     ("schemas", include_str!("catalogue/schemas.sql")),
     ("relations", include_str!("catalogue/relations.sql")),
@@ -24,6 +28,8 @@ pub const QUERIES: &[(&str, &str)] = &[
     ("types", include_str!("catalogue/types.sql")),
     ("triggers", include_str!("catalogue/triggers.sql")),
     ("rules", include_str!("catalogue/rules.sql")),
+    ("definitions", include_str!("catalogue/definitions.sql")),
+    ("generated", include_str!("catalogue/generated.sql")),
 ];
 
 /// A snapshot, or none.
@@ -39,6 +45,7 @@ type Names<T> = HashMap<Arc<str>, HashMap<Arc<str>, T>>;
 #[derive(Clone, Debug, Default)]
 struct Snapshot {
     relations: Vec<Relation>,
+    relation_by_oid: HashMap<u32, usize>,
     relation_by_name: Names<usize>,
     schemas: HashMap<Arc<str>, ()>,
     /// Whether the function is known to do nothing but compute.
@@ -58,6 +65,14 @@ pub(crate) struct Relation {
     pub(crate) kind: RelationKind,
     /// In their order; those that are dropped left out.
     pub(crate) columns: Vec<Arc<str>>,
+    /// Their numbers.
+    numbers: Vec<i16>,
+    /// The query that a view stands for.
+    pub(crate) definition: Option<Arc<str>>,
+    /// Columns that are made of others, and how.
+    pub(crate) generated: Vec<(Arc<str>, Arc<str>)>,
+    /// What it is made of, once somebody has asked.
+    pub(crate) made: OnceLock<Arc<Made>>,
     /// Tables that rows of this one belong to as well.
     parents: Vec<usize>,
     /// Tables whose rows belong to this one as well.
@@ -110,6 +125,16 @@ impl Catalogue {
         let snapshot = self.snapshot.as_ref()?;
         let index = snapshot.relation_by_name.get(schema)?.get(name)?;
         snapshot.relations.get(*index)
+    }
+
+    /// Where the values of a column come from that the server names by numbers (`RowDescription`, chapter 55.7); `None`:
+    /// the snapshot has no such column.
+    #[must_use]
+    pub fn origin(&self, oid: u32, number: i16) -> Option<Origin> {
+        let snapshot = self.snapshot.as_ref()?;
+        let relation = snapshot.relations.get(*snapshot.relation_by_oid.get(&oid)?)?;
+        let place = relation.numbers.iter().position(|known| *known == number)?;
+        Some(lineage::column(self, relation, place))
     }
 
     pub(crate) fn has_schema(&self, schema: &str) -> bool {

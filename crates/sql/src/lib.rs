@@ -26,16 +26,19 @@
 #![warn(missing_docs)]
 
 mod cache;
+mod called;
 pub mod catalogue;
 mod effects;
 mod function;
 mod grammar;
 mod limits;
+mod lineage;
 mod name;
 pub mod opinion;
 mod scan;
 pub mod session;
 pub mod state;
+mod tree;
 mod walk;
 
 use std::borrow::Cow;

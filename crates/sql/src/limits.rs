@@ -17,6 +17,8 @@ pub struct Limits {
     pub cached_texts_max: usize,
     /// Bytes of the texts whose facts are kept.
     pub cached_bytes_max: usize,
+    /// Whether it is followed where values come from. Only masking asks, and it takes as long as everything else.
+    pub lineage: bool,
 }
 
 impl Default for Limits {
@@ -29,6 +31,7 @@ impl Default for Limits {
             effects_max: 4096,
             cached_texts_max: 2048,
             cached_bytes_max: 2 * 1024 * 1024,
+            lineage: false,
         }
     }
 }

@@ -15,7 +15,7 @@ mod schema;
 mod scope;
 mod session;
 mod statement;
-mod text;
+pub(crate) mod text;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -28,6 +28,7 @@ use crate::catalogue::{Catalogue, Relation};
 use crate::effects::{ColumnSet, Effects};
 use crate::grammar::untyped;
 use crate::limits::Limits;
+use crate::lineage;
 use crate::name::Names;
 use crate::state::State;
 use crate::walk::scope::Scope;
@@ -48,7 +49,11 @@ pub(crate) fn statement(node: Node<'_>, state: &State, catalogue: &Catalogue, li
         runs_once: is_plain_call(node),
     };
     let command = walk.statement(node);
-    walk.finish(&command)
+    let facts = walk.finish(&command);
+    // What is opaque is not followed: values may come from anywhere.
+    let is_followed = limits.lineage && facts.opaque.is_empty();
+    let lineage = is_followed.then(|| Arc::new(lineage::statement(node, state, catalogue, limits)));
+    StatementFacts { lineage, ..facts }
 }
 
 /// Comparisons of columns with sources in one statement: some milliseconds. A query with 50 tables and 500 columns
@@ -106,6 +111,7 @@ impl<'a> Walk<'a> {
             limit: self.limit,
             changes: self.changes,
             opaque: self.opaque.into_iter().collect(),
+            lineage: None,
         }
     }
 

@@ -276,7 +276,8 @@ fn what_was_decided() {
             plain.clone(),
             json!({
                 "verdict": {"decision": "allowed", "epoch": 7, "mode": "enforce", "allowed_by": ["readers"],
-                    "obligations": {"rows_max": 1000}},
+                    "obligations": {"rows_max": 1000},
+                    "masked": [{"rule": "amounts", "column": "public.accounts.balance"}]},
                 "effects": [select],
             }),
         ),
@@ -431,6 +432,7 @@ fn mediated() -> Session {
             from_upstream: 4,
             messages_to_upstream: 5,
             messages_to_client: 6,
+            masked_cells: 10,
         },
         front_received: 7,
         front_sent: 8,
@@ -446,8 +448,8 @@ fn the_proxys_part_of_a_session() {
     let mediation = json!({
         "accepted": 41, "listener": "steered", "upstream": 43, "hop": "127.0.0.1:40000", "hop_encryption": "plaintext",
         "relayed": true, "from_client_bytes": 1, "to_client_bytes": 2, "to_server_bytes": 3, "from_server_bytes": 4,
-        "messages_to_server": 5, "messages_to_client": 6, "front_received_bytes": 7, "front_sent_bytes": 8,
-        "undelivered_bytes": 9, "refused": "pg_hba", "ended_by": "client",
+        "messages_to_server": 5, "messages_to_client": 6, "masked_cells": 10, "front_received_bytes": 7,
+        "front_sent_bytes": 8, "undelivered_bytes": 9, "refused": "pg_hba", "ended_by": "client",
     });
     check(
         What::SessionOpened(Arc::new(mediated())),

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use sql::catalogue::rows::{
-    Column, Dependency, Events, Function, Inheritance, Operator, Relation, RelationKind, Rule, Trigger, Type,
+    Column, Definition, Dependency, Events, Function, Generated, Inheritance, Operator, Relation, RelationKind, Rule,
+    Trigger, Type,
 };
 use sql::catalogue::{Builder, Catalogue, QUERIES};
 
@@ -20,6 +21,8 @@ const COLUMNS: [&str; 5] = ["a", "b", "c", "d", "e"];
 /// When a query fails or returns something else than its row.
 pub fn take(session: &mut Session, epoch: u64) -> Result<Catalogue> {
     let mut builder = Builder::new();
+    // Names in definitions are qualified then.
+    session.query(b"begin; set local search_path = ''")?;
     for (name, query) in QUERIES {
         let names = COLUMNS.get(..width(name)?).unwrap_or(&COLUMNS).join(", ");
         let answers = session.query(format!("select row_to_json(t) from ({query}) as t({names})").as_bytes())?;
@@ -31,14 +34,15 @@ pub fn take(session: &mut Session, epoch: u64) -> Result<Catalogue> {
             }
         }
     }
+    session.query(b"commit")?;
     Ok(builder.build(epoch))
 }
 
 fn width(query: &str) -> Result<usize> {
     Ok(match query {
         "schemas" => 1,
-        "inheritance" | "rules" => 2,
-        "columns" | "operators" | "triggers" => 3,
+        "inheritance" | "rules" | "definitions" => 2,
+        "columns" | "operators" | "triggers" | "generated" => 3,
         "relations" | "dependencies" | "types" => 4,
         "functions" => 5,
         _ => bail!("an unknown query: {query}"),
@@ -82,6 +86,10 @@ fn add(builder: &mut Builder, query: &str, row: &Row) -> Result<()> {
         "triggers" => {
             let events = Events::from_trigger_type(row.number("c")?);
             builder.trigger(Trigger { relation: row.number("a")?, function: row.number("b")?, events });
+        }
+        "definitions" => builder.definition(Definition { relation: row.number("a")?, text: row.text("b")? }),
+        "generated" => {
+            builder.generated(Generated { relation: row.number("a")?, number: row.number("b")?, text: row.text("c")? });
         }
         _ => {
             let events = Events::from_rule_type(row.letter("b")?);

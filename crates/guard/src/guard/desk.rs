@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::cycle::Cycles;
 use crate::following::Following;
+use crate::masking::{self, Cells, Protected};
 use crate::message;
 use crate::server::{Fate, Reader};
 
@@ -30,6 +31,10 @@ pub(super) struct Desk {
     pub(super) code_has_run: bool,
     /// The server is asked something within the open batch.
     pub(super) asks_inside: bool,
+    /// What is protected, where anything is.
+    pub(super) protected: Option<Protected>,
+    /// Cells that were masked so far.
+    pub(super) cells: Cells,
 }
 
 impl Desk {
@@ -47,6 +52,8 @@ impl Desk {
             dropping: false,
             code_has_run: false,
             asks_inside: false,
+            protected: None,
+            cells: Cells::new(),
         }
     }
 
@@ -78,6 +85,9 @@ impl Reader for Desk {
         }
         // The server skips the rest of the batch, a Query too, and says no more about it.
         self.dropping |= kind == b'E' && self.cycles.is_open_next();
+        if let Some(fate) = self.masked_fate(kind, length) {
+            return fate;
+        }
         let front = self.cycles.front();
         let is_beyond = front.and_then(|cycle| cycle.bounds.as_ref()).is_some_and(|bounds| bounds.beyond.is_some());
         match kind {
@@ -116,16 +126,38 @@ impl Reader for Desk {
                 self.asks_inside = false;
                 self.answered(true);
             }
-            Some(b'D') if self.answer.len() < SCHEMAS_MAX => self.answer.extend(only_column(message)),
+            Some(b'D') if self.answers_guard() => {
+                let has_room = self.answer.len() < SCHEMAS_MAX;
+                self.answer.extend(only_column(message).filter(|_| has_room));
+            }
+            Some(b'D') => self.rewrite(message, out),
+            Some(b'T') => self.described(message, out),
+            Some(b'H') => self.copy_begins(message, out),
+            Some(b'd') => self.rewrite_copied(message, out),
             Some(b'E') if self.tell_beyond(out) => {}
             Some(b'E') => {
                 let names = |name: &str| contains(message, name.as_bytes());
                 match self.cycles.take_refused(names) {
                     Some(refused) => out.extend_from_slice(&refused.answer),
+                    None if self.withholds() => masking::withheld(message, out),
                     None => out.extend_from_slice(message),
                 }
             }
+            Some(b'N') => masking::withheld(message, out),
             _ => {}
+        }
+    }
+
+    fn long_row(&mut self) {
+        if let Some(cycle) = self.cycles.front_mut() {
+            cycle.results.rows().begin_long();
+        }
+    }
+
+    fn long_row_goes_on(&mut self, bytes: &mut [u8]) {
+        match self.cycles.front_mut() {
+            Some(cycle) => cycle.results.rows().go_on_long(bytes),
+            None => bytes.fill(b'0'),
         }
     }
 

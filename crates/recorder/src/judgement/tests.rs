@@ -73,7 +73,7 @@ fn plain_statement() -> impl Strategy<Value = StatementFacts> {
     let changes = prop::collection::vec(change(), 0..3);
     let opaque = prop::collection::vec(word(OpaqueReason::ALL), 0..3);
     (text(), effects, any::<Option<u64>>(), changes, opaque).prop_map(|(command, effects, limit, changes, opaque)| {
-        StatementFacts { command, effects, limit, changes, opaque }
+        StatementFacts { command, effects, limit, changes, opaque, lineage: None }
     })
 }
 
@@ -110,15 +110,19 @@ fn verdict() -> impl Strategy<Value = Verdict> {
         Obligations { rows_max, bytes_max, runtime_max, rate_per_minute }
     });
     let allowed_by = prop::collection::vec(text(), 0..4).prop_map(Arc::from);
-    (any::<u64>(), word(Mode::ALL), prop::option::of(denial()), prop::option::of(hold()), allowed_by, obligations)
-        .prop_map(|(epoch, mode, denial, hold, allowed_by, obligations)| Verdict {
+    let masked = prop::collection::vec((text(), text()).prop_map(|(rule, column)| Masked { rule, column }), 0..4);
+    let ground = (prop::option::of(denial()), prop::option::of(hold()));
+    (any::<u64>(), word(Mode::ALL), ground, allowed_by, obligations, masked.prop_map(Arc::from)).prop_map(
+        |(epoch, mode, (denial, hold), allowed_by, obligations, masked)| Verdict {
             epoch: PolicyEpoch(epoch),
             mode,
             denial,
             hold,
             allowed_by,
             obligations,
-        })
+            masked,
+        },
+    )
 }
 
 fn judgement() -> impl Strategy<Value = Judgement> {
@@ -193,6 +197,7 @@ fn allowed() -> Verdict {
         hold: None,
         allowed_by: Arc::new([]),
         obligations: Obligations::default(),
+        masked: Arc::new([]),
     }
 }
 
@@ -231,6 +236,17 @@ fn a_policy_that_finds_no_room_is_counted() {
     let read = decode(EncodedJudgement::of(&Judgement { verdict, facts: Arc::default() }).bytes()).unwrap();
     let kept = read.verdict.allowed_by.len() - 1;
     assert_eq!(read.verdict.allowed_by.last(), Some(&Arc::from(format!("(and {} more)", 3000 - kept))));
+}
+
+#[test]
+fn a_masked_column_that_finds_no_room_is_counted() {
+    let columns =
+        (0..3000).map(|number| Masked { rule: "rule".into(), column: format!("public.t.c{number:04}").into() });
+    let masked: Vec<Masked> = columns.collect();
+    let verdict = Verdict { masked: masked.into(), ..allowed() };
+    let read = decode(EncodedJudgement::of(&Judgement { verdict, facts: Arc::default() }).bytes()).unwrap();
+    let kept = read.verdict.masked.len() - 1;
+    assert_eq!(&*read.verdict.masked[kept].rule, format!("(and {} more)", 3000 - kept));
 }
 
 #[test]

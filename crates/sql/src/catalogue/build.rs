@@ -1,7 +1,7 @@
 //! Rows -> snapshot. Rows that refer to something that is not there are left out: it was dropped between two queries.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::rows::{self, Events, RelationKind};
 use super::{Catalogue, Names, Reads, Relation, Snapshot, Trigger};
@@ -19,6 +19,8 @@ pub struct Builder {
     types: Vec<rows::Type>,
     triggers: Vec<rows::Trigger>,
     rules: Vec<rows::Rule>,
+    definitions: Vec<rows::Definition>,
+    generated: Vec<rows::Generated>,
 }
 
 impl Builder {
@@ -78,6 +80,16 @@ impl Builder {
         self.rules.push(row);
     }
 
+    /// Adds a definition of a view.
+    pub fn definition(&mut self, row: rows::Definition) {
+        self.definitions.push(row);
+    }
+
+    /// Adds a generated column.
+    pub fn generated(&mut self, row: rows::Generated) {
+        self.generated.push(row);
+    }
+
     /// The snapshot, under a number that no other snapshot of this process has, and that is not 0.
     #[must_use]
     pub fn build(mut self, epoch: u64) -> Catalogue {
@@ -107,6 +119,7 @@ impl Builder {
         for row in self.columns {
             if let Some(relation) = find(relations, &index, row.relation) {
                 relation.columns.push(row.name);
+                relation.numbers.push(row.number);
             }
         }
         for row in self.inheritance {
@@ -143,6 +156,18 @@ impl Builder {
                 relation.rules = relation.rules.with(row.events);
             }
         }
+        for row in self.definitions {
+            if let Some(view) = find(relations, &index, row.relation) {
+                view.definition = Some(row.text);
+            }
+        }
+        for row in self.generated {
+            let Some(relation) = find(relations, &index, row.relation) else { continue };
+            if let Some(column) = column_name.get(&(row.relation, row.number)) {
+                relation.generated.push((Arc::clone(column), row.text));
+            }
+        }
+        snapshot.relation_by_oid = index;
         Catalogue { epoch, snapshot: Some(snapshot) }
     }
 }
@@ -158,6 +183,10 @@ fn relation(row: &rows::Relation) -> Relation {
         name: Arc::clone(&row.name),
         kind: row.kind,
         columns: Vec::new(),
+        numbers: Vec::new(),
+        definition: None,
+        generated: Vec::new(),
+        made: OnceLock::new(),
         parents: Vec::new(),
         children: Vec::new(),
         reads: Vec::new(),

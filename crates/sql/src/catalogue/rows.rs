@@ -139,6 +139,26 @@ pub struct Rule {
     pub events: Events,
 }
 
+/// What a view or materialized view is defined as.
+#[derive(Clone, Debug)]
+pub struct Definition {
+    /// The view.
+    pub relation: u32,
+    /// Its query, as `pg_get_viewdef` writes it.
+    pub text: Arc<str>,
+}
+
+/// A column that is made of others of its row.
+#[derive(Clone, Debug)]
+pub struct Generated {
+    /// The relation.
+    pub relation: u32,
+    /// The column's number.
+    pub number: i16,
+    /// The expression, as `pg_get_expr` writes it.
+    pub text: Arc<str>,
+}
+
 /// Changes of rows: a set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Events(u8);

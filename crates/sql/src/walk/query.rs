@@ -8,6 +8,7 @@ use pg_raw_parse::nodes::{
 };
 use pg_raw_parse::{ConstValue, Node};
 
+use crate::called;
 use crate::effects::ColumnSet;
 use crate::grammar::untyped;
 use crate::name::PG_CATALOG;
@@ -102,7 +103,7 @@ impl<'a> Walk<'a> {
             if !self.is_output(sort.node()) {
                 self.expression(sort.node());
             }
-            self.operator(sort.use_op());
+            self.calls(called::operator(self.names, sort.use_op()));
         }
     }
 

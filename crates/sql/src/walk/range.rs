@@ -5,6 +5,7 @@ use pg_raw_parse::Node;
 use pg_raw_parse::list::NodeList;
 use pg_raw_parse::nodes::{Alias, JoinExpr, RangeTableSample, RangeVar};
 
+use crate::called;
 use crate::catalogue::Relation;
 use crate::catalogue::rows::{Events, RelationKind};
 use crate::effects::ColumnSet;
@@ -161,7 +162,7 @@ impl<'a> Walk<'a> {
             scope.note_shared(&shared, natural);
         }
         if joined {
-            self.implied_operator("=");
+            self.calls(called::implied(self.names, "="));
         }
         let mut reach = Reach::Every;
         let mut related = Vec::new();
@@ -275,9 +276,8 @@ impl<'a> Walk<'a> {
         }
     }
 
-    pub(super) fn call_behind(&mut self, schema: &str, function: &str) {
-        let name = self.names.function(Some(schema), function);
-        self.effect(Action::Call, Object::Function(name));
+    fn call_behind(&mut self, schema: &str, function: &str) {
+        self.calls([self.names.function(Some(schema), function)]);
     }
 }
 

@@ -7,17 +7,17 @@ use pg_raw_parse::nodes::A_Const;
 use pg_raw_parse::{ConstValue, Node};
 
 /// A list of names in which each is a string; whatever else is in it is left out.
-pub(super) fn strings(list: &NodeList) -> Vec<&str> {
+pub(crate) fn strings(list: &NodeList) -> Vec<&str> {
     list.iter().filter_map(Node::as_str).collect()
 }
 
 /// The only string of a list.
-pub(super) fn single(list: &NodeList) -> Option<&str> {
+pub(crate) fn single(list: &NodeList) -> Option<&str> {
     if list.len() == 1 { list.first().and_then(Node::as_str) } else { None }
 }
 
 /// A qualified name: its schema, and the name itself. A database before the schema can only be the current one.
-pub(super) fn qualified<'a>(names: &[&'a str]) -> (Option<&'a str>, &'a str) {
+pub(crate) fn qualified<'a>(names: &[&'a str]) -> (Option<&'a str>, &'a str) {
     match names {
         [] => (None, ""),
         [name] => (None, name),
@@ -26,7 +26,7 @@ pub(super) fn qualified<'a>(names: &[&'a str]) -> (Option<&'a str>, &'a str) {
 }
 
 /// A constant as text, also with a cast around it.
-pub(super) fn constant(mut node: Node<'_>) -> Option<String> {
+pub(crate) fn constant(mut node: Node<'_>) -> Option<String> {
     loop {
         match node {
             Node::TypeCast(cast) => node = cast.arg(),
@@ -52,7 +52,7 @@ fn value(constant: &A_Const) -> Option<String> {
 
 /// Whether an option is there and on, as `defGetBoolean` of the server reads it: without a value it is on. Of several
 /// the server takes the last; here one that is on is enough.
-pub(super) fn is_on(options: &NodeList, name: &str) -> bool {
+pub(crate) fn is_on(options: &NodeList, name: &str) -> bool {
     options.iter().any(|node| match node {
         Node::DefElem(option) if option.defname() == Some(name) => {
             let word = constant(option.arg()).map(|word| word.to_ascii_lowercase());
@@ -62,6 +62,6 @@ pub(super) fn is_on(options: &NodeList, name: &str) -> bool {
     })
 }
 
-pub(super) fn shared(text: Option<&str>) -> Option<Arc<str>> {
+pub(crate) fn shared(text: Option<&str>) -> Option<Arc<str>> {
     text.map(Arc::from)
 }

@@ -26,6 +26,12 @@ impl Cluster {
         cluster
     }
 
+    /// Its Unix socket.
+    #[allow(dead_code, reason = "not every test program speaks to it itself")]
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.folder.path().join(".s.PGSQL.5432")
+    }
+
     fn path(&self, name: &str) -> String {
         self.folder.path().join(name).display().to_string()
     }
@@ -56,8 +62,10 @@ impl Cluster {
     }
 
     pub(crate) fn rows(&self, user: &str, query: &str) -> Vec<Vec<String>> {
-        let output = self.psql(user, &["-c", query]);
-        output.lines().map(|line| line.split('\u{1f}').map(str::to_owned).collect()).collect()
+        // Definitions have many lines; names in them are qualified where no schema is looked up.
+        let output = self.psql(user, &["-R", "\u{1e}", "-c", "set search_path = ''", "-c", query]);
+        let rows = output.trim_end_matches('\n').split('\u{1e}').filter(|row| !row.is_empty());
+        rows.map(|row| row.split('\u{1f}').map(str::to_owned).collect()).collect()
     }
 }
 

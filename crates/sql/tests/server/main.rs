@@ -6,14 +6,15 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 mod cluster;
+mod snapshot;
 
 use std::sync::Arc;
 
 use cluster::Cluster;
 use model::Known;
 use model::facts::{Effect, Object};
-use sql::catalogue::rows::{self, Events, RelationKind};
-use sql::catalogue::{Builder, Catalogue, QUERIES};
+use snapshot::fetch;
+use sql::catalogue::Catalogue;
 use sql::state::State;
 use sql::{Analyser, Limits};
 
@@ -52,56 +53,6 @@ CREATE SCHEMA own;
 CREATE OPERATOR own.= (leftarg = int, rightarg = int, function = app.same);
 CREATE ROLE reader LOGIN;
 ";
-
-fn fetch(cluster: &Cluster) -> Catalogue {
-    let mut builder = Builder::new();
-    for (name, query) in QUERIES {
-        for row in cluster.rows("reader", query) {
-            add(&mut builder, name, &row);
-        }
-    }
-    builder.build(1)
-}
-
-fn add(builder: &mut Builder, query: &str, row: &[String]) {
-    let text = |at: usize| Arc::<str>::from(row[at].as_str());
-    let oid = |at: usize| row[at].parse::<u32>().unwrap();
-    let number = |at: usize| row[at].parse::<i16>().unwrap();
-    match query {
-        "schemas" => builder.schema(text(0)),
-        "relations" => builder.relation(rows::Relation {
-            oid: oid(0),
-            schema: text(1),
-            name: text(2),
-            kind: RelationKind::from_letter(row[3].as_bytes()[0]),
-        }),
-        "columns" => builder.column(rows::Column { relation: oid(0), number: number(1), name: text(2) }),
-        "inheritance" => builder.inheritance(rows::Inheritance { child: oid(0), parent: oid(1) }),
-        "dependencies" => {
-            builder.dependency(rows::Dependency { view: oid(0), relation: oid(1), column: number(2), function: oid(3) })
-        }
-        "functions" => builder.function(rows::Function {
-            oid: oid(0),
-            schema: text(1),
-            name: text(2),
-            extension: text(3),
-            takes_row: number(4) != 0,
-        }),
-        "operators" => builder.operator(rows::Operator { schema: text(0), name: text(1), function: oid(2) }),
-        "types" => {
-            builder.type_code(rows::Type { schema: text(0), name: text(1), relation: oid(2), function: oid(3) });
-        }
-        "triggers" => builder.trigger(rows::Trigger {
-            relation: oid(0),
-            function: oid(1),
-            events: Events::from_trigger_type(number(2)),
-        }),
-        "rules" => {
-            builder.rule(rows::Rule { relation: oid(0), events: Events::from_rule_type(row[1].as_bytes()[0]) });
-        }
-        other => panic!("nobody reads the rows of {other}"),
-    }
-}
 
 fn words(catalogue: &Catalogue, path: &[&str], text: &str) -> String {
     let path: Arc<[Arc<str>]> = path.iter().map(|schema| Arc::from(*schema)).collect();

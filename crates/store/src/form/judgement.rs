@@ -34,6 +34,20 @@ pub struct VerdictForm<'a> {
     /// Somebody had to approve it first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hold: Option<HoldForm<'a>>,
+    /// Columns of the result that the client gets masked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub masked: Vec<MaskedForm<'a>>,
+}
+
+/// A column that the client gets masked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MaskedForm<'a> {
+    /// The rule that hides it.
+    pub rule: Cow<'a, str>,
+    /// `schema.relation.column`; absent: it is not known where the values come from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub column: Option<Cow<'a, str>>,
 }
 
 /// Why somebody had to approve it first.

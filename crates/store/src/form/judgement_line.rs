@@ -3,7 +3,7 @@
 
 use model::Known;
 use model::facts::{Columns, Condition, Effect, Facts, Name, Object, OpaqueReason};
-use model::verdict::{Denial, Hold, Judgement, Mode, Obligations, Verdict};
+use model::verdict::{Denial, Hold, Judgement, Masked, Mode, Obligations, Verdict};
 
 use super::statement_line::{flag, integer, string, word, write_array};
 
@@ -47,7 +47,7 @@ fn each_once<'a, T: PartialEq>(all: impl Iterator<Item = &'a T>) -> Vec<&'a T> {
 }
 
 fn write_verdict(out: &mut Vec<u8>, verdict: &Verdict) {
-    let Verdict { epoch, mode, denial, hold, allowed_by, obligations } = verdict;
+    let Verdict { epoch, mode, denial, hold, allowed_by, obligations, masked } = verdict;
     word(out, br#","verdict":{"decision":""#, decision_word(denial.as_ref(), *mode));
     if let Some(Denial { rule, what, reason, .. }) = denial {
         string(out, br#","rule":""#, rule);
@@ -65,6 +65,18 @@ fn write_verdict(out: &mut Vec<u8>, verdict: &Verdict) {
     }
     if let Some(hold) = hold {
         write_hold(out, hold);
+    }
+    if !masked.is_empty() {
+        out.extend_from_slice(br#","masked":"#);
+        write_array(out, masked, write_masked);
+    }
+    out.push(b'}');
+}
+
+fn write_masked(out: &mut Vec<u8>, Masked { rule, column }: &Masked) {
+    string(out, br#"{"rule":""#, rule);
+    if !column.is_empty() {
+        string(out, br#","column":""#, column);
     }
     out.push(b'}');
 }

@@ -45,6 +45,9 @@ pub struct MediationForm<'a> {
     pub messages_to_server: u64,
     /// Messages forwarded to the client.
     pub messages_to_client: u64,
+    /// Values that the client got masked.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub masked_cells: u64,
     /// Bytes that the kernel saw the proxy receive from the client.
     pub front_received_bytes: u64,
     /// Bytes that the kernel saw the proxy send to the client.
@@ -79,6 +82,7 @@ impl<'a> From<&'a Mediation> for MediationForm<'a> {
             from_server_bytes: mediation.counts.from_upstream,
             messages_to_server: mediation.counts.messages_to_upstream,
             messages_to_client: mediation.counts.messages_to_client,
+            masked_cells: mediation.counts.masked_cells,
             front_received_bytes: mediation.front_received,
             front_sent_bytes: mediation.front_sent,
             undelivered_bytes: mediation.undelivered,

@@ -256,6 +256,7 @@ pub fn allowed() -> Judgement {
         hold: None,
         allowed_by: Arc::new(["readers".into()]),
         obligations: Obligations { rows_max: Some(1000), ..Obligations::default() },
+        masked: Arc::new([verdict::Masked { rule: "amounts".into(), column: "public.accounts.balance".into() }]),
     };
     Judgement { verdict, facts: Arc::new(Facts { statements: vec![facts], opaque: None }) }
 }
@@ -281,6 +282,7 @@ pub fn refused() -> Judgement {
         denial: Some(denial),
         allowed_by: Arc::new([]),
         obligations: Obligations::default(),
+        masked: Arc::new([]),
         ..allowed().verdict
     };
     Judgement { verdict, facts: Arc::new(Facts { statements: vec![first, second], opaque: None }) }

@@ -12,7 +12,7 @@ use proptest::sample::select;
 use serde::{Deserialize, Serialize};
 
 use super::*;
-use crate::form::judgement::{EffectForm, HoldForm, ObligationsForm, VerdictForm};
+use crate::form::judgement::{EffectForm, HoldForm, MaskedForm, ObligationsForm, VerdictForm};
 
 /// What a judgement adds to a line.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -43,6 +43,7 @@ pub(crate) fn form_of(judgement: &Judgement) -> JudgedForm<'_> {
             allowed_by: verdict.allowed_by.iter().map(|policy| (&**policy).into()).collect(),
             obligations: (verdict.obligations != Obligations::default()).then_some(obligations),
             hold: verdict.hold.as_ref().map(hold_form),
+            masked: verdict.masked.iter().map(masked_form).collect(),
         })),
         ..JudgedForm::default()
     };
@@ -58,6 +59,11 @@ pub(crate) fn form_of(judgement: &Judgement) -> JudgedForm<'_> {
     }
     keep_first(&mut form.opaque);
     form
+}
+
+fn masked_form(masked: &Masked) -> MaskedForm<'_> {
+    let column = (!masked.column.is_empty()).then(|| (&*masked.column).into());
+    MaskedForm { rule: (&*masked.rule).into(), column }
 }
 
 fn hold_form(hold: &Hold) -> HoldForm<'_> {
@@ -180,14 +186,17 @@ pub(crate) fn judgement() -> impl Strategy<Value = Arc<Judgement>> {
         Obligations { rows_max, bytes_max, runtime_max, rate_per_minute }
     });
     let ground = (option::of(denial), option::of(hold));
-    let verdict = (any::<u64>(), select(Mode::ALL), ground, allowed_by, option::of(obligations)).prop_map(
-        |(epoch, mode, (denial, hold), allowed_by, obligations)| Verdict {
+    let masked = (text(), text()).prop_map(|(rule, column)| Masked { rule, column });
+    let masked = prop::collection::vec(masked, 0..3).prop_map(Arc::from);
+    let verdict = (any::<u64>(), select(Mode::ALL), ground, allowed_by, option::of(obligations), masked).prop_map(
+        |(epoch, mode, (denial, hold), allowed_by, obligations, masked)| Verdict {
             epoch: PolicyEpoch(epoch),
             mode,
             denial,
             hold,
             allowed_by,
             obligations: obligations.unwrap_or_default(),
+            masked,
         },
     );
     (verdict, facts()).prop_map(|(verdict, facts)| Arc::new(Judgement { verdict, facts }))

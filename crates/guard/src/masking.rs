@@ -1,0 +1,183 @@
+//! The results of one cycle: which description and which rows come next, and what the client sees of them.
+//!
+//! In front of an Execute whose rows are masked the guard asks for the portal's description and swallows the answer: so
+//! types and formats are known whatever the client has asked before. The answers of a cycle come in the order of its
+//! messages (chapter 55.2.3), up to the first error.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use mask::{CopyRows, Description, Plan, Protection, Rows};
+use sql::catalogue::Catalogue;
+
+use crate::message;
+
+/// Cells that were masked, by the rule that did it.
+pub type Cells = BTreeMap<Arc<str>, u64>;
+
+/// Longest row that is rewritten whole; in a longer one hidden values are overwritten in their place.
+pub(crate) const ROW_BYTES_MAX: u32 = 1 << 20;
+
+/// What is protected, and what the server's numbers stand for.
+#[derive(Clone)]
+pub(crate) struct Protected {
+    pub(crate) protection: Rc<Protection>,
+    pub(crate) catalogue: Rc<Catalogue>,
+}
+
+/// One thing that the server will answer.
+#[derive(Debug)]
+enum Expected {
+    /// A description; the guard's own is not the client's.
+    Description { own: bool },
+    /// The results of one message, each with its plan; `None`: it goes on as it is.
+    Results(VecDeque<Option<Arc<Plan>>>),
+}
+
+/// What a cycle waits for.
+#[derive(Debug, Default)]
+pub(crate) struct Results {
+    expected: VecDeque<Expected>,
+    /// The rows of the result that comes, once it is described.
+    rows: Option<Rows>,
+    /// The rows of the COPY that comes, where they are rewritten.
+    copy: Option<CopyRows>,
+    /// Something of the cycle was masked: its errors and notices may quote what is hidden.
+    withholds: bool,
+}
+
+impl Results {
+    /// A message that the server answers with a description.
+    pub(crate) fn expect_description(&mut self, own: bool) {
+        self.expected.push_back(Expected::Description { own });
+    }
+
+    /// A message that the server answers with results.
+    pub(crate) fn expect(&mut self, plans: impl IntoIterator<Item = Option<Arc<Plan>>>) {
+        let plans: VecDeque<_> = plans.into_iter().collect();
+        self.withholds |= plans.iter().flatten().any(|plan| plan.withholds_texts);
+        self.expected.push_back(Expected::Results(plans));
+    }
+
+    /// What another cycle, which this one goes on with, still waits for.
+    pub(crate) fn take_over(&mut self, earlier: Self) {
+        let later = std::mem::replace(&mut self.expected, earlier.expected);
+        self.expected.extend(later);
+        (self.rows, self.copy) = (earlier.rows, earlier.copy);
+        self.withholds |= earlier.withholds;
+    }
+
+    /// Whether texts of errors and notices are replaced.
+    pub(crate) const fn withholds(&self) -> bool {
+        self.withholds
+    }
+
+    /// Whether the next description is the guard's own.
+    pub(crate) fn is_own_description(&self) -> bool {
+        matches!(self.expected.front(), Some(Expected::Description { own: true }))
+    }
+
+    /// A description has come. `body`: `None` where there is none, or it was too long.
+    pub(crate) fn described(&mut self, body: Option<&[u8]>, protected: &Protected) {
+        let was_own = self.is_own_description();
+        if matches!(self.expected.front(), Some(Expected::Description { .. })) {
+            self.expected.pop_front();
+            if !was_own {
+                return;
+            }
+        }
+        let Some(plan) = self.plan() else { return };
+        let description = body.and_then(Description::parse);
+        let Protected { protection, catalogue } = protected;
+        let origin = |relation, column| catalogue.origin(relation, column);
+        self.rows = Some(match description {
+            Some(description) => Rows::new(&plan, &description, protection, origin),
+            None => Rows::blind(),
+        });
+    }
+
+    fn plan(&self) -> Option<Arc<Plan>> {
+        match self.expected.front()? {
+            Expected::Results(plans) => plans.front().cloned().flatten(),
+            Expected::Description { .. } => None,
+        }
+    }
+
+    /// Whether rows that come now are rewritten. Rows that nobody expects are.
+    pub(crate) fn rewrites(&mut self) -> bool {
+        let is_clear = match self.expected.front() {
+            Some(Expected::Results(plans)) => matches!(plans.front(), Some(None)),
+            _ => false,
+        };
+        if is_clear {
+            return false;
+        }
+        !self.rows.get_or_insert_with(Rows::blind).is_clear()
+    }
+
+    /// How the rows that come now are rewritten.
+    pub(crate) fn rows(&mut self) -> &mut Rows {
+        self.rows.get_or_insert_with(Rows::blind)
+    }
+
+    /// Whether a COPY that begins now is rewritten.
+    pub(crate) fn copies(&self) -> bool {
+        self.plan().is_some_and(|plan| plan.copy.is_some())
+    }
+
+    /// It begins, with this CopyOutResponse.
+    pub(crate) fn copy_begins(&mut self, response: &[u8]) {
+        let Some(plan) = self.plan() else { return };
+        self.copy = plan.copy.as_ref().map(|form| CopyRows::new(&plan, form, response));
+    }
+
+    /// How the rows of the COPY are rewritten that runs. Of one that nobody has seen begin nothing is shown.
+    pub(crate) fn copied_rows(&mut self) -> Option<&mut CopyRows> {
+        if self.copies() && self.copy.is_none() {
+            self.copy_begins(&[]);
+        }
+        self.copy.as_mut()
+    }
+
+    /// A result has ended.
+    pub(crate) fn ended(&mut self, cells: &mut Cells) {
+        self.count(cells);
+        if let Some(Expected::Results(plans)) = self.expected.front_mut() {
+            plans.pop_front();
+        }
+    }
+
+    /// The answers to one message have ended: an Execute has only one result.
+    pub(crate) fn message_ended(&mut self, cells: &mut Cells) {
+        self.ended(cells);
+        if matches!(self.expected.front(), Some(Expected::Results(plans)) if plans.is_empty()) {
+            self.expected.pop_front();
+        }
+    }
+
+    /// An error: nothing more of the cycle is answered.
+    pub(crate) fn failed(&mut self, cells: &mut Cells) {
+        self.count(cells);
+        self.expected.clear();
+    }
+
+    fn count(&mut self, cells: &mut Cells) {
+        let (rows, copy) = (self.rows.take(), self.copy.take());
+        let counted = rows.iter().flat_map(Rows::cells).chain(copy.iter().flat_map(CopyRows::cells));
+        for (rule, count) in counted {
+            let known = cells.entry(Arc::clone(rule)).or_default();
+            *known = known.saturating_add(*count);
+        }
+    }
+}
+
+/// An error or notice without its texts: they may quote values. The SQLSTATE and the place in the statement stay.
+pub(crate) fn withheld(message: &[u8], out: &mut Vec<u8>) {
+    let kind = message.first().copied().unwrap_or(b'E');
+    let body = message.get(5..).unwrap_or_default();
+    let fields = body.split(|byte| *byte == 0).filter_map(|field| field.split_first());
+    let kept: Vec<(u8, &[u8])> =
+        fields.filter(|(code, _)| b"SVCPp".contains(*code)).map(|(code, value)| (*code, value)).collect();
+    message::report_withheld(kind, &kept, out);
+}

@@ -1,0 +1,173 @@
+//! Conditions: which values decide which rows there are, and how closely they are looked at.
+//!
+//! A test for equality with a constant tells whoever knows a value that it is there; any other test narrows down values
+//! that nobody knows.
+
+use model::lineage::Origin;
+use pg_raw_parse::Node;
+use pg_raw_parse::nodes::{A_Expr, A_Expr_Kind, SubLink, SubLinkType, TypeCast};
+
+use crate::grammar::untyped;
+use crate::lineage::Trace;
+use crate::tree;
+use crate::walk::text;
+
+/// Casts that keep a text as it is.
+const TEXTS: &[&str] = &["text", "varchar"];
+
+impl<'a> Trace<'a> {
+    /// Walks a condition.
+    pub(super) fn condition(&mut self, node: Node<'a>) {
+        let mut left = vec![node];
+        while let Some(node) = left.pop() {
+            match node {
+                Node::None => {}
+                Node::BoolExpr(operation) => left.extend(operation.args()),
+                // Whether there is a value says little about it.
+                Node::NullTest(test) if is_plain(test.arg()) => drop(self.expression(test.arg())),
+                Node::ColumnRef(_) => {
+                    let origin = self.expression(node);
+                    self.lineage.matched.extend(origin.sources().cloned());
+                }
+                Node::A_Expr(operation) if is_equality(operation) => {
+                    self.calls_behind(node);
+                    self.equality(operation.lexpr(), operation.rexpr());
+                }
+                Node::SubLink(link) if link.sub_link_type == SubLinkType::EXISTS_SUBLINK => drop(self.expression(node)),
+                Node::SubLink(link) if is_membership(link) => {
+                    self.calls_behind(node);
+                    self.membership(link);
+                }
+                other => {
+                    let origin = self.expression(other);
+                    self.note_compared(&origin);
+                }
+            }
+        }
+    }
+
+    fn equality(&mut self, left: Node<'a>, right: Node<'a>) {
+        let origins = [self.expression(left), self.expression(right)];
+        match (is_plain(left), is_plain(right)) {
+            (true, true) => self.note_joined(&origins[0], &origins[1]),
+            (true, false) if is_constant(right) => self.note_matched(&origins[0]),
+            (false, true) if is_constant(left) => self.note_matched(&origins[1]),
+            _ => origins.iter().for_each(|origin| self.note_compared(origin)),
+        }
+    }
+
+    fn note_matched(&mut self, origin: &Origin) {
+        self.lineage.matched.extend(origin.sources().cloned());
+    }
+
+    /// `column IN (SELECT ...)`
+    fn membership(&mut self, link: &'a SubLink) {
+        let row = self.query(link.subselect());
+        let tested = self.expression(link.testexpr());
+        if is_plain(link.testexpr()) {
+            self.note_joined(&tested, &row.whole());
+        } else {
+            self.note_compared(&tested);
+            self.note_compared(&row.whole());
+        }
+    }
+
+    /// GROUP BY and DISTINCT ON, and ORDER BY: columns by themselves say which values are equal, or in which order; of
+    /// anything else the outcome shows in the rows. A bare name or a number may stand for an output.
+    pub(super) fn grouping(&mut self, node: Node<'a>, outputs: &'a pg_raw_parse::list::NodeList) {
+        let mut left = vec![node];
+        while let Some(node) = left.pop() {
+            match node {
+                Node::GroupingSet(set) => left.extend(set.content()),
+                Node::SortBy(sort) => {
+                    self.calls_behind(node);
+                    left.push(sort.node());
+                }
+                _ => {
+                    let meant = self.output_of(node, outputs).unwrap_or(node);
+                    let origin = self.expression(meant);
+                    if !is_plain(meant) {
+                        self.note_compared(&origin);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The output that a name or a number stands for.
+    fn output_of(&self, node: Node<'a>, outputs: &'a pg_raw_parse::list::NodeList) -> Option<Node<'a>> {
+        let targets = || {
+            outputs.iter().filter_map(|node| match node {
+                Node::ResTarget(target) => Some(target),
+                _ => None,
+            })
+        };
+        match node {
+            Node::A_Const(_) => {
+                let place: usize = text::constant(node)?.parse().ok()?;
+                targets().nth(place.checked_sub(1)?).map(|target| target.val())
+            }
+            Node::ColumnRef(column) => {
+                let name = text::single(column.fields())?;
+                let target = targets().find(|target| target.name() == Some(name))?;
+                // Where both are there, either may be meant: the one that says more counts.
+                let is_input = self.is_input(name) && is_plain(target.val());
+                (!is_input).then(|| target.val())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A column by itself, perhaps as text, perhaps in other letters.
+fn is_plain(node: Node<'_>) -> bool {
+    match node {
+        Node::ColumnRef(_) => true,
+        Node::TypeCast(cast) => is_text(cast) && matches!(cast.arg(), Node::ColumnRef(_)),
+        Node::FuncCall(call) => {
+            let names = text::strings(call.funcname());
+            let folds = matches!(names[..], ["lower" | "upper"] | ["pg_catalog", "lower" | "upper"]);
+            folds && call.args().len() == 1 && matches!(call.args().first(), Some(Node::ColumnRef(_)))
+        }
+        _ => false,
+    }
+}
+
+fn is_text(cast: &TypeCast) -> bool {
+    let Some(name) = cast.type_name() else { return false };
+    let names = text::strings(untyped(name.names()));
+    name.typmods().is_empty()
+        && name.array_bounds().is_empty()
+        && matches!(names[..], [name] | ["pg_catalog", name] if TEXTS.contains(&name))
+}
+
+/// A value that is the same for all rows.
+fn is_constant(node: Node<'_>) -> bool {
+    let mut left = vec![node];
+    while let Some(node) = left.pop() {
+        if matches!(node, Node::ColumnRef(_) | Node::SubLink(_))
+            || !(tree::is_leaf(node) || tree::below(node, &mut left))
+        {
+            return false;
+        }
+    }
+    true
+}
+
+/// `=`, `<>`, IN, `= ANY`, IS DISTINCT FROM.
+fn is_equality(operation: &A_Expr) -> bool {
+    let is_equal = matches!(text::single(operation.name()), Some("=" | "<>"));
+    match operation.kind {
+        A_Expr_Kind::AEXPR_OP | A_Expr_Kind::AEXPR_OP_ANY | A_Expr_Kind::AEXPR_OP_ALL | A_Expr_Kind::AEXPR_IN => {
+            is_equal
+        }
+        A_Expr_Kind::AEXPR_DISTINCT | A_Expr_Kind::AEXPR_NOT_DISTINCT => true,
+        _ => false,
+    }
+}
+
+/// IN (SELECT ...), also as `= ANY (SELECT ...)`.
+fn is_membership(link: &SubLink) -> bool {
+    link.sub_link_type == SubLinkType::ANY_SUBLINK
+        && (link.oper_name().is_empty() || text::single(link.oper_name()) == Some("="))
+}

@@ -1,0 +1,262 @@
+//! Relations of the catalogue: tables with those above and below them, views by their definitions.
+
+use std::collections::BTreeSet;
+use std::ffi::CString;
+use std::sync::Arc;
+
+use model::Known;
+use model::facts::{Name, UnknownSchema};
+use model::lineage::{Origin, Sources, StoredColumn, UnknownLineage};
+use pg_raw_parse::Node;
+use pg_raw_parse::nodes::RangeVar;
+
+use crate::catalogue::rows::RelationKind;
+use crate::catalogue::{Catalogue, Relation};
+use crate::grammar::Tree;
+use crate::lineage::Trace;
+use crate::lineage::row::{Field, Row};
+use crate::lineage::scope::{Item, Scope};
+use crate::name::{Names, is_temporary};
+use crate::state::{State, Temporary};
+
+/// Views behind views, and queries inside each other in one of them.
+pub(super) const DEPTH_MAX: usize = 32;
+/// Tables above and below one table that are followed.
+const FAMILY_MAX: usize = 10_000;
+
+/// What a relation is made of that does not keep values itself, or not only.
+#[derive(Clone, Debug)]
+pub(crate) struct Made {
+    /// For each column, in order; `None`: it is kept as it is.
+    columns: Vec<Option<Origin>>,
+    calls: BTreeSet<Name>,
+    unknown: Option<UnknownLineage>,
+}
+
+/// A session in which the definitions of the catalogue are read: no schema is looked up but `pg_catalog`.
+pub(super) fn nobody() -> State {
+    State { search_path: Known::Known(Arc::from([])), ..State::new(Arc::from("")) }
+}
+
+impl<'a> Trace<'a> {
+    /// A relation, or a WITH query of that name.
+    pub(super) fn range_var(&mut self, relation: &'a RangeVar) -> Row {
+        let name = relation.relname().unwrap_or_default();
+        if relation.schemaname().is_none()
+            && let Some((_, row)) = self.ctes.iter().rev().find(|(called, _)| **called == *name)
+        {
+            return row.clone();
+        }
+        self.table(relation)
+    }
+
+    /// A relation, whatever WITH says.
+    pub(super) fn table(&mut self, relation: &RangeVar) -> Row {
+        if let Some(row) = self.temporary(relation) {
+            return row;
+        }
+        match self.relation(relation) {
+            Ok(found) => self.row_of(found),
+            Err(reason) => Row::Every(self.unknown(reason)),
+        }
+    }
+
+    /// A temporary relation of this session. Nothing protected gets into one; but if it was dropped meanwhile, the name
+    /// stands for what it has hidden.
+    fn temporary(&mut self, relation: &RangeVar) -> Option<Row> {
+        let Names { state, catalogue } = self.names;
+        let name = relation.relname().unwrap_or_default();
+        let is_named = matches!(state.temporary, Temporary::Names(_)) && state.temporary.may_hide(name);
+        let is_its_schema = relation.schemaname().is_none() || is_temporary(relation.schemaname());
+        if !is_named || !is_its_schema || state.catalogue_changed || !catalogue.is_known() {
+            return None;
+        }
+        let without = State { temporary: Temporary::None, ..state.clone() };
+        let hidden = Names { state: &without, catalogue }.relation(None, name);
+        match &hidden.schema {
+            Known::Known(schema) => {
+                let hidden = catalogue.relation(schema, &hidden.name)?;
+                Some(Row::Every(self.row_of(hidden).whole()))
+            }
+            Known::Unknown(UnknownSchema::NotFound) => Some(Row::Every(Origin::none())),
+            Known::Unknown(_) => None,
+        }
+    }
+
+    /// A table as COPY sees it that names no columns: without the generated ones.
+    pub(super) fn copied(&mut self, relation: &RangeVar) -> Row {
+        let generated: Vec<_> = self
+            .relation(relation)
+            .map_or_else(|_| Vec::new(), |table| table.generated.iter().map(|(name, _)| Arc::clone(name)).collect());
+        match self.table(relation) {
+            Row::Columns(mut fields) => {
+                fields.retain(|field| field.name.as_ref().is_none_or(|name| !generated.contains(name)));
+                Row::Columns(fields)
+            }
+            every => every,
+        }
+    }
+
+    /// The row of the catalogue. What this session has changed is not in it.
+    fn relation(&self, relation: &RangeVar) -> Result<&'a Relation, UnknownLineage> {
+        let Names { state, catalogue } = self.names;
+        if !catalogue.is_known() {
+            return Err(UnknownLineage::NoCatalogue);
+        }
+        if state.catalogue_changed || state.functions_changed {
+            return Err(UnknownLineage::Relation);
+        }
+        let name = self.names.relation(relation.schemaname(), relation.relname().unwrap_or_default());
+        let schema = name.schema.known().ok_or(UnknownLineage::Relation)?;
+        catalogue.relation(schema, &name.name).ok_or(UnknownLineage::Relation)
+    }
+
+    pub(super) fn row_of(&mut self, relation: &'a Relation) -> Row {
+        if !self.spend(relation.columns.len()) {
+            return Row::unknown(UnknownLineage::TooLarge);
+        }
+        if relation.kind == RelationKind::Sequence {
+            return Row::Every(Origin::none());
+        }
+        let made = self.made(relation);
+        if let Some(made) = &made {
+            self.lineage.calls.extend(made.calls.iter().cloned());
+            self.lineage.unknown = self.lineage.unknown.or(made.unknown);
+        }
+        let family = family(self.names.catalogue, relation);
+        let field = |(place, name): (usize, &Arc<str>)| {
+            let of_view = made.as_ref().and_then(|made| made.columns.get(place)?.clone());
+            let origin = of_view.unwrap_or_else(|| stored(&family, name));
+            Field { name: Some(Arc::clone(name)), origin }
+        };
+        Row::Columns(relation.columns.iter().enumerate().map(field).collect())
+    }
+
+    /// What is behind a view or a generated column; read once for each snapshot.
+    fn made(&mut self, relation: &'a Relation) -> Option<Arc<Made>> {
+        let is_view = matches!(relation.kind, RelationKind::View | RelationKind::MaterializedView);
+        if !is_view && relation.generated.is_empty() {
+            return None;
+        }
+        if let Some(known) = relation.made.get() {
+            return Some(Arc::clone(known));
+        }
+        let catalogue = self.names.catalogue;
+        let depth_max = self.depth_max.min(DEPTH_MAX).saturating_sub(self.depth).saturating_sub(1);
+        let made = Arc::new(if depth_max == 0 {
+            Made::unknown(relation, UnknownLineage::TooLarge)
+        } else if is_view {
+            view(catalogue, relation, depth_max)
+        } else {
+            generated(catalogue, relation, depth_max)
+        });
+        // One that is too deep here need not be so elsewhere.
+        if made.unknown != Some(UnknownLineage::TooLarge) {
+            let _ = relation.made.set(Arc::clone(&made));
+        }
+        Some(made)
+    }
+}
+
+impl Made {
+    fn unknown(relation: &Relation, reason: UnknownLineage) -> Self {
+        let columns = relation.columns.iter().map(|_| Some(Origin::Unknown(reason))).collect();
+        Self { columns, calls: BTreeSet::new(), unknown: Some(reason) }
+    }
+}
+
+/// The column itself, and those of the same name in tables whose rows are also rows of this one.
+fn stored(family: &[&Relation], name: &Arc<str>) -> Origin {
+    let with = family.iter().filter(|relation| relation.columns.contains(name));
+    let sources: Sources = with
+        .map(|relation| StoredColumn {
+            schema: Arc::clone(&relation.schema),
+            relation: Arc::clone(&relation.name),
+            name: Arc::clone(name),
+        })
+        .collect();
+    Origin::Direct(Arc::new(sources))
+}
+
+/// A table, and the tables above and below it.
+fn family<'a>(catalogue: &'a Catalogue, first: &'a Relation) -> Vec<&'a Relation> {
+    let mut found = vec![first];
+    let mut place = 0;
+    while let Some(relation) = found.get(place).copied() {
+        let more: Vec<_> = catalogue.children(relation).chain(catalogue.parents(relation)).collect();
+        for other in more {
+            if found.len() < FAMILY_MAX && !found.iter().any(|known| std::ptr::eq(*known, other)) {
+                found.push(other);
+            }
+        }
+        place += 1;
+    }
+    found
+}
+
+/// What a view is defined as.
+fn view(catalogue: &Catalogue, view: &Relation, depth_max: usize) -> Made {
+    let unknown = || Made::unknown(view, UnknownLineage::View);
+    let Some(definition) = view.definition.as_deref() else { return unknown() };
+    let made = read(catalogue, definition, depth_max, |trace, node| match node {
+        Node::SelectStmt(select) => Some(trace.select(select)),
+        _ => None,
+    });
+    let Some((row, mut made)) = made else { return unknown() };
+    match row {
+        Row::Columns(fields) if fields.len() == view.columns.len() => {
+            made.columns = fields.into_iter().map(|field| Some(field.origin)).collect();
+            made
+        }
+        Row::Every(origin) => {
+            made.columns = view.columns.iter().map(|_| Some(origin.clone())).collect();
+            made
+        }
+        Row::Columns(_) => unknown(),
+    }
+}
+
+/// What the generated columns of a table are made of.
+fn generated(catalogue: &Catalogue, table: &Relation, depth_max: usize) -> Made {
+    let family = family(catalogue, table);
+    let fields = table.columns.iter().map(|name| Field { name: Some(Arc::clone(name)), origin: stored(&family, name) });
+    let own = Item::new(Some(&table.name), Row::Columns(fields.collect()));
+    let mut made = Made { columns: vec![None; table.columns.len()], calls: BTreeSet::new(), unknown: None };
+    for (column, expression) in &table.generated {
+        let Some(place) = table.columns.iter().position(|name| name == column) else { continue };
+        let text = format!("SELECT {expression}");
+        let of_column = read(catalogue, &text, depth_max, |trace, node| match node {
+            Node::SelectStmt(select) => Some(trace.within(Scope::of(own.clone()), |trace| trace.select(select)).0),
+            _ => None,
+        });
+        let origin = match of_column {
+            Some((row, more)) => {
+                made.calls.extend(more.calls);
+                made.unknown = made.unknown.or(more.unknown);
+                // What it is called by itself is protected as well as what it is made of.
+                row.whole().or(stored(&family, column)).derived()
+            }
+            None => Origin::Unknown(UnknownLineage::View),
+        };
+        if let Some(slot) = made.columns.get_mut(place) {
+            *slot = Some(origin);
+        }
+    }
+    made
+}
+
+/// Reads a text of the catalogue: one statement.
+fn read(
+    catalogue: &Catalogue,
+    text: &str,
+    depth_max: usize,
+    follow: impl for<'t> FnOnce(&mut Trace<'t>, Node<'t>) -> Option<Row>,
+) -> Option<(Row, Made)> {
+    let text = CString::new(text).ok()?;
+    let tree = Tree::parse(&text, true).ok()?;
+    let state = nobody();
+    let mut trace = Trace::new(Names { state: &state, catalogue }, depth_max);
+    let row = follow(&mut trace, tree.statements().next()?)?;
+    let made = Made { columns: Vec::new(), calls: trace.lineage.calls, unknown: trace.lineage.unknown };
+    Some((row, made))
+}

@@ -1,0 +1,121 @@
+//! The columns of something that has rows: a relation, a subquery, a result.
+
+use std::sync::Arc;
+
+use model::lineage::{Origin, Rows, UnknownLineage};
+
+/// Columns in their order.
+#[derive(Clone, Debug)]
+pub(super) enum Row {
+    Columns(Vec<Field>),
+    /// Their number and names are not known; each may come from this.
+    Every(Origin),
+}
+
+/// One column.
+#[derive(Clone, Debug)]
+pub(super) struct Field {
+    /// `None`: the server gives it a name that is not known here.
+    pub(super) name: Option<Arc<str>>,
+    pub(super) origin: Origin,
+}
+
+/// Whether a row has a column.
+pub(super) enum Has {
+    Yes(Origin),
+    Maybe(Origin),
+    No,
+}
+
+impl Field {
+    pub(super) fn named(name: &str, origin: Origin) -> Self {
+        Self { name: Some(Arc::from(name)), origin }
+    }
+}
+
+impl Row {
+    pub(super) const fn empty() -> Self {
+        Self::Columns(Vec::new())
+    }
+
+    pub(super) fn width(&self) -> usize {
+        match self {
+            Self::Columns(fields) => fields.len(),
+            Self::Every(_) => 1,
+        }
+    }
+
+    /// What a column of this name is.
+    pub(super) fn find(&self, name: &str) -> Has {
+        let fields = match self {
+            Self::Columns(fields) => fields,
+            Self::Every(origin) => return Has::Maybe(origin.clone()),
+        };
+        let with = |wanted: &dyn Fn(&Field) -> bool| {
+            fields.iter().filter(|field| wanted(field)).map(|field| field.origin.clone()).reduce(Origin::or)
+        };
+        if let Some(origin) = with(&|field| field.name.as_deref() == Some(name)) {
+            return Has::Yes(origin);
+        }
+        with(&|field| field.name.is_none()).map_or(Has::No, Has::Maybe)
+    }
+
+    /// All of it together, as one value.
+    pub(super) fn whole(&self) -> Origin {
+        match self {
+            Self::Columns(fields) => {
+                fields.iter().map(|field| field.origin.clone()).fold(Origin::none(), Origin::or).derived()
+            }
+            Self::Every(origin) => origin.clone().derived(),
+        }
+    }
+
+    /// The columns of both, one after the other.
+    pub(super) fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Columns(mut fields), Self::Columns(more)) => {
+                fields.extend(more);
+                Self::Columns(fields)
+            }
+            (Self::Columns(fields), other) if fields.is_empty() => other,
+            (one, Self::Columns(fields)) if fields.is_empty() => one,
+            (one, other) => Self::Every(one.whole().or(other.whole())),
+        }
+    }
+
+    /// Rows of either: UNION.
+    pub(super) fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Columns(fields), Self::Columns(others)) if fields.len() == others.len() => {
+                let pairs = fields.into_iter().zip(others);
+                let or = |(field, other): (Field, Field)| Field {
+                    origin: field.origin.or(other.origin),
+                    // The names are those of the first.
+                    name: field.name,
+                };
+                Self::Columns(pairs.map(or).collect())
+            }
+            (one, other) => Self::Every(one.whole().or(other.whole())),
+        }
+    }
+
+    /// With other names for its first columns.
+    pub(super) fn renamed(self, names: &[&str]) -> Self {
+        let Self::Columns(mut fields) = self else { return self };
+        for (field, name) in fields.iter_mut().zip(names) {
+            field.name = Some(Arc::from(*name));
+        }
+        Self::Columns(fields)
+    }
+
+    pub(super) fn into_rows(self) -> Rows {
+        match self {
+            Self::Columns(fields) => Rows::Columns(fields.into_iter().map(|field| field.origin).collect()),
+            Self::Every(origin) => Rows::Every(origin),
+        }
+    }
+
+    pub(super) const fn unknown(reason: UnknownLineage) -> Self {
+        Self::Every(Origin::Unknown(reason))
+    }
+}

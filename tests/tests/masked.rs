@@ -1,0 +1,231 @@
+//! Masking end to end: an agent with a masking file, a server, and the drivers that people use. What the guard does with
+//! each shape of a statement is tested with the guard; here everything is wired together.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+use serde_json::json;
+use warder_tests::stage::{PASSWORD, Place, Stage, StageOptions};
+use warder_tests::{directory, process, tooling, wait};
+
+const POLICIES: &str = r#"
+@id("all")
+@reason("everything is allowed, but for reading in clear")
+permit (principal, action, resource);
+"#;
+
+const MASKING: &str = r#"
+token_key = "KEY"
+
+[[protect]]
+name = "numbers"
+columns = ["*.people.ssn"]
+mask = "last"
+letters = 2
+
+[[protect]]
+name = "mail"
+columns = ["*.*.email"]
+mask = "email-domain"
+
+[[protect]]
+name = "tokens"
+columns = ["*.people.token"]
+mask = "token"
+
+[[protect]]
+name = "birth"
+columns = ["*.people.born"]
+mask = "year"
+"#;
+
+const SCHEMA: &str = "
+create table people (id int primary key, name text, ssn text, email text, token text, born date);
+insert into people select i, 'name' || i, 'zq7Xk2Lm9Wp4-' || i, 'qv8Rt3Yh6Nj1x' || i || '@example.com',
+    'hy6Tg4Rf1Wq9u' || i, date '1987-06-05' + i from generate_series(1, 5) i;
+create table orders (id int primary key, person int, what text);
+insert into orders select i, i % 5 + 1, 'thing' || i from generate_series(1, 9) i;
+create view contacts as select name as who, email as mail from people;
+create function peek() returns text language sql as 'select ssn from people limit 1';
+";
+
+/// What `warder classify` looks at besides.
+const UNCLASSIFIED: &str = "
+create table notes (id int, text text, \"Tax.Id\" text, about text);
+comment on column notes.about is 'the e-mail of whoever wrote it';
+insert into notes select i, 'card 4111 1111 1111 1111' from generate_series(1, 5) i;
+create table scattered (t text);
+insert into scattered values ('a'), ('b'), ('write to a.b@example.com');
+create table empty ();
+create role analyst login;
+grant select on all tables in schema public to analyst;
+create table closed (phone text);
+";
+
+/// The role that reads the catalogue.
+const ROLE: &str = "warder_catalogue";
+/// Beginnings of what no client may see.
+const CANARIES: [&str; 3] = ["zq7xk2", "qv8rt3", "hy6tg4"];
+
+fn write(folder: &Path, name: &str, text: &str) -> Result<String> {
+    let path = folder.join(name);
+    fs::write(&path, text)?;
+    fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+    Ok(path.to_string_lossy().into_owned())
+}
+
+/// A server with a masking file, and the port that leads through its agent.
+fn start() -> Result<(Stage, u16, tempfile::TempDir)> {
+    let folder = tempfile::tempdir()?;
+    let key = write(folder.path(), "mask.key", &"k".repeat(32))?;
+    let password = write(folder.path(), "password", PASSWORD)?;
+    write(folder.path(), "test.cedar", POLICIES)?;
+    write(folder.path(), "test.masking.toml", &MASKING.replace("KEY", &key))?;
+    let port = directory::free_port()?;
+    let options = StageOptions {
+        guard: vec![
+            format!("listen = [\"127.0.0.1:{port}\"]"),
+            "mode = \"enforce\"".into(),
+            format!("policies = [{:?}]", folder.path().to_string_lossy()),
+            format!("[database.catalogue]\nuser = {ROLE:?}\npassword_file = {password:?}"),
+        ],
+        sql: vec![SCHEMA.into(), UNCLASSIFIED.into(), format!("create role {ROLE} login password '{PASSWORD}'")],
+        tls: Some("server-certificate"),
+        ..StageOptions::default()
+    };
+    let stage = Stage::start(&options.access(&format!("host all {ROLE} all scram-sha-256")))?;
+    stage.wait_listening(port)?;
+    Ok((stage, port, folder))
+}
+
+fn no_canary(text: &str) -> Result<()> {
+    let text = text.to_lowercase();
+    for canary in CANARIES {
+        ensure!(!text.contains(canary), "{canary} was shown:\n{text}");
+    }
+    Ok(())
+}
+
+fn psql(stage: &Stage, port: u16, sql: &str) -> Result<(String, String)> {
+    let mut command = stage.client(Place::Outside, "psql");
+    command.env("PGHOST", "127.0.0.1").env("PGPORT", port.to_string()).args(["-XqAt", "-c", sql]);
+    let output = process::run_any(&mut command)?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    Ok((text(&output.stdout), text(&output.stderr)))
+}
+
+#[test]
+fn psql_sees_masks_and_refusals() -> Result<()> {
+    let (stage, port, _folder) = start()?;
+    let query = |sql: &str| psql(&stage, port, sql);
+    let (out, errors) = query("select id, ssn, email, born from people where id = 1")?;
+    ensure!(out == "1|************-1|***@example.com|1987-01-01", "{out}\n{errors}\n{}", stage.agent.log()?);
+    let (out, _) = query("select token from people where id = 1 union all select token from people where id = 1")?;
+    let tokens: Vec<&str> = out.lines().collect();
+    ensure!(matches!(tokens[..], [one, other] if one == other && one.starts_with("tok_")), "{out}");
+    let (out, _) = query("select upper(ssn), ssn || 'x', name from people where id = 1")?;
+    ensure!(out == "||name1", "{out}");
+    for (sql, rule) in [
+        ("copy people to stdout (format csv, escape '#')", "numbers"),
+        ("create table x as select email from people", "mail"),
+        ("select 1 from people where ssn like 'z%'", "numbers"),
+        ("select peek()", "unknown-origin"),
+    ] {
+        let (out, errors) = query(sql)?;
+        ensure!(out.is_empty() && errors.contains(&format!("(rule {rule})")), "{sql}: {out}\n{errors}");
+        no_canary(&errors)?;
+    }
+    for (sql, expected) in [
+        (
+            "copy (select id, name, ssn, what from people join orders using (id) where id = 1) to stdout",
+            "1\tname1\t\\N\tthing1",
+        ),
+        ("copy people (id, email, name) to stdout with csv header", "id,email,name\n1,,name1\n"),
+    ] {
+        let (out, errors) = query(sql)?;
+        ensure!(out.starts_with(expected), "{sql}: {out}\n{errors}");
+    }
+    let (_, errors) = query("select ssn::int from people")?;
+    ensure!(errors.contains("withheld"), "{errors}");
+    no_canary(&errors)
+}
+
+#[test]
+fn records_name_what_was_masked_and_count_it() -> Result<()> {
+    let (stage, port, _folder) = start()?;
+    psql(&stage, port, "select name, ssn, email from people")?;
+    let requests = || stage.agent.cli_json(&["search", "rule:numbers", "--json"]);
+    let found = wait::until("the statement", wait::PATIENCE, || {
+        let found = requests()?.into_iter().find(|record| record["type"] == "statement");
+        Ok(found)
+    })?;
+    let masked = json!([
+        {"rule": "mail", "column": "public.people.email"},
+        {"rule": "numbers", "column": "public.people.ssn"},
+    ]);
+    ensure!(found["verdict"]["masked"] == masked, "{found}");
+    let lines = stage.agent.cli(&["timeline"])?.stdout;
+    let lines = String::from_utf8_lossy(&lines).into_owned();
+    ensure!(lines.contains("SELECT 5; masked by mail, numbers"), "{lines}");
+    let closed = wait::until("the end of the session", wait::PATIENCE, || {
+        let all = stage.agent.cli_json(&["timeline", "--json"])?;
+        Ok(all.into_iter().find(|record| record["type"] == "session.close" && record["application_name"] == "psql"))
+    })?;
+    ensure!(closed["mediation"]["masked_cells"] == 10, "{closed}");
+    let counted = "warder_proxy_events_total{event=\"value_masked\"} 10";
+    wait::until("the metric", wait::PATIENCE, || Ok(stage.agent.metrics()?.contains(counted).then_some(())))
+}
+
+#[test]
+fn a_masking_file_is_proposed() -> Result<()> {
+    let (stage, port, folder) = start()?;
+    let (folder_of_sockets, port_of_server) = (stage.cluster.socket_directory(), stage.cluster.port());
+    let dsn = format!("host={} port={port_of_server} user=analyst dbname=postgres", folder_of_sockets.display());
+    let mut command = stage.agent.command_alone(&["classify", "--dsn", &dsn]);
+    let output = process::run(&mut command)?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    no_canary(&text)?;
+    ensure!(!text.contains("4111") && !text.contains("a.b@"), "a value is shown: {text}");
+    for expected in [
+        "\"public.people.email\", # its name, most of its values",
+        "\"public.notes.text\", # most of its values",
+        "\"public.notes.Tax?Id\", # its name",
+        "\"public.notes.about\", # its comment",
+        "\"public.people.born\", # its name",
+        "\"public.closed.phone\", # its name",
+        "# Not looked into: public.closed (SQLSTATE 42501)",
+        "# public.scattered.t: 1 of 3 values have something like email in them",
+    ] {
+        ensure!(text.contains(expected), "{expected} is not there:\n{text}");
+    }
+    // What is proposed can take effect.
+    let file = write(folder.path(), "test.masking.toml", &text)?;
+    process::run(&mut stage.agent.command_alone(&["policy", "check", &folder.path().to_string_lossy()]))?;
+    let shown = || psql(&stage, port, "select text, about from notes where id = 1");
+    wait::until(&format!("masking by {file}"), wait::PATIENCE, || {
+        let (out, _) = shown()?;
+        Ok((out == "********************1111|").then_some(()))
+    })
+}
+
+#[test]
+fn drivers_get_masked_rows_in_every_way_they_ask() -> Result<()> {
+    let (stage, port, _folder) = start()?;
+    let template = stage.client(Place::Outside, "psql");
+    let mut command = Command::new(tooling::python_environment()?.join("bin/python"));
+    for (name, value) in template.get_envs() {
+        command.env(name, value.unwrap_or_default());
+    }
+    command.env("PGHOST", "127.0.0.1").env("PGPORT", port.to_string()).env("PGSSLMODE", "disable");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("drivers/masked_client.py");
+    let output = process::run_any(command.arg(script))?;
+    let out = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(out.trim_end().ends_with("done"), "{out}\n{errors}\n{}", stage.agent.log()?);
+    ensure!(out.contains("name1") && out.contains("***@example.com"), "{out}");
+    no_canary(&out)?;
+    no_canary(&errors)
+}
