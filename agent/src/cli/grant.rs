@@ -103,6 +103,9 @@ pub(super) struct Decision {
     /// Why; it is recorded
     #[arg(long, default_value = "")]
     reason: String,
+    /// What you have seen (digest of warder grant show --json): refused if something else was asked for
+    #[arg(long, value_name = "SHA256")]
+    digest: Option<String>,
     #[command(flatten)]
     common: Common,
 }
@@ -185,17 +188,17 @@ impl Decision {
         // An operator who takes access back needs no token; whoever names one is asked for it.
         let needs_none = verb == GrantVerb::Revoke && self.common.token_file.is_none();
         let token = if needs_none { self.common.token().ok() } else { Some(self.common.token()?) };
-        let ask = GrantAsk { token, grant: Some(self.grant), reason: self.reason, ..GrantAsk::default() };
-        self.common.show.tell(verb, ask)
+        let Self { grant, reason, digest, common } = self;
+        let ask = GrantAsk { token, grant: Some(grant), reason, digest, ..GrantAsk::default() };
+        common.show.tell(verb, ask)
     }
 }
 
 impl List {
     fn run(self) -> anyhow::Result<()> {
         let socket = self.show.config.load()?.agent.control_socket;
-        let mut grants = client::grants(&socket, GrantVerb::List, GrantAsk::default())?;
-        let open = |grant: &GrantView| matches!(&*grant.state, "requested" | "active") || needs_review(grant);
-        grants.retain(|grant| self.all || open(grant));
+        let ask = GrantAsk { open: !self.all, ..GrantAsk::default() };
+        let mut grants = client::grants(&socket, GrantVerb::List, ask)?;
         grants.sort_by_key(|grant| grant.requested.0);
         if !self.show.json && grants.is_empty() {
             return Ok(terminal::print("no grants\n")?);

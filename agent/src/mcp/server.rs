@@ -234,7 +234,8 @@ impl Server {
 
     async fn status(&self, wanted: GrantStatus) -> Answer {
         if wanted.grant.is_some() {
-            let ask = GrantAsk { grant: wanted.grant, ..GrantAsk::default() };
+            // Its statement is for those whom it concerns.
+            let ask = GrantAsk { token: Some(self.token_text()?), grant: wanted.grant, ..GrantAsk::default() };
             return grants::answer(&self.ask(GrantVerb::Show, ask).await?);
         }
         let own = HolderForm::from(&Holder::from(&self.who().await?)).into_owned();
