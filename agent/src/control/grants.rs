@@ -220,7 +220,8 @@ impl From<&access::Approval> for ApprovalView {
 
 /// Of everything that somebody who decides looks at, and that never changes. A statement is in it by its own digest.
 pub(crate) fn digest(grant: &Grant) -> String {
-    let Grant { id, holder, scope, purpose, ticket, duration, once, break_glass, renews, rule: _, requested: _ } = grant;
+    let Grant { id, holder, scope, purpose, ticket, duration, once, break_glass, renews, rule: _, requested: _ } =
+        grant;
     let asked = (
         id.to_string(),
         HolderForm::from(holder),

@@ -36,6 +36,9 @@ const HEAD_BYTES_MAX: usize = 32 * 1024;
 /// Pause after a failed accept (out of descriptors): without it the loop would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// A request with its whole body.
+pub type Whole = Request<Full<Bytes>>;
+
 /// What differs between houses.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -54,7 +57,7 @@ struct House<H> {
 /// given up when its client goes.
 pub async fn serve<H, F>(door: Door, limits: Limits, handle: H) -> Infallible
 where
-    H: Fn(Request<Full<Bytes>>) -> F + 'static,
+    H: Fn(Whole) -> F + 'static,
     F: Future<Output = Answer> + 'static,
 {
     let Door { listener, tls } = door;
@@ -87,7 +90,7 @@ where
 
 impl<H, F> House<H>
 where
-    H: Fn(Request<Full<Bytes>>) -> F,
+    H: Fn(Whole) -> F,
     F: Future<Output = Answer>,
 {
     /// What goes wrong concerns only its client.

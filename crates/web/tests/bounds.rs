@@ -28,8 +28,7 @@ fn house() -> Result<SocketAddr> {
                 let body = request.into_body().collect().await.map(|body| body.to_bytes().len());
                 answer::json(StatusCode::OK, &body.unwrap_or_default())
             })
-            .await
-            {}
+            .await {}
         })
     });
     receiver.recv().context("the house has not opened")
@@ -47,7 +46,8 @@ fn exchange(address: SocketAddr, request: &[u8]) -> Result<String> {
 }
 
 fn post(path: &str, body: &str) -> Vec<u8> {
-    format!("POST {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into()
+    format!("POST {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+        .into()
 }
 
 #[test]
