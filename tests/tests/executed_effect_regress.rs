@@ -21,6 +21,7 @@ use warder_tests::cluster::{Cluster, ClusterOptions};
 use warder_tests::corpus::session::{Answer, Login, Session};
 use warder_tests::effects::{self, Declared, snapshot};
 use warder_tests::suite_source::Source;
+use warder_tests::tooling;
 use warder_tests::wire::RawClient;
 
 /// What the others build upon.
@@ -151,7 +152,7 @@ fn calls(statement: &model::facts::StatementFacts) -> bool {
 /// The files to play, the first of them first.
 fn files() -> Result<Vec<(String, PathBuf)>> {
     let folder = Source::prepared()?.suite("regress").join("sql");
-    let is_long = std::env::var_os("WARDER_LONG").is_some_and(|value| value != "0");
+    let is_long = tooling::long_form();
     let mut names: Vec<String> = USUAL.iter().map(|&name| name.to_owned()).collect();
     if is_long {
         let entries = fs::read_dir(&folder).with_context(|| folder.display().to_string())?;
