@@ -16,27 +16,22 @@ use std::convert::Infallible;
 use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use identity::secret::Secret;
-use nix::unistd::Uid;
 use tokio::task::LocalSet;
 use web::door::Door;
 use web::serve::Limits;
 
 use self::core::Core;
 use crate::config::Config;
+use crate::privileges;
 
 /// An answer of the core takes at most 25 s, behind others.
 const LIMITS: Limits = Limits { body_bytes_max: 64 << 10, answer_within: Duration::from_secs(40) };
 
 /// Serves until it is stopped.
 pub(crate) fn serve(config: &Config) -> Result<()> {
-    // On the control socket root may take access back without a token.
-    ensure!(
-        !Uid::effective().is_root(),
-        "warder api does not run as root, whose word counts without a token: give it an account of its own, in the group \
-         of the control socket"
-    );
+    privileges::refuse_root("warder api")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
     match runtime.block_on(run(config))? {}
 }

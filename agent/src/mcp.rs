@@ -20,6 +20,7 @@ use rmcp::ServiceExt as _;
 
 use self::server::{Server, Token, Tools};
 use crate::config::Config;
+use crate::privileges;
 use crate::token_file::TokenFile;
 
 /// Serves one client on standard input and output, until it is gone.
@@ -39,6 +40,7 @@ pub(crate) fn serve(config: Config, token: TokenFile) -> Result<()> {
 
 /// Serves whoever brings a token, until it is stopped.
 pub(crate) fn listen(config: Config, address: SocketAddr) -> Result<()> {
+    privileges::refuse_root("warder mcp --listen")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
     match runtime.block_on(http::serve(config, address))? {}
 }

@@ -224,8 +224,10 @@ fn a_statement_is_shown_to_those_whom_it_concerns() -> Result<()> {
     let other = scene.shown(&scene.person("carol")?, &grant)?;
     ensure!(other["statement"]["unknown"].is_string() && !other.to_string().contains("4711"), "{other}");
     scene.done(&bob, &path(&grant, "approve")?, &json!({ "digest": grant["digest"] }))?;
-    let count = || Ok(scene.governed.stage.cluster.sql("select count(*) from kept")?.trim().to_owned());
-    wait::until("the row", wait::PATIENCE, || Ok((count()? == "101").then_some(())))
+    let cluster = &scene.governed.stage.cluster;
+    wait::until("the row", wait::PATIENCE, || {
+        Ok((cluster.sql("select count(*) from kept")?.trim() == "101").then_some(()))
+    })
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
+use warder_tests::account::Account;
 use warder_tests::events;
 use warder_tests::governed::Governed;
 use warder_tests::process::{self, Running};
@@ -287,8 +288,14 @@ fn without_a_token_nothing_is_served() -> Result<()> {
 fn over_http_each_request_brings_its_token() -> Result<()> {
     let scene = Scene::start()?;
     let port = directory::free_port()?;
-    let mut command = scene.0.stage.agent.command(&["mcp"]);
-    command.arg("--listen").arg(format!("127.0.0.1:{port}")).stdin(Stdio::null());
+    let mut command = process::command_as(&Account::nobody()?, scene.0.stage.agent.binary());
+    command
+        .arg("mcp")
+        .arg("-c")
+        .arg(scene.0.stage.agent.configuration())
+        .arg("--listen")
+        .arg(format!("127.0.0.1:{port}"))
+        .stdin(Stdio::null());
     let _served = Running::start("warder mcp", Signal::SIGTERM, &mut command)?;
     let plain = https::Client::plain(port);
     wait::until("the tools", wait::PATIENCE, || Ok(plain.connect().is_ok().then_some(())))?;
