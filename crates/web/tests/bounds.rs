@@ -1,4 +1,5 @@
 //! The bounds, with real connections.
+#![expect(clippy::disallowed_methods, reason = "tests live in real time: deadlines need the clock")]
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
