@@ -1,5 +1,6 @@
 //! The command line: what can be asked, and how it is answered.
 
+mod api;
 mod classify;
 mod evidence;
 mod exec;
@@ -79,6 +80,9 @@ enum Command {
     /// standard input and output
     #[command(after_help = EXIT_CODES)]
     Mcp(mcp::Mcp),
+    /// Serve grants over HTTP: ask, look, decide, each with one's own token; not as root
+    #[command(after_help = EXIT_CODES)]
+    Api(api::Api),
     /// Prepare a server
     #[command(subcommand)]
     Setup(setup::Setup),
@@ -232,6 +236,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Steer(arguments) => arguments.run()?,
         Command::Grant(arguments) => arguments.run()?,
         Command::Mcp(arguments) => arguments.run()?,
+        Command::Api(arguments) => arguments.run()?,
         Command::Setup(arguments) => arguments.run()?,
         Command::Unload(arguments) => arguments.run()?,
         Command::Sessions(arguments) => sessions(&arguments)?,

@@ -3,6 +3,7 @@
 //! Every key is checked here, at the door; behind it there are no strings that still need checking. Each mistake is
 //! one line: `file:line: key: what is wrong; what to do`.
 
+pub mod api;
 pub mod catalogue;
 mod check;
 mod file;
@@ -15,6 +16,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use api::Api;
 use catalogue::CatalogueLogin;
 use export::config::ExportConfig;
 use export::witness::WitnessConfig;
@@ -40,6 +42,8 @@ pub struct Config {
     pub journal: Journal,
     /// Address of the Prometheus endpoint; `None`: off.
     pub metrics_listen: Option<SocketAddr>,
+    /// Where `warder api` listens.
+    pub api: Api,
     /// Bounds of the kernel side.
     pub capture: Capture,
     /// What is taken out of statements before they are written.
@@ -190,6 +194,7 @@ impl Default for Config {
                 witnesses: Vec::new(),
             },
             metrics_listen: Some(SocketAddr::from(([127, 0, 0, 1], 9464))),
+            api: Api::default(),
             capture: Capture {
                 ring_bytes: 8 << 20,
                 sessions_max: 16_384,

@@ -72,7 +72,8 @@ pub struct Response<'a> {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal<'a> {
     /// `request_too_long`, `not_a_request`, `unsupported_version`, `unknown_verb`, `not_allowed`, `failed`;
-    /// of grants also `no_token`, `token`, `no_grant`, `scope`, `policy`, `refused`, `unknown_database`.
+    /// of grants also `no_token`, `token`, `no_grant`, `unknown_grant`, `unknown_database`, `scope`, `policy`, `person`,
+    /// `state`, `digest`, `too_much`, `too_many`.
     pub code: Cow<'a, str>,
     /// For people: what happened and what to do.
     pub message: Cow<'a, str>,

@@ -1,6 +1,7 @@
 //! The agent as a library: configuration, control socket, views of what was recorded, and the processes of the
 //! daemon. The binary is a line.
 
+mod api;
 mod catalogue_form;
 mod catalogue_role;
 mod classify;

@@ -5,6 +5,7 @@
 //! | kernel process (`warder run`) | root | eBPF programs, links and maps; iterators; `/proc`; creates the folders and the sockets; makes control groups for `warder exec`, and moves a process in. Decodes nothing that a client sent; of clients it reads what `/proc` shows (command lines, process titles) |
 //! | core (`warder core`) | `[agent] user` | ring buffer (read, consumer position), four maps (read only), control socket, socket of `warder exec`, journal folder; no capability, no new privileges |
 //! | proxy worker (`warder worker`) | `[proxy] user` | its listeners, its connections, its ring to the core, heartbeats; no capability, no new privileges |
+//! | `warder api`, `warder mcp --listen` | an account of the control socket's group; never root | what members of that group have |
 //! | symbol lookup (`warder symbols`) | `[agent] user` | one open executable; 5 s of CPU, 512 MiB of address space; ends when it has answered |
 
 use std::fs::File;
@@ -29,6 +30,16 @@ pub(crate) struct Identity {
 impl Identity {
     /// The account that owns nothing (`nobody` of every distribution's base system).
     pub(crate) const NOBODY: Self = Self { user: Uid::from_raw(65_534), group: Gid::from_raw(65_534) };
+}
+
+/// Whoever serves other hosts is not root, whose word counts on the control socket without a token.
+pub(crate) fn refuse_root(program: &str) -> Result<()> {
+    ensure!(
+        !Uid::effective().is_root(),
+        "{program} does not run as root, whose word counts without a token: give it an account of its own, in the group of \
+         the control socket"
+    );
+    Ok(())
 }
 
 /// Resolves the configured account.

@@ -5,6 +5,9 @@ use anyhow::Result;
 use crate::config::Config;
 use crate::kernel_process;
 
+/// Unless `WARDER_LOG` says otherwise. rmcp tells of each request, and what its client calls itself.
+const LOG: &str = "info,rmcp=off";
+
 /// Runs the agent until it is stopped.
 pub fn run(config: &Config) -> Result<()> {
     start_log();
@@ -15,7 +18,7 @@ pub fn run(config: &Config) -> Result<()> {
 pub(crate) fn start_log() {
     use std::io::IsTerminal as _;
     let filter = tracing_subscriber::EnvFilter::try_from_env("WARDER_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(LOG));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

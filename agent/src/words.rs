@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use store::form::access::HolderForm;
 use store::form::principal::ActorForm;
 use store::form::process::ProcessForm;
 use store::form::session::SessionForm;
@@ -57,6 +58,13 @@ pub fn principal(session: &SessionForm<'_>) -> String {
     let purpose =
         principal.purpose.as_deref().map_or_else(String::new, |purpose| format!(" (\"{}\")", escape(purpose)));
     all.map(actor).collect::<Vec<_>>().join(" for ") + &purpose
+}
+
+/// Whose a grant is: `helper for alice`.
+#[must_use]
+pub fn holder(form: &HolderForm<'_>) -> String {
+    let chain = form.acting_for.iter().map(|actor| format!(" for {}", actor.id)).collect::<String>();
+    format!("{}{chain}", form.actor.id)
 }
 
 /// `tcp`, `tls` or `gss` and the client's address; `unix` and the path.

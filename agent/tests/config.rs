@@ -35,7 +35,7 @@ fn documented_defaults_are_the_defaults() {
             keys += 1;
         }
     }
-    assert_eq!(keys, 26, "{text}");
+    assert_eq!(keys, 27, "{text}");
     let config = Config::parse(&text, Path::new("w.toml")).unwrap();
     assert_eq!(config, Config { path: Some("w.toml".into()), ..Config::default() });
 }
@@ -655,6 +655,34 @@ fn a_login_for_the_catalogue_has_a_role_and_a_password() {
         &[
             "4: database.catalogue: only policies need to know what the database has; add policies to [database.proxy], or \
            remove it",
+        ],
+    );
+}
+
+#[test]
+fn the_api_is_private_or_has_a_certificate() {
+    let config = |text: &str| Config::parse(text, Path::new("w.toml")).unwrap().api;
+    let with = "[api]\nlisten = \"0.0.0.0:443\"\ncertificate = \"/c\"\nkey = \"/k\"\n";
+    let hook = "[[api.webhook]]\nurl = \"https://hooks.example.com/x\"\nsecret_file = \"/s\"";
+    let api = config(&format!("{with}{hook}"));
+    assert_eq!((api.listen.port(), api.tls.unwrap().key), (443, "/k".into()));
+    assert_eq!(api.webhooks[0].secret_file, Path::new("/s"));
+    assert_eq!(config("api.listen = \"[::1]:1\"").tls, None);
+    check(
+        "api.listen = \"192.0.2.1:443\"",
+        &["1: api.listen: 192.0.2.1:443 is for other hosts as well, and tokens would cross the network in the clear; \
+           set certificate and key, or listen on a loopback address"],
+    );
+    check("api.key = \"/k\"", &["1: api.certificate: certificate and key belong together; write both, or neither"]);
+    check(
+        "[[api.webhook]]\nurl = \"http://hooks.example.com/x\"\nsecret_file = \"/s\"",
+        &["1: api.webhook.url: who has access to what is not sent to another host in the clear; use https://; see \
+           docs/api.md"],
+    );
+    check(
+        "[[api.webhook]]\nurl = \"https://hooks.example.com/x\"",
+        &[
+            "1: api.webhook: a webhook needs an address and the file of its secret; add url = \"...\" and secret_file = \"...\"",
         ],
     );
 }

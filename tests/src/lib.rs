@@ -20,7 +20,10 @@ pub mod effects;
 pub mod encodings;
 pub mod events;
 pub mod governed;
+pub mod hook;
 pub mod http;
+#[cfg(feature = "end-to-end")]
+pub mod https;
 pub mod issuer;
 pub mod namespace;
 pub mod oracle;
@@ -40,4 +43,6 @@ pub mod tokens;
 pub mod tooling;
 pub mod wait;
 pub mod way;
+#[cfg(feature = "end-to-end")]
+pub mod web_api;
 pub mod wire;

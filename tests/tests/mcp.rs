@@ -2,15 +2,17 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
+use warder_tests::account::Account;
 use warder_tests::events;
 use warder_tests::governed::Governed;
 use warder_tests::process::{self, Running};
-use warder_tests::tokens::ISSUER;
-use warder_tests::{drivers, tooling, wait};
+use warder_tests::tokens::{ISSUER, Tokens};
+use warder_tests::{directory, drivers, https, tooling, wait};
 
 /// Agents may look, and ask on behalf of somebody; approvers decide.
 const POLICIES: &str = r#"
@@ -66,10 +68,15 @@ impl Scene {
         let mut command = Command::new(tooling::python_environment()?.join("bin/python"));
         command.arg(drivers::scripts().join("mcp_client.py")).arg(self.0.stage.agent.binary()).arg("mcp");
         command.arg("--token-file").arg(token).arg("-c").arg(self.0.stage.agent.configuration());
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut running = Running::start("the MCP client", Signal::SIGTERM, &mut command)?;
-        let tools = serde_json::from_str(&running.read_line()?)?;
-        Ok(Client { running, tools })
+        Client::start(command)
+    }
+
+    /// The same library as a client of `warder mcp --listen`.
+    fn client_over_http(&self, port: u16) -> Result<Client> {
+        let token = self.0.token_file("alice", &json!({ "act": { "sub": "helper", "iss": ISSUER } }))?;
+        let mut command = Command::new(tooling::python_environment()?.join("bin/python"));
+        command.arg(drivers::scripts().join("mcp_client.py")).arg(format!("http://127.0.0.1:{port}/mcp")).arg(token);
+        Client::start(command)
     }
 
     fn approve(&self, grant: &str) -> Result<()> {
@@ -104,6 +111,13 @@ struct Client {
 }
 
 impl Client {
+    fn start(mut command: Command) -> Result<Self> {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut running = Running::start("the MCP client", Signal::SIGTERM, &mut command)?;
+        let tools = serde_json::from_str(&running.read_line()?)?;
+        Ok(Self { running, tools })
+    }
+
     fn call(&mut self, tool: &str, arguments: &Value) -> Result<Value> {
         self.running.write_line(&json!({ "tool": tool, "arguments": arguments }).to_string())?;
         let answer: Value = serde_json::from_str(&self.running.read_line()?)?;
@@ -267,5 +281,50 @@ fn without_a_token_nothing_is_served() -> Result<()> {
         process::run_any(scene.0.stage.agent.command(&["mcp"]).arg("--token-file").arg(nowhere).stdin(Stdio::null()))?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(!output.status.success() && said.contains("warder login"), "{said}");
+    Ok(())
+}
+
+#[test]
+fn over_http_each_request_brings_its_token() -> Result<()> {
+    let scene = Scene::start()?;
+    let port = directory::free_port()?;
+    let mut command = process::command_as(&Account::nobody()?, scene.0.stage.agent.binary());
+    command
+        .arg("mcp")
+        .arg("-c")
+        .arg(scene.0.stage.agent.configuration())
+        .arg("--listen")
+        .arg(format!("127.0.0.1:{port}"))
+        .stdin(Stdio::null());
+    let _served = Running::start("warder mcp", Signal::SIGTERM, &mut command)?;
+    let plain = https::Client::plain(port);
+    wait::until("the tools", wait::PATIENCE, || Ok(plain.connect().is_ok().then_some(())))?;
+
+    let list = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list" }).to_string();
+    let headers = [("Accept", "application/json, text/event-stream"), ("Content-Type", "application/json")];
+    ensure!(plain.call("POST", "/mcp", &headers, list.as_bytes())?.status == 401, "without a token");
+    let forged = Tokens::new()?.token("alice", &json!({}), Duration::from_secs(600))?;
+    let forged = format!("Bearer {forged}");
+    let forged = [headers[0], headers[1], ("Authorization", &*forged)];
+    let refused = plain.call("POST", "/mcp", &forged, list.as_bytes())?;
+    ensure!(refused.status == 401 && refused.body["error"]["code"] == "token", "{refused:?}");
+
+    let mut client = scene.client_over_http(port)?;
+    let listed = client.done("list_databases", &json!({}))?;
+    ensure!(listed["you"]["id"] == "helper" && listed["you"]["acting_for"][0]["id"] == "alice", "{listed}");
+    let looked = client.run("select id from public.kept order by id limit 1")?;
+    ensure!(looked["results"][0]["rows"] == json!([["1"]]), "{looked}");
+    let refused = client.failed("run_statement", &on_test("drop table public.kept"))?;
+    ensure!(refused["refusal"]["rule"] == "no-drop", "{refused}");
+
+    // Who gives up takes the request back, as everywhere.
+    let insert = json!({
+        "tool": "run_statement", "arguments": on_test("insert into public.kept values (1000)"), "patience": 10,
+    });
+    client.running.write_line(&insert.to_string())?;
+    scene.waiting()?;
+    ensure!(client.running.read_line()? == r#"{"given_up": true}"#);
+    scene.withdrawn()?;
+    ensure!(scene.kept()? == "300");
     Ok(())
 }

@@ -26,6 +26,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("recorder", 2),
     ("steering", 2),
     ("store", 2),
+    ("web", 2),
     ("export", 3),
     ("guard", 3),
     ("search", 3),

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, ensure};
 use clap::{Args, Subcommand};
 use serde_json::Value;
-use store::form::access::HolderForm;
 
 use super::{ConfigArg, EXIT_CODES};
 use crate::control::client;
@@ -103,6 +102,9 @@ pub(super) struct Decision {
     /// Why; it is recorded
     #[arg(long, default_value = "")]
     reason: String,
+    /// What you have seen (digest of warder grant show --json): refused if something else was asked for
+    #[arg(long, value_name = "SHA256")]
+    digest: Option<String>,
     #[command(flatten)]
     common: Common,
 }
@@ -185,17 +187,17 @@ impl Decision {
         // An operator who takes access back needs no token; whoever names one is asked for it.
         let needs_none = verb == GrantVerb::Revoke && self.common.token_file.is_none();
         let token = if needs_none { self.common.token().ok() } else { Some(self.common.token()?) };
-        let ask = GrantAsk { token, grant: Some(self.grant), reason: self.reason, ..GrantAsk::default() };
-        self.common.show.tell(verb, ask)
+        let Self { grant, reason, digest, common } = self;
+        let ask = GrantAsk { token, grant: Some(grant), reason, digest, ..GrantAsk::default() };
+        common.show.tell(verb, ask)
     }
 }
 
 impl List {
     fn run(self) -> anyhow::Result<()> {
         let socket = self.show.config.load()?.agent.control_socket;
-        let mut grants = client::grants(&socket, GrantVerb::List, GrantAsk::default())?;
-        let open = |grant: &GrantView| matches!(&*grant.state, "requested" | "active") || needs_review(grant);
-        grants.retain(|grant| self.all || open(grant));
+        let ask = GrantAsk { open: !self.all, ..GrantAsk::default() };
+        let mut grants = client::grants(&socket, GrantVerb::List, ask)?;
         grants.sort_by_key(|grant| grant.requested.0);
         if !self.show.json && grants.is_empty() {
             return Ok(terminal::print("no grants\n")?);
@@ -261,11 +263,6 @@ fn needs_review(grant: &GrantView) -> bool {
     matches!(grant.review.as_deref(), Some("due" | "overdue"))
 }
 
-fn holder(form: &HolderForm<'_>) -> String {
-    let chain = form.acting_for.iter().map(|actor| format!(" for {}", actor.id)).collect::<String>();
-    format!("{}{chain}", form.actor.id)
-}
-
 fn table(grants: &[GrantView]) -> Result<String, std::fmt::Error> {
     let mut text = String::new();
     for grant in grants {
@@ -286,7 +283,7 @@ fn table(grants: &[GrantView]) -> Result<String, std::fmt::Error> {
             "{}  {:9}  {}  {} on {} in {}  {until}{review}",
             grant.grant,
             grant.state,
-            holder(&grant.holder),
+            words::holder(&grant.holder),
             grant.scope.actions.join(","),
             grant.scope.relations.join(","),
             grant.scope.database_entry,
@@ -300,7 +297,7 @@ fn describe(grant: &GrantView, text: &mut String) -> std::fmt::Result {
     let mut line = |name: &str, value: &str| writeln!(text, "  {name:10} {}", terminal::escape(value));
     let glass = if grant.break_glass { ", broken glass" } else { "" };
     line("grant", &format!("{} ({}{glass})", grant.grant, grant.state))?;
-    line("holder", &format!("{} {}", grant.holder.actor.kind, holder(&grant.holder)))?;
+    line("holder", &format!("{} {}", grant.holder.actor.kind, words::holder(&grant.holder)))?;
     line("actions", &grant.scope.actions.join(", "))?;
     line("relations", &grant.scope.relations.join(", "))?;
     let sql_database = grant.scope.database.as_deref().map_or(String::new(), |name| format!(", SQL database {name}"));
@@ -314,7 +311,7 @@ fn describe(grant: &GrantView, text: &mut String) -> std::fmt::Result {
     line("requested", &words::second(grant.requested))?;
     for approval in &grant.approvals {
         let reason = if approval.reason.is_empty() { String::new() } else { format!(": {}", approval.reason) };
-        line("approved", &format!("{} by {}{reason}", words::second(approval.at), holder(&approval.by)))?;
+        line("approved", &format!("{} by {}{reason}", words::second(approval.at), words::holder(&approval.by)))?;
     }
     if let Some(end) = grant.decide_by {
         let (have, need) = (grant.approvals.len(), grant.approvals_needed);

@@ -41,6 +41,7 @@ impl Checker {
         if let Some(listen) = &file.metrics.listen {
             config.metrics_listen = self.listen(listen);
         }
+        config.api = self.api(&file.api);
         config.databases = self.databases(&file.database);
         self.one_authority(&file.database);
         self.proxy(&file.proxy, &mut config);

@@ -15,6 +15,7 @@ pub(super) struct File {
     pub(super) agent: Agent,
     pub(super) journal: Journal,
     pub(super) metrics: Metrics,
+    pub(super) api: Api,
     pub(super) capture: Capture,
     pub(super) redaction: Redaction,
     pub(super) identity: Identity,
@@ -58,6 +59,23 @@ pub(super) struct Journal {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Metrics {
     pub(super) listen: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Api {
+    pub(super) listen: Text,
+    pub(super) certificate: Text,
+    pub(super) key: Text,
+    pub(super) webhook: Vec<Spanned<Webhook>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Webhook {
+    pub(super) url: Text,
+    pub(super) secret_file: Text,
+    pub(super) ca_file: Text,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -58,7 +58,7 @@ impl Checker {
         }
     }
 
-    fn few<T>(&mut self, key: &str, entries: &[Spanned<T>], max: usize) {
+    pub(super) fn few<T>(&mut self, key: &str, entries: &[Spanned<T>], max: usize) {
         if let Some(beyond) = entries.get(max) {
             let what = format!("{} entries are more than {max}", entries.len());
             self.mistake_at(beyond, key, &what, "join those that say the same");

@@ -369,7 +369,7 @@ impl Checker {
         entry.as_ref().and_then(|entry| self.address("database.proxy.upstream", entry))
     }
 
-    fn address(&mut self, key: &str, entry: &Spanned<String>) -> Option<SocketAddr> {
+    pub(super) fn address(&mut self, key: &str, entry: &Spanned<String>) -> Option<SocketAddr> {
         let text = entry.get_ref();
         match text.parse::<SocketAddr>() {
             Ok(address) if address.port() != 0 => Some(address),

@@ -3,9 +3,11 @@
 use std::borrow::Cow;
 
 use access::{Case, Review};
-use model::access::GrantState;
+use journal::hash::to_hex;
+use model::access::{Grant, GrantState};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 use store::form::access::{HolderForm, ScopeForm};
 use store::time::Timestamp;
 
@@ -67,7 +69,7 @@ impl GrantVerb {
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct GrantAsk {
-    /// Who asks: a token of an issuer. Looking, and an operator's taking back, need none.
+    /// Who asks: a token of an issuer. Looking, and an operator's taking back, need none; one that comes is verified.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
     /// Which grant.
@@ -100,6 +102,12 @@ pub struct GrantAsk {
     /// Why, of a decision.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub reason: String,
+    /// Of a decision: what was seen ([`GrantView::digest`]). It is refused if that is not what was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// List only those of which something may still become.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub open: bool,
 }
 
 /// A grant as people and programs see it.
@@ -110,6 +118,8 @@ pub struct GrantView {
     pub grant: String,
     /// How it stands.
     pub state: String,
+    /// SHA-256 of what was asked for, in hexadecimal digits: whoever decides can say with it what they have seen.
+    pub digest: String,
     /// Whose it is.
     pub holder: HolderForm<'static>,
     /// What it covers.
@@ -174,12 +184,13 @@ impl From<&Case> for GrantView {
         Self {
             grant: grant.id.to_string(),
             state: case.state.word().to_owned(),
+            digest: digest(grant),
             holder: HolderForm::from(&grant.holder).into_owned(),
             scope: ScopeForm::from(&grant.scope).into_owned(),
             purpose: grant.purpose.to_string(),
             ticket: grant.ticket.as_deref().map(str::to_owned),
             seconds: grant.duration / 1_000_000_000,
-            once: grant.once.map(|digest| digest.0.iter().map(|byte| format!("{byte:02x}")).collect()),
+            once: grant.once.map(|digest| to_hex(&digest.0)),
             break_glass: grant.break_glass,
             renews: grant.renews.map(|id| id.to_string()),
             rule: grant.rule.to_string(),
@@ -205,4 +216,20 @@ impl From<&access::Approval> for ApprovalView {
         let by = HolderForm::from(&approval.by).into_owned();
         Self { by, reason: approval.reason.to_string(), at: Timestamp(approval.at) }
     }
+}
+
+/// Of everything that somebody who decides looks at, and that never changes. A statement is in it by its own digest.
+pub(crate) fn digest(grant: &Grant) -> String {
+    let Grant { id, holder, scope, purpose, ticket, duration, once, break_glass, renews, rule: _, requested: _ } =
+        grant;
+    let asked = (
+        id.to_string(),
+        HolderForm::from(holder),
+        ScopeForm::from(scope),
+        (purpose, ticket, duration),
+        once.map(|digest| digest.0),
+        (break_glass, renews.map(|id| id.to_string())),
+    );
+    let text = serde_json::to_vec(&asked).expect("forms have text keys, and memory does not fail");
+    to_hex(&Sha256::digest(text))
 }

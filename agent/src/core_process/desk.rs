@@ -183,5 +183,5 @@ fn now(boot_id: BootId) -> Moment {
 
 /// What somebody who asked is told: a word for programs, and a text.
 pub(super) fn refused(refusal: &Refusal) -> (&'static str, String) {
-    ("refused", refusal.to_string())
+    (refusal.word(), refusal.to_string())
 }

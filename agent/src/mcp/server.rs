@@ -1,5 +1,6 @@
 //! The tools: names, arguments, bounds. What they do is in the files beside this one.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use identity::proof::Proofs;
@@ -35,11 +36,25 @@ const SECONDS_MAX: u32 = 600;
 /// Longest text of a statement, in bytes.
 const SQL_MAX: usize = 1 << 20;
 
-/// Serves the tools.
+/// What the tools need.
+#[derive(Clone)]
+pub(super) struct Tools {
+    config: Arc<Config>,
+    pub(super) proofs: Arc<Proofs>,
+}
+
+/// Where the agent's token is.
+pub(super) enum Token {
+    /// Read anew each time: `warder login` puts new ones there.
+    File(TokenFile),
+    /// It came with the request.
+    Given(Arc<Secret>),
+}
+
+/// Serves the tools to one agent.
 pub(super) struct Server {
-    config: Config,
-    token: TokenFile,
-    proofs: Proofs,
+    tools: Tools,
+    token: Token,
 }
 
 /// A text and where it is for.
@@ -98,13 +113,18 @@ struct GrantStatus {
     grant: Option<String>,
 }
 
+impl Tools {
+    /// Before anything is served: mistakes in the configuration end the command.
+    pub(super) fn new(config: Config) -> anyhow::Result<Self> {
+        let proofs = Proofs::new(&config.identity.issuers, &config.identity.certificates)?;
+        Ok(Self { config: Arc::new(config), proofs: Arc::new(proofs) })
+    }
+}
+
 #[tool_router]
 impl Server {
-    /// Before anything is served: mistakes in the configuration end the command.
-    pub(super) fn new(config: Config, token: TokenFile) -> anyhow::Result<Self> {
-        let proofs = Proofs::new(&config.identity.issuers, &config.identity.certificates)?;
-        token.token()?;
-        Ok(Self { config, token, proofs })
+    pub(super) fn new(tools: Tools, token: Token) -> Self {
+        Self { tools, token }
     }
 
     #[tool(
@@ -177,7 +197,7 @@ impl Server {
                 "session": self.opening(&place, &who, active.as_deref().unwrap_or_default()),
             }),
         };
-        let databases: Vec<Value> = self.config.databases.iter().map(listed).collect();
+        let databases: Vec<Value> = self.tools.config.databases.iter().map(listed).collect();
         let value = json!({ "you": held, "databases": databases });
         Ok(with_doubt(value, active.err()))
     }
@@ -192,7 +212,7 @@ impl Server {
     }
 
     async fn explanation(&self, wanted: ExplainStatement) -> Answer {
-        let place = databases::find(&self.config, &wanted.database)?;
+        let place = databases::find(&self.tools.config, &wanted.database)?;
         let sql = bounded(wanted.sql)?;
         let who = self.who().await?;
         let known = self.grants().await;
@@ -203,7 +223,7 @@ impl Server {
     }
 
     async fn results(&self, wanted: RunStatement, notices: &Notices, given_up: impl Future<Output = ()>) -> Answer {
-        let place = databases::find(&self.config, &wanted.database)?;
+        let place = databases::find(&self.tools.config, &wanted.database)?;
         let sql = bounded(wanted.sql)?;
         let rows = wanted.max_rows.unwrap_or(ROWS_DEFAULT).clamp(1, ROWS_MAX);
         let seconds = wanted.timeout_seconds.unwrap_or(SECONDS_DEFAULT).clamp(1, SECONDS_MAX);
@@ -217,7 +237,7 @@ impl Server {
     }
 
     async fn requested(&self, wanted: RequestGrant) -> Answer {
-        databases::find(&self.config, &wanted.database)?;
+        databases::find(&self.tools.config, &wanted.database)?;
         let ask = GrantAsk {
             token: Some(self.token_text()?),
             database_entry: Some(wanted.database),
@@ -234,7 +254,8 @@ impl Server {
 
     async fn status(&self, wanted: GrantStatus) -> Answer {
         if wanted.grant.is_some() {
-            let ask = GrantAsk { grant: wanted.grant, ..GrantAsk::default() };
+            // Its statement is for those whom it concerns.
+            let ask = GrantAsk { token: Some(self.token_text()?), grant: wanted.grant, ..GrantAsk::default() };
             return grants::answer(&self.ask(GrantVerb::Show, ask).await?);
         }
         let own = HolderForm::from(&Holder::from(&self.who().await?)).into_owned();
@@ -248,12 +269,14 @@ impl Server {
     }
 
     async fn ask(&self, verb: GrantVerb, ask: GrantAsk) -> Result<Vec<GrantView>, Failure> {
-        grants::ask(self.config.agent.control_socket.clone(), verb, ask).await
+        grants::ask(self.tools.config.agent.control_socket.clone(), verb, ask).await
     }
 
-    /// Read anew each time: `warder login` puts new ones there.
     fn secret(&self) -> Result<Secret, Failure> {
-        self.token.token().map_err(|error| Failure::of("token", &error))
+        match &self.token {
+            Token::File(file) => file.token().map_err(|error| Failure::of("token", &error)),
+            Token::Given(token) => Ok(Secret::new(token.expose().to_vec())),
+        }
     }
 
     fn token_text(&self) -> Result<String, Failure> {
@@ -263,7 +286,7 @@ impl Server {
 
     /// Who the token proves, verified as the agent does it.
     async fn who(&self) -> Result<Principal, Failure> {
-        let verified = self.proofs.verify_token(&self.secret()?, clock::wall()).await;
+        let verified = self.tools.proofs.verify_token(&self.secret()?, clock::wall()).await;
         let remedy = "get a new token (warder login); if it stays so, tell the people who run Warder";
         let verified =
             verified.map_err(|error| Failure::new("token", format!("the token proves nothing: {error}"), remedy))?;

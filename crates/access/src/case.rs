@@ -84,6 +84,12 @@ impl Case {
         matches!(self.review, Review::Due(_) | Review::Overdue)
     }
 
+    /// Whether something may still become of it.
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        !self.state.is_over() || self.needs_review()
+    }
+
     pub(crate) fn is_approved(&self) -> bool {
         self.approvals.len() >= usize::from(self.terms.approvals)
     }

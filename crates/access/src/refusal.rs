@@ -58,4 +58,18 @@ pub enum Refusal {
     TooManyActive(usize),
 }
 
+impl Refusal {
+    /// For programs: `unknown_grant`, `state`, `person`, `too_much` or `too_many`.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Unknown(_) => "unknown_grant",
+            Self::Taken(_) | Self::State { .. } | Self::ApprovedAlready | Self::NoReview(_) => "state",
+            Self::OwnRequest | Self::NotHolder(_) => "person",
+            Self::TooLong { .. } | Self::TooMuch(_) => "too_much",
+            Self::TooManyWaiting(_) | Self::TooManyActive(_) => "too_many",
+        }
+    }
+}
+
 const NANOS: u64 = 1_000_000_000;

@@ -5,6 +5,8 @@
 //! `source` reads the journal behind its writer, a `format` makes items of records, a `transport` carries them, and a
 //! `cursor` remembers where that stands.
 //!
+//! [`webhook`] carries notices of others by the same ways.
+//!
 //! Not here: records themselves and their files (`store`), and when numbers are sampled (`agent`).
 
 #![forbid(unsafe_code)]
@@ -33,4 +35,5 @@ mod source;
 mod sqlstate;
 mod transport;
 pub mod verdicts;
+pub mod webhook;
 pub mod witness;

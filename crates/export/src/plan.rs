@@ -194,7 +194,7 @@ fn file_place(file: &Path, config: &ExportConfig) -> Result<Place, ConfigError> 
     Ok(Place::File { path: file.to_owned(), file_bytes_max, files_max })
 }
 
-fn http_place(url: &str, config: &ExportConfig) -> Result<HttpPlace, ConfigError> {
+pub(crate) fn http_place(url: &str, config: &ExportConfig) -> Result<HttpPlace, ConfigError> {
     // The text of the mistake does not repeat the URL: it may carry a secret.
     let uri: Uri = url.parse().map_err(|error| ConfigError::new("url", format!("not a URL: {error}")))?;
     let Some(host) = uri.host().filter(|host| !host.is_empty()) else {
@@ -224,7 +224,7 @@ fn http_place(url: &str, config: &ExportConfig) -> Result<HttpPlace, ConfigError
     })
 }
 
-fn is_loopback(host: &str) -> bool {
+pub(crate) fn is_loopback(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }

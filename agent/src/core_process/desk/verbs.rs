@@ -2,6 +2,7 @@
 //! account of a process is nobody's approval.
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use access::{Ask, Case, Proposal, Refusal};
@@ -9,70 +10,109 @@ use identity::secret::Secret;
 use model::access::{ChangedBy, Grant, GrantId, Holder, Scope};
 use model::principal::Principal;
 use model::verdict::Denial;
+use serde_json::json;
 
 use super::rules::{Rules, Wish};
 use super::{Desk, NotWritten, refused};
 use crate::clock;
-use crate::control::grants::{GrantAsk, GrantVerb, GrantView};
+use crate::control::grants::{GrantAsk, GrantVerb, GrantView, digest};
 use crate::control::server::Caller;
 
 /// A word for programs, and a text for people.
 pub(in super::super) type Answer = Result<Vec<GrantView>, (&'static str, String)>;
 
+/// Instead of a statement.
+const NOT_SHOWN: &str = "a statement is shown to whoever wants it, and to those who may decide about it";
 /// Nanoseconds of a second.
 const SECOND: u64 = 1_000_000_000;
 
 impl Desk {
     /// Does what is asked.
-    pub(in super::super) async fn answer(&self, verb: GrantVerb, ask: GrantAsk, caller: Caller) -> Answer {
-        match verb {
-            GrantVerb::List => return Ok(self.desk.borrow().cases().map(|case| GrantView::from(&**case)).collect()),
-            GrantVerb::Show => {
-                let case = self.case(&ask)?;
-                let statement = self.statements.borrow().get(&case.grant.id).map(|statement| statement.json());
-                return Ok(vec![GrantView { statement, ..GrantView::from(&*case) }]);
-            }
-            _ => {}
-        }
-        let mut ask = ask;
-        let principal = match ask.token.take() {
-            Some(token) => self.principal(token).await?,
-            None if verb == GrantVerb::Revoke && caller.may_take_back() => {
-                return self.revoke(&ask, ChangedBy::Operator { uid: caller.uid });
-            }
-            None => return Err(("no_token", "say who you are: --token-file (see: warder login)".to_owned())),
+    pub(in super::super) async fn answer(&self, verb: GrantVerb, mut ask: GrantAsk, caller: Caller) -> Answer {
+        let who = match ask.token.take() {
+            Some(token) => Some(self.principal(token).await?),
+            None => None,
         };
+        self.is_what_was_seen(&ask)?;
+        match (verb, who) {
+            (GrantVerb::List, _) => Ok(self.list(ask.open)),
+            (GrantVerb::Show, who) => self.show(&ask, who.as_ref()),
+            (_, Some(principal)) => self.act(verb, &principal, &ask),
+            (GrantVerb::Revoke, None) if caller.may_take_back() => {
+                self.revoke(&ask, ChangedBy::Operator { uid: caller.uid })
+            }
+            (_, None) => Err(("no_token", "say who you are: --token-file (see: warder login)".to_owned())),
+        }
+    }
+
+    /// What somebody does who has proved who they are.
+    fn act(&self, verb: GrantVerb, principal: &Principal, ask: &GrantAsk) -> Answer {
         match verb {
-            GrantVerb::Request => self.request(&principal, &ask),
-            GrantVerb::Renew => self.renew(&principal, &ask),
+            GrantVerb::Request => self.request(principal, ask),
+            GrantVerb::Renew => self.renew(principal, ask),
             GrantVerb::Withdraw => {
-                let by = ChangedBy::Holder(Holder::from(&principal));
-                self.change(&ask, |desk, now, id| desk.withdraw(now, id, by, &ask.reason))
+                let by = ChangedBy::Holder(Holder::from(principal));
+                self.change(ask, |desk, now, id| desk.withdraw(now, id, by, &ask.reason))
             }
             GrantVerb::Approve => {
-                self.may_decide(&principal, &ask)?;
-                let by = Holder::from(&principal);
-                self.change(&ask, |desk, now, id| desk.approve(now, id, by, &ask.reason))
+                self.may_decide(principal, ask)?;
+                let by = Holder::from(principal);
+                self.change(ask, |desk, now, id| desk.approve(now, id, by, &ask.reason))
             }
             GrantVerb::Deny => {
-                self.may_decide(&principal, &ask)?;
-                let by = ChangedBy::Holder(Holder::from(&principal));
-                self.change(&ask, |desk, now, id| desk.deny(now, id, by, &ask.reason))
+                self.may_decide(principal, ask)?;
+                let by = ChangedBy::Holder(Holder::from(principal));
+                self.change(ask, |desk, now, id| desk.deny(now, id, by, &ask.reason))
             }
             GrantVerb::Revoke => {
-                let holder = Holder::from(&principal);
+                let holder = Holder::from(principal);
                 // What is one's own can be given back.
-                if self.case(&ask)?.grant.holder != holder {
-                    self.may_decide(&principal, &ask)?;
+                if self.case(ask)?.grant.holder != holder {
+                    self.may_decide(principal, ask)?;
                 }
-                self.revoke(&ask, ChangedBy::Holder(holder))
+                self.revoke(ask, ChangedBy::Holder(holder))
             }
             GrantVerb::Review => {
-                self.may_decide(&principal, &ask)?;
-                let by = Holder::from(&principal);
-                self.change(&ask, |desk, now, id| desk.review(now, id, by, &ask.reason))
+                self.may_decide(principal, ask)?;
+                let by = Holder::from(principal);
+                self.change(ask, |desk, now, id| desk.review(now, id, by, &ask.reason))
             }
             GrantVerb::List | GrantVerb::Show => Ok(Vec::new()),
+        }
+    }
+
+    fn list(&self, open: bool) -> Vec<GrantView> {
+        let desk = self.desk.borrow();
+        desk.cases().filter(|case| !open || case.is_open()).map(|case| GrantView::from(&**case)).collect()
+    }
+
+    /// One grant. Its statement is for those whom it concerns: the text may say more than the policies would let read.
+    fn show(&self, ask: &GrantAsk, who: Option<&Principal>) -> Answer {
+        let case = self.case(ask)?;
+        let statement = self.statements.borrow().get(&case.grant.id).map(Rc::clone);
+        let statement = statement.map(|statement| match who {
+            Some(who) if !self.concerns(who, &case) => json!({ "unknown": NOT_SHOWN }),
+            _ => statement.json(),
+        });
+        Ok(vec![GrantView { statement, ..GrantView::from(&*case) }])
+    }
+
+    /// Whose it is, and who may decide about it.
+    fn concerns(&self, who: &Principal, case: &Case) -> bool {
+        let decides = || {
+            let database = &case.grant.scope.database;
+            self.with_rules(database, |rules| rules.may_decide(who, case, clock::wall())).is_ok()
+        };
+        case.grant.holder == Holder::from(who) || decides()
+    }
+
+    /// A decision is about what was seen, where it says what that was.
+    fn is_what_was_seen(&self, ask: &GrantAsk) -> Result<(), (&'static str, String)> {
+        match &ask.digest {
+            Some(seen) if *seen != digest(&self.case(ask)?.grant) => {
+                Err(("digest", "this is not what was asked for: look at it again, and decide then".to_owned()))
+            }
+            _ => Ok(()),
         }
     }
 
