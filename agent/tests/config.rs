@@ -364,7 +364,7 @@ fn names_types_and_syntax() {
         ),
         (
             "[agnt]\n",
-            "1: agnt: unknown key `agnt`; remove it, or use a known key (expected one of agent, journal, metrics, capture, redaction, identity, proxy, database, export)",
+            "1: agnt: unknown key `agnt`; remove it, or use a known key (expected one of agent, journal, metrics, api, capture, redaction, identity, proxy, database, export)",
         ),
         (
             "\n[[database]]\nname = \"a\"\nhost = \"x\"",
