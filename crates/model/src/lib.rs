@@ -7,6 +7,7 @@
 #![warn(missing_docs)]
 
 pub mod coverage;
+pub mod credential;
 pub mod facts;
 pub mod id;
 pub mod kernel;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::coverage::{BypassReason, Coverage};
+use crate::credential::Credential;
 use crate::id::SessionId;
 use crate::process::Process;
 use crate::request::Request;
@@ -159,6 +160,8 @@ pub enum What {
         /// For people: why, how.
         detail: Option<String>,
     },
+    /// A role that lives as long as one session: what became of it.
+    Credential(Box<Credential>),
     /// An operator used a control verb.
     OperatorCommand {
         /// The verb.
