@@ -28,6 +28,8 @@ impl Severity {
             // It was there before the steering: known, and left alone on purpose.
             Event::Bypass(form) if form.reason == "before_steering" => Self::Warning,
             Event::Bypass(_) | Event::Integrity(_) => Self::Critical,
+            Event::Credential(form) if matches!(&*form.step, "orphan" | "stuck") => Self::Error,
+            Event::Credential(form) if form.step == "failed" => Self::Warning,
             Event::Gap(_) | Event::Loss(_) | Event::SessionGap(_) => Self::Error,
             _ if type_word == "journal.recovered" => Self::Warning,
             _ => Self::Information,

@@ -4,6 +4,7 @@
 //! record, are written by hand. Words such as `tcp` or `answered` are text on purpose: a reader must survive a newer
 //! writer's words.
 
+pub mod credential;
 pub mod event;
 pub mod identity;
 pub mod judgement;

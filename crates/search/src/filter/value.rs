@@ -13,7 +13,7 @@ use crate::aspect::Aspect;
 use crate::attribute::{self, AttributeKind};
 
 /// Types of records that exist. `session` stands for all `session.…`.
-const TYPES: [&str; 28] = [
+const TYPES: [&str; 29] = [
     "agent",
     "agent.start",
     "agent.stop",
@@ -21,6 +21,7 @@ const TYPES: [&str; 28] = [
     "cancel",
     "checkpoint",
     "coverage",
+    "credential",
     "gap",
     "integrity",
     "journal",

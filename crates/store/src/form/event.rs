@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::identity::{Hex128, SessionText};
 use super::is_false;
+use super::credential::CredentialForm;
 use super::mediation::{BypassForm, CoverageForm, IntegrityForm};
 use super::process::ProcessForm;
 use super::session::SessionForm;
@@ -190,6 +191,8 @@ pub enum Event {
     Integrity(IntegrityForm<'static>),
     /// `coverage`
     Coverage(Box<CoverageForm<'static>>),
+    /// `credential`
+    Credential(Box<CredentialForm<'static>>),
     /// `segment`: a segment of the journal begins.
     Segment,
     /// `checkpoint`: everything before it is signed.
