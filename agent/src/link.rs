@@ -16,6 +16,8 @@ use nix::sys::time::TimeVal;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::config::identity::Identity;
+use crate::config::login::Minted;
 use crate::config::{Journal, Redaction};
 use crate::control::SteerVerb;
 
@@ -31,10 +33,8 @@ const DESCRIPTORS_MAX: usize = 8;
 /// What the kernel process says.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum ToCore {
-    /// First message; carries the descriptors. The last is a file in memory with [`Identity`] as JSON: it is too long for
-    /// a packet.
-    ///
-    /// [`Identity`]: crate::config::identity::Identity
+    /// First message; carries the descriptors. The last is a file in memory with [`CoreTexts`] as JSON: they are too long
+    /// for a packet.
     Hello(Box<Hello>),
     /// A database is going to be observed; answered with [`ToKernel::Named`].
     Database { id: u16, name: String },
@@ -60,8 +60,8 @@ pub(crate) enum ToCore {
     Steering(Vec<SteeringState>),
     /// What [`ToKernel::Describe`] asks for; a descriptor of the executable, where it could be opened.
     Described { request: u64, cgroup: Option<String> },
-    /// The answer to [`ToKernel::OpenCatalogue`]. With a hop: its descriptor, and the password behind the message.
-    CatalogueHop { request: u64, outcome: Result<CatalogueHop, String> },
+    /// The answer to [`ToKernel::OpenOwn`]. With a hop: its descriptor, and the password behind the message.
+    OwnHop { request: u64, outcome: Result<OwnHop, String> },
     /// The outcome of [`ToKernel::Steer`].
     Steered { request: u64, outcome: Result<Vec<SteeringState>, String> },
     /// Something happened to the proxy that belongs into the record.
@@ -72,11 +72,20 @@ pub(crate) enum ToCore {
 
 /// A connection of the core's own to a database.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct CatalogueHop {
+pub(crate) struct OwnHop {
     /// Of its socket here: by it the witness's session is known as the agent's own.
     pub(crate) cookie: u64,
     /// Role to log in as.
     pub(crate) user: String,
+}
+
+/// What the core connects to a database for: each purpose has a login of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) enum Purpose {
+    /// To read what it has.
+    Catalogue,
+    /// To make roles, and to take them away.
+    Minting,
 }
 
 /// How a database is guarded.
@@ -164,8 +173,8 @@ pub(crate) enum ToKernel {
     ForgetFronts(Vec<u64>),
     /// Look at a client's process; answered with [`ToCore::Described`]. Its start is boot time, nanoseconds.
     Describe { request: u64, pid: u32, start: u64 },
-    /// Connect to a database to read its catalogue; answered with [`ToCore::CatalogueHop`].
-    OpenCatalogue { request: u64, database: u16 },
+    /// Connect to a database for the core itself; answered with [`ToCore::OwnHop`].
+    OpenOwn { request: u64, database: u16, purpose: Purpose },
     /// Steer, stop steering, or tell how steering is; answered with [`ToCore::Steered`].
     Steer { request: u64, what: SteerVerb, database: Option<String> },
 }
@@ -202,6 +211,14 @@ pub(crate) struct Hello {
     pub(crate) argv: ArgvMode,
     pub(crate) ring_bytes: u32,
     pub(crate) sessions_max: u32,
+}
+
+/// What of the configuration is too long for a packet.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct CoreTexts {
+    pub(crate) identity: Identity,
+    /// Databases whose sessions get roles of their own.
+    pub(crate) minting: Vec<(u16, Minted)>,
 }
 
 /// How command lines are shown.
