@@ -78,6 +78,8 @@ pub struct Guard {
     cycles: Cycles,
     following: Following,
     asked: VecDeque<Asked>,
+    /// What its beginning did.
+    opening: Facts,
     /// Something of the batch was refused: nothing of it goes on until its Sync.
     dropping: bool,
     /// The rest of a long message goes where its beginning went.
@@ -114,6 +116,7 @@ impl Guard {
             cycles: Cycles::started(),
             following,
             asked: VecDeque::new(),
+            opening: Facts::default(),
             dropping: false,
             rest_is_dropped: false,
             blind: false,
@@ -139,11 +142,22 @@ impl Guard {
         parameters: impl Iterator<Item = (&'a [u8], &'a [u8])>,
     ) -> Result<Cleared, Denial> {
         self.feed(Side::Client, at, &[Input::Bytes(packet)]);
-        let judged = self.bench.judge_opening(self.replication, startup::facts(parameters), &self.around, now);
+        self.opening = startup::facts(parameters);
+        let judged = self.judge_opening(now);
         match judged.permits {
             Some(_permits) => Ok(Cleared(())),
             None => Err(judged.verdict.denial.unwrap_or_else(unexplained)),
         }
+    }
+
+    /// Whether the policies that there are now would let it be opened.
+    #[must_use]
+    pub fn is_admitted(&self, now: WallTime) -> bool {
+        self.judge_opening(now).permits.is_some()
+    }
+
+    fn judge_opening(&self, now: WallTime) -> Judged {
+        self.bench.judge_opening(self.replication, self.opening.clone(), &self.around, now)
     }
 
     /// Somebody else acts from now on, or it is not known any more who does.

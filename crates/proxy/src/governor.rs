@@ -61,6 +61,8 @@ pub struct Identified {
     pub process: Option<ProcessContext>,
     /// Why the token proves nothing.
     pub refusal: Option<TokenError>,
+    /// The role that is reserved for the session, where the database has such; see [`Mint`](crate::Mint).
+    pub role: Option<String>,
 }
 
 /// The connection as the policies see it.

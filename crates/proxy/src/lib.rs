@@ -40,9 +40,10 @@ mod worker;
 
 pub use access::{Access, UnreadAccess};
 pub use certificates::{Certificates, CertificatesError};
+pub use entry::SessionEnd;
 pub use governor::{Governor, Identification, Identified, Identities};
 pub use hop::{Destination, Hop, HopError, HopRequest, HopStream, Hops};
-pub use login::{LoginMode, ServiceAccount};
+pub use login::{LoginMode, Mint, ServiceAccount, UpstreamLogin};
 pub use opening::{Expect, Malformed, PACKET_BYTES_MAX, Packet, Startup};
 pub use settings::{ListenerSpec, Settings, TlsMode, WhenUnrecorded};
 pub use socket::cookie;

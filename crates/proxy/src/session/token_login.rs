@@ -1,5 +1,5 @@
 //! The start-up of a client that shows a token: the proxy asks for it, has it verified, and logs in at the server as the
-//! service account. The client sees the server's AuthenticationOk and everything behind it.
+//! service account, or with a role of the session's own. The client sees the server's AuthenticationOk and everything behind it.
 //!
 //! What is recorded is what the client sees: its own StartupMessage, the request for a password, the password left out,
 //! AuthenticationOk. The role that the client names is recorded and has no other meaning.
@@ -23,7 +23,7 @@ use crate::governor::{Governor, Identified};
 use crate::hop::Hops;
 use crate::login::password::REQUEST;
 use crate::login::service::{Attempt, Hearing, LoginError, Step};
-use crate::login::{ServiceAccount, startup};
+use crate::login::{ServiceAccount, UpstreamLogin, startup};
 use crate::stop::Stop;
 use crate::upstream::Upstream;
 
@@ -33,30 +33,47 @@ const CHUNK_BYTES: usize = 1024;
 impl<H: Hops> Opening<H> {
     /// From the client's StartupMessage to the server's AuthenticationOk.
     pub(super) async fn token_startup(&mut self, packet: &[u8]) -> Result<Next, Stop> {
-        let (governor, account) = self.needs()?;
+        let (governor, login) = self.needs()?;
         self.refuse_where_others_hear()?;
         let _earlier = self.record_opening(&[Input::Bytes(packet)])?;
         let (token, recorded) = self.token().await?;
         let identified = self.identify(&governor, packet, Some(token)).await?;
         believe(&identified)?;
         self.hop().await?;
-        let packet = startup::as_role(&self.parsed(packet)?, &account.user);
-        self.judge_service_account(&packet)?;
+        let role = role(&login, &identified)?;
+        let packet = startup::as_role(&self.parsed(packet)?, &role);
+        self.judge_role(&packet)?;
         let clearance = self.admit(&governor, &packet, identified)?;
+        let account = self.account(login, role).await?;
         let permission = self.await_permission(recorded).await?;
         self.send_upstream(&packet, permission, clearance).await?;
         Ok(Next::Messages(self.log_in(&account).await?))
     }
 
-    fn needs(&self) -> Result<(Rc<Governor>, Rc<ServiceAccount>), Stop> {
+    fn needs(&self) -> Result<(Rc<Governor>, UpstreamLogin), Stop> {
         let database = &self.spec.database;
         let governor = self.common.governors.borrow().get(database).cloned();
-        let account = self.common.accounts.borrow().get(database).cloned();
-        governor.zip(account).ok_or_else(|| {
-            let text =
-                "the proxy has no service account for this database yet; its operator finds the reason in the log";
+        let login = self.common.logins.borrow().get(database).cloned();
+        governor.zip(login).ok_or_else(|| {
+            let text = "the proxy has no login for this database yet; its operator finds the reason in the log";
             Stop::refused(Refusal::Identity, "28000", text)
         })
+    }
+
+    /// With what the proxy logs in at the server, now that the policies have let the client in.
+    async fn account(&self, login: UpstreamLogin, user: String) -> Result<Rc<ServiceAccount>, Stop> {
+        let mint = match login {
+            UpstreamLogin::Account(account) => return Ok(account),
+            UpstreamLogin::Minted(mint) => mint,
+        };
+        let mut minting = mint.mint(self.entry.cookie);
+        let entry = &self.entry;
+        let password = poll_fn(|cx| entry.poll_until(cx, |cx| minting.as_mut().poll(cx))).await.map_err(stopped)?;
+        let password = password.ok_or_else(|| {
+            let text = "the proxy could not make a role for this session; its operator finds the reason in the log";
+            Stop::refused(Refusal::Upstream, "08006", text)
+        })?;
+        Ok(Rc::new(ServiceAccount { user, password: Some(password) }))
     }
 
     /// Whoever hears a token can use it.
@@ -81,8 +98,8 @@ impl<H: Hops> Opening<H> {
         Ok((token, recording(judgement)?))
     }
 
-    /// Asks `pg_hba.conf` about the service account: the hop is its own connection, and stands for nobody else's.
-    fn judge_service_account(&self, packet: &[u8]) -> Result<(), Stop> {
+    /// Asks `pg_hba.conf` about the proxy's own login: the hop is its own connection, and stands for nobody else's.
+    fn judge_role(&self, packet: &[u8]) -> Result<(), Stop> {
         let Some((gate, _client, hop)) = self.ends() else { return Ok(()) };
         gate.judge(&self.parsed(packet)?, hop, hop)
     }
@@ -95,8 +112,8 @@ impl<H: Hops> Opening<H> {
         let result = poll_fn(|cx| entry.poll_until(cx, |cx| poll_login(upstream, &mut attempt, cx))).await;
         self.logged_in = attempt.counts;
         result.map_err(stopped)?.map_err(|error| {
-            tracing::warn!(role = account.user, "the proxy cannot log in as its service account: {error}");
-            let text = "the proxy could not log in as its service account; its operator finds the reason in the log";
+            tracing::warn!(role = account.user, "the proxy cannot log in at the server: {error}");
+            let text = "the proxy could not log in at the server for you; its operator finds the reason in the log";
             Stop::refused(Refusal::Upstream, "08006", text)
         })
     }
@@ -120,6 +137,17 @@ fn poll_login(
                 }
             }
         }
+    }
+}
+
+/// The role that the server is going to see.
+fn role(login: &UpstreamLogin, identified: &Identified) -> Result<String, Stop> {
+    match login {
+        UpstreamLogin::Account(account) => Ok(account.user.clone()),
+        UpstreamLogin::Minted(_) => identified.role.clone().ok_or_else(|| {
+            let text = "no role is made for you at this database: you are in none of the groups that have one there";
+            Stop::refused(Refusal::Identity, "28000", text)
+        }),
     }
 }
 

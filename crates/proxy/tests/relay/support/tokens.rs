@@ -17,7 +17,7 @@ use model::principal::UnknownPrincipal;
 use model::time::WallTime;
 use model::verdict::{Mode, PolicyEpoch};
 use policy::{PolicyFile, PolicySet, UtcOffset};
-use proxy::{Governor, Hops, Identification, Identified, Identities, ServiceAccount, Worker};
+use proxy::{Governor, Hops, Identification, Identified, Identities, ServiceAccount, UpstreamLogin, Worker};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -93,7 +93,8 @@ impl TokenLogin {
         };
         worker.set_governor(DatabaseId(0), governor);
         let password = self.password.map(|password| Secret::new(password.into_bytes()));
-        worker.set_service_account(DatabaseId(0), ServiceAccount { user: self.user, password });
+        let account = ServiceAccount { user: self.user, password };
+        worker.set_upstream_login(DatabaseId(0), UpstreamLogin::Account(Rc::new(account)));
     }
 }
 
@@ -108,7 +109,7 @@ impl Identities for Core {
                 Some(token) => issuers.verify(token, now()).await,
                 None => {
                     let principal = Known::Unknown(UnknownPrincipal::NoProof);
-                    return Identified { principal, process: None, refusal: None };
+                    return Identified { principal, process: None, refusal: None, role: None };
                 }
             };
             let refusal = verified.as_ref().err().copied();
@@ -116,7 +117,7 @@ impl Identities for Core {
                 Ok(verified) => Known::Known(verified.principal().clone()),
                 Err(error) => Known::Unknown(error.unknown()),
             };
-            Identified { principal, process: None, refusal }
+            Identified { principal, process: None, refusal, role: None }
         })
     }
 }
