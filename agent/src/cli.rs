@@ -1,5 +1,6 @@
 //! The command line: what can be asked, and how it is answered.
 
+mod access;
 mod evidence;
 mod login;
 mod policy;
@@ -66,6 +67,9 @@ enum Command {
     /// Give the host back: take away all steering, whatever state it is in (root; needs no agent)
     #[command(after_help = EXIT_CODES)]
     Unload(steer::Unload),
+    /// See and end the access that was minted for sessions
+    #[command(subcommand)]
+    Access(access::Access),
     /// Prepare a server
     #[command(subcommand)]
     Setup(setup::Setup),
@@ -214,6 +218,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Login(arguments) => arguments.run()?,
         Command::Steer(arguments) => arguments.run()?,
         Command::Setup(arguments) => arguments.run()?,
+        Command::Access(arguments) => arguments.run()?,
         Command::Unload(arguments) => arguments.run()?,
         Command::Sessions(arguments) => sessions(&arguments)?,
         Command::Timeline(arguments) => show_timeline(&arguments)?,

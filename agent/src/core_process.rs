@@ -2,6 +2,7 @@
 //!
 //! One thread, one runtime. The order in which the kernel reserved its records is kept all the way to the file.
 
+mod access_ends;
 mod answers;
 mod attestation;
 mod catalogue_changes;
@@ -11,6 +12,8 @@ mod exports;
 mod identities;
 mod indexing;
 mod mediation;
+mod minting;
+mod own_hops;
 mod pipeline;
 mod redaction;
 mod streams;
@@ -43,9 +46,11 @@ use crate::core_process::catalogues::Catalogues;
 use crate::core_process::exports::Exports;
 use crate::core_process::identities::Identities;
 use crate::core_process::mediation::Intakes;
+use crate::core_process::minting::Minting;
+use crate::core_process::own_hops::OwnHops;
 use crate::core_process::pipeline::Pipeline;
-use crate::link::{ArgvMode, Hello, Link, ToCore, ToKernel, VERSION};
-use crate::{config, control, privileges, run};
+use crate::link::{ArgvMode, CoreTexts, Hello, Link, ToCore, ToKernel, VERSION};
+use crate::{control, privileges, run};
 
 /// Pause between drains while records arrive. The kernel wakes the core earlier when an eighth of the ring is full.
 const PAUSE_BUSY: Duration = Duration::from_millis(20);
@@ -59,6 +64,8 @@ const IDLE_AFTER: u32 = 50;
 const RECORDS_PER_TURN: usize = 8192;
 /// How often counters, clocks and the heartbeat file are looked after.
 const TICK: Duration = Duration::from_millis(200);
+/// How long the roles of sessions that have just ended may take to go when the agent stops. The kernel process waits longer.
+const SETTLE: Duration = Duration::from_secs(5);
 
 /// Runs the core on its inherited socket.
 pub fn run() -> Result<()> {
@@ -77,14 +84,14 @@ struct Descriptors {
     ring: OwnedFd,
     counters: CounterDescriptors,
     control: OwnedFd,
-    identity: OwnedFd,
+    texts: OwnedFd,
 }
 
 impl Descriptors {
     fn sort(descriptors: Vec<OwnedFd>) -> Result<Self> {
-        let [ring, losses, counters, probes, sessions, control, identity] =
+        let [ring, losses, counters, probes, sessions, control, texts] =
             <[OwnedFd; 7]>::try_from(descriptors).ok().context("the kernel process passed too few descriptors")?;
-        Ok(Self { ring, counters: CounterDescriptors { losses, counters, probes, sessions }, control, identity })
+        Ok(Self { ring, counters: CounterDescriptors { losses, counters, probes, sessions }, control, texts })
     }
 }
 
@@ -100,25 +107,43 @@ async fn serve(hello: Hello, descriptors: Vec<OwnedFd>, link: Link) -> Result<()
     let pipeline = Rc::new(RefCell::new(Pipeline::start(&hello, counters, argv)?));
     let exports = Exports::start(&hello, &hello.journal.directory, &pipeline.borrow().metrics);
     let link = Rc::new(readable(link).context("the link cannot be polled")?);
-    let answers = Rc::new(Answers::new(Rc::clone(&pipeline), Rc::clone(&link), &hello));
     let intakes = Rc::new(Workers::default());
-    let identity: config::identity::Identity = serde_json::from_reader(File::from(descriptors.identity))
-        .context("the configuration of identities came incomplete")?;
+    let CoreTexts { identity, minting } =
+        serde_json::from_reader(File::from(descriptors.texts)).context("the configuration came incomplete")?;
     let attestation = Rc::new(Attestation::new(ProcessRules::new(&identity.processes)?, Rc::clone(&link))?);
     let issuers = Issuers::new(&identity.issuers)?;
     let woken = Rc::clone(&intakes.woken);
-    let catalogues = Catalogues::new(&hello.catalogues, Rc::clone(&pipeline), Rc::clone(&link));
-    let identities =
-        Identities::new(Rc::clone(&pipeline), woken, Rc::clone(&attestation), issuers, Rc::clone(&catalogues));
-    let identities = Rc::new(identities);
+    let own = Rc::new(OwnHops::new(Rc::clone(&pipeline), Rc::clone(&link)));
+    let catalogues = Catalogues::new(&hello.catalogues, Rc::clone(&pipeline), Rc::clone(&own));
+    let minting = Minting::start(&hello, minting, &own, Rc::clone(&pipeline), Rc::clone(&woken));
+    let minting = minting.context("there are no random numbers")?;
+    let answers = Rc::new(Answers::new(Rc::clone(&pipeline), Rc::clone(&link), &hello, Rc::clone(&minting)));
+    let identities = Identities::new(
+        Rc::clone(&pipeline),
+        woken,
+        Rc::clone(&attestation),
+        issuers,
+        Rc::clone(&catalogues),
+        Rc::clone(&minting),
+    );
+    let core = Core {
+        pipeline: Rc::clone(&pipeline),
+        answers: Rc::clone(&answers),
+        workers: intakes,
+        identities: Rc::new(identities),
+        attestation,
+        own,
+        catalogues,
+        minting,
+    };
 
     let listener = std::os::unix::net::UnixListener::from(descriptors.control);
     let listener = UnixListener::from_std(listener).context("the control socket cannot be served")?;
     tokio::task::spawn_local(serve_people(hello, listener, Rc::clone(&pipeline), Rc::clone(&answers)));
     let end = tokio::select! {
-        end = follow(&link, &pipeline, &answers, &intakes, &identities, &attestation, &catalogues) => end,
-        never = drain(ring, &pipeline, &answers, &intakes, &catalogues) => never,
-        () = tick(&pipeline, &answers) => Ok(()),
+        end = follow(&link, &core) => end,
+        never = drain(ring, &core) => never,
+        () = tick(&core) => Ok(()),
     };
     pipeline.borrow_mut().flush();
     exports.stop();
@@ -179,14 +204,21 @@ impl Workers {
     }
 }
 
+/// Everything that answers somebody.
+struct Core {
+    pipeline: Rc<RefCell<Pipeline>>,
+    answers: Rc<Answers>,
+    workers: Rc<Workers>,
+    identities: Rc<Identities>,
+    attestation: Rc<Attestation>,
+    own: Rc<OwnHops>,
+    catalogues: Rc<Catalogues>,
+    minting: Rc<Minting>,
+}
+
 /// Takes records out of the rings, for ever.
-async fn drain(
-    ring: Ring,
-    pipeline: &RefCell<Pipeline>,
-    answers: &Answers,
-    workers: &Workers,
-    catalogues: &Catalogues,
-) -> Result<()> {
+async fn drain(ring: Ring, core: &Core) -> Result<()> {
+    let Core { pipeline, answers, workers, catalogues, minting, .. } = core;
     let mut ring = readable(ring).context("the ring cannot be polled")?;
     let mut empty_rounds = 0;
     loop {
@@ -207,6 +239,7 @@ async fn drain(
         };
         answers.pass_on_wishes();
         catalogues.pass_on_changes();
+        minting.look();
         if count == RECORDS_PER_TURN {
             tokio::task::yield_now().await;
             continue;
@@ -225,26 +258,20 @@ async fn drain(
     }
 }
 
-async fn tick(pipeline: &RefCell<Pipeline>, answers: &Answers) {
+async fn tick(core: &Core) {
     let mut interval = tokio::time::interval(TICK);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
-        pipeline.borrow_mut().tick();
-        answers.pass_on_wishes();
+        core.pipeline.borrow_mut().tick();
+        core.answers.pass_on_wishes();
+        core.minting.tick();
     }
 }
 
 /// Follows the kernel process until it says stop, or is gone.
-async fn follow(
-    link: &AsyncFd<Link>,
-    pipeline: &RefCell<Pipeline>,
-    answers: &Answers,
-    workers: &Rc<Workers>,
-    identities: &Rc<Identities>,
-    attestation: &Attestation,
-    catalogues: &Catalogues,
-) -> Result<()> {
+async fn follow(link: &AsyncFd<Link>, core: &Core) -> Result<()> {
+    let Core { pipeline, answers, workers, identities, attestation, own, minting, .. } = core;
     loop {
         let mut guard = link.readable().await.context("the link cannot be polled")?;
         // One packet is there; a blocking read returns at once.
@@ -258,6 +285,7 @@ async fn follow(
         };
         match packet.message {
             ToCore::Stop => {
+                minting.settle(SETTLE).await;
                 pipeline.borrow_mut().stop();
                 return Ok(());
             }
@@ -271,8 +299,8 @@ async fn follow(
             ToCore::Described { request, cgroup } => {
                 attestation.described(request, Described { cgroup, executable: packet.descriptors.into_iter().next() });
             }
-            ToCore::CatalogueHop { request, outcome } => {
-                catalogues.connected(request, outcome, packet.record, packet.descriptors);
+            ToCore::OwnHop { request, outcome } => {
+                own.connected(request, outcome, packet.record, packet.descriptors);
             }
             ToCore::Steered { request, outcome } => answers.steered(request, outcome),
             message => {

@@ -1,5 +1,6 @@
-//! What a worker of the proxy asks the core, and what the core tells it: who acts on a connection, and what the databases
-//! have. A token that proves who acts comes behind the question, as the packet's record: it is in no message.
+//! What a worker of the proxy asks the core, and what the core tells it: who acts on a connection, with which role it logs
+//! in for it, when that access ends, and what the databases have. A token that proves who acts comes behind the question
+//! as the packet's record, and a password behind the answer: they are in no message.
 
 use std::sync::Arc;
 
@@ -9,6 +10,15 @@ use model::principal::{Actor, Principal, PrincipalKind, Proof, UnknownPrincipal}
 use model::time::WallTime;
 use policy::ProcessContext;
 use serde::{Deserialize, Serialize};
+
+/// To the core.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Ask {
+    /// Who acts?
+    Identity(IdentityAsk),
+    /// The policies have let in whoever acts: make the role that was reserved.
+    Mint { connection: u64 },
+}
 
 /// Who acts on this connection? Named by the cookie of its accepted socket, which no other connection has.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -26,9 +36,22 @@ pub(crate) struct IdentityAsk {
 pub(crate) enum FromCore {
     /// The answer to a question.
     Identity(Box<IdentityAnswer>),
+    /// The role is there, or cannot be made. The packet's record is its password.
+    Minted { connection: u64, is_made: bool },
+    /// The access of this connection has ended, for a reason in its fixed word.
+    End { connection: u64, when: SessionEnd, why: String },
     /// What an SQL database has, from now on. Too long for a packet: one descriptor, a file in memory with
     /// [`CatalogueForm`](crate::catalogue_form::CatalogueForm) as JSON.
     Catalogue { database: u16, sql_database: String },
+}
+
+/// When a session ends whose access has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum SessionEnd {
+    /// When its server waits for the client.
+    BetweenStatements,
+    /// Whatever runs.
+    Now,
 }
 
 /// Who it is.
@@ -40,6 +63,8 @@ pub(crate) struct IdentityAnswer {
     /// Why the token proves nothing, in its fixed word.
     refusal: Option<String>,
     pub(crate) process: Option<ProcessForm>,
+    /// The role that is reserved for this session.
+    pub(crate) role: Option<String>,
 }
 
 /// A principal on its way between processes.
@@ -83,12 +108,17 @@ impl IdentityAnswer {
             Known::Known(principal) => Ok(PrincipalForm::of(principal)),
             Known::Unknown(reason) => Err(reason.word().to_owned()),
         };
-        Self { connection, principal, refusal: None, process: process.map(ProcessForm::of) }
+        Self { connection, principal, refusal: None, process: process.map(ProcessForm::of), role: None }
     }
 
     /// The same, where a token came that proves nothing.
     pub(crate) fn refusing(self, refusal: Option<TokenError>) -> Self {
         Self { refusal: refusal.map(|error| error.word().to_owned()), ..self }
+    }
+
+    /// The same, with the role that the session may have.
+    pub(crate) fn with_role(self, role: Option<String>) -> Self {
+        Self { role, ..self }
     }
 
     pub(crate) fn refusal(&self) -> Option<TokenError> {

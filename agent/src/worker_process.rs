@@ -19,8 +19,8 @@ use model::id::DatabaseId;
 use model::mediation::Listener;
 use policy::UtcOffset;
 use proxy::{
-    Certificates, Governor, ListenerSpec, Listening, LoginMode, ServiceAccount, Settings, TlsMode, UnreadAccess,
-    WhenUnrecorded, Worker,
+    Certificates, Governor, ListenerSpec, Listening, LoginMode, Mint, ServiceAccount, Settings, TlsMode, UnreadAccess,
+    UpstreamLogin, WhenUnrecorded, Worker,
 };
 use recorder::{Channel, Level, Recorder};
 use steering::heartbeat::Heartbeat;
@@ -94,6 +94,14 @@ async fn serve(hello: WorkerHello, descriptors: Vec<OwnedFd>, link: Link) -> Res
     let identities = Identities::start(Link::passed(core), Rc::clone(&catalogues))?;
     let pulse = hops.pulse();
     let worker = Worker::new(settings(&hello), recorder, hops);
+    let ender = worker.clone();
+    identities.on_end(move |connection, when, why| ender.end(connection, when, why));
+    for entry in &hello.databases {
+        if matches!(entry.guard.login, Login::Minted(_)) {
+            let mint: Rc<dyn Mint> = Rc::<Identities>::clone(&identities);
+            worker.set_upstream_login(DatabaseId(entry.id), UpstreamLogin::Minted(mint));
+        }
+    }
     let databases = hello.databases.iter().map(|entry| {
         let database = Database::new(entry.clone());
         (entry.id, database)
@@ -230,7 +238,10 @@ impl Process {
         let catalogues = Rc::clone(&self.catalogues);
         let database = self.database(id)?;
         match &database.judge {
-            Some(judge) => judge.replace(policies),
+            Some(judge) => {
+                judge.replace(policies);
+                worker.reconsider(DatabaseId(id));
+            }
             None => {
                 let judge = Rc::new(Judge::new(policies));
                 database.judge = Some(Rc::clone(&judge));
@@ -254,7 +265,7 @@ impl Process {
         let Login::Token(account) = &self.database(id)?.entry.guard.login else { return Ok(()) };
         let password = (!password.is_empty()).then(|| Secret::new(password.to_vec()));
         let account = ServiceAccount { user: account.user.clone(), password };
-        self.worker.set_service_account(DatabaseId(id), account);
+        self.worker.set_upstream_login(DatabaseId(id), UpstreamLogin::Account(Rc::new(account)));
         Ok(())
     }
 
@@ -309,7 +320,7 @@ impl Database {
             tls,
             login: match guard.login {
                 Login::PassThrough => LoginMode::PassThrough,
-                Login::Token(_) => LoginMode::Token,
+                Login::Token(_) | Login::Minted(_) => LoginMode::Token,
             },
             level: match guard.record {
                 Record::Memory => Level::Memory,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{
-    KeyView, PROTOCOL_VERSION, Request, Response, ScanView, SessionView, StatusView, SteerVerb, SteeringView, server,
+    AccessView, KeyView, Request, Response, ScanView, SessionView, StatusView, SteerVerb, SteeringView, server,
 };
 
 /// Longest answer: a million sessions would be more, but nobody reads those in a terminal.
@@ -83,8 +83,19 @@ pub fn steer(socket: &Path, what: SteerVerb, database: Option<&str>) -> Result<V
         SteerVerb::Off => "steer-off",
         SteerVerb::Status => "steer-status",
     };
-    let ask = Request { v: PROTOCOL_VERSION, verb: verb.into(), database: database.map(Into::into) };
+    let ask = Request { database: database.map(Into::into), ..Request::of(verb) };
     answer(socket, exchange(socket, &ask, server::STEER_TIMEOUT + server::CLIENT_TIMEOUT)?.steering)
+}
+
+/// Asks for all roles that were made for sessions.
+pub fn accesses(socket: &Path) -> Result<Vec<AccessView>, ClientError> {
+    answer(socket, request(socket, "accesses", server::CLIENT_TIMEOUT)?.accesses)
+}
+
+/// Ends the access of a role or of a principal now; what ends is the answer.
+pub fn end_access(socket: &Path, whose: &str) -> Result<Vec<AccessView>, ClientError> {
+    let ask = Request { whose: Some(whose.into()), ..Request::of("end-access") };
+    answer(socket, exchange(socket, &ask, 2 * server::CLIENT_TIMEOUT)?.accesses)
 }
 
 fn answer<T>(socket: &Path, field: Option<T>) -> Result<T, ClientError> {
@@ -92,7 +103,7 @@ fn answer<T>(socket: &Path, field: Option<T>) -> Result<T, ClientError> {
 }
 
 fn request(socket: &Path, verb: &str, patience: Duration) -> Result<Response<'static>, ClientError> {
-    exchange(socket, &Request { v: PROTOCOL_VERSION, verb: verb.into(), database: None }, patience)
+    exchange(socket, &Request::of(verb), patience)
 }
 
 fn exchange(socket: &Path, ask: &Request<'_>, patience: Duration) -> Result<Response<'static>, ClientError> {

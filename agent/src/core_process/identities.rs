@@ -23,10 +23,11 @@ use tokio::time::{Instant, sleep};
 
 use super::attestation::Attestation;
 use super::catalogues::Catalogues;
+use super::minting::Minting;
 use super::pipeline::Pipeline;
 use super::readable;
 use crate::clock;
-use crate::identity_link::{FromCore, IdentityAnswer, IdentityAsk};
+use crate::identity_link::{Ask, FromCore, IdentityAnswer, IdentityAsk};
 use crate::link::Link;
 
 /// How long the kernel witness's words about a connection may take: they come through a ring that is read 50 times a
@@ -43,6 +44,7 @@ pub(super) struct Identities {
     attestation: Rc<Attestation>,
     issuers: Issuers,
     catalogues: Rc<Catalogues>,
+    minting: Rc<Minting>,
 }
 
 impl Identities {
@@ -52,14 +54,16 @@ impl Identities {
         attestation: Rc<Attestation>,
         issuers: Issuers,
         catalogues: Rc<Catalogues>,
+        minting: Rc<Minting>,
     ) -> Self {
-        Self { pipeline, wake, attestation, issuers, catalogues }
+        Self { pipeline, wake, attestation, issuers, catalogues, minting }
     }
 
     /// Answers one worker, for as long as it asks. Must run inside of a `LocalSet`.
     pub(super) fn serve(self: &Rc<Self>, line: OwnedFd) -> Result<()> {
         let line = Rc::new(readable(Link::passed(line)).context("a worker's line cannot be polled")?);
         self.catalogues.add(&line);
+        self.minting.add(&line);
         let this = Rc::clone(self);
         spawn_local(async move {
             while let Ok(mut guard) = line.readable().await {
@@ -67,9 +71,17 @@ impl Identities {
                     guard.clear_ready();
                     continue;
                 }
-                let Ok(Some(packet)) = line.get_ref().receive::<IdentityAsk>() else { break };
-                let token = (!packet.record.is_empty()).then(|| Secret::new(packet.record));
-                spawn_local(answer(Rc::clone(&this), Rc::clone(&line), packet.message, token));
+                let Ok(Some(packet)) = line.get_ref().receive::<Ask>() else { break };
+                let (this, line) = (Rc::clone(&this), Rc::clone(&line));
+                match packet.message {
+                    Ask::Identity(ask) => {
+                        let token = (!packet.record.is_empty()).then(|| Secret::new(packet.record));
+                        spawn_local(answer(this, line, ask, token));
+                    }
+                    Ask::Mint { connection } => {
+                        spawn_local(mint(this, line, connection));
+                    }
+                }
             }
         });
         Ok(())
@@ -131,13 +143,28 @@ async fn answer(identities: Rc<Identities>, line: Rc<AsyncFd<Link>>, ask: Identi
         identities.attest(SocketCookie(ask.connection)),
         identities.catalogues.ready(ask.database, &ask.sql_database),
     );
+    let verified_by_token = matches!(verified, Some(Ok(_)));
     let (principal, refusal) = match verified {
         Some(Ok(verified)) => (Known::Known(verified.principal().clone()), None),
         Some(Err(error)) => (Known::Unknown(error.unknown()), Some(error)),
         None => (attested, None),
     };
-    let answer = IdentityAnswer::new(ask.connection, &principal, process.as_ref()).refusing(refusal);
+    let role = principal
+        .known()
+        .filter(|_| refusal.is_none() && verified_by_token)
+        .and_then(|principal| identities.minting.reserve(SocketCookie(ask.connection), ask.database, principal, &line));
+    let answer = IdentityAnswer::new(ask.connection, &principal, process.as_ref())
+        .refusing(refusal)
+        .with_role(role.map(|role| role.to_string()));
     let _gone = line.get_ref().try_send(&FromCore::Identity(Box::new(answer)), &[], &[]);
+}
+
+/// Makes the role that is reserved for a connection. The worker that asks is the one that has it.
+async fn mint(identities: Rc<Identities>, line: Rc<AsyncFd<Link>>, connection: u64) {
+    let password = identities.minting.mint(SocketCookie(connection)).await;
+    let message = FromCore::Minted { connection, is_made: password.is_some() };
+    let password = password.as_ref().map_or(&[][..], |password| password.expose().as_bytes());
+    let _gone = line.get_ref().try_send(&message, password, &[]);
 }
 
 /// Whether a connection comes from another host: then no process is going to be known.
