@@ -106,11 +106,11 @@ pub fn give_away(role: &RoleName, group: &str) -> String {
     format!("REASSIGN OWNED BY {role} TO {};\nDROP OWNED BY {role}", escape_identifier(group))
 }
 
-/// Roles that look like ours: name, comment, and how many sessions each has.
+/// Roles that look like ours: name, comment, whether it may log in (`true`, `false`), and how many sessions it has.
 #[must_use]
 pub fn look() -> String {
     format!(
-        "SELECT r.rolname::text, pg_catalog.shobj_description(r.oid, 'pg_authid'), \
+        "SELECT r.rolname::text, pg_catalog.shobj_description(r.oid, 'pg_authid'), r.rolcanlogin::text, \
          (SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity a WHERE a.usesysid = r.oid)::text \
          FROM pg_catalog.pg_roles r WHERE pg_catalog.starts_with(r.rolname::text, '{PREFIX}') \
          ORDER BY r.oid LIMIT {SWEPT_MAX}"

@@ -16,6 +16,8 @@ pub struct Found {
     pub name: String,
     /// Its comment.
     pub comment: Option<String>,
+    /// Whether it may log in: one that may not was being taken away.
+    pub can_login: bool,
     /// Sessions that it has.
     pub sessions: u64,
 }
@@ -58,7 +60,7 @@ impl Sweeper {
             let is_over = self.now.0 >= note.until.0.saturating_add(FOREIGN_GRACE_NANOS);
             return if is_over { Fate::Orphan(name, note) } else { Fate::Kept };
         }
-        let may_live = found.sessions > 0 && note.boot == self.boot && self.now < note.until;
+        let may_live = found.can_login && found.sessions > 0 && note.boot == self.boot && self.now < note.until;
         if may_live && is_alive(&note) { Fate::Adopted(name, note) } else { Fate::Orphan(name, note) }
     }
 }

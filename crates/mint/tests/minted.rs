@@ -25,7 +25,7 @@ fn note() -> Note {
 }
 
 fn found(comment: Option<String>, sessions: u64) -> Found {
-    Found { name: RoleName::new([3; 10]).to_string(), comment, sessions }
+    Found { name: RoleName::new([3; 10]).to_string(), comment, can_login: true, sessions }
 }
 
 #[test]
@@ -41,10 +41,13 @@ fn a_role_is_made_with_its_bounds_and_its_comment_in_one_message() {
     let [create, comment, settings @ ..] = &text.split(";\n").collect::<Vec<_>>()[..] else { panic!("{}", *text) };
     assert!(create.starts_with(&format!("CREATE ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE")), "{create}");
     assert!(create.contains("NOBYPASSRLS CONNECTION LIMIT 1 PASSWORD 'SCRAM-SHA-256$4096:"), "{create}");
-    assert!(create.ends_with("VALID UNTIL '2026-11-18T08:27:40.000000Z' IN ROLE \"warder_read\" ROLE \"warder_minter\""));
+    assert!(
+        create.ends_with("VALID UNTIL '2026-11-18T08:27:40.000000Z' IN ROLE \"warder_read\" ROLE \"warder_minter\"")
+    );
     assert!(!text.contains(password.expose()), "the password itself never reaches the server");
     assert!(comment.contains("alice@example.com"), "{comment}");
-    let wanted = ["default_transaction_read_only = on", "statement_timeout = 5000", "search_path = \"App\", \"public\""];
+    let wanted =
+        ["default_transaction_read_only = on", "statement_timeout = 5000", "search_path = \"App\", \"public\""];
     assert_eq!(settings, wanted.map(|setting| format!("ALTER ROLE {role} SET {setting}")));
 }
 
@@ -75,6 +78,9 @@ fn a_role_goes_when_nobody_needs_it() {
     assert_eq!(sweeper.fate(&mine, |_| false, |_| false), Fate::Orphan(role.clone(), note()));
     let idle = Found { sessions: 0, ..mine.clone() };
     assert_eq!(sweeper.fate(&idle, |_| false, |_| true), Fate::Orphan(role.clone(), note()));
+    // Somebody had decided that it ends.
+    let disabled = Found { can_login: false, ..mine.clone() };
+    assert_eq!(sweeper.fate(&disabled, |_| false, |_| true), Fate::Orphan(role.clone(), note()));
     let late = Sweeper { now: note().until, ..sweeper };
     assert_eq!(late.fate(&mine, |_| false, |_| true), Fate::Orphan(role.clone(), note()));
     let rebooted = Sweeper { boot: BootId(1), ..sweeper };

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use common::*;
 use model::Known;
-use model::credential::{AccessEnd, Confirmation, Credential, CredentialStep};
 use model::coverage::{BypassReason, Class, ClassCount, Coverage};
+use model::credential::{AccessEnd, Confirmation, Credential, CredentialStep};
 use model::id::{DatabaseId, SocketCookie};
 use model::mediation::{Listener, Mediation, RelayCounts};
 use model::principal::{Principal, UnknownPrincipal};

@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use journal::record::{Handover, Recovered, Removed};
 use serde::{Deserialize, Serialize};
 
+use super::credential::CredentialForm;
 use super::identity::{Hex128, SessionText};
 use super::is_false;
-use super::credential::CredentialForm;
 use super::mediation::{BypassForm, CoverageForm, IntegrityForm};
 use super::process::ProcessForm;
 use super::session::SessionForm;
