@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd as _;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixStream};
+use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
@@ -117,19 +118,45 @@ fn a_server_that_listens_on_an_abstract_name() -> Result<()> {
     Ok(())
 }
 
+/// A program of somebody's, called like a server, with so many listeners.
+fn called_postgres(folder: &Path, listeners: usize) -> Result<Running> {
+    let executable = folder.join("postgres");
+    std::fs::copy(sibling("flood-listener")?, &executable)?;
+    let mut command = process::command_as(&Account::nobody()?, &executable);
+    command.arg(listeners.to_string()).current_dir("/").stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut running = Running::start("a program called postgres", Signal::SIGTERM, &mut command)?;
+    running.read_line()?;
+    Ok(running)
+}
+
+#[test]
+fn a_server_is_read_after_many_others_are_gone() -> Result<()> {
+    /// Each has four functions to probe: more than there are slots for.
+    const SERVERS: usize = 66;
+    let agent = discovering()?;
+    let folders = (0..SERVERS).map(|_| directory::private("upgrade")).collect::<Result<Vec<_>>>()?;
+    let servers = folders.iter().map(|folder| called_postgres(folder.path(), 1)).collect::<Result<Vec<_>>>()?;
+    agent.cli(&["scan"])?;
+    drop(servers);
+    agent.cli(&["scan"])?;
+    // A file of its own: other clusters of this machine may have had theirs probed in time.
+    let folder = directory::private("upgraded")?;
+    let server = folder.path().join("postgres");
+    std::fs::copy(tooling::postgres_programs()?.join("postgres"), &server)?;
+    let cluster = Cluster::start(&ClusterOptions { server: Some(server), ..ClusterOptions::default() })?;
+    agent.cli(&["scan"])?;
+    let text = "select 'encrypted, after many servers'";
+    process::run(cluster.client("psql", Route::Tls).args(["-XqAtc", text]))?;
+    agent.events().wait_for_text(text).map(drop)
+}
+
 #[test]
 fn nobody_hides_a_database_behind_a_flood_of_listeners() -> Result<()> {
     /// More than the share of a user, and than a scan would take without one.
     const FLOOD: usize = 1_500;
     let folder = directory::private("flood")?;
-    let called_postgres = folder.path().join("postgres");
-    std::fs::copy(sibling("flood-listener")?, &called_postgres)?;
     let agent = discovering()?;
-    let nobody = Account::nobody()?;
-    let mut command = process::command_as(&nobody, &called_postgres);
-    command.arg(FLOOD.to_string()).current_dir("/").stdin(Stdio::null()).stdout(Stdio::piped());
-    let mut flood = Running::start("the flood", Signal::SIGTERM, &mut command)?;
-    flood.read_line()?;
+    let mut flood = called_postgres(folder.path(), FLOOD)?;
     agent.cli(&["scan"])?;
     let mut cluster = Cluster::start(&ClusterOptions::default())?;
     agent.cli(&["scan"])?;

@@ -552,7 +552,7 @@ impl Pipeline {
         self.metrics.ring(u64::from(self.ring_bytes), std::mem::take(&mut self.ring_peak) as u64);
         let mut states: HashMap<&str, ProbeState> = HashMap::new();
         for (attachment, (function, attached)) in &self.probes {
-            let (hits, duplicates) = self.counters.probe(*attachment & 0xff).unwrap_or_default();
+            let (hits, duplicates) = self.counters.probe(*attachment).unwrap_or_default();
             let state = states.entry(function).or_default();
             state.attached += u64::from(*attached);
             state.hits += hits;

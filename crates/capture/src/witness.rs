@@ -1,33 +1,33 @@
 //! The privileged half: holds the loaded programs, keeps listeners and probes current, heals what was missed.
 
+mod listeners;
+mod probes;
+
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::net::IpAddr;
-use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use agent_common::listener::TcpListener;
 use agent_common::session::{
-    CHANNEL_UNREAD, FAMILY_UNIX, HOP_UNREAD, LEG_FRONT, LEG_HOP, LISTENER_IS_FRONT, PHASE_EITHER, PHASE_MESSAGES,
-    PHASE_STARTUP, Session,
+    CHANNEL_UNREAD, FAMILY_UNIX, HOP_UNREAD, LEG_FRONT, LEG_HOP, PHASE_EITHER, PHASE_MESSAGES, PHASE_STARTUP, Session,
 };
-use agent_common::settings::ProbeCounts;
 use aya::Ebpf;
-use aya::maps::{Array, HashMap as KernelHashMap, MapData, MapError, PerCpuArray};
-use aya::programs::UProbe;
-use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLinkId, UProbeScope};
+use aya::maps::{Array, HashMap as KernelHashMap, MapData, MapError};
 use aya_log::EbpfLogger;
 use model::session::Origin;
 
 use crate::decode::address;
 use crate::found::{Found, Unknown, found_session};
 use crate::marks::Marks;
-use crate::object::{LoadError, LoadOptions, attach_tracepoints, load, named};
+use crate::object::{LoadError, LoadOptions, attach_tracepoints, load};
 use crate::processes::{self, CommandLines, ProcessEntry};
-use crate::sockets::{CLOSE_WAIT, ESTABLISHED, LISTEN, ScanError, Socket, own_port, scan, socket_cookie};
+use crate::sockets::{CLOSE_WAIT, ESTABLISHED, ScanError, Socket, scan};
 use crate::symbols::Symbol;
+use crate::witness::listeners::{ListenerKey, Registered, key_of};
+pub use crate::witness::probes::ProbeState;
+use crate::witness::probes::Probes;
 
 /// Which listeners belong to a database.
 #[derive(Clone, Debug)]
@@ -40,19 +40,6 @@ pub struct DatabaseRule {
     pub socket: Option<PathBuf>,
     /// Every listener of a process that executes this file.
     pub executable: Option<PathBuf>,
-}
-
-/// A probe attached to a server's executable.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProbeState {
-    /// Index of the attachment's counters.
-    pub attachment: u32,
-    /// Function in the server.
-    pub function: &'static str,
-    /// Path of the executable as its process names it.
-    pub executable: String,
-    /// False once it was dropped (an exact duplicate of another).
-    pub attached: bool,
 }
 
 /// What a scan describes.
@@ -102,18 +89,8 @@ pub enum WitnessError {
     Listener(#[source] std::io::Error),
 }
 
-/// Probe attachments of one agent, dropped ones included: the length of the map `PROBES`.
-const ATTACHMENTS_MAX: usize = 256;
-/// Listeners of one user that are databases only because of their executable's name, which everybody may choose: so
-/// that nobody can fill the kernel's maps (8,192 listeners of each kind).
-const DISCOVERED_PER_USER_MAX: usize = 512;
 /// Database ids: the last one is the self-test's.
 const DATABASES_MAX: usize = 65_535;
-
-struct Attachment {
-    state: ProbeState,
-    links: Vec<(&'static str, UProbeLinkId)>,
-}
 
 /// The loaded and attached programs.
 pub struct Witness {
@@ -125,39 +102,9 @@ pub struct Witness {
     listeners: HashMap<ListenerKey, Registered>,
     /// Unix listeners of the proxy: cookie and database.
     fronts: HashMap<ListenerKey, (u64, u16)>,
-    attachments: Vec<Attachment>,
-    executables: HashSet<(u64, u64)>,
+    probes: Probes,
     absent_before: HashSet<u64>,
-    unprobed: HashSet<u32>,
     diagnostics: EbpfLogger<&'static dyn log::Log>,
-}
-
-/// A listening socket that belongs to a database.
-struct NewListener<'a> {
-    socket: &'a Socket,
-    /// A process that holds it; not known if it ended meanwhile.
-    holder: Option<u32>,
-    /// Name of the database.
-    name: String,
-    /// The user that the holder runs as, where the listener was discovered and the user is not root.
-    discoverer: Option<u32>,
-}
-
-/// What the kernel programs find a listener by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum ListenerKey {
-    Tcp(TcpListener),
-    Unix { bound_address: u64 },
-}
-
-/// A listener that belongs to a database.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Registered {
-    database: u16,
-    /// See [`NewListener::discoverer`].
-    discoverer: Option<u32>,
-    /// Cookies of the sockets that were judged: another socket on the same address may be another program's.
-    sockets: HashSet<u64>,
 }
 
 /// What a scan needs from the agent around it.
@@ -187,10 +134,8 @@ impl Witness {
             command_lines: if options.capture_arguments { CommandLines::Read } else { CommandLines::Leave },
             listeners: HashMap::new(),
             fronts: HashMap::new(),
-            attachments: Vec::new(),
-            executables: HashSet::new(),
+            probes: Probes::default(),
             absent_before: HashSet::new(),
-            unprobed: HashSet::new(),
             diagnostics,
         };
         for rule in &rules {
@@ -207,55 +152,6 @@ impl Witness {
     #[must_use]
     pub fn marks(&self) -> Marks {
         self.marks.clone()
-    }
-
-    /// From now on what this TCP listener accepts is a client's connection to the proxy of `database`. To be called
-    /// before anybody can connect.
-    ///
-    /// # Errors
-    /// When the descriptor is no TCP socket or a map refuses it: then the listener must not be used.
-    pub fn mark_front(&mut self, listener: BorrowedFd<'_>, database: u16) -> Result<(), WitnessError> {
-        let cookie = socket_cookie(&listener).map_err(WitnessError::Listener)?;
-        let port = own_port(&listener).map_err(WitnessError::Listener)?;
-        self.marks.front_tcp(listener, cookie, database)?;
-        if self.map::<u16, u32>("PORTS")?.get(&port, 0).is_err() {
-            self.watch_port(port, u32::MAX)?;
-        }
-        Ok(())
-    }
-
-    /// The same for a Unix listener, which has a database's path.
-    ///
-    /// # Errors
-    /// When the iterator does not find the socket, or a map refuses it.
-    pub fn mark_front_unix(&mut self, listener: BorrowedFd<'_>, database: u16) -> Result<(), WitnessError> {
-        let cookie = socket_cookie(&listener).map_err(WitnessError::Listener)?;
-        self.marks.front_unix(cookie, database);
-        let is_it = |socket: &Socket| socket.scanned.cookie == cookie;
-        let mut sockets = scan(&mut self.ebpf, None)?;
-        if !sockets.iter().any(is_it) {
-            // Made in the network namespace of its database.
-            sockets = self.all_sockets(&processes::all(), &mut Vec::new());
-        }
-        let missing = || WitnessError::Listener(std::io::Error::other("the socket iterator does not show it"));
-        let socket = sockets.iter().find(|socket| is_it(socket)).ok_or_else(missing)?;
-        let key = ListenerKey::Unix { bound_address: socket.scanned.bound_address };
-        // A scan between bind and mark can have taken it for the database's own.
-        self.listeners.remove(&key);
-        self.fronts.insert(key, (cookie, database));
-        let value = u32::from(database) | LISTENER_IS_FRONT;
-        self.map::<u64, u32>("UNIX_LISTENERS")?.insert(socket.scanned.bound_address, value, 0)?;
-        Ok(())
-    }
-
-    /// TCP listeners of a database that the last scan has seen.
-    #[must_use]
-    pub fn listeners_of(&self, database: u16) -> Vec<TcpListener> {
-        let of_database = |(key, registered): (&ListenerKey, &Registered)| match key {
-            ListenerKey::Tcp(listener) if registered.database == database => Some(*listener),
-            ListenerKey::Tcp(_) | ListenerKey::Unix { .. } => None,
-        };
-        self.listeners.iter().filter_map(of_database).collect()
     }
 
     /// The databases that are known so far: id and name.
@@ -317,7 +213,7 @@ impl Witness {
     ) -> Result<ScanReport, WitnessError> {
         let mut report = ScanReport::default();
         if extent == Extent::Everything {
-            report.probes = self.attachments.iter().map(|attachment| attachment.state.clone()).collect();
+            report.probes = self.probes.states().collect();
         }
         let known_before: HashSet<u64> = self.map::<u64, Session>("SESSIONS")?.keys().flatten().collect();
         let processes = processes::all();
@@ -339,7 +235,8 @@ impl Witness {
             }
         }
         self.absent_before = absent;
-        self.drop_duplicates(&mut report)?;
+        self.probes.drop_duplicates(&mut self.ebpf, &mut report)?;
+        self.probes.drop_unused(&mut self.ebpf, &processes, &mut report)?;
         Ok(report)
     }
 
@@ -365,204 +262,6 @@ impl Witness {
             }
         }
         sockets
-    }
-
-    fn update_listeners(
-        &mut self,
-        processes: &[ProcessEntry],
-        sockets: &[Socket],
-        report: &mut ScanReport,
-        callbacks: &mut Callbacks<'_>,
-    ) -> Result<(), WitnessError> {
-        let mut accepted = self.new_listeners(processes, sockets);
-        self.limit_users(&mut accepted, report);
-        self.unprobed.extend(accepted.iter().filter_map(|listener| listener.holder));
-        // Probes first: the first session of a listener is observed whole.
-        self.attach_probes(callbacks, report);
-        for listener in accepted {
-            let (id, new) = self.database(&listener.name);
-            if new {
-                (callbacks.announce)(id, &listener.name);
-            }
-            if let Err(error) = self.register(&listener, id) {
-                // The maps are full. What is registered already goes on.
-                report.warnings.push(format!("a listener of {} is not observed: {}", listener.name, chain(&error)));
-            }
-        }
-        // Last, so that a server that restarted on its address is observed all the time.
-        self.forget_listeners(sockets)
-    }
-
-    /// Listeners of databases that are not registered yet.
-    fn new_listeners<'a>(&mut self, processes: &[ProcessEntry], sockets: &'a [Socket]) -> Vec<NewListener<'a>> {
-        let mut listening: Vec<&'a Socket> = sockets.iter().filter(|socket| socket.scanned.state == LISTEN).collect();
-        self.leave_out_own(&mut listening);
-        let is_known = |socket: &&Socket| {
-            let registered = self.listeners.get(&key_of(socket));
-            registered.is_some_and(|registered| registered.sockets.contains(&socket.scanned.cookie))
-        };
-        let fresh: Vec<&'a Socket> = listening.into_iter().filter(|socket| !is_known(socket)).collect();
-        if fresh.is_empty() {
-            return Vec::new();
-        }
-        let inodes: HashSet<u64> = fresh.iter().map(|socket| socket.scanned.inode).collect();
-        let servers = processes.iter().filter(|process| self.may_be_server(process)).map(|process| process.pid);
-        let mut holders = processes::holders(servers, &inodes);
-        let named: HashSet<u64> = fresh
-            .iter()
-            .filter(|socket| self.rule_by_address(socket).is_some() && !holders.contains_key(&socket.scanned.inode))
-            .map(|socket| socket.scanned.inode)
-            .collect();
-        if !named.is_empty() {
-            holders.extend(processes::holders(processes.iter().map(|process| process.pid), &named));
-        }
-        let ports = tcp_port_by_holder(&fresh, &holders);
-        let accept = |socket: &'a Socket| {
-            let holder = holders.get(&socket.scanned.inode).copied();
-            let name = self.classify(socket, holder, processes, &ports)?;
-            let user = holder.filter(|_| self.rules.is_empty()).and_then(processes::user);
-            Some(NewListener { socket, holder, name, discoverer: user.filter(|user| *user != 0) })
-        };
-        fresh.into_iter().filter_map(accept).collect()
-    }
-
-    /// The proxy's listeners are no database's, although they have a database's port or path: those that are marked,
-    /// and those that are about to be.
-    fn leave_out_own(&self, listening: &mut Vec<&Socket>) {
-        listening.retain(|socket| socket.scanned.front == 0 && self.marks.listener(socket.scanned.cookie).is_none());
-        let inodes: HashSet<u64> = listening.iter().map(|socket| socket.scanned.inode).collect();
-        let own = processes::holders(std::iter::once(std::process::id()), &inodes);
-        listening.retain(|socket| !own.contains_key(&socket.scanned.inode));
-    }
-
-    /// Leaves out what a user listens on beyond his share.
-    fn limit_users(&self, accepted: &mut Vec<NewListener<'_>>, report: &mut ScanReport) {
-        let mut shares: HashMap<u32, usize> = HashMap::new();
-        for user in self.listeners.values().filter_map(|registered| registered.discoverer) {
-            *shares.entry(user).or_default() += 1;
-        }
-        let mut refused: HashMap<u32, usize> = HashMap::new();
-        accepted.retain(|listener| {
-            let Some(user) = listener.discoverer else { return true };
-            let share = shares.entry(user).or_default();
-            let fits = *share < DISCOVERED_PER_USER_MAX;
-            *(if fits { share } else { refused.entry(user).or_default() }) += 1;
-            fits
-        });
-        report.warnings.extend(refused.into_iter().map(|(user, count)| {
-            format!(
-                "{count} listeners of processes called postgres of user {user} are not observed: at most \
-                 {DISCOVERED_PER_USER_MAX} of a user are; configure the databases with [[database]]"
-            )
-        }));
-    }
-
-    /// Listeners that are gone are taken out, also where another program listens on their address now.
-    fn forget_listeners(&mut self, sockets: &[Socket]) -> Result<(), WitnessError> {
-        let listening = sockets.iter().filter(|socket| socket.scanned.state == LISTEN);
-        let present: HashSet<u64> = listening.map(|socket| socket.scanned.cookie).collect();
-        self.marks.keep_listeners(|cookie| present.contains(&cookie));
-        let mut gone = Vec::new();
-        self.fronts.retain(|key, (cookie, _)| {
-            if !present.contains(cookie) {
-                gone.push(*key);
-            }
-            present.contains(cookie)
-        });
-        self.listeners.retain(|key, registered| {
-            registered.sockets.retain(|cookie| present.contains(cookie));
-            if registered.sockets.is_empty() {
-                gone.push(*key);
-            }
-            !registered.sockets.is_empty()
-        });
-        for key in gone {
-            match key {
-                ListenerKey::Tcp(listener) => {
-                    let _ = self.map::<TcpListener, u32>("TCP_LISTENERS")?.remove(&listener);
-                    self.forget_port(listener.port)?;
-                }
-                ListenerKey::Unix { bound_address } => {
-                    let _ = self.map::<u64, u32>("UNIX_LISTENERS")?.remove(&bound_address);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// A discovered port that no listener has any more. Its bit in the set stays: sessions may outlive their listener.
-    fn forget_port(&mut self, port: u16) -> Result<(), WitnessError> {
-        let is_used = self.listeners.keys().any(|key| matches!(key, ListenerKey::Tcp(other) if other.port == port));
-        if !is_used && self.rules.iter().all(|rule| rule.port != Some(port)) {
-            let _ = self.map::<u16, u32>("PORTS")?.remove(&port);
-        }
-        Ok(())
-    }
-
-    fn may_be_server(&self, process: &ProcessEntry) -> bool {
-        let Some(executable) = &process.executable else { return false };
-        if self.rules.is_empty() {
-            return executable.file_name().is_some_and(|name| name == "postgres");
-        }
-        self.rules.iter().any(|rule| rule.executable.as_ref() == Some(executable))
-    }
-
-    /// The rule that names this listener's port or path.
-    fn rule_by_address(&self, socket: &Socket) -> Option<&DatabaseRule> {
-        let unix = socket.scanned.family == FAMILY_UNIX;
-        self.rules.iter().find(|rule| {
-            if unix {
-                rule.socket.as_deref().is_some_and(|path| same_path(path, &socket.path))
-            } else {
-                rule.port == Some(socket.scanned.endpoints.own_port)
-            }
-        })
-    }
-
-    /// Name of the database that the listener belongs to; `None`: it is not a database.
-    fn classify(
-        &self,
-        socket: &Socket,
-        holder: Option<u32>,
-        processes: &[ProcessEntry],
-        ports: &HashMap<u32, u16>,
-    ) -> Option<String> {
-        if let Some(rule) = self.rule_by_address(socket) {
-            return Some(rule.name.clone());
-        }
-        let pid = holder?;
-        let process = processes.iter().find(|process| process.pid == pid)?;
-        if !self.may_be_server(process) {
-            return None;
-        }
-        if let Some(rule) = self.rules.iter().find(|rule| rule.executable == process.executable) {
-            return Some(rule.name.clone());
-        }
-        let from_path = || socket.path.rsplit_once(".s.PGSQL.").and_then(|(_, port)| port.parse().ok());
-        let port = ports.get(&pid).copied().or_else(from_path)?;
-        Some(format!("postgresql-{port}"))
-    }
-
-    fn register(&mut self, listener: &NewListener<'_>, id: u16) -> Result<(), WitnessError> {
-        let (socket, discoverer) = (listener.socket, listener.discoverer);
-        let key = key_of(socket);
-        match key {
-            ListenerKey::Tcp(listener) => {
-                let port = listener.port;
-                self.map::<TcpListener, u32>("TCP_LISTENERS")?.insert(listener, u32::from(id), 0)?;
-                if self.map::<u16, u32>("PORTS")?.get(&port, 0).is_err() {
-                    self.watch_port(port, u32::MAX)?;
-                }
-            }
-            ListenerKey::Unix { bound_address } => {
-                self.map::<u64, u32>("UNIX_LISTENERS")?.insert(bound_address, u32::from(id), 0)?;
-            }
-        }
-        let new = || Registered { database: id, discoverer, sockets: HashSet::new() };
-        let registered = self.listeners.entry(key).or_insert_with(new);
-        (registered.database, registered.discoverer) = (id, discoverer);
-        registered.sockets.insert(socket.scanned.cookie);
-        Ok(())
     }
 
     /// Accepted sockets of database listeners; unless everything is wanted, those that the session map does not have.
@@ -629,109 +328,6 @@ impl Witness {
         Ok(())
     }
 
-    /// Attaches to the encrypted reads and writes of every new server's executable, once per inode. What fails is
-    /// tried again at the next scan, as long as the server runs.
-    fn attach_probes(&mut self, callbacks: &mut Callbacks<'_>, report: &mut ScanReport) {
-        for pid in std::mem::take(&mut self.unprobed) {
-            let path = format!("/proc/{pid}/exe");
-            // A server that has ended needs no probe.
-            let Ok(file) = File::open(&path) else { continue };
-            let Ok(metadata) = file.metadata() else { continue };
-            let inode = (metadata.dev(), metadata.ino());
-            if self.executables.contains(&inode) {
-                continue;
-            }
-            let executable = std::fs::read_link(&path).map(|path| path.display().to_string()).unwrap_or(path);
-            match self.probe_executable(&file, &executable, callbacks, report) {
-                Ok(()) => {
-                    self.executables.insert(inode);
-                }
-                Err(why) => {
-                    report.warnings.push(format!("encrypted sessions of {executable} are not understood yet: {why}"));
-                    self.unprobed.insert(pid);
-                }
-            }
-        }
-    }
-
-    fn probe_executable(
-        &mut self,
-        file: &File,
-        executable: &str,
-        callbacks: &mut Callbacks<'_>,
-        report: &mut ScanReport,
-    ) -> Result<(), String> {
-        let symbols = (callbacks.look_up)(file).map_err(|error| error.to_string())?;
-        if self.attachments.len() + symbols.len() > ATTACHMENTS_MAX {
-            return Err(format!("all {ATTACHMENTS_MAX} probe slots are used; restart the agent to free old ones"));
-        }
-        if symbols.is_empty() {
-            report.warnings.push(format!(
-                "{executable} exports none of the functions that carry decrypted traffic: \
-                 its encrypted sessions are counted but their statements are not seen"
-            ));
-        }
-        for symbol in symbols {
-            let state = self.attach(file, &symbol, executable).map_err(|error| chain(&error))?;
-            report.probes.push(state);
-        }
-        Ok(())
-    }
-
-    fn attach(&mut self, file: &File, symbol: &Symbol, executable: &str) -> Result<ProbeState, LoadError> {
-        /// Bit of the attach cookie that tells GSS from TLS (`agent-ebpf`, `encrypted.rs`).
-        const COOKIE_GSS: u64 = 1 << 31;
-        let attachment = u32::try_from(self.attachments.len()).unwrap_or(u32::MAX);
-        let gss = symbol.name.starts_with("be_gssapi");
-        let cookie = u64::from(attachment & 0xff) | if gss { COOKIE_GSS } else { 0 };
-        let programs = if symbol.name.ends_with("_read") {
-            ["encrypted_read_return", "encrypted_read"]
-        } else {
-            ["encrypted_write_return", "encrypted_write"]
-        };
-        let mut links = Vec::new();
-        for program in programs {
-            let probe: &mut UProbe = named(&mut self.ebpf, program)?;
-            let point = UProbeAttachPoint {
-                location: UProbeAttachLocation::AbsoluteOffset(symbol.file_offset),
-                cookie: Some(cookie),
-            };
-            // The open descriptor names the inode itself, whatever happens to its path.
-            let target = format!("/proc/self/fd/{}", file.as_raw_fd());
-            let id = probe
-                .attach(point, target, UProbeScope::AllProcesses)
-                .map_err(|source| LoadError::Program { program, source })?;
-            links.push((program, id));
-        }
-        let state = ProbeState { attachment, function: symbol.name, executable: executable.to_owned(), attached: true };
-        self.attachments.push(Attachment { state: state.clone(), links });
-        Ok(state)
-    }
-
-    /// Drops an attachment all of whose hits another attachment of the same inode had already reported.
-    fn drop_duplicates(&mut self, report: &mut ScanReport) -> Result<(), WitnessError> {
-        /// Hits before an attachment is judged.
-        const JUDGED_AFTER: u64 = 64;
-        let map = self.ebpf.map("PROBES").ok_or(LoadError::Missing("PROBES"))?;
-        let counts: PerCpuArray<&MapData, ProbeCounts> = PerCpuArray::try_from(map)?;
-        let mut dropped = Vec::new();
-        for attachment in self.attachments.iter_mut().filter(|attachment| attachment.state.attached) {
-            let values = counts.get(&(attachment.state.attachment & 0xff), 0)?;
-            let hits: u64 = values.iter().map(|cpu| cpu.hits).sum();
-            let duplicates: u64 = values.iter().map(|cpu| cpu.duplicates).sum();
-            if hits >= JUDGED_AFTER && hits == duplicates {
-                attachment.state.attached = false;
-                dropped.append(&mut attachment.links);
-                report.probes.push(attachment.state.clone());
-            }
-        }
-        for (program, link) in dropped {
-            let probe: &mut UProbe = named(&mut self.ebpf, program)?;
-            probe.detach(link).map_err(|source| LoadError::Program { program, source })?;
-        }
-        Ok(())
-    }
-
     /// Turns the kernel's statistics of program runs on, as long as the descriptor is kept (since 5.8).
     #[must_use]
     pub fn statistics_window() -> Option<OwnedFd> {
@@ -759,38 +355,6 @@ fn prepare_new_session(ebpf: &mut Ebpf) -> Result<(), WitnessError> {
     session.server.phase = PHASE_MESSAGES;
     array.set(0, session, 0)?;
     Ok(())
-}
-
-fn key_of(socket: &Socket) -> ListenerKey {
-    if socket.scanned.family == FAMILY_UNIX {
-        return ListenerKey::Unix { bound_address: socket.scanned.bound_address };
-    }
-    let ends = &socket.scanned.endpoints;
-    ListenerKey::Tcp(TcpListener {
-        address: ends.own,
-        network_namespace: ends.network_namespace,
-        port: ends.own_port,
-        reserved: 0,
-    })
-}
-
-/// `/var/run` is usually a link to `/run`: compare where the paths lead, or as they are written.
-fn same_path(configured: &std::path::Path, bound: &str) -> bool {
-    let resolve = |path: &std::path::Path| {
-        let directory = std::fs::canonicalize(path.parent()?).ok()?;
-        Some(directory.join(path.file_name()?))
-    };
-    let bound = std::path::Path::new(bound);
-    configured == bound || resolve(configured).is_some_and(|path| Some(path) == resolve(bound))
-}
-
-/// A server's Unix socket and its TCP port are one database: remember the port of each listening process.
-fn tcp_port_by_holder(sockets: &[&Socket], holders: &HashMap<u64, u32>) -> HashMap<u32, u16> {
-    sockets
-        .iter()
-        .filter(|socket| socket.scanned.family != FAMILY_UNIX)
-        .filter_map(|socket| Some((*holders.get(&socket.scanned.inode)?, socket.scanned.endpoints.own_port)))
-        .collect()
 }
 
 /// Addresses of the own interfaces, and those that sockets of any scanned namespace are bound to.
