@@ -4,9 +4,11 @@
 
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use export::config::ExportConfig;
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg, setsockopt,
@@ -14,6 +16,7 @@ use nix::sys::socket::{
 };
 use nix::sys::time::TimeVal;
 use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep};
 use zeroize::Zeroizing;
 
 use crate::config::identity::Identity;
@@ -27,6 +30,8 @@ pub(crate) const VERSION: u32 = 1;
 const PACKET_BYTES_MAX: usize = 64 * 1024;
 /// How long a message may wait for a core that does not read.
 const SEND_PATIENCE: TimeVal = TimeVal::new(5, 0);
+/// Pause before a message that found no room is tried again.
+const ROOM_PAUSE: Duration = Duration::from_millis(2);
 /// Descriptors of the first message: ring, four maps, control socket, identity.
 const DESCRIPTORS_MAX: usize = 8;
 
@@ -279,6 +284,17 @@ impl Link {
         self.send_with(message, record, descriptors, MsgFlags::MSG_DONTWAIT)
     }
 
+    /// Sends as soon as there is room: many may speak at once, and the other end reads one after the other.
+    pub(crate) async fn send_within(&self, patience: Duration, message: &impl Serialize, record: &[u8]) -> Result<()> {
+        let deadline = Instant::now() + patience;
+        loop {
+            match self.try_send(message, record, &[]) {
+                Err(error) if is_full(&error) && Instant::now() < deadline => sleep(ROOM_PAUSE).await,
+                sent => return sent,
+            }
+        }
+    }
+
     fn send_with(
         &self,
         message: &impl Serialize,
@@ -332,6 +348,10 @@ impl Link {
         let message = serde_json::from_slice(&buffer).context("a message is not understood")?;
         Ok(Some(Packet { message, record, descriptors }))
     }
+}
+
+fn is_full(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Errno>() == Some(&Errno::EAGAIN)
 }
 
 #[expect(unsafe_code, reason = "received descriptors arrive as plain numbers")]

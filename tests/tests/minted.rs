@@ -18,6 +18,8 @@ const MANY_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Sessions whose beginning is measured, of each kind.
 const ROUNDS: usize = 40;
+/// A core that lives shorter is not started again.
+const CORE_LIFE: Duration = Duration::from_millis(2200);
 /// What one may cost more in a debug build on a busy machine.
 const COST_MAX: Duration = Duration::from_millis(250);
 
@@ -131,8 +133,9 @@ fn a_core_that_is_replaced_looks_after_the_sessions_that_live() -> Result<()> {
     session.write_line("select session_user;")?;
     let role = session.read_line()?;
     let core = minting.stage.agent.core()?;
-    // A core that ends right after its start is not started again.
     minting.wait_step("minting", |minting| minting.role == role)?;
+    let lives = Instant::now();
+    wait::until("a core that may die", wait::PATIENCE, || Ok((lives.elapsed() > CORE_LIFE).then_some(())))?;
     warder_tests::process::send(core, nix::sys::signal::Signal::SIGKILL)?;
     minting.wait_step("adopted", |adopted| adopted.role == role)?;
     session.write_line("select 'lives';")?;

@@ -156,7 +156,7 @@ async fn answer(identities: Rc<Identities>, line: Rc<AsyncFd<Link>>, ask: Identi
     let answer = IdentityAnswer::new(ask.connection, &principal, process.as_ref())
         .refusing(refusal)
         .with_role(role.map(|role| role.to_string()));
-    let _gone = line.get_ref().try_send(&FromCore::Identity(Box::new(answer)), &[], &[]);
+    let _gone = line.get_ref().send_within(PATIENCE, &FromCore::Identity(Box::new(answer)), &[]).await;
 }
 
 /// Makes the role that is reserved for a connection. The worker that asks is the one that has it.
@@ -164,7 +164,7 @@ async fn mint(identities: Rc<Identities>, line: Rc<AsyncFd<Link>>, connection: u
     let password = identities.minting.mint(SocketCookie(connection)).await;
     let message = FromCore::Minted { connection, is_made: password.is_some() };
     let password = password.as_ref().map_or(&[][..], |password| password.expose().as_bytes());
-    let _gone = line.get_ref().try_send(&message, password, &[]);
+    let _gone = line.get_ref().send_within(PATIENCE, &message, password).await;
 }
 
 /// Whether a connection comes from another host: then no process is going to be known.

@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The same where a token is to be verified: the core may have to ask the issuer for its keys.
 const TOKEN_PATIENCE: Duration = Duration::from_secs(15);
 /// How long the making of a role is waited for: the core may have to connect to the server first.
-const MINT_PATIENCE: Duration = Duration::from_secs(12);
+const MINT_PATIENCE: Duration = Duration::from_secs(30);
 /// Connections that may be asked about at once.
 const WAITING_MAX: usize = 4096;
 
@@ -104,7 +104,7 @@ async fn identify(inner: Rc<Inner>, asked: Identification) -> Identified {
         Some(token) => (token.expose(), TOKEN_PATIENCE),
         None => (&[][..], PATIENCE),
     };
-    let answer = match inner.link.get_ref().try_send(&ask, token, &[]) {
+    let answer = match inner.link.get_ref().send_within(patience, &ask, token).await {
         Ok(()) => timeout(patience, receiver).await.ok().and_then(Result::ok),
         Err(_) => None,
     };
@@ -121,7 +121,7 @@ async fn identify(inner: Rc<Inner>, asked: Identification) -> Identified {
 async fn mint(inner: Rc<Inner>, connection: u64) -> Option<Secret> {
     let (sender, receiver) = oneshot::channel();
     inner.minting.borrow_mut().insert(connection, sender);
-    let password = match inner.link.get_ref().try_send(&Ask::Mint { connection }, &[], &[]) {
+    let password = match inner.link.get_ref().send_within(MINT_PATIENCE, &Ask::Mint { connection }, &[]).await {
         Ok(()) => timeout(MINT_PATIENCE, receiver).await.ok().and_then(Result::ok).flatten(),
         Err(_) => None,
     };
