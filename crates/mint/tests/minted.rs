@@ -42,7 +42,7 @@ fn a_role_is_made_with_its_bounds_and_its_comment_in_one_message() {
     assert!(create.starts_with(&format!("CREATE ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE")), "{create}");
     assert!(create.contains("NOBYPASSRLS CONNECTION LIMIT 1 PASSWORD 'SCRAM-SHA-256$4096:"), "{create}");
     assert!(
-        create.ends_with("VALID UNTIL '2026-11-18T08:27:40.000000Z' IN ROLE \"warder_read\" ROLE \"warder_minter\"")
+        create.ends_with("VALID UNTIL '2026-11-18T11:07:40.000000Z' IN ROLE \"warder_read\" ROLE \"warder_minter\"")
     );
     assert!(!text.contains(password.expose()), "the password itself never reaches the server");
     assert!(comment.contains("alice@example.com"), "{comment}");
