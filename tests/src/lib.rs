@@ -21,6 +21,7 @@ pub mod encodings;
 pub mod events;
 pub mod http;
 pub mod issuer;
+pub mod minting;
 pub mod namespace;
 pub mod oracle;
 pub mod process;

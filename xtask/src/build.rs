@@ -24,6 +24,18 @@ pub(crate) fn programs() -> Result<ebpf::Objects> {
 /// # Errors
 /// When a toolchain is missing or something does not compile.
 pub(crate) fn release() -> Result<PathBuf> {
+    release_with(&[])
+}
+
+/// The agent that end-to-end tests run: it can be made to die at a step of its work.
+///
+/// # Errors
+/// As [`release`].
+pub(crate) fn release_for_tests() -> Result<PathBuf> {
+    release_with(&["--features", "agent/fault-points"])
+}
+
+fn release_with(features: &[&str]) -> Result<PathBuf> {
     if std::env::var_os("WARDER_BIN").is_some() {
         let binary = tooling::agent_binary()?;
         note(&format!("WARDER_BIN: using {} as it is", binary.display()));
@@ -32,7 +44,7 @@ pub(crate) fn release() -> Result<PathBuf> {
     let objects = programs()?;
     step("build: agent", || {
         let mut build = cargo();
-        build.args(["build", "--release", "--package", "agent"]).envs(objects.environment());
+        build.args(["build", "--release", "--package", "agent"]).args(features).envs(objects.environment());
         foreground(&mut build)?;
         let binary = target_directory().join("release").join("warder");
         ensure!(binary.is_file(), "{} was not built", binary.display());

@@ -178,7 +178,7 @@ fn analysis_tests(options: &Options) -> Command {
 fn prepare_end_to_end() -> Result<(ebpf::Objects, PathBuf)> {
     setup::for_demo()?;
     setup::for_tests()?;
-    Ok((build::programs()?, build::release()?))
+    Ok((build::programs()?, build::release_for_tests()?))
 }
 
 fn end_to_end_tests(options: &Options, binary: &Path) -> Command {

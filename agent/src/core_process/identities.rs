@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use identity::proof::{ClientProof, ProofError, Proofs};
 use model::Known;
 use model::id::SocketCookie;
-use model::principal::{Principal, UnknownPrincipal};
+use model::principal::{Principal, Proof, UnknownPrincipal};
 use model::process::Process;
 use model::session::Transport;
 use policy::ProcessContext;
@@ -25,6 +25,7 @@ use super::attestation::Attestation;
 use super::catalogues::Catalogues;
 use super::desk::Desk;
 use super::holds::Holds;
+use super::minting::Minting;
 use super::pipeline::Pipeline;
 use super::readable;
 use super::trees::Trees;
@@ -49,6 +50,7 @@ pub(super) struct Identities {
     pub(super) catalogues: Rc<Catalogues>,
     pub(super) desk: Rc<Desk>,
     pub(super) holds: Rc<Holds>,
+    pub(super) minting: Rc<Minting>,
 }
 
 impl Identities {
@@ -60,6 +62,7 @@ impl Identities {
         }
         self.catalogues.add(&line);
         self.desk.add(&line);
+        self.minting.add(&line);
         let this = Rc::clone(self);
         spawn_local(async move {
             while let Ok(mut guard) = line.readable().await {
@@ -72,6 +75,9 @@ impl Identities {
                     WorkerSays::Identity(ask) => {
                         let proof = ask.proof.map(|kind| kind.proof(packet.record));
                         spawn_local(answer(Rc::clone(&this), Rc::clone(&line), ask, proof));
+                    }
+                    WorkerSays::Mint { connection } => {
+                        spawn_local(mint(Rc::clone(&this), Rc::clone(&line), connection));
                     }
                     WorkerSays::Hold(ask) => this.holds.hold(&line, *ask, packet.record),
                     WorkerSays::HoldOver(hold) => this.holds.over(&line, hold),
@@ -147,8 +153,23 @@ async fn answer(identities: Rc<Identities>, line: Rc<AsyncFd<Link>>, ask: Identi
         Some(Err(error)) => (Known::Unknown(error.unknown()), Some(error)),
         None => (attested, None),
     };
-    let answer = IdentityAnswer::new(ask.connection, &principal, process.as_ref()).refusing(refusal);
-    let _gone = line.get_ref().try_send(&FromCore::Identity(Box::new(answer)), &[], &[]);
+    // Whoever is only known by where they come from gets no role.
+    let role = principal
+        .known()
+        .filter(|principal| refusal.is_none() && principal.proof != Proof::Process)
+        .and_then(|principal| identities.minting.reserve(SocketCookie(ask.connection), ask.database, principal, &line));
+    let answer = IdentityAnswer::new(ask.connection, &principal, process.as_ref())
+        .refusing(refusal)
+        .with_role(role.map(|role| role.to_string()));
+    let _gone = line.get_ref().send_within(PATIENCE, &FromCore::Identity(Box::new(answer)), &[]).await;
+}
+
+/// Makes the role that is reserved for a connection. The worker that asks is the one that has it.
+async fn mint(identities: Rc<Identities>, line: Rc<AsyncFd<Link>>, connection: u64) {
+    let password = identities.minting.mint(SocketCookie(connection)).await;
+    let message = FromCore::Minted { connection, is_made: password.is_some() };
+    let password = password.as_ref().map_or(&[][..], |password| password.expose().as_bytes());
+    let _gone = line.get_ref().send_within(PATIENCE, &message, password).await;
 }
 
 /// Whether a connection comes from another host: then no process is going to be known.

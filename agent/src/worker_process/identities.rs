@@ -1,6 +1,7 @@
-//! Who acts on a connection: asked of the core, which knows the processes and the keys of issuers.
+//! Who acts on a connection, and with which role: asked of the core, which knows the processes and the keys of issuers,
+//! makes the roles, and says when an access has ended.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
@@ -8,9 +9,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use identity::secret::Secret;
 use model::Known;
+use model::credential::AccessEnd;
+use model::id::SocketCookie;
 use model::principal::UnknownPrincipal;
-use proxy::{Identification, Identified};
+use proxy::{Identification, Identified, SessionEnd};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
 use tokio::task::spawn_local;
@@ -20,13 +24,15 @@ use super::catalogues::Catalogues;
 use super::grants::Grants;
 use super::holds::{Holds, Live};
 use super::readable;
-use crate::identity_link::{FromCore, IdentityAnswer, IdentityAsk, ProofKind, WorkerSays};
+use crate::identity_link::{self, FromCore, IdentityAnswer, IdentityAsk, ProofKind, WorkerSays};
 use crate::link::Link;
 
 /// Longest that an answer is waited for. The core itself waits for the kernel witness at most half of it.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The same where a proof is to be verified: the core may have to ask an issuer for its keys.
 const PROOF_PATIENCE: Duration = Duration::from_secs(15);
+/// How long the making of a role is waited for: the core may have to connect to the server first.
+const MINT_PATIENCE: Duration = Duration::from_secs(30);
 /// Connections that may be asked about at once.
 const WAITING_MAX: usize = 4096;
 
@@ -41,22 +47,41 @@ impl Line {
     pub(super) fn say(&self, what: &WorkerSays, record: &[u8]) -> bool {
         self.0.get_ref().try_send(what, record, &[]).is_ok()
     }
+
+    /// Whether it could be said in time: many may speak at once.
+    async fn say_within(&self, patience: Duration, what: &WorkerSays, record: &[u8]) -> bool {
+        self.0.get_ref().send_within(patience, what, record).await.is_ok()
+    }
 }
 
 struct Inner {
     line: Rc<Line>,
     live: Rc<Live>,
     waiting: RefCell<HashMap<u64, oneshot::Sender<IdentityAnswer>>>,
+    /// Who waits for the password of a role.
+    minting: RefCell<HashMap<u64, oneshot::Sender<Option<Secret>>>>,
     catalogues: Rc<Catalogues>,
     grants: Rc<Grants>,
+    /// Ends a session.
+    end: OnceCell<End>,
 }
+
+/// Ends the session of a connection.
+type End = Box<dyn Fn(SocketCookie, SessionEnd, AccessEnd)>;
 
 impl Identities {
     /// Takes answers from now on; must run inside of a `LocalSet`.
     pub(super) fn start(link: Link, catalogues: Rc<Catalogues>, grants: Rc<Grants>) -> Result<Rc<Self>> {
         let link = readable(link).context("the line to the core cannot be polled")?;
-        let (line, live) = (Rc::new(Line(link)), Rc::default());
-        let inner = Rc::new(Inner { line, live, waiting: RefCell::default(), catalogues, grants });
+        let inner = Rc::new(Inner {
+            line: Rc::new(Line(link)),
+            live: Rc::default(),
+            waiting: RefCell::default(),
+            minting: RefCell::default(),
+            catalogues,
+            grants,
+            end: OnceCell::new(),
+        });
         spawn_local(take_answers(Rc::clone(&inner)));
         Ok(Rc::new(Self(inner)))
     }
@@ -67,6 +92,20 @@ impl Identities {
     }
 }
 
+impl Identities {
+    /// This is called when the access of a session has ended.
+    pub(super) fn on_end(&self, end: impl Fn(SocketCookie, SessionEnd, AccessEnd) + 'static) {
+        // There is one worker in this process: nobody calls it twice.
+        let _ = self.0.end.set(Box::new(end));
+    }
+}
+
+impl proxy::Mint for Identities {
+    fn mint(&self, connection: SocketCookie) -> Pin<Box<dyn Future<Output = Option<Secret>>>> {
+        Box::pin(mint(Rc::clone(&self.0), connection.0))
+    }
+}
+
 impl proxy::Identities for Identities {
     fn identify(&self, asked: Identification) -> Pin<Box<dyn Future<Output = Identified>>> {
         Box::pin(identify(Rc::clone(&self.0), asked))
@@ -74,8 +113,12 @@ impl proxy::Identities for Identities {
 }
 
 async fn identify(inner: Rc<Inner>, asked: Identification) -> Identified {
-    let unavailable =
-        Identified { principal: Known::Unknown(UnknownPrincipal::Unavailable), process: None, refusal: None };
+    let unavailable = Identified {
+        principal: Known::Unknown(UnknownPrincipal::Unavailable),
+        process: None,
+        refusal: None,
+        role: None,
+    };
     let connection = asked.connection.0;
     let (sender, receiver) = oneshot::channel();
     {
@@ -89,7 +132,7 @@ async fn identify(inner: Rc<Inner>, asked: Identification) -> Identified {
     let (proof, record) = asked.proof.as_ref().map(ProofKind::of).unzip();
     let patience = if proof.is_some() { PROOF_PATIENCE } else { PATIENCE };
     let ask = WorkerSays::Identity(IdentityAsk { connection, database, user, sql_database, proof });
-    let answer = match inner.line.say(&ask, record.unwrap_or_default()) {
+    let answer = match inner.line.say_within(patience, &ask, record.unwrap_or_default()).await {
         true => timeout(patience, receiver).await.ok().and_then(Result::ok),
         false => None,
     };
@@ -97,8 +140,21 @@ async fn identify(inner: Rc<Inner>, asked: Identification) -> Identified {
     answer.map_or(unavailable, |answer| Identified {
         principal: answer.principal(),
         refusal: answer.refusal(),
+        role: answer.role.clone(),
         process: answer.process(),
     })
+}
+
+/// Has the core make a role; `None`: it cannot, or does not answer.
+async fn mint(inner: Rc<Inner>, connection: u64) -> Option<Secret> {
+    let (sender, receiver) = oneshot::channel();
+    inner.minting.borrow_mut().insert(connection, sender);
+    let password = match inner.line.say_within(MINT_PATIENCE, &WorkerSays::Mint { connection }, &[]).await {
+        true => timeout(MINT_PATIENCE, receiver).await.ok().and_then(Result::ok).flatten(),
+        false => None,
+    };
+    inner.minting.borrow_mut().remove(&connection);
+    password
 }
 
 /// Hands answers to those who wait, for as long as somebody may answer.
@@ -120,6 +176,14 @@ async fn take_answers(inner: Rc<Inner>) {
             }
             FromCore::Started => inner.live.lose(),
             FromCore::Hold { hold, word } => inner.live.hear(hold, word),
+            FromCore::Minted { connection, is_made } => {
+                let password = Secret::new(packet.record);
+                let waiting = inner.minting.borrow_mut().remove(&connection);
+                if let Some(waiting) = waiting {
+                    let _ = waiting.send(is_made.then_some(password));
+                }
+            }
+            FromCore::End { connection, when, why } => inner.end(connection, when, &why),
             FromCore::Catalogue { database, sql_database } => {
                 inner.catalogues.know(database, sql_database.into(), packet.descriptors);
             }
@@ -127,6 +191,20 @@ async fn take_answers(inner: Rc<Inner>) {
         }
     }
     inner.waiting.borrow_mut().clear();
+    inner.minting.borrow_mut().clear();
     inner.live.lose();
     inner.grants.clear();
+}
+
+impl Inner {
+    fn end(&self, connection: u64, when: identity_link::SessionEnd, why: &str) {
+        let when = match when {
+            identity_link::SessionEnd::BetweenStatements => SessionEnd::BetweenStatements,
+            identity_link::SessionEnd::Now => SessionEnd::Now,
+        };
+        let why = AccessEnd::ALL.iter().copied().find(|reason| reason.word() == why);
+        if let Some(end) = self.end.get() {
+            end(SocketCookie(connection), when, why.unwrap_or(AccessEnd::Revoked));
+        }
+    }
 }

@@ -113,6 +113,7 @@ fn records_are_what_the_documentation_says() {
         ("bypass", 4001, "Bypass", None),
         ("integrity", 1008, "integrity", None),
         ("coverage", 1008, "coverage", None),
+        ("credential", 1008, "credential", None),
         ("session.close", 4001, "Close", None),
         ("checkpoint", 1008, "checkpoint", None),
         ("key.handover", 1008, "key.handover", None),
