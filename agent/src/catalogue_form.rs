@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 use sql::catalogue::rows::{
-    Column, Dependency, Events, Function, Inheritance, Operator, Relation, RelationKind, Rule, Trigger,
+    Column, Dependency, Events, Function, Inheritance, Operator, Relation, RelationKind, Rule, Trigger, Type,
 };
 use sql::catalogue::{Builder, Catalogue};
 
@@ -16,8 +16,10 @@ pub(crate) struct CatalogueForm {
     pub(crate) columns: Vec<(u32, i16, String)>,
     pub(crate) inheritance: Vec<(u32, u32)>,
     pub(crate) dependencies: Vec<(u32, u32, i16, u32)>,
-    pub(crate) functions: Vec<(u32, String, String)>,
-    pub(crate) operators: Vec<(String, String)>,
+    /// The last: 1 where it can be called with a row alone.
+    pub(crate) functions: Vec<(u32, String, String, String, i16)>,
+    pub(crate) operators: Vec<(String, String, u32)>,
+    pub(crate) types: Vec<(String, String, u32, u32)>,
     pub(crate) triggers: Vec<(u32, u32, i16)>,
     /// The last is the digit of the event.
     pub(crate) rules: Vec<(u32, u8)>,
@@ -41,11 +43,15 @@ impl CatalogueForm {
         for (view, relation, column, function) in self.dependencies {
             builder.dependency(Dependency { view, relation, column, function });
         }
-        for (oid, schema, name) in self.functions {
-            builder.function(Function { oid, schema: schema.into(), name: name.into() });
+        for (oid, schema, name, extension, takes_row) in self.functions {
+            let (schema, name, extension) = (schema.into(), name.into(), extension.into());
+            builder.function(Function { oid, schema, name, extension, takes_row: takes_row != 0 });
         }
-        for (schema, name) in self.operators {
-            builder.operator(Operator { schema: schema.into(), name: name.into() });
+        for (schema, name, function) in self.operators {
+            builder.operator(Operator { schema: schema.into(), name: name.into(), function });
+        }
+        for (schema, name, relation, function) in self.types {
+            builder.type_code(Type { schema: schema.into(), name: name.into(), relation, function });
         }
         for (relation, function, bits) in self.triggers {
             builder.trigger(Trigger { relation, function, events: Events::from_trigger_type(bits) });

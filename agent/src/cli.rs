@@ -5,6 +5,7 @@ mod evidence;
 mod exec;
 mod grant;
 mod login;
+mod mcp;
 mod policy;
 mod setup;
 mod steer;
@@ -77,6 +78,10 @@ enum Command {
     /// Ask for access for a time, see who has it, decide
     #[command(subcommand)]
     Grant(grant::Grant),
+    /// Serve an AI agent: what can be reached, statements, grants, as tools of the Model Context Protocol (MCP) on
+    /// standard input and output
+    #[command(after_help = EXIT_CODES)]
+    Mcp(mcp::Mcp),
     /// Prepare a server
     #[command(subcommand)]
     Setup(setup::Setup),
@@ -226,6 +231,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Exec(arguments) => return arguments.run(),
         Command::Steer(arguments) => arguments.run()?,
         Command::Grant(arguments) => arguments.run()?,
+        Command::Mcp(arguments) => arguments.run()?,
         Command::Setup(arguments) => arguments.run()?,
         Command::Access(arguments) => arguments.run()?,
         Command::Unload(arguments) => arguments.run()?,

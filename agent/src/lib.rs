@@ -18,6 +18,7 @@ mod identity_link;
 mod kernel_process;
 mod key_file;
 mod link;
+mod mcp;
 mod minting_roles;
 pub mod policies;
 mod policy_files;

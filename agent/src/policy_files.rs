@@ -58,6 +58,11 @@ pub(crate) fn read(files: &[PathBuf]) -> Result<Vec<(String, String)>> {
     Ok(texts)
 }
 
+/// The set that these paths of a configuration mean, as it is now.
+pub(crate) fn set(paths: &[PathBuf]) -> Result<PolicySet> {
+    compile(&PolicyTexts { epoch: 0, files: read(&files(paths)?)? })
+}
+
 /// Compiles texts; the error names every problem.
 pub(crate) fn compile(texts: &PolicyTexts) -> Result<PolicySet> {
     let file = |(name, text): &(String, String)| PolicyFile { name: name.clone(), text: text.clone() };

@@ -8,7 +8,8 @@ use anyhow::{Context, Result};
 pub const SYSTEM_PYTHON: &str = "/usr/bin/python3";
 
 /// Packages of the Python environment, exact versions.
-pub const PYTHON_PACKAGES: &[&str] = &["psycopg[binary]==3.3.9", "psycopg2-binary==2.9.13", "asyncpg==0.32.0"];
+pub const PYTHON_PACKAGES: &[&str] =
+    &["psycopg[binary]==3.3.9", "psycopg2-binary==2.9.13", "asyncpg==0.32.0", "mcp==2.3.0"];
 
 /// Packages of the node environment, exact versions.
 pub const NODE_PACKAGES: &[&str] = &["pg@8.23.1", "oidc-provider@9.13.3"];

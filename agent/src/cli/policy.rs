@@ -12,7 +12,6 @@ use super::evidence::JournalArg;
 use crate::config::Database;
 use crate::policies::history::{self, History, Place, Sets};
 use crate::policy_files;
-use crate::worker_link::PolicyTexts;
 
 use crate::policies::case::{Form, MOMENT};
 use crate::policies::load::Source;
@@ -180,9 +179,7 @@ fn sets(named: Option<&Path>, databases: &[Database]) -> anyhow::Result<Sets> {
     let mut sets = BTreeMap::new();
     for database in databases {
         let Some(guard) = database.guard.as_ref().filter(|guard| !guard.policies.is_empty()) else { continue };
-        let files = policy_files::read(&policy_files::files(&guard.policies)?)?;
-        let set = policy_files::compile(&PolicyTexts { epoch: 0, files })
-            .with_context(|| format!("the policies of {}", database.name))?;
+        let set = policy_files::set(&guard.policies).with_context(|| format!("the policies of {}", database.name))?;
         sets.insert(database.name.clone(), set);
     }
     ensure!(!sets.is_empty(), "the configuration has no policies; name some with --set");

@@ -98,8 +98,12 @@ fn add(form: &mut CatalogueForm, query: &str, row: &Row) -> Result<()> {
         "dependencies" => {
             form.dependencies.push((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?));
         }
-        "functions" => form.functions.push((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)),
-        "operators" => form.operators.push((row.try_get(0)?, row.try_get(1)?)),
+        "functions" => {
+            let (oid, schema, name) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+            form.functions.push((oid, schema, name, row.try_get(3)?, row.try_get(4)?));
+        }
+        "operators" => form.operators.push((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)),
+        "types" => form.types.push((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?)),
         "triggers" => form.triggers.push((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)),
         "rules" => form.rules.push((row.try_get(0)?, letter(row.try_get(1)?))),
         other => bail!("nobody reads the rows of {other}"),

@@ -12,11 +12,12 @@ use export::plan::Plan;
 use export::proxy::{SteeringFigures, WorkerFigures};
 use export::verdicts::RULES_MAX;
 use model::Known;
+use model::access::{AccessChange, AccessEvent, ChangedBy, Grant, GrantId, GrantState, Holder, Scope};
 use model::coverage::{BypassReason, Class, ClassCount, Coverage};
 use model::facts::{Facts, OpaqueReason, StatementFacts};
 use model::id::{BootId, DatabaseId, HostId, SessionId, SocketCookie};
 use model::mediation::{Mediation, RelayCounts};
-use model::principal::UnknownPrincipal;
+use model::principal::{Actor, PrincipalKind, UnknownPrincipal};
 use model::process::UnknownProcess;
 use model::record::{Record, What};
 use model::request::Request;
@@ -369,6 +370,38 @@ fn the_two_witnesses_are_counted() {
     );
 }
 
+fn asked_for_access() -> What {
+    let actor = Actor { kind: PrincipalKind::Person, id: "anna".into(), issuer: "https://issuer.example.com".into() };
+    let holder = Holder { actor, acting_for: Vec::new() };
+    let grant = Grant {
+        id: GrantId::parse("g-7k3f9q2d").unwrap(),
+        holder: holder.clone(),
+        scope: Scope {
+            database: "main".into(),
+            sql_database: None,
+            actions: ["Read".into()].into(),
+            relations: ["*".into()].into(),
+        },
+        purpose: "".into(),
+        ticket: None,
+        duration: 0,
+        once: None,
+        break_glass: false,
+        renews: None,
+        rule: "ask".into(),
+        requested: WallTime(0),
+    };
+    What::Access(Box::new(AccessEvent {
+        grant: Arc::new(grant),
+        change: AccessChange::Requested,
+        state: GrantState::Requested,
+        by: ChangedBy::Holder(holder),
+        reason: "".into(),
+        approvals: (0, 1),
+        not_after: None,
+    }))
+}
+
 /// Every family is documented, and nothing else is.
 #[test]
 fn the_documentation_names_every_family() {
@@ -379,6 +412,7 @@ fn the_documentation_names_every_family() {
     observe(&metrics, What::SessionGap { session: id(1), side: "client", bytes: None, reason: "lost" });
     observe(&metrics, What::Lost { kind: "content", stage: "kernel", count: 4 });
     observe(&metrics, What::SessionClosed { session: Arc::new(mediated(1)), duration: 0, missed: true });
+    observe(&metrics, asked_for_access());
     observe_mediation(&metrics);
     metrics.steering(&steering(true, 2));
     metrics.heartbeat(0, Duration::ZERO);

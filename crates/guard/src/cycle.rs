@@ -26,6 +26,8 @@ pub(crate) struct Cycle {
     pub(crate) unsettling: bool,
     /// What follows in its own batch may, too.
     pub(crate) unsettling_inside: bool,
+    /// Code of users runs, or may: also where only a plan is made, and where the statement fails behind it.
+    pub(crate) code: bool,
     /// It is a Query: SQL, which can change names.
     pub(crate) query: bool,
     /// The client has ended a COPY behind its Sync.
@@ -174,6 +176,7 @@ impl Cycles {
         let Some(copying) = self.waiting.drain(..ignored).next() else { return };
         let rest = self.waiting.front_mut().unwrap_or_else(|| self.open.get_or_insert_default());
         rest.unsettling |= copying.unsettling;
+        rest.code |= copying.code;
         rest.copies = rest.copies.saturating_add(copying.copies);
         rest.refused = rest.refused.take().or(copying.refused);
         rest.bounds = rest.bounds.take().or(copying.bounds);

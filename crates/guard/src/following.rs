@@ -21,12 +21,23 @@ pub(crate) struct Following {
     committed: State,
     /// The server knows better than these.
     pub(crate) is_uncertain: bool,
+    /// Code has run in this transaction. So it has its snapshot, and a question in it changes nothing.
+    pub(crate) has_run_code: bool,
+    /// What the server has said holds until the end of the transaction.
+    learnt_inside: bool,
 }
 
 impl Following {
     pub(crate) fn new(user: Arc<str>) -> Self {
         let state = State { search_path: Known::Unknown(UnknownSchema::SearchPath), ..State::new(user) };
-        Self { now: state.clone(), session: state.clone(), committed: state, is_uncertain: true }
+        Self {
+            now: state.clone(),
+            session: state.clone(),
+            committed: state,
+            is_uncertain: true,
+            has_run_code: false,
+            learnt_inside: false,
+        }
     }
 
     pub(crate) const fn state(&self) -> &State {
@@ -37,21 +48,30 @@ impl Following {
         [&mut self.now, &mut self.session, &mut self.committed].into_iter().for_each(change);
     }
 
-    /// The server has said which schemas are looked up, and in which order.
-    pub(crate) fn learn(&mut self, schemas: Vec<Arc<str>>) {
-        self.is_uncertain = false;
+    /// The server has said which schemas are looked up, and in which order. What it says within a transaction may be
+    /// taken back with it.
+    pub(crate) fn learn(&mut self, schemas: Vec<Arc<str>>, in_transaction: bool) {
+        self.learn_nothing(in_transaction);
         let is_temporary = |schema: &Arc<str>| schema.starts_with("pg_temp_");
         let temporary = if schemas.iter().any(is_temporary) { Temporary::Unknown } else { Temporary::None };
         let schemas: Arc<[Arc<str>]> = schemas.into_iter().filter(|schema| !is_temporary(schema)).collect();
-        self.each(|state| {
+        let learn = |state: &mut State| {
             state.search_path = Known::Known(Arc::clone(&schemas));
             state.temporary = temporary.clone();
-        });
+        };
+        if in_transaction { learn(&mut self.now) } else { self.each(learn) }
     }
 
     /// It has not: what it was asked cannot be answered here.
-    pub(crate) fn learn_nothing(&mut self) {
+    pub(crate) fn learn_nothing(&mut self, in_transaction: bool) {
         self.is_uncertain = false;
+        self.learnt_inside = in_transaction;
+    }
+
+    /// Code has run, which may have set any parameter.
+    pub(crate) fn code_has_run(&mut self, in_transaction: bool) {
+        self.has_run_code = in_transaction;
+        self.doubt();
     }
 
     /// The server reports a parameter: it is right.
@@ -75,7 +95,9 @@ impl Following {
 
     /// Something with these facts runs, and what becomes of it will not be said.
     pub(crate) fn lose(&mut self, facts: &Facts) {
-        let changes = |statement: &StatementFacts| !statement.changes.is_empty() || !statement.opaque.is_empty();
+        let changes = |statement: &StatementFacts| {
+            !statement.changes.is_empty() || !statement.opaque.is_empty() || statement.runs_code()
+        };
         if facts.opaque.is_some() || facts.statements.iter().any(changes) {
             self.doubt();
         }
@@ -91,7 +113,8 @@ impl Following {
             match outcome {
                 Outcome::Completed { tag, .. } => {
                     let Some(facts) = facts.statements.get(index) else { continue };
-                    if !facts.opaque.is_empty() {
+                    self.has_run_code |= facts.runs_code();
+                    if !facts.opaque.is_empty() || facts.runs_code() {
                         self.doubt();
                     }
                     for change in &facts.changes {
@@ -139,6 +162,9 @@ impl Following {
         if rolled_back {
             self.session.clone_from(&self.committed);
         }
+        // Whatever was said about the transaction is not about the session.
+        self.is_uncertain |= std::mem::take(&mut self.learnt_inside);
+        self.has_run_code = false;
         self.session.settled = true;
         self.committed.clone_from(&self.session);
         self.now.clone_from(&self.session);

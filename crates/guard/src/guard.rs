@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use model::Known;
-use model::facts::{Action, Facts, OpaqueReason, StateChange};
+use model::facts::{Action, Facts, OpaqueReason, StateChange, StatementFacts};
 use model::principal::{Principal, UnknownPrincipal};
 use model::request::Request;
 use model::statement::{Ending, StatementKind};
@@ -93,6 +93,12 @@ pub struct Guard {
     /// The bytes are not understood, and not enforced.
     blind: bool,
     logged_in: bool,
+    /// The open transaction can only be rolled back.
+    has_failed: bool,
+    /// Code of users has run in what was answered last.
+    code_has_run: bool,
+    /// The server is asked something within the open batch.
+    asks_inside: bool,
     /// The SQL of a replication connection cannot be asked anything.
     replication: bool,
     notices: Vec<u8>,
@@ -131,6 +137,9 @@ impl Guard {
             rest_is_dropped: false,
             blind: false,
             logged_in: false,
+            has_failed: false,
+            code_has_run: false,
+            asks_inside: false,
             replication,
             notices: Vec::new(),
             answer: Vec::new(),
@@ -313,30 +322,53 @@ impl Guard {
         {
             return false;
         }
-        if !self.following.is_uncertain || self.around.session.in_transaction || self.replication {
+        if !self.following.is_uncertain || !self.may_ask() {
             return true;
         }
         if self.cycles.is_quiet() {
-            let name = self.name("asks");
-            message::question(&name, QUESTION, &mut passed.bytes);
-            passed.messages += 5;
-            self.answer.clear();
+            self.ask(passed);
+            message::sync(&mut passed.bytes);
             self.cycles.push(Cycle { own: true, unsettling: true, ..Cycle::default() });
         }
         false
     }
 
+    /// Whether the server can be asked something without a trace: behind the first statement of a transaction, and before
+    /// it has failed.
+    const fn may_ask(&self) -> bool {
+        let is_traceless = !self.around.session.in_transaction || (self.following.has_run_code && !self.has_failed);
+        is_traceless && !self.replication
+    }
+
     /// The same inside of a batch, which has no Sync yet. The server answers when it is told to, so that it can be known
     /// what a statement of the batch did. A Query must know whether the batch has failed: then the server skips it.
     fn may_take_inside(&mut self, kind: u8, passed: &mut Passed) -> bool {
-        let waits = self.cycles.is_open_unsettling() || matches!(kind, b'Q' | b'F');
+        if self.asks_inside {
+            return false;
+        }
+        let asks = self.following.is_uncertain && self.following.has_run_code && self.may_ask();
+        let waits = asks || self.cycles.is_open_unsettling() || matches!(kind, b'Q' | b'F');
         if waits && !self.connection.is_answered() {
             self.flush(passed);
+            return false;
+        }
+        if asks {
+            self.ask(passed);
+            message::flush(&mut passed.bytes);
+            self.asks_inside = true;
             return false;
         }
         self.flushed = false;
         self.cycles.settle_open();
         true
+    }
+
+    /// The question; what ends it has to follow.
+    fn ask(&mut self, passed: &mut Passed) {
+        let name = self.name("asks");
+        message::question(&name, QUESTION, &mut passed.bytes);
+        passed.messages += 5;
+        self.answer.clear();
     }
 
     /// Has the server answer what it has of the open batch, once.
@@ -574,6 +606,8 @@ impl Guard {
             b'B' => is_named(requested.and_then(|request| request.portal.as_ref())),
             _ => unsettles(&judged.facts, |_| true),
         };
+        // A plan is made of a Bind: parts of the statement may run for it.
+        cycle.code |= kind != b'P' && runs_code(&judged.facts);
         // Drivers put BEGIN and the first statement of a transaction into one batch.
         cycle.unsettling_inside |= kind == b'E' && unsettles(&judged.facts, |change| *change != StateChange::Begin);
         if self.connection.is_lost() {
@@ -613,11 +647,41 @@ impl Guard {
 
     /// Takes bytes of the server; returns what the client gets. Afterwards [`Guard::client`] may go on with what waited.
     pub fn server<'a>(&mut self, at: BootTime, chunk: &'a [u8]) -> Cow<'a, [u8]> {
-        let Self { server, cycles, notices, answer, logged_in, around, following, cancel, dropping, .. } = self;
+        let Self {
+            server,
+            cycles,
+            notices,
+            answer,
+            logged_in,
+            around,
+            following,
+            cancel,
+            dropping,
+            has_failed,
+            code_has_run,
+            asks_inside,
+            ..
+        } = self;
         let in_transaction = &mut around.session.in_transaction;
-        let mut desk = Desk { cycles, notices, answer, logged_in, in_transaction, following, cancel, dropping };
+        let mut desk = Desk {
+            cycles,
+            notices,
+            answer,
+            logged_in,
+            in_transaction,
+            following,
+            cancel,
+            dropping,
+            has_failed,
+            code_has_run,
+            asks_inside,
+        };
         let out = server.take(chunk, &mut desk);
         self.feed(Side::Server, at, &[Input::Bytes(&out)]);
+        if std::mem::take(&mut self.code_has_run) {
+            self.following.code_has_run(self.around.session.in_transaction);
+            self.bench.forget_prepared();
+        }
         out
     }
 
@@ -678,6 +742,13 @@ fn unsettles(facts: &Facts, counts: impl Fn(&StateChange) -> bool) -> bool {
             .statements
             .iter()
             .any(|statement| statement.changes.iter().any(&counts) || !statement.opaque.is_empty())
+        || runs_code(facts)
+}
+
+/// Whether code runs that may have changed what the names behind it mean, or nobody knows.
+fn runs_code(facts: &Facts) -> bool {
+    let is_code = |statement: &StatementFacts| statement.runs_code() || !statement.opaque.is_empty();
+    facts.opaque.is_some() || facts.statements.iter().any(is_code)
 }
 
 /// Whether the client sends the rows behind it.
@@ -695,10 +766,23 @@ struct Desk<'a> {
     following: &'a mut Following,
     cancel: &'a mut Cancel,
     dropping: &'a mut bool,
+    has_failed: &'a mut bool,
+    code_has_run: &'a mut bool,
+    asks_inside: &'a mut bool,
 }
 
 impl Reader for Desk<'_> {
     fn fate(&mut self, kind: u8, length: u32) -> Fate {
+        // It answers, or the batch has failed.
+        *self.asks_inside &= kind != b'E';
+        if *self.asks_inside {
+            // CloseComplete is the last of the answer.
+            return match kind {
+                b'N' | b'A' | b'S' => Fate::Pass,
+                b'D' | b'3' => Fate::Hold,
+                _ => Fate::Drop,
+            };
+        }
         if matches!(kind, b'D' | b'd')
             && let Some(bounds) = self.cycles.front_mut().and_then(|cycle| cycle.bounds.as_mut())
         {
@@ -735,10 +819,18 @@ impl Reader for Desk<'_> {
                 self.tell_beyond(out);
                 *self.logged_in = true;
                 *self.in_transaction = message.get(5) != Some(&b'I');
+                *self.has_failed = message.get(5) == Some(&b'E');
                 match self.cycles.answered() {
-                    Some(cycle) if cycle.own => self.answered(),
-                    _ => out.extend_from_slice(message),
+                    Some(cycle) if cycle.own => self.answered(*self.in_transaction),
+                    cycle => {
+                        *self.code_has_run |= cycle.is_some_and(|cycle| cycle.code);
+                        out.extend_from_slice(message);
+                    }
                 }
+            }
+            Some(b'3') => {
+                *self.asks_inside = false;
+                self.answered(true);
             }
             Some(b'D') if self.answer.len() < SCHEMAS_MAX => self.answer.extend(only_column(message)),
             Some(b'E') if self.tell_beyond(out) => {}
@@ -773,10 +865,12 @@ impl Desk<'_> {
         true
     }
 
-    fn answered(&mut self) {
+    fn answered(&mut self, in_transaction: bool) {
         match std::mem::take(self.answer) {
-            schemas if schemas.is_empty() || schemas.len() >= SCHEMAS_MAX => self.following.learn_nothing(),
-            schemas => self.following.learn(schemas),
+            schemas if schemas.is_empty() || schemas.len() >= SCHEMAS_MAX => {
+                self.following.learn_nothing(in_transaction)
+            }
+            schemas => self.following.learn(schemas, in_transaction),
         }
     }
 }

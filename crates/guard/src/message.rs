@@ -38,7 +38,7 @@ pub(crate) fn sync(out: &mut Vec<u8>) {
     append(out, b'S', &[]);
 }
 
-/// A whole batch that runs a query without touching the client's unnamed statement and portal, and leaves nothing.
+/// The messages, but for a Sync, that run a query without touching the client's unnamed statement and portal, and leaves nothing.
 pub(crate) fn question(name: &str, sql: &str, out: &mut Vec<u8>) {
     let mut body = Vec::new();
     text(&mut body, name);
@@ -58,7 +58,6 @@ pub(crate) fn question(name: &str, sql: &str, out: &mut Vec<u8>) {
     body.push(b'S');
     text(&mut body, name);
     append(out, b'C', &body);
-    sync(out);
 }
 
 /// A CancelRequest with the process and key of this BackendKeyData.

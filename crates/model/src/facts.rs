@@ -31,6 +31,19 @@ pub struct StatementFacts {
     pub opaque: Vec<OpaqueReason>,
 }
 
+impl StatementFacts {
+    /// Whether it runs code of which nobody has said what it does: a parameter, and so the meaning of every name behind
+    /// it, may be another one then. What the server's own functions do is in other effects.
+    #[must_use]
+    pub fn runs_code(&self) -> bool {
+        let is_servers = |name: &Name| name.schema.known().is_some_and(|schema| **schema == *"pg_catalog");
+        self.effects.iter().any(|effect| match &effect.object {
+            Object::Function(name) => effect.action == Action::Call && !is_servers(name),
+            _ => false,
+        })
+    }
+}
+
 /// One thing that a statement does.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Effect {

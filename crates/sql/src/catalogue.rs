@@ -21,6 +21,7 @@ pub const QUERIES: &[(&str, &str)] = &[
     ("dependencies", include_str!("catalogue/dependencies.sql")),
     ("functions", include_str!("catalogue/functions.sql")),
     ("operators", include_str!("catalogue/operators.sql")),
+    ("types", include_str!("catalogue/types.sql")),
     ("triggers", include_str!("catalogue/triggers.sql")),
     ("rules", include_str!("catalogue/rules.sql")),
 ];
@@ -43,6 +44,10 @@ struct Snapshot {
     /// Whether the function is known to do nothing but compute.
     functions: Names<()>,
     operators: Names<()>,
+    /// Functions that `row.name` may mean.
+    row_functions: Names<()>,
+    /// Functions behind types: schema and name.
+    types: Names<Vec<(Arc<str>, Arc<str>)>>,
 }
 
 /// One relation with what lies behind it.
@@ -117,6 +122,28 @@ impl Catalogue {
 
     pub(crate) fn has_operator(&self, schema: &str, name: &str) -> bool {
         self.has(schema, name, |snapshot| &snapshot.operators)
+    }
+
+    /// Whether `row.name` may be a call of a function in this schema.
+    pub(crate) fn has_row_function(&self, schema: &str, name: &str) -> bool {
+        self.has(schema, name, |snapshot| &snapshot.row_functions)
+    }
+
+    /// The same in any schema.
+    pub(crate) fn has_row_function_anywhere(&self, name: &str) -> bool {
+        let functions = self.snapshot.iter().flat_map(|snapshot| snapshot.row_functions.values());
+        functions.into_iter().any(|names| names.contains_key(name))
+    }
+
+    /// Functions that check or convert values of a type, by the schema if it is known.
+    pub(crate) fn code_of_type<'a>(
+        &'a self,
+        schema: Option<&'a str>,
+        name: &'a str,
+    ) -> impl Iterator<Item = &'a (Arc<str>, Arc<str>)> {
+        let types = self.snapshot.iter().flat_map(|snapshot| &snapshot.types);
+        let named = types.filter(move |(within, _)| schema.is_none_or(|schema| *schema == ***within));
+        named.filter_map(move |(_, types)| types.get(name)).flatten()
     }
 
     fn has(&self, schema: &str, name: &str, kind: impl Fn(&Snapshot) -> &Names<()>) -> bool {

@@ -6,13 +6,14 @@
 //!
 //! # What facts do not see
 //!
-//! - Code: of functions, triggers and casts. A call of a function that is not known to be harmless is an effect in
-//!   itself, triggers are calls of their functions, a table with a rule for the change is opaque (`code`); triggers and
-//!   rules only where the snapshot has them. Functions behind types, casts, domains, index and row-security expressions
-//!   are not named.
+//! - Code: what functions do. A call of a function that is not known to be harmless is an effect in itself, triggers are
+//!   calls of their functions, a table with a rule for the change is opaque (`code`). Checks of domains and casts of users
+//!   are calls where a type is named in the text, or rows with it are made; `row.function` is one where the row has no
+//!   such column. All of that only where the snapshot has it. Functions of types of parameters and of JSON, of casts that
+//!   nobody wrote, of defaults, checks of tables, indexes and row security are not named.
 //! - Without a snapshot, functions and operators of another schema that have a name of the server's own and fit better:
 //!   the name is taken for the server's, unless the search path puts another schema before `pg_catalog`, or this
-//!   session made functions. Also `row.function`, which PostgreSQL reads as a call where there is no such column.
+//!   session made functions.
 //! - Effects of constraints: rows that a foreign key deletes elsewhere.
 //! - Numbers such as `0x10` or `1_000`, which servers before 16 read as a number and a name.
 //!
@@ -41,7 +42,8 @@ use std::borrow::Cow;
 use std::ffi::CString;
 use std::sync::Arc;
 
-use model::facts::{Facts, OpaqueReason, StatementFacts};
+use model::Known;
+use model::facts::{Facts, OpaqueReason, StatementFacts, UnknownSchema};
 
 use crate::cache::Cache;
 use crate::catalogue::Catalogue;
@@ -105,6 +107,9 @@ fn analyse(text: &[u8], state: &State, catalogue: &Catalogue, limits: &Limits) -
         }
         let facts: StatementFacts = walk::statement(node, &state, catalogue, limits);
         facts.changes.iter().for_each(|change| state.apply(change));
+        if facts.runs_code() {
+            state.search_path = Known::Unknown(UnknownSchema::SearchPath);
+        }
         statements.push(facts);
     }
     let facts = Facts { statements, opaque: None };

@@ -66,6 +66,16 @@ impl<'a> Names<'a> {
         is_server_s && self.is_builtin(|schema| self.catalogue.has_operator(schema, name))
     }
 
+    /// Whether `row.name` may be a call, where the row has no such column.
+    pub(crate) fn may_be_row_function(self, name: &str) -> bool {
+        let found = |schema: &str| self.catalogue.has_row_function(schema, name);
+        match &self.state.search_path {
+            _ if self.state.functions_changed => true,
+            Known::Known(path) => path.iter().map(|schema| self.schema(schema)).chain([PG_CATALOG]).any(found),
+            Known::Unknown(_) => self.catalogue.has_row_function_anywhere(name),
+        }
+    }
+
     fn is_builtin(self, is_elsewhere: impl Fn(&str) -> bool) -> bool {
         let Known::Known(path) = &self.state.search_path else { return false };
         if self.state.functions_changed {

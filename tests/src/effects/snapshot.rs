@@ -5,14 +5,14 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use sql::catalogue::rows::{
-    Column, Dependency, Events, Function, Inheritance, Operator, Relation, RelationKind, Rule, Trigger,
+    Column, Dependency, Events, Function, Inheritance, Operator, Relation, RelationKind, Rule, Trigger, Type,
 };
 use sql::catalogue::{Builder, Catalogue, QUERIES};
 
 use crate::corpus::session::{Answer, Session};
 
 /// Names for the columns of a query: those of the catalogue may occur twice in one.
-const COLUMNS: [&str; 4] = ["a", "b", "c", "d"];
+const COLUMNS: [&str; 5] = ["a", "b", "c", "d", "e"];
 
 /// Fetches a snapshot.
 ///
@@ -37,9 +37,10 @@ pub fn take(session: &mut Session, epoch: u64) -> Result<Catalogue> {
 fn width(query: &str) -> Result<usize> {
     Ok(match query {
         "schemas" => 1,
-        "inheritance" | "operators" | "rules" => 2,
-        "columns" | "functions" | "triggers" => 3,
-        "relations" | "dependencies" => 4,
+        "inheritance" | "rules" => 2,
+        "columns" | "operators" | "triggers" => 3,
+        "relations" | "dependencies" | "types" => 4,
+        "functions" => 5,
         _ => bail!("an unknown query: {query}"),
     })
 }
@@ -61,10 +62,23 @@ fn add(builder: &mut Builder, query: &str, row: &Row) -> Result<()> {
             column: row.number("c")?,
             function: row.number("d")?,
         }),
-        "functions" => {
-            builder.function(Function { oid: row.number("a")?, schema: row.text("b")?, name: row.text("c")? });
+        "functions" => builder.function(Function {
+            oid: row.number("a")?,
+            schema: row.text("b")?,
+            name: row.text("c")?,
+            extension: row.text("d")?,
+            takes_row: row.number::<i16>("e")? != 0,
+        }),
+        "operators" => {
+            let (schema, name, function) = (row.text("a")?, row.text("b")?, row.number("c")?);
+            builder.operator(Operator { schema, name, function });
         }
-        "operators" => builder.operator(Operator { schema: row.text("a")?, name: row.text("b")? }),
+        "types" => builder.type_code(Type {
+            schema: row.text("a")?,
+            name: row.text("b")?,
+            relation: row.number("c")?,
+            function: row.number("d")?,
+        }),
         "triggers" => {
             let events = Events::from_trigger_type(row.number("c")?);
             builder.trigger(Trigger { relation: row.number("a")?, function: row.number("b")?, events });

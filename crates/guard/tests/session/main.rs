@@ -1,6 +1,7 @@
 //! A client, the guard and a model of a server in one thread: what reaches the server, and what the client gets.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
+mod code;
 mod fuzz_body;
 mod holds;
 mod server;

@@ -15,6 +15,11 @@ pub(crate) struct Server {
     copying: bool,
     block: bool,
     failed: bool,
+    /// A function has set another search path; it is gone with its transaction.
+    moved: bool,
+    moved_before: bool,
+    /// How often it was asked for its search path.
+    pub(crate) asked: usize,
     /// SQL that was executed, in order; what a failed transaction undid is taken out again.
     pub(crate) ran: Vec<String>,
     /// How often anything ran, and how often a DELETE, whatever became of it.
@@ -96,7 +101,8 @@ impl Server {
 
     fn run(&mut self, sql: &str, out: &mut Vec<u8>) {
         if sql.contains("current_schemas") {
-            for schema in ["pg_catalog", "public"] {
+            self.asked += 1;
+            for schema in ["pg_catalog", if self.moved { "vault" } else { "public" }] {
                 let mut row = vec![0, 1];
                 row.extend_from_slice(&u32::try_from(schema.len()).unwrap().to_be_bytes());
                 row.extend_from_slice(schema.as_bytes());
@@ -108,8 +114,13 @@ impl Server {
             return self.fail("current transaction is aborted", out);
         }
         match sql {
-            "begin" => (self.block, self.begun) = (true, self.ran.len()),
+            "begin" => (self.block, self.begun, self.moved_before) = (true, self.ran.len(), self.moved),
+            "select app.move()" => {
+                self.moved = true;
+                self.ran.push(sql.to_owned());
+            }
             "rollback" => {
+                self.moved = self.moved_before;
                 self.ran.truncate(self.begun);
                 (self.block, self.failed) = (false, false);
             }

@@ -1,6 +1,6 @@
 //! Rows -> snapshot. Rows that refer to something that is not there are left out: it was dropped between two queries.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::rows::{self, Events, RelationKind};
@@ -16,6 +16,7 @@ pub struct Builder {
     dependencies: Vec<rows::Dependency>,
     functions: Vec<rows::Function>,
     operators: Vec<rows::Operator>,
+    types: Vec<rows::Type>,
     triggers: Vec<rows::Trigger>,
     rules: Vec<rows::Rule>,
 }
@@ -62,6 +63,11 @@ impl Builder {
         self.operators.push(row);
     }
 
+    /// Adds a function behind a type.
+    pub fn type_code(&mut self, row: rows::Type) {
+        self.types.push(row);
+    }
+
     /// Adds a trigger.
     pub fn trigger(&mut self, row: rows::Trigger) {
         self.triggers.push(row);
@@ -89,7 +95,12 @@ impl Builder {
             name(&mut snapshot.relation_by_name, &row.schema, &row.name, at);
         }
         self.functions.iter().for_each(|row| name(&mut snapshot.functions, &row.schema, &row.name, ()));
-        self.operators.iter().for_each(|row| name(&mut snapshot.operators, &row.schema, &row.name, ()));
+        let rows = self.functions.iter().filter(|row| row.takes_row);
+        rows.for_each(|row| name(&mut snapshot.row_functions, &row.schema, &row.name, ()));
+        let computes = |row: &&rows::Function| is_reviewed(&row.extension);
+        let computing: HashSet<u32> = self.functions.iter().filter(computes).map(|row| row.oid).collect();
+        let operators = self.operators.iter().filter(|row| !computing.contains(&row.function));
+        operators.for_each(|row| name(&mut snapshot.operators, &row.schema, &row.name, ()));
 
         let relations = &mut snapshot.relations;
         self.columns.sort_by_key(|row| (row.relation, row.number));
@@ -111,6 +122,15 @@ impl Builder {
                 view.read(*read, row.column, column_name.get(&(row.relation, row.column)));
             }
         }
+        for row in self.types.into_iter().filter(|row| !computing.contains(&row.function)) {
+            // A function that no row names is the server's own: what it does is not read here.
+            let Some((schema, function)) = functions.get(&row.function).cloned() else { continue };
+            if let Some(relation) = find(relations, &index, row.relation) {
+                let (schema, function) = (Arc::clone(&schema), Arc::clone(&function));
+                relation.triggers.push(Trigger { events: Events::INSERT.with(Events::UPDATE), schema, function });
+            }
+            snapshot.types.entry(row.schema).or_default().entry(row.name).or_default().push((schema, function));
+        }
         for row in self.triggers {
             let Some(relation) = find(relations, &index, row.relation) else { continue };
             // A function that no row names is one of `pg_catalog`.
@@ -125,6 +145,11 @@ impl Builder {
         }
         Catalogue { epoch, snapshot: Some(snapshot) }
     }
+}
+
+/// Whether the extension's code is known to compute only.
+fn is_reviewed(extension: &str) -> bool {
+    include_str!("extensions.txt").lines().any(|line| line == extension && !line.is_empty())
 }
 
 fn relation(row: &rows::Relation) -> Relation {

@@ -89,6 +89,10 @@ pub struct Function {
     pub schema: Arc<str>,
     /// Its name.
     pub name: Arc<str>,
+    /// The extension whose code in C it is; empty: it is another language's, or no extension's.
+    pub extension: Arc<str>,
+    /// Whether it can be called with a row and nothing else: then `row.name` may mean it.
+    pub takes_row: bool,
 }
 
 /// An operator outside of `pg_catalog`.
@@ -98,6 +102,21 @@ pub struct Operator {
     pub schema: Arc<str>,
     /// Its name.
     pub name: Arc<str>,
+    /// The function that it calls.
+    pub function: u32,
+}
+
+/// A type whose values are checked or converted by code of users, or that has a part of such a type.
+#[derive(Clone, Debug)]
+pub struct Type {
+    /// Its schema.
+    pub schema: Arc<str>,
+    /// Its name.
+    pub name: Arc<str>,
+    /// The relation whose rows are of this type, 0 for none: the code runs where they are made.
+    pub relation: u32,
+    /// The function that runs.
+    pub function: u32,
 }
 
 /// A trigger that is enabled and was made by a user.

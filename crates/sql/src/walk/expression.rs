@@ -3,7 +3,7 @@
 use model::facts::{Action, Object, OpaqueReason};
 use pg_raw_parse::Node;
 use pg_raw_parse::list::NodeList;
-use pg_raw_parse::nodes::{A_Expr, A_Expr_Kind, ColumnRef, SubLink, WindowDef};
+use pg_raw_parse::nodes::{A_Expr, A_Expr_Kind, ColumnRef, SubLink, TypeName, WindowDef};
 
 use crate::grammar::untyped;
 use crate::name::PG_CATALOG;
@@ -77,7 +77,10 @@ impl<'a> Walk<'a> {
                 left.extend(target.indirection());
                 left.push(target.val());
             }
-            Node::TypeCast(cast) => left.push(cast.arg()),
+            Node::TypeCast(cast) => {
+                cast.type_name().into_iter().for_each(|of| self.code_of_type(of));
+                left.push(cast.arg());
+            }
             Node::CollateClause(clause) => left.push(clause.arg()),
             Node::NullTest(test) => left.push(test.arg()),
             Node::BooleanTest(test) => left.push(test.arg()),
@@ -85,6 +88,7 @@ impl<'a> Walk<'a> {
             Node::MultiAssignRef(reference) => left.push(reference.source()),
             Node::A_Indices(indices) => left.extend([indices.lidx(), indices.uidx()]),
             Node::A_Indirection(indirection) => {
+                text::strings(indirection.indirection()).into_iter().for_each(|name| self.attribute(name));
                 left.extend(indirection.indirection());
                 left.push(indirection.arg());
             }
@@ -140,7 +144,10 @@ impl<'a> Walk<'a> {
                 left.extend(xml.named_args());
                 left.extend(xml.args());
             }
-            Node::XmlSerialize(xml) => left.push(xml.expr()),
+            Node::XmlSerialize(xml) => {
+                xml.type_name().into_iter().for_each(|of| self.code_of_type(of));
+                left.push(xml.expr());
+            }
             Node::RangeTableFuncCol(column) => left.extend([column.colexpr(), column.coldefexpr()]),
             Node::JsonValueExpr(value) => left.extend([value.raw_expr(), value.formatted_expr()]),
             Node::JsonIsPredicate(test) => left.push(test.expr()),
@@ -267,12 +274,35 @@ impl<'a> Walk<'a> {
         for scope in self.scopes.iter_mut().rev() {
             if let Some(source) = scope.called(source) {
                 source.columns.add(column);
+                if !source.has(column) {
+                    self.attribute(column);
+                }
                 return;
             }
         }
+        self.attribute(column);
         // The name of a join, or of a composite column.
         self.bare_column(column);
         self.bare_column(source);
+    }
+
+    /// `row.name` calls a function where the row has no such column (manual, chapter 8.16.5).
+    fn attribute(&mut self, name: &str) {
+        if self.names.may_be_row_function(name) {
+            let name = self.names.function(None, name);
+            self.effect(Action::Call, Object::Function(name));
+        }
+    }
+
+    /// Code that checks or converts values of a type.
+    pub(super) fn code_of_type(&mut self, of: &'a TypeName) {
+        let names = text::strings(untyped(of.names()));
+        let (schema, name) = text::qualified(&names);
+        // The type that an unqualified name means is not looked up: any of that name may be it.
+        let code: Vec<_> = self.names.catalogue.code_of_type(schema, name).collect();
+        for (schema, function) in code {
+            self.call_behind(schema, function);
+        }
     }
 
     fn bare_column(&mut self, column: &str) {

@@ -275,7 +275,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn call_behind(&mut self, schema: &str, function: &str) {
+    pub(super) fn call_behind(&mut self, schema: &str, function: &str) {
         let name = self.names.function(Some(schema), function);
         self.effect(Action::Call, Object::Function(name));
     }

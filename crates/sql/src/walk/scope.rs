@@ -118,6 +118,11 @@ impl Scope<'_> {
 }
 
 impl Source<'_> {
+    /// Whether it surely has a column of this name.
+    pub(super) fn has(&self, column: &str) -> bool {
+        self.known_columns.is_some_and(|columns| columns.iter().any(|known| **known == *column))
+    }
+
     fn may_have(&self, reference: &[&str]) -> bool {
         match reference {
             [column] => {

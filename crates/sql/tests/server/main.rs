@@ -34,6 +34,22 @@ CREATE TABLE app.ruled (a int);
 CREATE RULE r AS ON DELETE TO app.ruled DO ALSO DELETE FROM app.customers;
 CREATE FUNCTION app.lower(app.customers) RETURNS int LANGUAGE sql AS 'SELECT 1';
 CREATE TABLE public.customers (a int);
+CREATE FUNCTION app.label(app.customers) RETURNS text LANGUAGE sql AS 'SELECT 1::text';
+CREATE FUNCTION app.any_label(anyelement) RETURNS text LANGUAGE sql AS 'SELECT 1::text';
+CREATE FUNCTION app.checks(int) RETURNS boolean LANGUAGE sql AS 'SELECT true';
+CREATE FUNCTION app.same(int, int) RETURNS boolean LANGUAGE sql AS 'SELECT true';
+CREATE DOMAIN app.checked AS int CHECK (app.checks(value));
+CREATE DOMAIN app.twice AS app.checked;
+CREATE TYPE app.pair AS (a int, b app.twice);
+CREATE TABLE app.held (id int, pairs app.pair[]);
+CREATE TYPE app.fuse AS (n int);
+CREATE FUNCTION app.burns(app.fuse) RETURNS text LANGUAGE sql AS 'SELECT 1::text';
+CREATE CAST (app.fuse AS text) WITH FUNCTION app.burns(app.fuse);
+CREATE SCHEMA ext;
+CREATE EXTENSION citext SCHEMA ext;
+CREATE EXTENSION hstore SCHEMA ext;
+CREATE SCHEMA own;
+CREATE OPERATOR own.= (leftarg = int, rightarg = int, function = app.same);
 CREATE ROLE reader LOGIN;
 ";
 
@@ -64,8 +80,17 @@ fn add(builder: &mut Builder, query: &str, row: &[String]) {
         "dependencies" => {
             builder.dependency(rows::Dependency { view: oid(0), relation: oid(1), column: number(2), function: oid(3) })
         }
-        "functions" => builder.function(rows::Function { oid: oid(0), schema: text(1), name: text(2) }),
-        "operators" => builder.operator(rows::Operator { schema: text(0), name: text(1) }),
+        "functions" => builder.function(rows::Function {
+            oid: oid(0),
+            schema: text(1),
+            name: text(2),
+            extension: text(3),
+            takes_row: number(4) != 0,
+        }),
+        "operators" => builder.operator(rows::Operator { schema: text(0), name: text(1), function: oid(2) }),
+        "types" => {
+            builder.type_code(rows::Type { schema: text(0), name: text(1), relation: oid(2), function: oid(3) });
+        }
         "triggers" => builder.trigger(rows::Trigger {
             relation: oid(0),
             function: oid(1),
@@ -129,6 +154,35 @@ fn names_and_what_lies_behind_them() {
         (&["public"], "SELECT lower('x')", ""),
         (&["app"], "SELECT lower('x')", "call app.lower"),
         (&["app"], "SELECT mask('x')", "call app.mask"),
+    ] {
+        assert_eq!(words(&catalogue, path, text), expected, "{text}");
+    }
+}
+
+#[test]
+fn code_behind_types_rows_and_operators() {
+    let cluster = Cluster::start();
+    cluster.run("postgres", SCHEMA);
+    let catalogue = fetch(&cluster);
+    for (path, text, expected) in [
+        (&["app"][..], "SELECT c.name FROM customers c", "select app.customers(name)"),
+        (&["app"], "SELECT c.label FROM customers c", "select app.customers(label), call app.label"),
+        (&["app"], "SELECT (c).label FROM customers c", "select app.customers(*), call app.label"),
+        (&["app"], "SELECT c.any_label FROM customers c", "select app.customers(any_label), call app.any_label"),
+        (&["app"], "SELECT s.any_label FROM (SELECT 1) s", "call app.any_label"),
+        (&["public"], "SELECT c.label FROM app.customers c", "select app.customers(label)"),
+        (&["app"], "SELECT 1::checked", "call app.checks"),
+        (&["public"], "SELECT 1::app.twice", "call app.checks"),
+        (&["public"], "SELECT '{1}'::app.twice[]", "call app.checks"),
+        (&["public"], "SELECT row(1, 1)::app.pair", "call app.checks"),
+        (&["public"], "SELECT row(1)::app.fuse::text", "call app.burns"),
+        (&["public"], "SELECT 1::text", ""),
+        (&["public"], "INSERT INTO app.held VALUES (1, $1)", "insert app.held(*), call app.checks"),
+        (&["public"], "SELECT id FROM app.held", "select app.held(id)"),
+        (&["public"], "DELETE FROM app.held", "delete app.held"),
+        (&["ext"], "SELECT 1 FROM app.customers WHERE name = 'x'", "select app.customers(name)"),
+        (&["ext"], "SELECT $1::citext, $2::hstore -> 'a'", ""),
+        (&["own"], "SELECT 1 = 2", "call not_found.="),
     ] {
         assert_eq!(words(&catalogue, path, text), expected, "{text}");
     }
