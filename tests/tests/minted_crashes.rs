@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use warder_tests::cluster::ClusterOptions;
 use warder_tests::minting::{Minting, ROLES, credentials};
-use warder_tests::wait;
+use warder_tests::{tooling, wait};
 
 /// What the core has just done when it dies.
 const STEPS: [&str; 7] = ["Recorded", "Created", "Decided", "Disabled", "Terminated", "Dropped", "Swept"];
-/// Deaths; `WARDER_LONG` makes them more.
+/// Deaths; the long form has more.
 const RUNS: usize = 21;
 const RUNS_LONG: usize = 200;
 /// A core that lives shorter is not started again.
@@ -24,7 +24,7 @@ const CORE_LIFE: Duration = Duration::from_millis(2200);
 #[test]
 fn a_core_that_dies_at_any_step_leaves_no_role_and_no_session() -> Result<()> {
     let minting = Minting::start(ClusterOptions::default().logging_statements())?;
-    let runs = if std::env::var_os("WARDER_LONG").is_some() { RUNS_LONG } else { RUNS };
+    let runs = if tooling::long_form() { RUNS_LONG } else { RUNS };
     for (run, step) in STEPS.iter().cycle().take(runs).enumerate() {
         let what = || format!("run {run}, {step}:\n{}", minting.stage.agent.log().unwrap_or_default());
         die_at(&minting, step).with_context(what)?;
