@@ -10,6 +10,7 @@ mod catalogue_fetch;
 mod catalogues;
 mod desk;
 mod exports;
+mod grant_ends;
 mod hold_look;
 mod holds;
 mod identities;
@@ -122,11 +123,13 @@ async fn serve(hello: Hello, descriptors: Vec<OwnedFd>, link: Link) -> Result<()
     let attestation = Rc::new(Attestation::new(ProcessRules::new(&identity.processes)?, Rc::clone(&link))?);
     let proofs = Rc::new(Proofs::new(&identity.issuers, &identity.certificates)?);
     let trees = Rc::new(Trees::new(Rc::clone(&proofs), Rc::clone(&pipeline), Rc::clone(&link)));
-    let desk = Rc::new(Desk::open(&hello, Rc::clone(&pipeline), Rc::clone(&proofs))?);
+    let (grants_ended, ended) = tokio::sync::mpsc::unbounded_channel();
+    let desk = Rc::new(Desk::open(&hello, Rc::clone(&pipeline), Rc::clone(&proofs), grants_ended)?);
     let own = Rc::new(OwnHops::new(Rc::clone(&pipeline), Rc::clone(&link)));
     let catalogues = Catalogues::new(&hello.catalogues, Rc::clone(&pipeline), Rc::clone(&own));
     let minting = Minting::start(&hello, minting, &own, Rc::clone(&pipeline), Rc::clone(&intakes.woken))
         .context("there are no random numbers")?;
+    tokio::task::spawn_local(grant_ends::follow(ended, Rc::clone(&desk), Rc::clone(&minting)));
     let answers =
         Rc::new(Answers::new(Rc::clone(&pipeline), Rc::clone(&link), Rc::clone(&desk), Rc::clone(&minting), &hello));
     let holds = Holds::start(Rc::clone(&pipeline), Rc::clone(&catalogues), Rc::clone(&desk), Rc::clone(&intakes.woken));

@@ -1,6 +1,6 @@
-//! What a worker of the proxy asks the core, and what the core tells it: who acts on a connection, with which role it logs
-//! in for it, when that access ends, and what the databases have. What a client brings to prove who acts comes behind the
-//! question as the packet's record, and a password behind the answer: they are in no message.
+//! What a worker of the proxy asks the core, and what the core tells it: who acts on a connection, with which role it
+//! logs in for it, when that access ends, and what the databases have. What a client brings to prove who acts comes behind
+//! the question as the packet's record, and a password behind the answer: they are in no message.
 
 use std::sync::Arc;
 

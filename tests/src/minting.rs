@@ -124,6 +124,20 @@ impl Minting {
         self.key.token("ES256", &claims)
     }
 
+    /// A grant for this time that is active at once, of whoever has this token; its number.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub fn break_glass(&self, token: &str, time: &str) -> Result<String> {
+        let file = self.folder.path().join("token");
+        fs::write(&file, token)?;
+        let mut ask = self.stage.agent.command(&["grant", "request", "--break-glass", "--json"]);
+        ask.arg("--token-file").arg(file).args(["--database", "test", "--action", "Delete", "--relation", "public.kept"]);
+        let output = process::run(ask.args(["--for", time, "--purpose", "cleaning"]))?;
+        let granted: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+        Ok(granted["grant"].as_str().with_context(|| granted.to_string())?.to_owned())
+    }
+
     /// psql with a token, one session for these statements.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use warder_tests::cluster::ClusterOptions;
 use warder_tests::minting::{Minting, ROLES, credentials};
 use warder_tests::process::Running;
 use warder_tests::suite_major::{Major, ServerPrograms};
-use warder_tests::wait;
+use warder_tests::{process, wait};
 
 /// How many sessions begin at once.
 const MANY: usize = 500;
@@ -114,6 +114,36 @@ fn access_ends_with_its_token_when_the_statement_that_runs_has_ended() -> Result
 }
 
 #[test]
+fn access_ends_with_a_grant_of_whoever_acts() -> Result<()> {
+    let minting = Minting::start(ClusterOptions::default())?;
+    let [alice, bob, carol] = ["alice", "bob", "carol"].map(|who| minting.token(who, "readers", 300));
+    let (alice, carol) = (alice?, carol?);
+    let mut others = ready(&minting, &bob?)?;
+    let mut revoked = ready(&minting, &alice)?;
+    revoked.write_line("select pg_sleep(100);")?;
+    let grant = minting.break_glass(&alice, "30m")?;
+    let nowhere = minting.fault_file.with_file_name("none");
+    let mut revoke = minting.stage.agent.command(&["grant", "revoke", &grant, "--reason", "enough"]);
+    process::run(revoke.env("XDG_STATE_HOME", &nowhere))?;
+    ensure!(!revoked.wait(wait::PATIENCE)?.success(), "psql ended well");
+    let ending = minting.wait_step("ending", |ending| ending.end.as_deref() == Some("revoked"))?;
+    ensure!(ending.detail.as_deref() == Some(&*format!("with grant {grant}")), "{ending:?}");
+    let ended = minting.wait_step("ended", |ended| ended.role == ending.role)?;
+    ensure!(ended.latency_us.is_some_and(|micros| micros < 1_000_000), "{ended:?}");
+
+    let mut expired = ready(&minting, &carol)?;
+    minting.break_glass(&carol, "3s")?;
+    let ended = minting.wait_step("ended", |ended| ended.end.as_deref() == Some("grant_expired"))?;
+    ensure!(ended.confirmation.as_deref() == Some("kernel"), "{ended:?}");
+    is_cut(&mut expired)?;
+
+    others.write_line("select 'goes on';")?;
+    ensure!(others.read_line()? == "goes on");
+    drop(others);
+    minting.wait_clean()
+}
+
+#[test]
 fn access_ends_when_the_policies_would_not_let_it_begin() -> Result<()> {
     let minting = Minting::start(ClusterOptions::default())?;
     let mut session = minting.session(&minting.token("alice@example.com", "readers", 300)?)?;
@@ -136,7 +166,7 @@ fn a_core_that_is_replaced_looks_after_the_sessions_that_live() -> Result<()> {
     minting.wait_step("minting", |minting| minting.role == role)?;
     let lives = Instant::now();
     wait::until("a core that may die", wait::PATIENCE, || Ok((lives.elapsed() > CORE_LIFE).then_some(())))?;
-    warder_tests::process::send(core, nix::sys::signal::Signal::SIGKILL)?;
+    process::send(core, nix::sys::signal::Signal::SIGKILL)?;
     minting.wait_step("adopted", |adopted| adopted.role == role)?;
     session.write_line("select 'lives';")?;
     ensure!(session.read_line()? == "lives");
@@ -250,6 +280,14 @@ fn many_sessions_begin_and_end_at_once() -> Result<()> {
     ensure!(ended == MANY + 1, "{ended} ends");
     ensure!(minting.stage.cluster.sql(ROLES)? == "0");
     Ok(())
+}
+
+/// A psql that has logged in.
+fn ready(minting: &Minting, token: &str) -> Result<Running> {
+    let mut session = minting.session(token)?;
+    session.write_line("select 'ready';")?;
+    ensure!(session.read_line()? == "ready");
+    Ok(session)
 }
 
 /// psql looks at its connection when it is told to do something.

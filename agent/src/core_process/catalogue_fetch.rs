@@ -1,4 +1,5 @@
-//! Reads the rows of a snapshot, and whatever else is asked with that login, over a connection that the kernel process has opened.
+//! Reads the rows of a snapshot, and whatever else is asked with that login, over a connection that the kernel process
+//! has opened.
 
 use std::pin::pin;
 use std::time::Duration;

@@ -21,6 +21,7 @@ use mint::name::RoleName;
 use mint::note::Note;
 use mint::password::Password;
 use mint::statements;
+use model::access::{Grant, Holder};
 use model::credential::{AccessEnd, Credential, CredentialStep};
 use model::id::{BootId, HostId, SocketCookie};
 use model::principal::Principal;
@@ -142,7 +143,7 @@ impl Minting {
             group: entry.role.as_str().into(),
             defaults: defaults(entry),
             principal: Some(Arc::new(principal.clone())),
-            named: named(principal),
+            named: named(&Holder::from(principal)),
             line: Rc::downgrade(line),
             ..Access::new(role.clone(), connection, Rc::clone(mint), until, over)
         };
@@ -231,6 +232,14 @@ impl Minting {
         let mut is_cut = access.is_cut.subscribe();
         access.order(Order { end, when, decided: clock::boot(), by });
         let _late = timeout(END_PATIENCE, is_cut.wait_for(|is_cut| *is_cut)).await;
+    }
+
+    /// Ends what was made for the holder of a grant that has ended.
+    pub(super) fn end_of_grant(&self, grant: &Grant, end: AccessEnd, when: When) {
+        for access in self.live().iter().filter(|access| access.is_held_by(&grant.holder, &grant.scope.database)) {
+            let by = Some(format!("with grant {}", grant.id));
+            access.order(Order { end, when, decided: clock::boot(), by });
+        }
     }
 
     /// Those that there are.

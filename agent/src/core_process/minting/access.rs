@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use mint::name::RoleName;
 use mint::statements::Defaults;
+use model::access::Holder;
 use model::credential::{AccessEnd, Confirmation, Credential, CredentialStep};
 use model::id::{SessionId, SocketCookie};
 use model::mediation::End;
@@ -24,10 +25,9 @@ use crate::link::Link;
 /// Between the names of those who act for each other.
 const ACTS_FOR: &str = " for ";
 
-/// A principal for people: itself, and those for whom it acts.
-pub(super) fn named(principal: &Principal) -> String {
-    let names: Vec<&str> =
-        std::iter::once(&principal.actor).chain(&principal.acting_for).map(|actor| &*actor.id).collect();
+/// Who it is, for people: whoever acts, and those for whom it acts.
+pub(super) fn named(holder: &Holder) -> String {
+    let names: Vec<&str> = std::iter::once(&holder.actor).chain(&holder.acting_for).map(|actor| &*actor.id).collect();
     names.join(ACTS_FOR)
 }
 
@@ -146,6 +146,16 @@ impl Access {
     /// Whether it has this name, or was made for a principal with it, or for one who acts for that.
     pub(in crate::core_process) fn is_of(&self, whose: &str) -> bool {
         self.role.as_str() == whose || self.named.split(ACTS_FOR).any(|name| name == whose)
+    }
+
+    /// Whether it was made for this holder, at this database of the configuration.
+    pub(super) fn is_held_by(&self, holder: &Holder, database: &str) -> bool {
+        let is_theirs = match &self.principal {
+            Some(principal) => Holder::from(&**principal) == *holder,
+            // One that was adopted is known by the comment of its role only.
+            None => self.named == named(holder),
+        };
+        is_theirs && *self.mint.name == *database
     }
 
     pub(in crate::core_process) fn view(&self) -> AccessView {
