@@ -123,7 +123,7 @@ async fn serve(hello: Hello, descriptors: Vec<OwnedFd>, link: Link) -> Result<()
     let attestation = Rc::new(Attestation::new(ProcessRules::new(&identity.processes)?, Rc::clone(&link))?);
     let proofs = Rc::new(Proofs::new(&identity.issuers, &identity.certificates)?);
     let trees = Rc::new(Trees::new(Rc::clone(&proofs), Rc::clone(&pipeline), Rc::clone(&link)));
-    let (grants_ended, ended) = tokio::sync::mpsc::unbounded_channel();
+    let (grants_ended, ended) = tokio::sync::mpsc::channel(grant_ends::WAITING_MAX);
     let desk = Rc::new(Desk::open(&hello, Rc::clone(&pipeline), Rc::clone(&proofs), grants_ended)?);
     let own = Rc::new(OwnHops::new(Rc::clone(&pipeline), Rc::clone(&link)));
     let catalogues = Catalogues::new(&hello.catalogues, Rc::clone(&pipeline), Rc::clone(&own));

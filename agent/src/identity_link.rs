@@ -34,6 +34,8 @@ pub(crate) enum WorkerSays {
 /// Who acts on this connection? Named by the cookie of its accepted socket, which no other connection has.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct IdentityAsk {
+    /// Number of the question: a connection may be asked about again before the first answer has come.
+    pub(crate) question: u64,
     pub(crate) connection: u64,
     pub(crate) database: u16,
     /// The role that the client names: its word only.
@@ -107,7 +109,8 @@ pub(crate) enum SessionEnd {
 /// Who it is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct IdentityAnswer {
-    pub(crate) connection: u64,
+    /// Number of the question.
+    pub(crate) question: u64,
     /// Or the reason, in its fixed word.
     pub(crate) principal: Result<PrincipalForm, String>,
     refusal: Option<RefusalForm>,
@@ -178,7 +181,7 @@ pub(crate) struct ProcessForm {
 
 impl IdentityAnswer {
     pub(crate) fn new(
-        connection: u64,
+        question: u64,
         principal: &Known<Principal, UnknownPrincipal>,
         process: Option<&ProcessContext>,
     ) -> Self {
@@ -186,7 +189,7 @@ impl IdentityAnswer {
             Known::Known(principal) => Ok(PrincipalForm::of(principal)),
             Known::Unknown(reason) => Err(reason.word().to_owned()),
         };
-        Self { connection, principal, refusal: None, process: process.map(ProcessForm::of), role: None }
+        Self { question, principal, refusal: None, process: process.map(ProcessForm::of), role: None }
     }
 
     /// The same, where a proof came that proves nothing.

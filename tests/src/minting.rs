@@ -132,7 +132,14 @@ impl Minting {
         let file = self.folder.path().join("token");
         fs::write(&file, token)?;
         let mut ask = self.stage.agent.command(&["grant", "request", "--break-glass", "--json"]);
-        ask.arg("--token-file").arg(file).args(["--database", "test", "--action", "Delete", "--relation", "public.kept"]);
+        ask.arg("--token-file").arg(file).args([
+            "--database",
+            "test",
+            "--action",
+            "Delete",
+            "--relation",
+            "public.kept",
+        ]);
         let output = process::run(ask.args(["--for", time, "--purpose", "cleaning"]))?;
         let granted: serde_json::Value = serde_json::from_slice(&output.stdout)?;
         Ok(granted["grant"].as_str().with_context(|| granted.to_string())?.to_owned())

@@ -24,7 +24,7 @@ use model::id::BootId;
 use model::record::{Record, What};
 use policy::UtcOffset;
 use tokio::sync::Notify;
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::Sender;
 use tracing::{error, warn};
 
 use self::boards::Boards;
@@ -57,8 +57,8 @@ pub(super) struct Desk {
     /// What became of such requests, and nobody has heard yet.
     changes: RefCell<VecDeque<AccessEvent>>,
     changed: Notify,
-    /// Grants that have ended, for whoever ends sessions. As many as there are active grants, at most.
-    ended: UnboundedSender<AccessEvent>,
+    /// Grants that have ended, for whoever ends sessions.
+    ended: Sender<AccessEvent>,
 }
 
 /// It could not be written down.
@@ -71,7 +71,7 @@ impl Desk {
         hello: &Hello,
         pipeline: Rc<RefCell<Pipeline>>,
         proofs: Rc<Proofs>,
-        ended: UnboundedSender<AccessEvent>,
+        ended: Sender<AccessEvent>,
     ) -> Result<Self> {
         let path = hello.journal.key_file.with_file_name(FILE_NAME);
         let boot_id = BootId(hello.boot);
@@ -154,8 +154,9 @@ impl Desk {
             matches!(event.change, AccessChange::Expired | AccessChange::Revoked) && event.grant.once.is_none()
         };
         for event in events.iter().filter(is_end) {
-            // Nobody listens any more: the core ends.
-            let _ = self.ended.send(event.clone());
+            if self.ended.try_send(event.clone()).is_err() {
+                error!(grant = %event.grant.id, "sessions do not end with this grant: too many have ended at once");
+            }
         }
     }
 

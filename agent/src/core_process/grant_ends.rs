@@ -6,14 +6,17 @@ use std::rc::Rc;
 
 use model::access::{AccessChange, AccessEvent};
 use model::credential::AccessEnd;
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::Receiver;
 
 use super::desk::Desk;
 use super::minting::Minting;
 use super::minting::access::When;
 
+/// Ends of grants that wait to be carried out: many may expire in one turn of the desk.
+pub(super) const WAITING_MAX: usize = 65_536;
+
 /// Carries out what the desk has written down, for as long as there is a desk.
-pub(super) async fn follow(mut ended: UnboundedReceiver<AccessEvent>, desk: Rc<Desk>, minting: Rc<Minting>) {
+pub(super) async fn follow(mut ended: Receiver<AccessEvent>, desk: Rc<Desk>, minting: Rc<Minting>) {
     while let Some(event) = ended.recv().await {
         let (end, when) = match event.change {
             AccessChange::Revoked => (AccessEnd::Revoked, When::Now),

@@ -158,7 +158,7 @@ async fn answer(identities: Rc<Identities>, line: Rc<AsyncFd<Link>>, ask: Identi
         .known()
         .filter(|principal| refusal.is_none() && principal.proof != Proof::Process)
         .and_then(|principal| identities.minting.reserve(SocketCookie(ask.connection), ask.database, principal, &line));
-    let answer = IdentityAnswer::new(ask.connection, &principal, process.as_ref())
+    let answer = IdentityAnswer::new(ask.question, &principal, process.as_ref())
         .refusing(refusal)
         .with_role(role.map(|role| role.to_string()));
     let _gone = line.get_ref().send_within(PATIENCE, &FromCore::Identity(Box::new(answer)), &[]).await;

@@ -1,7 +1,7 @@
 //! Who acts on a connection, and with which role: asked of the core, which knows the processes and the keys of issuers,
 //! makes the roles, and says when an access has ended.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
@@ -57,6 +57,8 @@ impl Line {
 struct Inner {
     line: Rc<Line>,
     live: Rc<Live>,
+    /// Number of the next question.
+    question: Cell<u64>,
     waiting: RefCell<HashMap<u64, oneshot::Sender<IdentityAnswer>>>,
     /// Who waits for the password of a role.
     minting: RefCell<HashMap<u64, oneshot::Sender<Option<Secret>>>>,
@@ -76,6 +78,7 @@ impl Identities {
         let inner = Rc::new(Inner {
             line: Rc::new(Line(link)),
             live: Rc::default(),
+            question: Cell::new(0),
             waiting: RefCell::default(),
             minting: RefCell::default(),
             catalogues,
@@ -119,6 +122,8 @@ async fn identify(inner: Rc<Inner>, asked: Identification) -> Identified {
         refusal: None,
         role: None,
     };
+    let question = inner.question.get();
+    inner.question.set(question.wrapping_add(1));
     let connection = asked.connection.0;
     let (sender, receiver) = oneshot::channel();
     {
@@ -126,17 +131,17 @@ async fn identify(inner: Rc<Inner>, asked: Identification) -> Identified {
         if waiting.len() >= WAITING_MAX {
             return unavailable;
         }
-        waiting.insert(connection, sender);
+        waiting.insert(question, sender);
     }
     let (database, user, sql_database) = (asked.database.0, asked.user, asked.sql_database);
     let (proof, record) = asked.proof.as_ref().map(ProofKind::of).unzip();
     let patience = if proof.is_some() { PROOF_PATIENCE } else { PATIENCE };
-    let ask = WorkerSays::Identity(IdentityAsk { connection, database, user, sql_database, proof });
+    let ask = WorkerSays::Identity(IdentityAsk { question, connection, database, user, sql_database, proof });
     let answer = match inner.line.say_within(patience, &ask, record.unwrap_or_default()).await {
         true => timeout(patience, receiver).await.ok().and_then(Result::ok),
         false => None,
     };
-    inner.waiting.borrow_mut().remove(&connection);
+    inner.waiting.borrow_mut().remove(&question);
     answer.map_or(unavailable, |answer| Identified {
         principal: answer.principal(),
         refusal: answer.refusal(),
@@ -168,7 +173,7 @@ async fn take_answers(inner: Rc<Inner>) {
         let Ok(Some(packet)) = link.get_ref().receive::<FromCore>() else { break };
         match packet.message {
             FromCore::Identity(answer) => {
-                let waiting = inner.waiting.borrow_mut().remove(&answer.connection);
+                let waiting = inner.waiting.borrow_mut().remove(&answer.question);
                 if let Some(waiting) = waiting {
                     // A client that has gone away takes nothing.
                     let _ = waiting.send(*answer);
