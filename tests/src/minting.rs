@@ -27,6 +27,10 @@ const POLICIES: &str = r#"
 @id("persons")
 @reason("persons may do what their role may")
 permit (principal is Person, action, resource);
+
+@id("glass")
+@reason("they may break the glass")
+permit (principal is Person, action == Action::"BreakGlass", resource);
 "#;
 
 /// Roles of sessions that are there.
