@@ -16,6 +16,8 @@ use crate::events::Events;
 use crate::process::{self, Running};
 use crate::{directory, http, wait};
 
+/// The agent gives up when a core lives shorter than this (two seconds, and room).
+const CORE_LIFE_MIN: Duration = Duration::from_secs(3);
 /// Account of the agent's core process in tests: one without any right.
 pub const CORE_ACCOUNT: &str = "nobody";
 
@@ -200,6 +202,20 @@ impl Agent {
         let mut children = process::children(self.pid()?)?.into_iter();
         let core = children.find(|&pid| process::name(pid).is_ok_and(|name| name == CORE_NAME));
         core.context("the agent has no core process")
+    }
+
+    /// Kills the core process with SIGKILL once it is old enough to be replaced; its process id.
+    ///
+    /// # Errors
+    /// When there is none, or it does not end.
+    pub fn kill_core(&self) -> Result<u32> {
+        wait::until("a core that lived long enough to be replaced", wait::PATIENCE, || {
+            Ok((self.ready_for() > CORE_LIFE_MIN).then_some(()))
+        })?;
+        let core = self.core()?;
+        process::send(core, Signal::SIGKILL)?;
+        wait::until("the end of the core", wait::PATIENCE, || Ok(process::ended(core).then_some(())))?;
+        Ok(core)
     }
 
     /// Kills all processes of the agent with SIGKILL, as a crash would.

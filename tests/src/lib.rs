@@ -19,6 +19,7 @@ pub mod drivers;
 pub mod effects;
 pub mod encodings;
 pub mod events;
+pub mod governed;
 pub mod http;
 pub mod issuer;
 pub mod minting;

@@ -36,6 +36,10 @@ permit (principal is Person, action == Action::"BreakGlass", resource);
 /// Roles of sessions that are there.
 pub const ROLES: &str = "select count(*) from pg_roles where starts_with(rolname::text, 'warder_s_')";
 
+/// Statements that run in such sessions.
+pub const RUNNING: &str = "select count(*) from pg_stat_activity where starts_with(usename::text, 'warder_s_') \
+                           and state = 'active'";
+
 /// All of it. Dropped, everything ends.
 pub struct Minting {
     /// Server and agent.
@@ -84,7 +88,9 @@ impl Minting {
         let cluster = cluster
             .access("host all +warder_read,+warder_write all scram-sha-256")
             .access("host all warder_minter all scram-sha-256");
-        let options = StageOptions { cluster, guard, tls: Some("server-certificate"), ..StageOptions::default() };
+        let proxy = vec!["workers = 2".to_owned(), "drain_seconds = 1".to_owned()];
+        let options =
+            StageOptions { cluster, guard, proxy, tls: Some("server-certificate"), ..StageOptions::default() };
         let fault_file = path("fault");
         let stage = Stage::start_with(&options, &[("WARDER_FAULT_FILE", &text("fault"))])?;
         stage.wait_listening(port)?;
@@ -183,6 +189,16 @@ impl Minting {
         command.env("PGHOST", "127.0.0.1").env("PGPORT", self.port.to_string()).env("PGPASSWORD", token);
         command.env("PGUSER", "whoever").env("PGDATABASE", "postgres");
         command
+    }
+
+    /// Waits until a session runs something.
+    ///
+    /// # Errors
+    /// When none does.
+    pub fn wait_running(&self) -> Result<()> {
+        wait::until("a statement that runs", wait::PATIENCE, || {
+            Ok((self.stage.cluster.sql(RUNNING)? != "0").then_some(()))
+        })
     }
 
     /// Waits until no role of a session is left.

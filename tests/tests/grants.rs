@@ -1,17 +1,13 @@
 //! Grants at a real server: a live session gets access when a grant becomes active, and loses it when the grant ends.
 
-use std::fs;
-use std::path::PathBuf;
 use std::process::Output;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
-use warder_tests::process::Running;
-use warder_tests::stage::{Place, Stage, StageOptions};
-use warder_tests::tokens::Tokens;
+use warder_tests::governed::Governed;
+use warder_tests::process::{self, Running};
 use warder_tests::wait;
-use warder_tests::{directory, process};
 
 const POLICIES: &str = r#"
 @id("session")
@@ -38,57 +34,21 @@ permit (principal in Group::"on-call", action == Action::"BreakGlass", resource)
 permit (principal in Group::"approvers", action == Action::"ApproveGrant", resource);
 "#;
 
-/// A server behind policies, and an issuer that vouches for people.
-struct Desk {
-    stage: Stage,
-    port: String,
-    tokens: Tokens,
-    folder: tempfile::TempDir,
-}
+/// A governed server, and what people do about grants there.
+struct Desk(Governed);
 
 impl Desk {
     fn start() -> Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let tokens = Tokens::new()?;
-        fs::write(folder.path().join("test.cedar"), POLICIES)?;
-        // The core process reads the keys with its own account.
-        open_to_all(&folder)?;
-        let port = directory::free_port()?;
-        let options = StageOptions {
-            guard: vec![
-                format!("listen = [\"127.0.0.1:{port}\"]"),
-                "mode = \"enforce\"".into(),
-                format!("policies = [{:?}]", folder.path().to_string_lossy()),
-                "login = { mode = \"token\", user = \"postgres\" }".into(),
-            ],
-            sql: vec!["create table kept as select generate_series(1, 100) as id".into()],
-            tls: Some("server-certificate"),
-            proxy: std::iter::once("workers = 2".into()).chain(tokens.tables()).collect(),
-            ..StageOptions::default()
-        };
-        let stage = Stage::start(&options)?;
-        stage.wait_listening(port)?;
-        Ok(Self { stage, port: port.to_string(), tokens, folder })
-    }
-
-    fn token(&self, who: &str, groups: &[&str]) -> Result<String> {
-        self.tokens.token(who, &json!({ "groups": groups }), Duration::from_secs(3600))
-    }
-
-    /// A file with the token of somebody.
-    fn token_file(&self, who: &str, groups: &[&str]) -> Result<PathBuf> {
-        let path = self.folder.path().join(format!("{who}.token"));
-        fs::write(&path, self.token(who, groups)?)?;
-        Ok(path)
+        Governed::start(POLICIES, "create table kept as select generate_series(1, 100) as id").map(Self)
     }
 
     /// `warder grant ... --json` as somebody.
     fn grant(&self, who: &str, groups: &[&str], words: &[&str]) -> Result<Output> {
-        let token = self.token_file(who, groups)?;
+        let token = self.0.token_file(who, &json!({ "groups": groups }))?;
         let token = token.to_string_lossy();
         let common = ["--json", "--token-file", &*token];
         let words: Vec<&str> = ["grant"].iter().chain(words).chain(&common).copied().collect();
-        process::run_any(&mut self.stage.agent.command(&words))
+        process::run_any(&mut self.0.stage.agent.command(&words))
     }
 
     /// The same, which must be done.
@@ -113,25 +73,16 @@ impl Desk {
     }
 
     fn session(&self, who: &str) -> Result<Session> {
-        let token = self.token(who, &[])?;
-        let environment = [("PGHOST", "127.0.0.1"), ("PGPORT", &*self.port), ("PGUSER", who), ("PGPASSWORD", &*token)];
-        let mut psql = self.stage.session(Place::Outside, &environment)?;
-        psql.write_line("\\set ON_ERROR_STOP 0")?;
-        Ok(Session { psql })
+        Ok(Session { psql: self.0.session(who)? })
     }
 
     /// What became of grants, by the journal: number and change.
     fn changes(&self) -> Result<Vec<(String, String)>> {
-        let found = self.stage.agent.cli_json(&["timeline", "--json"])?;
+        let found = self.0.stage.agent.cli_json(&["timeline", "--json"])?;
         let access = found.iter().filter(|record| record["type"] == "access");
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         Ok(access.map(|record| (text(&record["grant"]), text(&record["change"]))).collect())
     }
-}
-
-fn open_to_all(folder: &tempfile::TempDir) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    Ok(fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?)
 }
 
 fn request(time: &str) -> [&str; 11] {
@@ -187,9 +138,9 @@ fn a_live_session_has_access_from_approval_to_the_end() -> Result<()> {
     ensure!(!carol.deletes()?, "it is nobody else's");
 
     // By root, without a token.
-    let nowhere = desk.folder.path().join("none");
+    let nowhere = desk.0.stage.agent.events_directory().join("none");
     let nowhere = nowhere.to_string_lossy();
-    let mut revoke = desk.stage.agent.command(&["grant", "revoke", &grant, "--reason", "enough"]);
+    let mut revoke = desk.0.stage.agent.command(&["grant", "revoke", &grant, "--reason", "enough"]);
     process::run(revoke.env("XDG_STATE_HOME", &*nowhere))?;
     wait::until("its end", wait::PATIENCE, || Ok((!alice.deletes()?).then_some(())))?;
     let late = desk.refused("bob", &["approvers"], &["approve", &grant])?;
@@ -215,14 +166,14 @@ fn access_ends_by_itself_and_survives_a_restart_until_then() -> Result<()> {
     wait::until("carol's access", Duration::from_secs(3), || Ok(carol.deletes()?.then_some(())))?;
     wait::until("its end", wait::PATIENCE, || Ok((!carol.deletes()?).then_some(())))?;
 
-    desk.stage.agent.kill()?;
-    desk.stage.agent.run()?;
-    desk.stage.wait_listening(desk.port.parse()?)?;
+    desk.0.stage.agent.kill()?;
+    desk.0.stage.agent.run()?;
+    desk.0.wait_listening()?;
     let mut alice = desk.session("alice")?;
     wait::until("alice's access", wait::PATIENCE, || Ok(alice.deletes()?.then_some(())))?;
     ensure!(!desk.session("carol")?.deletes()?, "it is over");
     ensure!(!desk.session("dave")?.deletes()?, "nobody has approved it");
-    let listed = desk.stage.agent.cli_json(&["grant", "list", "--all", "--json"])?;
+    let listed = desk.0.stage.agent.cli_json(&["grant", "list", "--all", "--json"])?;
     let state = |id: &str| listed.iter().find(|grant| grant["grant"] == id).map(|grant| grant["state"].clone());
     ensure!(state(&long) == Some("active".into()) && state(&short) == Some("expired".into()), "{listed:?}");
     ensure!(state(&waiting) == Some("requested".into()), "{listed:?}");

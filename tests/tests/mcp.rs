@@ -1,19 +1,16 @@
 //! `warder mcp`: an agent with an official MCP client reaches a governed database, and nothing beyond its token.
 
-use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use warder_tests::account::Account;
 use warder_tests::events;
+use warder_tests::governed::Governed;
 use warder_tests::process::{self, Running};
-use warder_tests::stage::{Stage, StageOptions};
-use warder_tests::tokens::{ISSUER, Tokens};
-use warder_tests::{directory, drivers, tooling, wait};
+use warder_tests::tokens::ISSUER;
+use warder_tests::{drivers, tooling, wait};
 
 /// Agents may look, and ask on behalf of somebody; approvers decide.
 const POLICIES: &str = r#"
@@ -54,47 +51,21 @@ permit (principal is Agent, action == Action::"RequestGrant", resource);
 permit (principal in Group::"approvers", action == Action::"ApproveGrant", resource);
 "#;
 
-const LIFE: Duration = Duration::from_secs(3000);
-
-/// A governed server, and who is believed.
-struct Scene {
-    stage: Stage,
-    tokens: Tokens,
-    _policies: tempfile::TempDir,
-}
+/// A governed server, and an agent with its tools.
+struct Scene(Governed);
 
 impl Scene {
     fn start() -> Result<Self> {
-        let (tokens, policies, port) = (Tokens::new()?, directory::private("policies")?, directory::free_port()?);
-        fs::write(policies.path().join("test.cedar"), POLICIES)?;
-        let mut proxy = vec!["workers = 2".to_owned()];
-        proxy.extend(tokens.tables());
-        let options = StageOptions {
-            guard: vec![
-                format!("listen = [\"127.0.0.1:{port}\"]"),
-                "mode = \"enforce\"".into(),
-                format!("policies = [{:?}]", policies.path().to_string_lossy()),
-                "login = { mode = \"token\", user = \"postgres\" }".into(),
-            ],
-            sql: vec![
-                "create table kept as select n as id, null::text as note from generate_series(1, 300) as n".into(),
-            ],
-            tls: Some("server-certificate"),
-            proxy,
-            ..StageOptions::default()
-        };
-        let stage = Stage::start(&options)?;
-        stage.wait_listening(port)?;
-        Ok(Self { stage, tokens, _policies: policies })
+        let kept = "create table kept as select n as id, null::text as note from generate_series(1, 300) as n";
+        Governed::start(POLICIES, kept).map(Self)
     }
 
     /// The client library, with the tools of `warder mcp` under the token of an agent that acts for alice.
     fn client(&self) -> Result<Client> {
-        let token = self.tokens.token("alice", &json!({ "act": { "sub": "helper", "iss": ISSUER } }), LIFE)?;
-        let token = self.tokens.file("helper", &token, &Account::named("root")?)?;
+        let token = self.0.token_file("alice", &json!({ "act": { "sub": "helper", "iss": ISSUER } }))?;
         let mut command = Command::new(tooling::python_environment()?.join("bin/python"));
-        command.arg(drivers::scripts().join("mcp_client.py")).arg(self.stage.agent.binary()).arg("mcp");
-        command.arg("--token-file").arg(token).arg("-c").arg(self.stage.agent.configuration());
+        command.arg(drivers::scripts().join("mcp_client.py")).arg(self.0.stage.agent.binary()).arg("mcp");
+        command.arg("--token-file").arg(token).arg("-c").arg(self.0.stage.agent.configuration());
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut running = Running::start("the MCP client", Signal::SIGTERM, &mut command)?;
         let tools = serde_json::from_str(&running.read_line()?)?;
@@ -102,15 +73,14 @@ impl Scene {
     }
 
     fn approve(&self, grant: &str) -> Result<()> {
-        let token = self.tokens.token("bob", &json!({ "groups": ["approvers"] }), LIFE)?;
-        let token = self.tokens.file("bob", &token, &Account::named("root")?)?;
-        process::run(self.stage.agent.command(&["grant", "approve", grant]).arg("--token-file").arg(token))?;
+        let token = self.0.token_file("bob", &json!({ "groups": ["approvers"] }))?;
+        process::run(self.0.stage.agent.command(&["grant", "approve", grant]).arg("--token-file").arg(token))?;
         Ok(())
     }
 
     /// The number of the request that waits, if one does.
     fn request(&self) -> Result<Option<String>> {
-        let grants = self.stage.agent.cli_json(&["grant", "list", "--all", "--json"])?;
+        let grants = self.0.stage.agent.cli_json(&["grant", "list", "--all", "--json"])?;
         let waits = grants.iter().find(|grant| grant["state"] == "requested");
         Ok(waits.and_then(|grant| grant["grant"].as_str()).map(str::to_owned))
     }
@@ -124,7 +94,7 @@ impl Scene {
     }
 
     fn kept(&self) -> Result<String> {
-        Ok(self.stage.cluster.sql("select count(*) from kept")?.trim().to_owned())
+        Ok(self.0.stage.cluster.sql("select count(*) from kept")?.trim().to_owned())
     }
 }
 
@@ -221,7 +191,7 @@ fn an_agent_looks_is_refused_asks_and_then_does() -> Result<()> {
     ensure!(scene.kept()? == "299");
 
     // The journal has it like everybody's: whose it was, and on whose behalf.
-    let events = scene.stage.agent.events();
+    let events = scene.0.stage.agent.events();
     let found = events.wait_for_text("delete from public.kept where id = 1")?;
     let all = events.all()?;
     let sessions = events::sessions(&all);
@@ -238,14 +208,14 @@ fn a_statement_waits_for_an_approval_or_until_the_client_gives_up() -> Result<()
     let insert = json!({ "tool": "run_statement", "arguments": on_test("insert into public.kept values (1000)") });
 
     let mut impatient = insert.clone();
-    impatient["patience"] = json!(2);
+    impatient["patience"] = json!(10);
     client.running.write_line(&impatient.to_string())?;
     scene.waiting()?;
     ensure!(client.running.read_line()? == r#"{"given_up": true}"#);
     scene.withdrawn()?;
 
     let mut hurried = insert.clone();
-    hurried["arguments"]["timeout_seconds"] = json!(1);
+    hurried["arguments"]["timeout_seconds"] = json!(8);
     let late = client.failed("run_statement", &hurried["arguments"])?;
     ensure!(late["error"]["code"] == "timeout", "{late}");
     let notice = late["notices"][0].to_string();
@@ -285,7 +255,7 @@ fn answers_have_bounds_and_errors_say_what_to_do() -> Result<()> {
     ensure!(slow["error"]["code"] == "timeout", "{slow}");
     let running = "select count(*) from pg_stat_activity where query like '%as slow%' and state = 'active' and \
                    pid <> pg_backend_pid()";
-    ensure!(scene.stage.cluster.sql(running)?.trim() == "0", "it was cancelled at the server");
+    ensure!(scene.0.stage.cluster.sql(running)?.trim() == "0", "it was cancelled at the server");
     Ok(())
 }
 
@@ -294,7 +264,7 @@ fn without_a_token_nothing_is_served() -> Result<()> {
     let scene = Scene::start()?;
     let nowhere = Path::new("/nonexistent/token");
     let output =
-        process::run_any(scene.stage.agent.command(&["mcp"]).arg("--token-file").arg(nowhere).stdin(Stdio::null()))?;
+        process::run_any(scene.0.stage.agent.command(&["mcp"]).arg("--token-file").arg(nowhere).stdin(Stdio::null()))?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(!output.status.success() && said.contains("warder login"), "{said}");
     Ok(())

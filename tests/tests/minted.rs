@@ -6,13 +6,14 @@ use anyhow::{Context as _, Result, ensure};
 use tokio::task::JoinSet;
 use tokio_postgres::NoTls;
 use warder_tests::cluster::ClusterOptions;
-use warder_tests::minting::{Minting, ROLES, credentials};
+use warder_tests::minting::{Minting, ROLES, RUNNING, credentials};
 use warder_tests::process::Running;
 use warder_tests::suite_major::{Major, ServerPrograms};
-use warder_tests::{process, wait};
+use warder_tests::{process, tooling, wait};
 
-/// How many sessions begin at once.
-const MANY: usize = 500;
+/// How many sessions begin at once; the long form has more.
+const MANY: usize = 60;
+const MANY_LONG: usize = 500;
 /// Until they have begun, worked, and their roles are gone.
 const MANY_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -177,6 +178,34 @@ fn a_core_that_is_replaced_looks_after_the_sessions_that_live() -> Result<()> {
 }
 
 #[test]
+fn a_session_that_loses_its_worker_ends_whatever_runs() -> Result<()> {
+    let minting = Minting::start(ClusterOptions::default())?;
+    let mut session = ready(&minting, &minting.token("alice@example.com", "readers", 300)?)?;
+    session.write_line("select pg_sleep(100);")?;
+    minting.wait_running()?;
+    for worker in minting.stage.workers()? {
+        process::send(worker, nix::sys::signal::Signal::SIGKILL)?;
+    }
+    let ended = minting.wait_step("ended", |_| true)?;
+    ensure!(ended.end.as_deref() == Some("session") && ended.confirmation.as_deref() == Some("kernel"), "{ended:?}");
+    minting.wait_clean()
+}
+
+#[test]
+fn an_agent_that_stops_takes_the_roles_away_whatever_runs() -> Result<()> {
+    let mut minting = Minting::start(ClusterOptions::default())?;
+    let mut session = ready(&minting, &minting.token("alice@example.com", "readers", 300)?)?;
+    session.write_line("select pg_sleep(100);")?;
+    minting.wait_running()?;
+    let begin = Instant::now();
+    minting.stage.agent.stop()?;
+    println!("stopped after {:?}", begin.elapsed());
+    ensure!(minting.stage.cluster.sql(ROLES)? == "0", "{}", minting.stage.agent.log()?);
+    ensure!(minting.stage.cluster.sql(RUNNING)? == "0");
+    minting.wait_step("ended", |ended| ended.end.as_deref() == Some("session")).map(drop)
+}
+
+#[test]
 fn what_setup_makes_it_takes_away() -> Result<()> {
     let minting = Minting::start(ClusterOptions::default())?;
     ensure!(minting.setup("--plan")?.contains("GRANT \"warder_read\" TO \"warder_minter\""));
@@ -264,12 +293,14 @@ fn many_sessions_begin_and_end_at_once() -> Result<()> {
     minting.answer(&token, "select 1")?;
     minting.wait_clean()?;
     let before = minting.stage.cluster.sql(sizes)?;
+    let count = if tooling::long_form() { MANY_LONG } else { MANY };
     let begin = Instant::now();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut times = runtime.block_on(many(minting.port, &token))?;
+    let mut times = runtime.block_on(many(minting.port, &token, count))?;
     times.sort();
     minting.wait_clean()?;
-    println!("{MANY} sessions: all roles gone after {:?}, connect p50 {:?}", begin.elapsed(), times[times.len() / 2]);
+    let p50 = times.get(times.len() / 2).copied().unwrap_or_default();
+    println!("{count} sessions: all roles gone after {:?}, connect p50 {p50:?}", begin.elapsed());
     ensure!(begin.elapsed() < MANY_PATIENCE, "{:?}", begin.elapsed());
     let after = minting.stage.cluster.sql(sizes)?;
     ensure!(before == after, "the catalogue has grown: {before} {after}");
@@ -277,7 +308,7 @@ fn many_sessions_begin_and_end_at_once() -> Result<()> {
     ensure!(!log.contains("could not be made") && !log.contains("could not be taken away"), "{log}");
     let ended =
         credentials(&minting.stage.agent.events().all()?).filter(|credential| credential.step == "ended").count();
-    ensure!(ended == MANY + 1, "{ended} ends");
+    ensure!(ended == count + 1, "{ended} ends");
     ensure!(minting.stage.cluster.sql(ROLES)? == "0");
     Ok(())
 }
@@ -298,10 +329,10 @@ fn is_cut(session: &mut Running) -> Result<()> {
 }
 
 /// Begins all sessions, lets each say something while all are there, and ends them. How long each took to begin.
-async fn many(port: u16, token: &str) -> Result<Vec<Duration>> {
+async fn many(port: u16, token: &str, count: usize) -> Result<Vec<Duration>> {
     let mut sessions = JoinSet::new();
-    let all = std::sync::Arc::new(tokio::sync::Barrier::new(MANY));
-    for _ in 0..MANY {
+    let all = std::sync::Arc::new(tokio::sync::Barrier::new(count));
+    for _ in 0..count {
         let config = config("127.0.0.1", port, "whoever", token);
         let all = std::sync::Arc::clone(&all);
         sessions.spawn(async move {

@@ -16,7 +16,7 @@ use warder_tests::{tooling, wait};
 /// What the core has just done when it dies.
 const STEPS: [&str; 7] = ["Recorded", "Created", "Decided", "Disabled", "Terminated", "Dropped", "Swept"];
 /// Deaths; the long form has more.
-const RUNS: usize = 21;
+const RUNS: usize = STEPS.len();
 const RUNS_LONG: usize = 200;
 /// A core that lives shorter is not started again.
 const CORE_LIFE: Duration = Duration::from_millis(2200);

@@ -15,8 +15,6 @@ use warder_tests::process::{self, Running};
 use warder_tests::route::Route;
 use warder_tests::{tooling, wait};
 
-/// The agent gives up when a core lives shorter than this (two seconds, and room).
-const CORE_LIFE_MIN: Duration = Duration::from_secs(3);
 /// How long a core may outlive its kernel process.
 const ORPHAN_LIMIT: Duration = Duration::from_secs(5);
 /// How long a new database may stay unnoticed; the agents of these tests do not scan periodically.
@@ -113,16 +111,6 @@ fn check_sequence(all: &[Event]) -> Result<()> {
     Ok(())
 }
 
-fn kill_core(agent: &mut Agent) -> Result<u32> {
-    wait::until("a core that lived long enough to be replaced", wait::PATIENCE, || {
-        Ok((agent.ready_for() > CORE_LIFE_MIN).then_some(()))
-    })?;
-    let core = agent.core()?;
-    process::send(core, Signal::SIGKILL)?;
-    wait::until("the end of the core", wait::PATIENCE, || Ok(process::ended(core).then_some(())))?;
-    Ok(core)
-}
-
 #[test]
 fn another_core_takes_over_when_the_core_is_killed() -> Result<()> {
     let cluster = Cluster::start(&ClusterOptions::default())?;
@@ -130,7 +118,7 @@ fn another_core_takes_over_when_the_core_is_killed() -> Result<()> {
     let mut witnesses = Witnesses::open(&cluster)?;
     witnesses.say("before the end of the core")?;
     let before = sessions_of(&agent, "before the end of the core")?;
-    let former = kill_core(&mut agent)?;
+    let former = agent.kill_core()?;
     wait_for_core(&mut agent, former)?;
     wait_for_answer(&agent)?;
     witnesses.say("after the end of the core")?;
@@ -157,7 +145,7 @@ fn nothing_is_lost_when_another_core_takes_over() -> Result<()> {
     idle.say("idle after this")?;
     let mut ids = sessions_of(&agent, "in the first core")?;
     ids.extend(sessions_of(&agent, "idle after this")?);
-    let former = kill_core(&mut agent)?;
+    let former = agent.kill_core()?;
     busy.say("into the ring")?;
     wait_for_core(&mut agent, former)?;
     wait_for_answer(&agent)?;
@@ -180,7 +168,7 @@ fn what_happens_between_two_cores_is_recorded_by_the_second() -> Result<()> {
     let mut witnesses = Witnesses::open(&cluster)?;
     witnesses.say("between the cores, before")?;
     let before = sessions_of(&agent, "between the cores, before")?;
-    kill_core(&mut agent)?;
+    agent.kill_core()?;
     witnesses.say("between the cores")?;
     cluster.sql("select 'a whole session between the cores'")?;
     agent.events().wait_for_text("select 'a whole session between the cores'")?;

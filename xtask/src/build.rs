@@ -24,18 +24,27 @@ pub(crate) fn programs() -> Result<ebpf::Objects> {
 /// # Errors
 /// When a toolchain is missing or something does not compile.
 pub(crate) fn release() -> Result<PathBuf> {
-    release_with(&[])
+    agent("release", &["--release", "--package", "agent"])
 }
 
-/// The agent that end-to-end tests run: it can be made to die at a step of its work.
+/// The same for tests: it can be made to die at a step of its work.
 ///
 /// # Errors
 /// As [`release`].
 pub(crate) fn release_for_tests() -> Result<PathBuf> {
-    release_with(&["--features", "agent/fault-points"])
+    agent("release", &["--release", "--package", "agent", "--features", "agent/fault-points"])
 }
 
-fn release_with(features: &[&str]) -> Result<PathBuf> {
+/// The same with debug assertions and overflow checks, for tests: `target/debug/warder`, built with what the tests are
+/// built with.
+///
+/// # Errors
+/// When a toolchain is missing or something does not compile.
+pub(crate) fn checked(features: &str) -> Result<PathBuf> {
+    agent("debug", &["--workspace", "--exclude", "agent-ebpf", "--features", features, "--bin", "warder"])
+}
+
+fn agent(folder: &str, options: &[&str]) -> Result<PathBuf> {
     if std::env::var_os("WARDER_BIN").is_some() {
         let binary = tooling::agent_binary()?;
         note(&format!("WARDER_BIN: using {} as it is", binary.display()));
@@ -44,9 +53,9 @@ fn release_with(features: &[&str]) -> Result<PathBuf> {
     let objects = programs()?;
     step("build: agent", || {
         let mut build = cargo();
-        build.args(["build", "--release", "--package", "agent"]).args(features).envs(objects.environment());
+        build.arg("build").args(options).envs(objects.environment());
         foreground(&mut build)?;
-        let binary = target_directory().join("release").join("warder");
+        let binary = target_directory().join(folder).join("warder");
         ensure!(binary.is_file(), "{} was not built", binary.display());
         Ok(binary)
     })

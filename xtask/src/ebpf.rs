@@ -107,6 +107,10 @@ pub(crate) fn build(workspace: &Path) -> Result<Objects> {
         .current_dir(workspace)
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
         .env_remove("CARGO_TARGET_DIR")
+        // How the agent is to be optimised is nothing for these programs: less, and they do not fit the kernel's stack.
+        .env_remove("CARGO_PROFILE_RELEASE_LTO")
+        .env_remove("CARGO_PROFILE_RELEASE_CODEGEN_UNITS")
+        .env_remove("CARGO_PROFILE_RELEASE_OPT_LEVEL")
         .env_remove("RUSTC_WRAPPER")
         .env_remove("RUSTUP_TOOLCHAIN")
         .env("PATH", path_with_cargo_bin()?)

@@ -3,7 +3,7 @@
 //! A step that fails does not keep the others from running, except where they need what it makes.
 
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -26,6 +26,11 @@ pub(crate) struct Options {
 /// Crates that are tested without root, database or BPF toolchain: all but these.
 const NOT_PURE: &[&str] = &["agent-ebpf"];
 
+/// Features of all tests that need more. Everything that they use is built with all of them: with others for each crate,
+/// dependencies would be built again and again.
+const FEATURES: &str = "warder-tests/end-to-end,export/receivers,steering/end-to-end,proxy/libpq,hba/server,sql/server,\
+                        identity/provider,agent/fault-points";
+
 /// A static check and its name.
 type Check = (&'static str, fn() -> Result<()>);
 
@@ -33,7 +38,7 @@ const CHECKS: &[Check] = &[("check: format", format), ("check: clippy", clippy),
 
 /// Name of the check that runs the fuzz targets, and how long each of them runs.
 const FUZZ: &str = "check: fuzz targets";
-const FUZZ_SECONDS: u32 = 5;
+const FUZZ_SECONDS: u32 = 3;
 const FUZZ_SECONDS_LONG: u32 = 300;
 
 /// Passed and failed tests so far.
@@ -77,21 +82,14 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         let seconds = if options.long { FUZZ_SECONDS_LONG } else { FUZZ_SECONDS };
         tally.check(FUZZ, || fuzz::run(seconds));
     }
-    match report(prepare_end_to_end()) {
-        Some((objects, binary)) => {
-            tally.tests("test: steering (kernel, PostgreSQL)", &mut steering_tests(options, &objects));
-            match report(proxy_tests(options)) {
-                Some(mut command) => tally.tests("test: the proxy between clients and a server", &mut command),
-                None => tally.failed += 1,
+    match report(Prepared::new(options)) {
+        Some(prepared) => {
+            for (name, command) in prepared.steps() {
+                match report(command) {
+                    Some(mut command) => tally.tests(name, &mut command),
+                    None => tally.failed += 1,
+                }
             }
-            tally.tests("test: exports to servers of the distribution", &mut receiver_tests(options));
-            tally.tests("test: pg_hba.conf against a server", &mut access_tests(options));
-            match report(identity_tests(options)) {
-                Some(mut command) => tally.tests("test: tokens of a real issuer", &mut command),
-                None => tally.failed += 1,
-            }
-            tally.tests("test: facts against PostgreSQL's tests and a server", &mut analysis_tests(options));
-            tally.tests("test: end to end (kernel, PostgreSQL)", &mut end_to_end_tests(options, &binary));
         }
         None => tally.failed += 1,
     }
@@ -110,13 +108,7 @@ fn format() -> Result<()> {
 
 fn clippy() -> Result<()> {
     let mut command = cargo();
-    command.args([
-        "clippy",
-        "--quiet",
-        "--all-targets",
-        "--features",
-        "warder-tests/end-to-end,export/receivers,steering/end-to-end,proxy/libpq,hba/server,identity/provider",
-    ]);
+    command.args(["clippy", "--quiet", "--all-targets", "--features", FEATURES]);
     foreground(command.args(["--", "-D", "warnings"]))
 }
 
@@ -130,75 +122,94 @@ fn unit_tests(options: &Options) -> Command {
     command
 }
 
-fn receiver_tests(options: &Options) -> Command {
-    let mut command = cargo();
-    command.args(["test", "--quiet", "--no-fail-fast", "--package", "export", "--features", "receivers"]);
-    command.args(["--test", "syslog"]).args(&options.filter);
+/// What the tests need that use a kernel, a server or a network.
+struct Prepared<'a> {
+    options: &'a Options,
+    objects: ebpf::Objects,
+    binary: PathBuf,
+}
+
+impl<'a> Prepared<'a> {
+    fn new(options: &'a Options) -> Result<Self> {
+        setup::for_demo()?;
+        setup::for_tests()?;
+        let objects = build::programs()?;
+        let binary = if options.long { build::release_for_tests()? } else { build::checked(FEATURES)? };
+        Ok(Self { options, objects, binary })
+    }
+
+    /// Runs of test programs and their names.
+    fn steps(&self) -> [(&'static str, Result<Command>); 7] {
+        let filtered = |command: Result<Command>| command.map(|command| with(command, &self.options.filter));
+        let threads = |files, count| Ok(self.tests(files, count));
+        [
+            ("test: steering (kernel, PostgreSQL)", filtered(threads(&["steered", "hops", "postgres", "takeover"], 1))),
+            ("test: the proxy between clients and a server", filtered(self.proxy())),
+            ("test: exports to servers of the distribution", filtered(threads(&["syslog"], 2))),
+            ("test: pg_hba.conf against a server", filtered(threads(&["oracle"], 2))),
+            ("test: tokens of a real issuer", filtered(self.identity())),
+            ("test: facts against PostgreSQL's tests and a server", filtered(threads(&["regress", "server"], 1))),
+            ("test: end to end (kernel, PostgreSQL)", self.end_to_end()),
+        ]
+    }
+
+    /// Runs the tests of these files, so many at once.
+    fn tests(&self, files: &[impl AsRef<str>], threads: u32) -> Command {
+        let mut command = cargo();
+        command.args(["test", "--no-fail-fast", "--workspace", "--features", FEATURES]);
+        for package in NOT_PURE {
+            command.args(["--exclude", package]);
+        }
+        for file in files {
+            command.args(["--test", file.as_ref()]);
+        }
+        // Errors of these tests say what happened; a backtrace of the test harness does not add to it.
+        command.env("RUST_LIB_BACKTRACE", "0").env("RUST_TEST_THREADS", threads.to_string());
+        command.envs(self.objects.environment());
+        command
+    }
+
+    fn proxy(&self) -> Result<Command> {
+        let mut command = self.tests(&["memory", "opening", "relay", "walk"], 2);
+        command.env("WARDER_LIBPQ", Major::NEWEST.libraries()?);
+        Ok(command)
+    }
+
+    fn identity(&self) -> Result<Command> {
+        let mut command = self.tests(&["provider"], 2);
+        command.env("WARDER_NODE", warder_tests::tooling::node_environment()?);
+        Ok(command)
+    }
+
+    /// The machine is small and the tests load it: one after the other.
+    fn end_to_end(&self) -> Result<Command> {
+        let files = end_to_end_files()?;
+        let mut command = match files.iter().find(|file| Some(*file) == self.options.filter.as_ref()) {
+            // The name of a file means all tests in it.
+            Some(file) => self.tests(&[file], 1),
+            None => with(self.tests(&files, 1), &self.options.filter),
+        };
+        command.env("WARDER_BIN", &self.binary);
+        command.env("WARDER_LONG", if self.options.long { "1" } else { "0" });
+        Ok(command)
+    }
+}
+
+fn with(mut command: Command, filter: &Option<String>) -> Command {
+    command.args(filter);
     command
 }
 
-fn steering_tests(options: &Options, objects: &ebpf::Objects) -> Command {
-    let mut command = cargo();
-    command.args(["test", "--no-fail-fast", "--package", "steering", "--features", "end-to-end", "--test", "*"]);
-    command.args(&options.filter).args(["--", "--test-threads=1"]);
-    command.env("RUST_LIB_BACKTRACE", "0").envs(objects.environment());
-    command
-}
-
-fn proxy_tests(options: &Options) -> Result<Command> {
-    let mut command = cargo();
-    command.args(["test", "--quiet", "--no-fail-fast", "--package", "proxy", "--features", "libpq", "--tests"]);
-    command.args(&options.filter).args(["--", "--test-threads=2"]);
-    command.env("WARDER_LIBPQ", Major::NEWEST.libraries()?);
-    Ok(command)
-}
-
-fn identity_tests(options: &Options) -> Result<Command> {
-    let mut command = cargo();
-    command.args(["test", "--quiet", "--no-fail-fast", "--package", "identity", "--features", "provider"]);
-    command.args(["--test", "provider"]).args(&options.filter);
-    command.env("WARDER_NODE", warder_tests::tooling::node_environment()?);
-    Ok(command)
-}
-
-fn access_tests(options: &Options) -> Command {
-    let mut command = cargo();
-    command.args(["test", "--quiet", "--no-fail-fast", "--package", "hba", "--features", "server"]);
-    command.args(["--test", "oracle"]).args(&options.filter);
-    command
-}
-
-fn analysis_tests(options: &Options) -> Command {
-    let mut command = cargo();
-    command.args(["test", "--quiet", "--no-fail-fast", "--package", "sql", "--features", "server"]);
-    command.args(["--test", "regress", "--test", "server"]).args(&options.filter).args(["--", "--test-threads=1"]);
-    command
-}
-
-fn prepare_end_to_end() -> Result<(ebpf::Objects, PathBuf)> {
-    setup::for_demo()?;
-    setup::for_tests()?;
-    Ok((build::programs()?, build::release_for_tests()?))
-}
-
-fn end_to_end_tests(options: &Options, binary: &Path) -> Command {
-    let mut command = cargo();
-    command.args(["test", "--no-fail-fast", "--package", "warder-tests", "--features", "end-to-end", "--bins"]);
-    match &options.filter {
-        // The name of a file means all tests in it.
-        Some(file) if has_test_file(file) => command.args(["--test", file]),
-        filter => command.args(["--test", "*"]).args(filter),
-    };
-    // The machine is small and the tests load it: one after the other.
-    command.args(["--", "--test-threads=1"]);
-    // Errors of these tests say what happened; a backtrace of the test harness does not add to it.
-    command.env("RUST_LIB_BACKTRACE", "0").env("WARDER_BIN", binary);
-    command.env("WARDER_LONG", if options.long { "1" } else { "0" });
-    command
-}
-
-fn has_test_file(name: &str) -> bool {
-    workspace().join("tests").join("tests").join(format!("{name}.rs")).is_file()
+/// Names of the files with end-to-end tests.
+fn end_to_end_files() -> Result<Vec<String>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(workspace().join("tests").join("tests"))? {
+        let path = entry?.path();
+        let name = path.file_stem().filter(|_| path.extension().is_some_and(|extension| extension == "rs"));
+        files.extend(name.map(|name| name.to_string_lossy().into_owned()));
+    }
+    files.sort();
+    Ok(files)
 }
 
 /// Runs test programs, passes on what they print, and counts.

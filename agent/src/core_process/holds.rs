@@ -37,8 +37,9 @@ use crate::link::Link;
 
 /// Statements that wait at once, in all sessions of the host.
 const HOLDS_MAX: usize = 1024;
-/// How long it may take until it is known who acts on a session, and how often it is looked.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long it may take until it is known who acts on a session (a worker waits a second longer), and how often it is
+/// looked.
+const PATIENCE: Duration = Duration::from_secs(4);
 const LOOK: Duration = Duration::from_millis(2);
 const SECOND: u64 = 1_000_000_000;
 /// How long a statement waits.

@@ -85,6 +85,7 @@ impl Identities {
                 }
             }
             this.holds.lose(&line);
+            this.minting.lose(&line);
         });
         Ok(())
     }

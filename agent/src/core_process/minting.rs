@@ -156,6 +156,7 @@ impl Minting {
         let access = self.accesses.borrow().get(&connection).cloned();
         // Once for each connection, and only for those who were identified here.
         let access = access.filter(|access| matches!(access.stage.get(), Stage::Reserved(_)))?;
+        let password = self.password(&access.mint)?;
         access.stage.set(Stage::Made);
         let minting = Credential { until: Some(access.until), ..access.credential(CredentialStep::Minting) };
         if !self.record(minting) {
@@ -163,7 +164,6 @@ impl Minting {
             return None;
         }
         reached(Step::Recorded);
-        let password = self.password(&access.mint)?;
         let made = self.make(&access, &password).await;
         reached(Step::Created);
         self.prepare(&access.mint);
@@ -178,7 +178,7 @@ impl Minting {
                 warn!(database = %access.mint.name, "a role could not be made: {trouble}; see `warder setup postgres`");
                 self.record(failed);
                 // Whoever has not heard the answer does not know that nothing was made.
-                access.order(Order { end: AccessEnd::Session, when: When::Now, decided: clock::boot(), by: None });
+                access.order(session_is_over());
                 spawn_local(ending::attend(Rc::clone(self), access));
                 None
             }
@@ -248,8 +248,19 @@ impl Minting {
         self.accesses.borrow().values().filter(made).cloned().collect()
     }
 
-    /// The agent stops: waits until what has ended is taken away, for a while.
+    /// A worker has ended, and its sessions with it. The server would notice when it answers next: a statement may run for
+    /// hours before.
+    pub(super) fn lose(&self, line: &Rc<AsyncFd<Link>>) {
+        let line = Rc::downgrade(line);
+        self.live()
+            .iter()
+            .filter(|access| access.line.ptr_eq(&line))
+            .for_each(|access| access.order(session_is_over()));
+    }
+
+    /// The agent stops, and its workers have: no session goes on. Waits until all roles are taken away, for a while.
     pub(super) async fn settle(&self, patience: Duration) {
+        self.live().iter().for_each(|access| access.order(session_is_over()));
         let deadline = Instant::now() + patience;
         while Instant::now() < deadline && !self.live().is_empty() {
             self.wake.notify_one();
@@ -311,6 +322,11 @@ impl Mint {
         let is_in = |group: &String| principal.groups.iter().any(|held| **held == **group);
         self.config.roles.iter().find(|entry| entry.groups.is_empty() || entry.groups.iter().any(is_in))
     }
+}
+
+/// Nobody has decided it.
+fn session_is_over() -> Order {
+    Order { end: AccessEnd::Session, when: When::Now, decided: clock::boot(), by: None }
 }
 
 fn defaults(entry: &MintedRole) -> statements::Defaults {

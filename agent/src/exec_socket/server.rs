@@ -1,5 +1,7 @@
 //! The agent's end, in the unprivileged core process.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -19,6 +21,8 @@ use crate::control::{PROTOCOL_VERSION, Response};
 
 /// Connections served at once; more wait in the socket's backlog.
 const CONNECTIONS_MAX: usize = 64;
+/// The same of one user, so that nobody keeps the others out.
+const CONNECTIONS_OF_ONE_MAX: usize = CONNECTIONS_MAX / 2;
 /// How long a client may take to send its request: it is one write.
 const REQUEST_PATIENCE: Duration = Duration::from_secs(2);
 /// How long a token and a group may take, keys of an issuer included.
@@ -32,6 +36,39 @@ pub(crate) struct Peer {
     pub(crate) uid: u32,
 }
 
+/// Connections by user.
+#[derive(Default)]
+struct Users(RefCell<HashMap<u32, usize>>);
+
+/// A connection of a user, until it is dropped.
+struct Share<'a>(&'a Users, u32);
+
+impl Users {
+    /// `None`: the user has as many as one may have.
+    fn admit(&self, uid: u32) -> Option<Share<'_>> {
+        let mut users = self.0.borrow_mut();
+        let count = users.entry(uid).or_default();
+        if *count >= CONNECTIONS_OF_ONE_MAX {
+            return None;
+        }
+        *count += 1;
+        Some(Share(self, uid))
+    }
+}
+
+impl Drop for Share<'_> {
+    fn drop(&mut self) {
+        let Self(users, uid) = self;
+        let mut users = users.0.borrow_mut();
+        if let Some(count) = users.get_mut(uid) {
+            *count -= 1;
+            if *count == 0 {
+                users.remove(uid);
+            }
+        }
+    }
+}
+
 /// Whoever binds tokens.
 pub(crate) trait Binder {
     /// Binds a token to the tree that begins with this process. The error is shown to whoever asked.
@@ -40,18 +77,23 @@ pub(crate) trait Binder {
 
 /// Serves until it is dropped.
 pub(crate) async fn serve<B: Binder + 'static>(listener: UnixListener, binder: Rc<B>) {
+    let users = Rc::new(Users::default());
     let serve = move |stream| {
-        let binder = Rc::clone(&binder);
-        async move { connection(stream, &*binder).await }
+        let (binder, users) = (Rc::clone(&binder), Rc::clone(&users));
+        async move { connection(stream, &*binder, &users).await }
     };
     accept_each(listener, CONNECTIONS_MAX, serve).await;
 }
 
 /// One request, one answer.
-async fn connection<B: Binder>(mut stream: UnixStream, binder: &B) {
+async fn connection<B: Binder>(mut stream: UnixStream, binder: &B, users: &Users) {
     let Ok(peer) = peer(&stream) else {
         let text = "this kernel does not tell which process asks; `warder exec` needs Linux 6.5 or later";
         return answer(&mut stream, &refusal("failed", text)).await;
+    };
+    let Some(_share) = users.admit(peer.uid) else {
+        let text = format!("your account has {CONNECTIONS_OF_ONE_MAX} connections here already; try again");
+        return answer(&mut stream, &refusal("failed", &text)).await;
     };
     let Ok(Ok(lines)) = timeout(REQUEST_PATIENCE, read_lines(&mut stream)).await else { return };
     let bound = match parse(&lines) {
@@ -107,6 +149,17 @@ async fn answer(stream: &mut UnixStream, response: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nobody_keeps_the_others_out() {
+        let users = Users::default();
+        let mut mine: Vec<_> = (0..CONNECTIONS_OF_ONE_MAX).map(|_| users.admit(1000).unwrap()).collect();
+        assert!(users.admit(1000).is_none() && users.admit(1001).is_some());
+        mine.pop();
+        assert!(users.admit(1000).is_some());
+        drop(mine);
+        assert!(users.0.borrow().is_empty());
+    }
 
     #[test]
     fn a_request_is_two_lines() {

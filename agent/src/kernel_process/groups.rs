@@ -159,8 +159,9 @@ fn left_by_others(root: &Path) -> Vec<Group> {
                 continue;
             }
             if entry.file_name().to_str().is_some_and(tree_group::is_one) {
-                let id = entry.metadata().map_or(0, |metadata| metadata.ino());
-                found.push(Group { path: entry.path(), id });
+                // Whoever owns a part of the hierarchy can call groups like these; an agent's belong to root.
+                let own = entry.metadata().ok().filter(|metadata| metadata.uid() == 0);
+                found.extend(own.map(|metadata| Group { path: entry.path(), id: metadata.ino() }));
             } else if depth < DEPTH_MAX {
                 waiting.push((entry.path(), depth + 1));
             }

@@ -71,9 +71,12 @@ fn segments_that_begin_and_are_sealed_are_exported_as_they_stand() {
         handle.stop();
         handle = start(&config, &journal, &metrics);
     }
-    writer.settle(now(RECORDS)).unwrap();
+    // A segment is sealed once it is on the disk, and a writer that is left alone does not look.
+    wait_for("sealed segments", || {
+        writer.settle(now(RECORDS)).unwrap();
+        (sealed(journal.path()) > 5).then_some(())
+    });
     let last = writer.written();
-    wait_for("sealed segments", || (sealed(journal.path()) > 5).then_some(()));
     let lines = || json_lines(&std::fs::read(&out).unwrap_or_default());
     wait_for("all records", || (lines().last().and_then(seq) == Some(last)).then_some(()));
     handle.stop();

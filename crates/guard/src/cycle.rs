@@ -46,22 +46,13 @@ pub(crate) struct Cycles {
     waiting: VecDeque<Cycle>,
     /// Messages of the extended protocol that no Sync has ended yet.
     open: Option<Cycle>,
-    /// What is answered of them.
-    batch: Batch,
-}
-
-/// Messages behind the last Sync, each of which has one answer.
-#[derive(Clone, Copy, Debug, Default)]
-struct Batch {
-    asked: u64,
-    answered: u64,
 }
 
 impl Cycles {
     /// The start-up is the first.
     pub(crate) fn started() -> Self {
         let login = Cycle { unsettling: true, query: true, ..Cycle::default() };
-        Self { waiting: VecDeque::from([login]), open: None, batch: Batch::default() }
+        Self { waiting: VecDeque::from([login]), open: None }
     }
 
     /// Nothing is asked that is not answered.
@@ -123,29 +114,8 @@ impl Cycles {
         self.open.get_or_insert_default()
     }
 
-    /// A message of the open batch goes to the server.
-    pub(crate) fn ask(&mut self) {
-        self.batch.asked = self.batch.asked.saturating_add(1);
-    }
-
-    /// The server has answered a message.
-    pub(crate) fn note_answer(&mut self, kind: u8) {
-        if !self.waiting.is_empty() {
-            return;
-        }
-        if matches!(kind, b'1' | b'2' | b'3' | b'T' | b'n' | b'C' | b'I' | b's') {
-            self.batch.answered = self.batch.answered.saturating_add(1);
-        }
-    }
-
-    /// Everything that was asked is answered, messages without a Sync included.
-    pub(crate) fn is_settled(&self) -> bool {
-        self.waiting.is_empty() && self.batch.answered >= self.batch.asked
-    }
-
     /// Sync.
     pub(crate) fn close(&mut self) {
-        self.batch = Batch::default();
         let cycle = self.open.take().unwrap_or_default();
         self.waiting.push_back(cycle);
     }

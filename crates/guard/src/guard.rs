@@ -1,8 +1,11 @@
 //! One session: its client's stream, its server's stream, and the decision about each message between them.
 
+mod desk;
+mod holding;
+mod turns;
+
 use std::borrow::Cow;
 use std::collections::VecDeque;
-use std::hash::{BuildHasher as _, RandomState};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -20,18 +23,14 @@ use wire_pg::{Connection, Limits, Start};
 
 use crate::bounds::Bounds;
 use crate::client::{HELD_BYTES_MAX, Next, Stream};
-use crate::cycle::{Cycle, Cycles, Refused};
+use crate::cycle::Refused;
 use crate::following::Following;
-use crate::hold::{Announcement, Answer, Parked, Portals, Question, Stage};
+use crate::guard::desk::Desk;
+use crate::hold::{Answer, Parked, Portals};
 use crate::judge::{Bench, Circumstances, Judge, Judged, Ruling, unexplained};
 use crate::message;
-use crate::server::{Fate, Reader, Server};
+use crate::server::Server;
 use crate::startup;
-
-/// What the server is asked when it knows better: schemas in the order in which names are looked up in them.
-const QUESTION: &str = "select pg_catalog.unnest(pg_catalog.current_schemas(true))";
-/// Schemas of an answer; a path of more names is not followed.
-const SCHEMAS_MAX: usize = 256;
 
 /// Where what a client says is recorded, before it is forwarded.
 pub trait Book {
@@ -79,32 +78,19 @@ pub struct Guard {
     connection: Connection,
     client: Stream,
     server: Server,
-    cycles: Cycles,
-    following: Following,
+    desk: Desk,
     asked: VecDeque<Asked>,
     /// What its beginning did.
     opening: Facts,
-    /// Something of the batch was refused, or has failed: nothing of it goes on until its Sync.
-    dropping: bool,
     /// The server was told to answer what it has of the open batch.
     flushed: bool,
     /// The rest of a long message goes where its beginning went.
     rest_is_dropped: bool,
     /// The bytes are not understood, and not enforced.
     blind: bool,
-    logged_in: bool,
-    /// The open transaction can only be rolled back.
-    has_failed: bool,
-    /// Code of users has run in what was answered last.
-    code_has_run: bool,
-    /// The server is asked something within the open batch.
-    asks_inside: bool,
     /// The SQL of a replication connection cannot be asked anything.
     replication: bool,
-    notices: Vec<u8>,
-    answer: Vec<Arc<str>>,
     names: u64,
-    cancel: Cancel,
     /// A statement that waits for somebody's decision.
     parked: Option<Parked>,
     portals: Portals,
@@ -128,23 +114,14 @@ impl Guard {
             connection,
             client: Stream::default(),
             server: Server::default(),
-            cycles: Cycles::started(),
-            following,
+            desk: Desk::new(following),
             asked: VecDeque::new(),
             opening: Facts::default(),
-            dropping: false,
             flushed: false,
             rest_is_dropped: false,
             blind: false,
-            logged_in: false,
-            has_failed: false,
-            code_has_run: false,
-            asks_inside: false,
             replication,
-            notices: Vec::new(),
-            answer: Vec::new(),
             names: 0,
-            cancel: Cancel::default(),
             parked: None,
             portals: Portals::default(),
         }
@@ -210,7 +187,7 @@ impl Guard {
     /// Everything asked is answered, and nothing of the guard's own is under way.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        self.client.waiting() == 0 && self.cycles.is_quiet()
+        self.client.waiting() == 0 && self.desk.cycles.is_quiet()
     }
 
     /// Messages of the server so far.
@@ -296,95 +273,6 @@ impl Guard {
         Ok(())
     }
 
-    /// Whether the next message can be judged now. If the server must be asked something before, it is.
-    fn may_take(&mut self, kind: u8, passed: &mut Passed) -> bool {
-        if !self.logged_in {
-            return kind == b'p' || kind == b'X';
-        }
-        if !matches!(kind, b'Q' | b'F' | b'P' | b'B' | b'E' | b'D' | b'C' | b'S') {
-            return true;
-        }
-        if !self.connection.has_room() {
-            self.flush(passed);
-            return false;
-        }
-        if self.dropping || kind == b'S' {
-            return true;
-        }
-        if self.cycles.is_open() {
-            return self.may_take_inside(kind, passed);
-        }
-        // A Query can change names: what a batch behind it means is known once it is answered.
-        let uses_names = matches!(kind, b'P' | b'B' | b'E' | b'D' | b'C');
-        if self.cycles.is_full()
-            || self.cycles.are_unsettling(uses_names)
-            || (kind == b'E' && self.cycles.has_waiting())
-        {
-            return false;
-        }
-        if !self.following.is_uncertain || !self.may_ask() {
-            return true;
-        }
-        if self.cycles.is_quiet() {
-            self.ask(passed);
-            message::sync(&mut passed.bytes);
-            self.cycles.push(Cycle { own: true, unsettling: true, ..Cycle::default() });
-        }
-        false
-    }
-
-    /// Whether the server can be asked something without a trace: behind the first statement of a transaction, and before
-    /// it has failed.
-    const fn may_ask(&self) -> bool {
-        let is_traceless = !self.around.session.in_transaction || (self.following.has_run_code && !self.has_failed);
-        is_traceless && !self.replication
-    }
-
-    /// The same inside of a batch, which has no Sync yet. The server answers when it is told to, so that it can be known
-    /// what a statement of the batch did. A Query must know whether the batch has failed: then the server skips it.
-    fn may_take_inside(&mut self, kind: u8, passed: &mut Passed) -> bool {
-        if self.asks_inside {
-            return false;
-        }
-        let asks = self.following.is_uncertain && self.following.has_run_code && self.may_ask();
-        let waits = asks || self.cycles.is_open_unsettling() || matches!(kind, b'Q' | b'F');
-        if waits && !self.connection.is_answered() {
-            self.flush(passed);
-            return false;
-        }
-        if asks {
-            self.ask(passed);
-            message::flush(&mut passed.bytes);
-            self.asks_inside = true;
-            return false;
-        }
-        self.flushed = false;
-        self.cycles.settle_open();
-        true
-    }
-
-    /// The question; what ends it has to follow.
-    fn ask(&mut self, passed: &mut Passed) {
-        let name = self.name("asks");
-        message::question(&name, QUESTION, &mut passed.bytes);
-        passed.messages += 5;
-        self.answer.clear();
-    }
-
-    /// Has the server answer what it has of the open batch, once.
-    fn flush(&mut self, passed: &mut Passed) {
-        if self.cycles.is_open() && !std::mem::replace(&mut self.flushed, true) {
-            message::flush(&mut passed.bytes);
-            passed.messages += 1;
-        }
-    }
-
-    /// A name that no client uses: nobody can guess it, and so prepare something under it.
-    fn name(&mut self, what: &str) -> String {
-        self.names += 1;
-        format!("warder_{what}_{}_{:016x}", self.names, RandomState::new().hash_one(self.names))
-    }
-
     /// Deals with a message; `false`: not yet, it waits for somebody's decision.
     fn message(
         &mut self,
@@ -398,7 +286,7 @@ impl Guard {
             Some(mut parked) => (Heard { request: parked.request.take(), at: parked.at }, Some(parked)),
             None => (Heard { request: self.hear(piece, at), at }, None),
         };
-        let is_dropped = self.dropping && !matches!(piece.kind, b'S' | b'X');
+        let is_dropped = self.desk.dropping && !matches!(piece.kind, b'S' | b'X');
         let sentence = match piece.kind {
             _ if is_dropped => Sentence::Pass,
             b'Q' | b'F' | b'P' | b'B' | b'E' => self.judge(piece, heard, answered, now, book),
@@ -417,20 +305,17 @@ impl Guard {
             passed.bytes.extend_from_slice(piece.bytes);
             passed.messages += 1;
             passed.terminated |= piece.kind == b'X';
-            if matches!(piece.kind, b'P' | b'B' | b'E' | b'D' | b'C') {
-                self.cycles.ask();
-            }
         }
         match piece.kind {
-            b'Q' | b'F' if !is_dropped => self.cycles.close(),
-            b'c' | b'f' => self.cycles.end_copy(),
+            b'Q' | b'F' if !is_dropped => self.desk.cycles.close(),
+            b'c' | b'f' => self.desk.cycles.end_copy(),
             b'S' => {
-                (self.dropping, self.flushed) = (false, false);
-                self.cycles.close();
+                (self.desk.dropping, self.flushed) = (false, false);
+                self.desk.cycles.close();
             }
             // They may fail, and a Sync ends them.
             b'D' | b'C' if !is_dropped => {
-                self.cycles.open();
+                self.desk.cycles.open();
             }
             _ => {}
         }
@@ -446,7 +331,7 @@ impl Guard {
     }
 
     fn feed(&mut self, side: Side, at: BootTime, inputs: &[Input<'_>]) -> Option<Box<Request>> {
-        let Self { connection, following, bench, asked, .. } = self;
+        let Self { connection, desk: Desk { following, .. }, bench, asked, .. } = self;
         let mut requested = None;
         for input in inputs {
             connection.feed(side, at, *input, &mut |event| match event {
@@ -483,7 +368,7 @@ impl Guard {
     ) -> Sentence {
         let (kind, Heard { request, at }) = (piece.kind, heard);
         let facts = match &request {
-            Some(request) => self.bench.facts(request, self.following.state(), &self.around.session.database),
+            Some(request) => self.bench.facts(request, self.desk.following.state(), &self.around.session.database),
             None => Arc::new(Facts { statements: Vec::new(), opaque: Some(OpaqueReason::Incomplete) }),
         };
         self.bench.look_at_grants(at);
@@ -529,77 +414,16 @@ impl Guard {
             return;
         }
         if let Some(denial) = &judged.verdict.denial {
-            self.notices.extend_from_slice(&message::warning(denial));
+            self.desk.notices.extend_from_slice(&message::warning(denial));
         } else if let Some(hold) = &judged.verdict.hold {
-            self.notices.extend_from_slice(&message::would_wait(hold));
+            self.desk.notices.extend_from_slice(&message::would_wait(hold));
         }
-    }
-
-    /// Whether a statement waits, and nothing behind it can be looked at.
-    fn waits(&self) -> bool {
-        self.parked.is_some() && !self.is_answered()
-    }
-
-    /// A statement waits for somebody's decision, or for what came before it.
-    #[must_use]
-    pub const fn is_holding(&self) -> bool {
-        self.parked.is_some()
-    }
-
-    /// A statement that waited can go on: [`Guard::client`] is to be called.
-    #[must_use]
-    pub fn is_answered(&self) -> bool {
-        // Where the batch has failed the server would skip it: there is nothing to be decided any more.
-        let is_over = |parked: &Parked| parked.answer().is_some() || self.dropping;
-        self.parked.as_ref().is_some_and(is_over)
-    }
-
-    /// What somebody is to be asked now, once.
-    pub fn take_question(&mut self) -> Option<Box<Question>> {
-        let parked = self.parked.as_mut()?;
-        if parked.stage != Stage::Settling || !self.cycles.is_settled() {
-            return None;
-        }
-        parked.stage = Stage::Asked;
-        let question = parked.question()?;
-        Some(Box::new(Question {
-            in_transaction: self.around.session.in_transaction,
-            search_path: self.following.state().search_path.known().cloned(),
-            cancel_key: self.cancel.key.clone(),
-            ..question
-        }))
-    }
-
-    /// Tells the client what its statement waits for; `again`: it was told before.
-    pub fn announce(&mut self, said: &Announcement, again: bool) {
-        let Some((parked, hold)) = self.parked.as_ref().and_then(|parked| Some((parked, parked.hold()?))) else {
-            return;
-        };
-        let notice = message::waits(hold, &parked.digest_text(), said, again);
-        self.notices.extend_from_slice(&notice);
-    }
-
-    /// Somebody has decided: what waited goes on with the next call of [`Guard::client`].
-    pub fn answer(&mut self, answer: Answer) {
-        if let Some(parked) = &mut self.parked {
-            parked.stage = Stage::Answered(answer);
-        }
-    }
-
-    /// What a client whose statement waits is to be told, unless the server is in the middle of a message.
-    pub fn speak(&mut self, at: BootTime) -> Vec<u8> {
-        if self.parked.is_none() || self.notices.is_empty() || !self.server.is_between() {
-            return Vec::new();
-        }
-        let notices = std::mem::take(&mut self.notices);
-        self.feed(Side::Server, at, &[Input::Bytes(&notices)]);
-        notices
     }
 
     /// Something goes to the server: what will be known once it is answered.
     fn expect(&mut self, kind: u8, requested: Option<&Request>, judged: &Judged, at: BootTime) {
         let is_named = |name: Option<&Arc<str>>| name.is_none_or(|name| !name.is_empty());
-        let cycle = self.cycles.open();
+        let cycle = self.desk.cycles.open();
         cycle.query |= kind == b'Q';
         cycle.unsettling |= match kind {
             b'P' => is_named(requested.and_then(|request| request.prepared.as_ref())),
@@ -611,7 +435,7 @@ impl Guard {
         // Drivers put BEGIN and the first statement of a transaction into one batch.
         cycle.unsettling_inside |= kind == b'E' && unsettles(&judged.facts, |change| *change != StateChange::Begin);
         if self.connection.is_lost() {
-            self.following.lose(&judged.facts);
+            self.desk.following.lose(&judged.facts);
             self.bench.forget_prepared();
         }
         cycle.copies += u32::from(kind == b'E' && takes_copy_data(&judged.facts));
@@ -634,52 +458,24 @@ impl Guard {
         let name = self.name("refuses");
         message::failing_bind(&name, &mut passed.bytes);
         passed.messages += 1;
-        let cycle = self.cycles.open();
+        let cycle = self.desk.cycles.open();
         cycle.unsettling = true;
         cycle.refused = Some(Refused { name, answer: message::refusal(denial) });
         if matches!(kind, b'Q' | b'F') {
             message::sync(&mut passed.bytes);
             passed.messages += 1;
         } else {
-            self.dropping = true;
+            self.desk.dropping = true;
         }
     }
 
     /// Takes bytes of the server; returns what the client gets. Afterwards [`Guard::client`] may go on with what waited.
     pub fn server<'a>(&mut self, at: BootTime, chunk: &'a [u8]) -> Cow<'a, [u8]> {
-        let Self {
-            server,
-            cycles,
-            notices,
-            answer,
-            logged_in,
-            around,
-            following,
-            cancel,
-            dropping,
-            has_failed,
-            code_has_run,
-            asks_inside,
-            ..
-        } = self;
-        let in_transaction = &mut around.session.in_transaction;
-        let mut desk = Desk {
-            cycles,
-            notices,
-            answer,
-            logged_in,
-            in_transaction,
-            following,
-            cancel,
-            dropping,
-            has_failed,
-            code_has_run,
-            asks_inside,
-        };
-        let out = server.take(chunk, &mut desk);
+        let out = self.server.take(chunk, &mut self.desk);
+        self.around.session.in_transaction = self.desk.in_transaction;
         self.feed(Side::Server, at, &[Input::Bytes(&out)]);
-        if std::mem::take(&mut self.code_has_run) {
-            self.following.code_has_run(self.around.session.in_transaction);
+        if std::mem::take(&mut self.desk.code_has_run) {
+            self.desk.following.code_has_run(self.desk.in_transaction);
             self.bench.forget_prepared();
         }
         out
@@ -688,30 +484,22 @@ impl Guard {
     /// When what runs must have ended.
     #[must_use]
     pub fn deadline(&self) -> Option<BootTime> {
-        let bounds = self.cycles.front()?.bounds.as_ref()?;
+        let bounds = self.desk.cycles.front()?.bounds.as_ref()?;
         bounds.deadline.filter(|_| bounds.beyond.is_none())
     }
 
     /// Its time may have run out.
     pub fn look(&mut self, now: BootTime) {
-        let front = self.cycles.front_mut().and_then(|cycle| cycle.bounds.as_mut());
-        self.cancel.wanted |= front.is_some_and(|bounds| bounds.expires(now));
+        let front = self.desk.cycles.front_mut().and_then(|cycle| cycle.bounds.as_mut());
+        self.desk.cancel.wanted |= front.is_some_and(|bounds| bounds.expires(now));
     }
 
     /// A CancelRequest for what has crossed a bound, once.
     pub fn take_cancel(&mut self) -> Option<(Vec<u8>, Cleared)> {
-        let wanted = std::mem::take(&mut self.cancel.wanted);
-        let key = self.cancel.key.as_ref().filter(|_| wanted)?;
+        let wanted = std::mem::take(&mut self.desk.cancel.wanted);
+        let key = self.desk.cancel.key.as_ref().filter(|_| wanted)?;
         Some((message::cancel(key), Cleared(())))
     }
-}
-
-/// What it takes to cancel what runs.
-#[derive(Default)]
-struct Cancel {
-    /// The body of BackendKeyData.
-    key: Option<Box<[u8]>>,
-    wanted: bool,
 }
 
 /// A message of the client, or the beginning of a long one.
@@ -754,133 +542,4 @@ fn runs_code(facts: &Facts) -> bool {
 /// Whether the client sends the rows behind it.
 fn takes_copy_data(facts: &Facts) -> bool {
     facts.statements.iter().flat_map(|statement| &statement.effects).any(|effect| effect.action == Action::CopyIn)
-}
-
-/// Where the server's messages are looked at.
-struct Desk<'a> {
-    cycles: &'a mut Cycles,
-    notices: &'a mut Vec<u8>,
-    answer: &'a mut Vec<Arc<str>>,
-    logged_in: &'a mut bool,
-    in_transaction: &'a mut bool,
-    following: &'a mut Following,
-    cancel: &'a mut Cancel,
-    dropping: &'a mut bool,
-    has_failed: &'a mut bool,
-    code_has_run: &'a mut bool,
-    asks_inside: &'a mut bool,
-}
-
-impl Reader for Desk<'_> {
-    fn fate(&mut self, kind: u8, length: u32) -> Fate {
-        // It answers, or the batch has failed.
-        *self.asks_inside &= kind != b'E';
-        if *self.asks_inside {
-            // CloseComplete is the last of the answer.
-            return match kind {
-                b'N' | b'A' | b'S' => Fate::Pass,
-                b'D' | b'3' => Fate::Hold,
-                _ => Fate::Drop,
-            };
-        }
-        if matches!(kind, b'D' | b'd')
-            && let Some(bounds) = self.cycles.front_mut().and_then(|cycle| cycle.bounds.as_mut())
-        {
-            self.cancel.wanted |= bounds.row(u64::from(length));
-        }
-        if kind == b'G' {
-            self.cycles.begin_copy();
-        }
-        // The server skips the rest of the batch, a Query too, and says no more about it.
-        *self.dropping |= kind == b'E' && self.cycles.is_open_next();
-        self.cycles.note_answer(kind);
-        let front = self.cycles.front();
-        let is_beyond = front.and_then(|cycle| cycle.bounds.as_ref()).is_some_and(|bounds| bounds.beyond.is_some());
-        match kind {
-            b'Z' | b'K' => Fate::Hold,
-            // Notices, notifications and reports can come at any time, whoever asks.
-            b'N' | b'A' | b'S' => Fate::Pass,
-            b'D' if front.is_some_and(|cycle| cycle.own) => Fate::Hold,
-            b'E' if is_beyond || front.is_some_and(|cycle| cycle.refused.is_some()) => Fate::Hold,
-            _ if is_beyond => Fate::Drop,
-            _ if front.is_some_and(|cycle| cycle.own) => Fate::Drop,
-            _ => Fate::Pass,
-        }
-    }
-
-    fn complete(&mut self, message: &[u8], out: &mut Vec<u8>) {
-        match message.first() {
-            Some(b'K') => {
-                self.cancel.key = Some(message.get(5..).unwrap_or_default().into());
-                out.extend_from_slice(message);
-            }
-            Some(b'Z') => {
-                // What has crossed a bound and ended all the same.
-                self.tell_beyond(out);
-                *self.logged_in = true;
-                *self.in_transaction = message.get(5) != Some(&b'I');
-                *self.has_failed = message.get(5) == Some(&b'E');
-                match self.cycles.answered() {
-                    Some(cycle) if cycle.own => self.answered(*self.in_transaction),
-                    cycle => {
-                        *self.code_has_run |= cycle.is_some_and(|cycle| cycle.code);
-                        out.extend_from_slice(message);
-                    }
-                }
-            }
-            Some(b'3') => {
-                *self.asks_inside = false;
-                self.answered(true);
-            }
-            Some(b'D') if self.answer.len() < SCHEMAS_MAX => self.answer.extend(only_column(message)),
-            Some(b'E') if self.tell_beyond(out) => {}
-            Some(b'E') => {
-                let names = |name: &str| contains(message, name.as_bytes());
-                match self.cycles.take_refused(names) {
-                    Some(refused) => out.extend_from_slice(&refused.answer),
-                    None => out.extend_from_slice(message),
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn interject(&mut self, out: &mut Vec<u8>) {
-        out.append(self.notices);
-    }
-
-    fn interjects(&self) -> bool {
-        !self.notices.is_empty()
-    }
-}
-
-impl Desk<'_> {
-    /// Where a bound was crossed the client gets one error, in place of everything else. Whether one was.
-    fn tell_beyond(&mut self, out: &mut Vec<u8>) -> bool {
-        let bounds = self.cycles.front_mut().and_then(|cycle| cycle.bounds.as_mut());
-        let Some(beyond) = bounds.and_then(|bounds| bounds.beyond.as_mut()) else { return false };
-        if let Some(error) = beyond.error.take() {
-            out.extend_from_slice(&message::refusal(&error));
-        }
-        true
-    }
-
-    fn answered(&mut self, in_transaction: bool) {
-        match std::mem::take(self.answer) {
-            schemas if schemas.is_empty() || schemas.len() >= SCHEMAS_MAX => {
-                self.following.learn_nothing(in_transaction)
-            }
-            schemas => self.following.learn(schemas, in_transaction),
-        }
-    }
-}
-
-/// The value of a DataRow with one column.
-fn only_column(message: &[u8]) -> Option<Arc<str>> {
-    let value = message.get(11..).filter(|_| message.get(5..7) == Some(&[0, 1]))?;
-    Some(String::from_utf8_lossy(value).into())
-}
-
-fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
-    bytes.windows(wanted.len()).any(|window| window == wanted)
 }

@@ -84,7 +84,13 @@ impl Connection {
     /// Whether everything that the client has asked is answered, as far as answers can be told apart.
     #[must_use]
     pub fn is_answered(&self) -> bool {
-        self.session.queue.is_empty() || self.is_lost()
+        self.unanswered() == 0
+    }
+
+    /// Requests of the client that are not answered yet, as far as answers can be told apart.
+    #[must_use]
+    pub fn unanswered(&self) -> usize {
+        if self.is_lost() { 0 } else { self.session.queue.len() }
     }
 
     /// Which answer belongs to which request is not known any more, up to the next pause of the session.

@@ -198,7 +198,8 @@ fn judge(policies: &str) -> Rc<Judge> {
     Rc::new(Judge::new(PolicySet::compile(&[file], PolicyEpoch(1)).unwrap(), Rc::default()))
 }
 
-fn context(mode: Mode) -> SessionContext {
+/// A session of alice's, over TCP.
+pub(crate) fn context(mode: Mode) -> SessionContext {
     SessionContext {
         database_name: "shop".into(),
         environment: "production".into(),

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use guard::{Announcement, Answer, Denied, Judge, Question};
 use model::access::GrantId;
 use model::statement::{Parameter, Value};
-use model::time::BootTime;
+use model::time::{BootTime, WallTime};
 use model::verdict::Mode;
 use proptest::prelude::*;
 
@@ -142,6 +142,12 @@ fn nobody_is_asked_about_what_the_server_skips() {
     assert_eq!(kinds(&got), "12EZCZ");
     assert!(session.guard.take_question().is_none() && !session.guard.is_holding());
     assert_eq!(session.server.ran, ["select 1"]);
+    // Nor between the error and the next look at the client's stream.
+    let batch = [once("select 'fails'"), once(DELETE), sync()].concat();
+    let passed = session.guard.client(BootTime(session.now), WallTime(1), &batch, &mut session.records).unwrap();
+    let answer = session.server.take(&passed.bytes);
+    session.deliver(&answer);
+    assert!(session.guard.is_holding() && session.guard.take_question().is_none());
 }
 
 #[test]

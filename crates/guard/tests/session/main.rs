@@ -14,10 +14,11 @@ use model::Known;
 use model::principal::UnknownPrincipal;
 use model::time::{BootTime, WallTime};
 use model::verdict::{Mode, PolicyEpoch};
-use policy::{PolicyFile, PolicySet, SessionContext, Transport, UtcOffset};
+use policy::{PolicyFile, PolicySet};
 use proptest::prelude::*;
 use recorder::EncodedJudgement;
 
+use crate::fuzz_body::context;
 use crate::server::Server;
 use crate::wire::{bind, execute, message, messages, once, parse, query, startup, sync, text};
 
@@ -48,23 +49,6 @@ thread_local! {
 fn set(text: &str, epoch: u64) -> PolicySet {
     let file = PolicyFile { name: "test.cedar".into(), text: text.into() };
     PolicySet::compile(&[file], PolicyEpoch(epoch)).unwrap()
-}
-
-fn context(mode: Mode) -> SessionContext {
-    SessionContext {
-        database_name: "shop".into(),
-        environment: "production".into(),
-        mode,
-        database: "shop".into(),
-        user: "alice".into(),
-        application: "".into(),
-        transport: Transport::Tcp,
-        encrypted: false,
-        client_address: None,
-        process: None,
-        in_transaction: false,
-        utc_offset: UtcOffset::default(),
-    }
 }
 
 #[derive(Default)]

@@ -1,0 +1,178 @@
+//! What the server's messages mean for a session: which of them the client gets, what is known behind them, and what
+//! is still awaited.
+
+use std::sync::Arc;
+
+use crate::cycle::Cycles;
+use crate::following::Following;
+use crate::message;
+use crate::server::{Fate, Reader};
+
+/// Schemas of an answer; a path of more names is not followed.
+const SCHEMAS_MAX: usize = 256;
+
+/// Where the server's messages are looked at.
+pub(super) struct Desk {
+    pub(super) cycles: Cycles,
+    pub(super) following: Following,
+    pub(super) cancel: Cancel,
+    /// What the client is told between two messages of the server.
+    pub(super) notices: Vec<u8>,
+    /// Rows of the answer to the guard's own question.
+    answer: Vec<Arc<str>>,
+    pub(super) logged_in: bool,
+    pub(super) in_transaction: bool,
+    /// The open transaction can only be rolled back.
+    pub(super) has_failed: bool,
+    /// Something of the batch was refused, or has failed: nothing of it goes on until its Sync.
+    pub(super) dropping: bool,
+    /// Code of users has run in what was answered last.
+    pub(super) code_has_run: bool,
+    /// The server is asked something within the open batch.
+    pub(super) asks_inside: bool,
+}
+
+impl Desk {
+    /// For a session that starts up.
+    pub(super) fn new(following: Following) -> Self {
+        Self {
+            cycles: Cycles::started(),
+            following,
+            cancel: Cancel::default(),
+            notices: Vec::new(),
+            answer: Vec::new(),
+            logged_in: false,
+            in_transaction: false,
+            has_failed: false,
+            dropping: false,
+            code_has_run: false,
+            asks_inside: false,
+        }
+    }
+
+    /// The guard's own question goes to the server.
+    pub(super) fn asks(&mut self) {
+        self.answer.clear();
+    }
+}
+
+impl Reader for Desk {
+    fn fate(&mut self, kind: u8, length: u32) -> Fate {
+        // It answers, or the batch has failed.
+        self.asks_inside &= kind != b'E';
+        if self.asks_inside {
+            // CloseComplete is the last of the answer.
+            return match kind {
+                b'N' | b'A' | b'S' => Fate::Pass,
+                b'D' | b'3' => Fate::Hold,
+                _ => Fate::Drop,
+            };
+        }
+        if matches!(kind, b'D' | b'd')
+            && let Some(bounds) = self.cycles.front_mut().and_then(|cycle| cycle.bounds.as_mut())
+        {
+            self.cancel.wanted |= bounds.row(u64::from(length));
+        }
+        if kind == b'G' {
+            self.cycles.begin_copy();
+        }
+        // The server skips the rest of the batch, a Query too, and says no more about it.
+        self.dropping |= kind == b'E' && self.cycles.is_open_next();
+        let front = self.cycles.front();
+        let is_beyond = front.and_then(|cycle| cycle.bounds.as_ref()).is_some_and(|bounds| bounds.beyond.is_some());
+        match kind {
+            b'Z' | b'K' => Fate::Hold,
+            // Notices, notifications and reports can come at any time, whoever asks.
+            b'N' | b'A' | b'S' => Fate::Pass,
+            b'D' if front.is_some_and(|cycle| cycle.own) => Fate::Hold,
+            b'E' if is_beyond || front.is_some_and(|cycle| cycle.refused.is_some()) => Fate::Hold,
+            _ if is_beyond => Fate::Drop,
+            _ if front.is_some_and(|cycle| cycle.own) => Fate::Drop,
+            _ => Fate::Pass,
+        }
+    }
+
+    fn complete(&mut self, message: &[u8], out: &mut Vec<u8>) {
+        match message.first() {
+            Some(b'K') => {
+                self.cancel.key = Some(message.get(5..).unwrap_or_default().into());
+                out.extend_from_slice(message);
+            }
+            Some(b'Z') => {
+                // What has crossed a bound and ended all the same.
+                self.tell_beyond(out);
+                self.logged_in = true;
+                self.in_transaction = message.get(5) != Some(&b'I');
+                self.has_failed = message.get(5) == Some(&b'E');
+                match self.cycles.answered() {
+                    Some(cycle) if cycle.own => self.answered(self.in_transaction),
+                    cycle => {
+                        self.code_has_run |= cycle.is_some_and(|cycle| cycle.code);
+                        out.extend_from_slice(message);
+                    }
+                }
+            }
+            Some(b'3') => {
+                self.asks_inside = false;
+                self.answered(true);
+            }
+            Some(b'D') if self.answer.len() < SCHEMAS_MAX => self.answer.extend(only_column(message)),
+            Some(b'E') if self.tell_beyond(out) => {}
+            Some(b'E') => {
+                let names = |name: &str| contains(message, name.as_bytes());
+                match self.cycles.take_refused(names) {
+                    Some(refused) => out.extend_from_slice(&refused.answer),
+                    None => out.extend_from_slice(message),
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn interject(&mut self, out: &mut Vec<u8>) {
+        out.append(&mut self.notices);
+    }
+
+    fn interjects(&self) -> bool {
+        !self.notices.is_empty()
+    }
+}
+
+impl Desk {
+    /// Where a bound was crossed the client gets one error, in place of everything else. Whether one was.
+    fn tell_beyond(&mut self, out: &mut Vec<u8>) -> bool {
+        let bounds = self.cycles.front_mut().and_then(|cycle| cycle.bounds.as_mut());
+        let Some(beyond) = bounds.and_then(|bounds| bounds.beyond.as_mut()) else { return false };
+        if let Some(error) = beyond.error.take() {
+            out.extend_from_slice(&message::refusal(&error));
+        }
+        true
+    }
+
+    fn answered(&mut self, in_transaction: bool) {
+        match std::mem::take(&mut self.answer) {
+            schemas if schemas.is_empty() || schemas.len() >= SCHEMAS_MAX => {
+                self.following.learn_nothing(in_transaction)
+            }
+            schemas => self.following.learn(schemas, in_transaction),
+        }
+    }
+}
+
+/// What it takes to cancel what runs.
+#[derive(Default)]
+pub(super) struct Cancel {
+    /// The body of BackendKeyData.
+    pub(super) key: Option<Box<[u8]>>,
+    pub(super) wanted: bool,
+}
+
+/// The value of a DataRow with one column.
+fn only_column(message: &[u8]) -> Option<Arc<str>> {
+    let value = message.get(11..).filter(|_| message.get(5..7) == Some(&[0, 1]))?;
+    Some(String::from_utf8_lossy(value).into())
+}
+
+fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
+    bytes.windows(wanted.len()).any(|window| window == wanted)
+}

@@ -1,0 +1,103 @@
+//! When the next message's turn is: a decision is never about a meaning that only may be right, so what it depends on is
+//! answered before, and what cannot be followed is asked of the server.
+
+use std::hash::{BuildHasher as _, RandomState};
+
+use super::{Guard, Passed};
+use crate::cycle::Cycle;
+use crate::message;
+
+/// What the server is asked when it knows better: schemas in the order in which names are looked up in them.
+const QUESTION: &str = "select pg_catalog.unnest(pg_catalog.current_schemas(true))";
+
+impl Guard {
+    /// Whether the next message can be judged now. If the server must be asked something before, it is.
+    pub(super) fn may_take(&mut self, kind: u8, passed: &mut Passed) -> bool {
+        if !self.desk.logged_in {
+            return kind == b'p' || kind == b'X';
+        }
+        if !matches!(kind, b'Q' | b'F' | b'P' | b'B' | b'E' | b'D' | b'C' | b'S') {
+            return true;
+        }
+        if !self.connection.has_room() {
+            self.flush(passed);
+            return false;
+        }
+        if self.desk.dropping || kind == b'S' {
+            return true;
+        }
+        if self.desk.cycles.is_open() {
+            return self.may_take_inside(kind, passed);
+        }
+        // A Query can change names: what a batch behind it means is known once it is answered.
+        let uses_names = matches!(kind, b'P' | b'B' | b'E' | b'D' | b'C');
+        if self.desk.cycles.is_full()
+            || self.desk.cycles.are_unsettling(uses_names)
+            || (kind == b'E' && self.desk.cycles.has_waiting())
+        {
+            return false;
+        }
+        if !self.desk.following.is_uncertain || !self.may_ask() {
+            return true;
+        }
+        if self.desk.cycles.is_quiet() {
+            self.ask(passed);
+            message::sync(&mut passed.bytes);
+            self.desk.cycles.push(Cycle { own: true, unsettling: true, ..Cycle::default() });
+        }
+        false
+    }
+
+    /// Whether the server can be asked something without a trace: behind the first statement of a transaction, and before
+    /// it has failed.
+    const fn may_ask(&self) -> bool {
+        let is_traceless =
+            !self.around.session.in_transaction || (self.desk.following.has_run_code && !self.desk.has_failed);
+        is_traceless && !self.replication
+    }
+
+    /// The same inside of a batch, which has no Sync yet. The server answers when it is told to, so that it can be known
+    /// what a statement of the batch did. A Query must know whether the batch has failed: then the server skips it.
+    fn may_take_inside(&mut self, kind: u8, passed: &mut Passed) -> bool {
+        if self.desk.asks_inside {
+            return false;
+        }
+        let asks = self.desk.following.is_uncertain && self.desk.following.has_run_code && self.may_ask();
+        let waits = asks || self.desk.cycles.is_open_unsettling() || matches!(kind, b'Q' | b'F');
+        if waits && !self.connection.is_answered() {
+            self.flush(passed);
+            return false;
+        }
+        if asks {
+            self.ask(passed);
+            message::flush(&mut passed.bytes);
+            self.desk.asks_inside = true;
+            return false;
+        }
+        self.flushed = false;
+        self.desk.cycles.settle_open();
+        true
+    }
+
+    /// The question; what ends it has to follow.
+    fn ask(&mut self, passed: &mut Passed) {
+        let name = self.name("asks");
+        message::question(&name, QUESTION, &mut passed.bytes);
+        passed.messages += 5;
+        self.desk.asks();
+    }
+
+    /// Has the server answer what it has of the open batch, once.
+    pub(super) fn flush(&mut self, passed: &mut Passed) {
+        if self.desk.cycles.is_open() && !std::mem::replace(&mut self.flushed, true) {
+            message::flush(&mut passed.bytes);
+            passed.messages += 1;
+        }
+    }
+
+    /// A name that no client uses: nobody can guess it, and so prepare something under it.
+    pub(super) fn name(&mut self, what: &str) -> String {
+        self.names += 1;
+        format!("warder_{what}_{}_{:016x}", self.names, RandomState::new().hash_one(self.names))
+    }
+}

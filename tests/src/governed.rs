@@ -1,0 +1,89 @@
+//! A server behind enforced policies, with an issuer whose tokens are the passwords: what grants, holds and agents are
+//! tried on.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::account::Account;
+use crate::directory;
+use crate::process::Running;
+use crate::stage::{Place, Stage, StageOptions};
+use crate::tokens::Tokens;
+
+/// How long the tokens are good: longer than any test.
+const LIFE: Duration = Duration::from_secs(3000);
+
+/// The server, its agent, and whoever is believed.
+pub struct Governed {
+    /// Server and agent; the database is called `test` in its configuration.
+    pub stage: Stage,
+    tokens: Tokens,
+    port: u16,
+    _policies: TempDir,
+}
+
+impl Governed {
+    /// With these policies, and a database in which `sql` was run.
+    ///
+    /// # Errors
+    /// When the server or the agent does not start.
+    pub fn start(policies: &str, sql: &str) -> Result<Self> {
+        let (tokens, folder, port) = (Tokens::new()?, directory::private("policies")?, directory::free_port()?);
+        std::fs::write(folder.path().join("test.cedar"), policies)?;
+        let stage = Stage::start(&StageOptions {
+            guard: vec![
+                format!("listen = [\"127.0.0.1:{port}\"]"),
+                "mode = \"enforce\"".into(),
+                format!("policies = [{:?}]", folder.path().to_string_lossy()),
+                "login = { mode = \"token\", user = \"postgres\" }".into(),
+            ],
+            sql: vec![sql.into()],
+            tls: Some("server-certificate"),
+            proxy: std::iter::once("workers = 2".into()).chain(tokens.tables()).collect(),
+            ..StageOptions::default()
+        })?;
+        let governed = Self { stage, tokens, port, _policies: folder };
+        governed.wait_listening()?;
+        Ok(governed)
+    }
+
+    /// Waits until the proxy takes connections.
+    ///
+    /// # Errors
+    /// When it does not in time.
+    pub fn wait_listening(&self) -> Result<()> {
+        self.stage.wait_listening(self.port)
+    }
+
+    /// A token of a person with these further claims.
+    ///
+    /// # Errors
+    /// When it cannot be signed.
+    pub fn token(&self, person: &str, further: &Value) -> Result<String> {
+        self.tokens.token(person, further, LIFE)
+    }
+
+    /// The same in a file of root's.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn token_file(&self, person: &str, further: &Value) -> Result<PathBuf> {
+        self.tokens.file(&format!("{person}.token"), &self.token(person, further)?, &Account::named("root")?)
+    }
+
+    /// A person's psql, which stays open.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn session(&self, person: &str) -> Result<Running> {
+        let (token, port) = (self.token(person, &json!({}))?, self.port.to_string());
+        let environment = [("PGHOST", "127.0.0.1"), ("PGPORT", &*port), ("PGUSER", person), ("PGPASSWORD", &*token)];
+        let mut psql = self.stage.session(Place::Outside, &environment)?;
+        psql.write_line("\\set ON_ERROR_STOP 0")?;
+        Ok(psql)
+    }
+}
