@@ -11,8 +11,8 @@ use export::config::ExportConfig;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg, setsockopt,
-    socketpair, sockopt,
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recv, recvmsg, sendmsg,
+    setsockopt, socketpair, sockopt,
 };
 use nix::sys::time::TimeVal;
 use serde::{Deserialize, Serialize};
@@ -341,8 +341,12 @@ impl Link {
 
     /// The next message; `None` when the other end is closed.
     pub(crate) fn receive<M: for<'a> Deserialize<'a>>(&self) -> Result<Option<Packet<M>>> {
-        // What comes behind a message may be a token: no copy of it stays.
-        let mut buffer = Zeroizing::new(vec![0; PACKET_BYTES_MAX]);
+        let length = recv(self.0.as_raw_fd(), &mut [], MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC)
+            .context("the line to the other process of Warder is broken")?;
+        ensure!(length <= PACKET_BYTES_MAX, "a message of {length} bytes is too long");
+        // What comes behind a message may be a token: no copy of it stays. Only as much as there is: a whole buffer is
+        // cleared twice for each of hundreds of logins.
+        let mut buffer = Zeroizing::new(vec![0; length]);
         let mut control = nix::cmsg_space!([RawFd; DESCRIPTORS_MAX]);
         let mut parts = [IoSliceMut::new(&mut buffer)];
         let flags = MsgFlags::MSG_CMSG_CLOEXEC;
@@ -358,11 +362,9 @@ impl Link {
             .flatten()
             .map(own)
             .collect();
-        let length = received.bytes;
-        if length == 0 {
+        if received.bytes == 0 {
             return Ok(None);
         }
-        buffer.truncate(length);
         let Some(end) = buffer.iter().position(|byte| *byte == b'\n') else { bail!("a message has no end") };
         let record = buffer.split_off(end + 1);
         let message = serde_json::from_slice(&buffer).context("a message is not understood")?;
@@ -370,7 +372,8 @@ impl Link {
     }
 }
 
-fn is_full(error: &anyhow::Error) -> bool {
+/// Whether a message did not find room in time.
+pub(crate) fn is_full(error: &anyhow::Error) -> bool {
     error.downcast_ref::<Errno>() == Some(&Errno::EAGAIN)
 }
 

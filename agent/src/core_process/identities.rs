@@ -31,11 +31,13 @@ use super::readable;
 use super::trees::Trees;
 use crate::clock;
 use crate::identity_link::{FromCore, IdentityAnswer, IdentityAsk, WorkerSays};
-use crate::link::Link;
+use crate::link::{Link, is_full};
 
 /// How long the kernel witness's words about a connection may take: they come through a ring that is read 50 times a
 /// second.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a worker may take to read an answer. It waits for one about a proof as long.
+const TELL_PATIENCE: Duration = Duration::from_secs(15);
 /// How often it is looked whether they have come.
 const LOOK: Duration = Duration::from_millis(2);
 
@@ -134,7 +136,6 @@ enum Client {
     Remote,
 }
 
-/// A worker that has gone needs no answer.
 async fn answer(identities: Rc<Identities>, line: Rc<AsyncFd<Link>>, ask: IdentityAsk, proof: Option<ClientProof>) {
     let verified = async {
         match &proof {
@@ -162,7 +163,7 @@ async fn answer(identities: Rc<Identities>, line: Rc<AsyncFd<Link>>, ask: Identi
     let answer = IdentityAnswer::new(ask.question, &principal, process.as_ref())
         .refusing(refusal)
         .with_role(role.map(|role| role.to_string()));
-    let _gone = line.get_ref().send_within(PATIENCE, &FromCore::Identity(Box::new(answer)), &[]).await;
+    tell(&line, &FromCore::Identity(Box::new(answer)), &[]).await;
 }
 
 /// Makes the role that is reserved for a connection. The worker that asks is the one that has it.
@@ -170,7 +171,17 @@ async fn mint(identities: Rc<Identities>, line: Rc<AsyncFd<Link>>, connection: u
     let password = identities.minting.mint(SocketCookie(connection)).await;
     let message = FromCore::Minted { connection, is_made: password.is_some() };
     let password = password.as_ref().map_or(&[][..], |password| password.expose().as_bytes());
-    let _gone = line.get_ref().send_within(PATIENCE, &message, password).await;
+    tell(&line, &message, password).await;
+}
+
+/// A worker that has gone needs no answer; the clients of one that does not read are refused.
+async fn tell(line: &AsyncFd<Link>, answer: &FromCore, record: &[u8]) {
+    let told = line.get_ref().send_within(TELL_PATIENCE, answer, record).await;
+    if let Err(problem) = told
+        && is_full(&problem)
+    {
+        warn!("a worker did not take an answer, its client is refused: {problem:#}");
+    }
 }
 
 /// Whether a connection comes from another host: then no process is going to be known.

@@ -16,7 +16,7 @@ use model::id::SocketCookie;
 use model::principal::UnknownPrincipal;
 use proxy::{Identification, Identified, SessionEnd};
 use tokio::io::unix::AsyncFd;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 
@@ -33,8 +33,11 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const PROOF_PATIENCE: Duration = Duration::from_secs(15);
 /// How long the making of a role is waited for: the core may have to connect to the server first.
 const MINT_PATIENCE: Duration = Duration::from_secs(30);
-/// Connections that may be asked about at once.
-const WAITING_MAX: usize = 4096;
+/// Questions that the core has at once. All others wait here, in turn, for as long as a client may take to start up: else
+/// the patience of each would end while the core answers the hundreds in front of it.
+const QUESTIONS_MAX: usize = 64;
+/// Roles that it makes at once: it makes one after the other.
+const ROLES_MAX: usize = 16;
 
 /// The worker's line to the core.
 pub(super) struct Identities(Rc<Inner>);
@@ -60,6 +63,9 @@ struct Inner {
     /// Number of the next question.
     question: Cell<u64>,
     waiting: RefCell<HashMap<u64, oneshot::Sender<IdentityAnswer>>>,
+    /// Of those who ask who acts, and of those who ask for a role.
+    questions: Semaphore,
+    roles: Semaphore,
     /// Who waits for the password of a role.
     minting: RefCell<HashMap<u64, oneshot::Sender<Option<Secret>>>>,
     catalogues: Rc<Catalogues>,
@@ -80,6 +86,8 @@ impl Identities {
             live: Rc::default(),
             question: Cell::new(0),
             waiting: RefCell::default(),
+            questions: Semaphore::new(QUESTIONS_MAX),
+            roles: Semaphore::new(ROLES_MAX),
             minting: RefCell::default(),
             catalogues,
             grants,
@@ -122,17 +130,12 @@ async fn identify(inner: Rc<Inner>, asked: Identification) -> Identified {
         refusal: None,
         role: None,
     };
+    let Ok(_turn) = inner.questions.acquire().await else { return unavailable };
     let question = inner.question.get();
     inner.question.set(question.wrapping_add(1));
     let connection = asked.connection.0;
     let (sender, receiver) = oneshot::channel();
-    {
-        let mut waiting = inner.waiting.borrow_mut();
-        if waiting.len() >= WAITING_MAX {
-            return unavailable;
-        }
-        waiting.insert(question, sender);
-    }
+    inner.waiting.borrow_mut().insert(question, sender);
     let (database, user, sql_database) = (asked.database.0, asked.user, asked.sql_database);
     let (proof, record) = asked.proof.as_ref().map(ProofKind::of).unzip();
     let patience = if proof.is_some() { PROOF_PATIENCE } else { PATIENCE };
@@ -152,6 +155,7 @@ async fn identify(inner: Rc<Inner>, asked: Identification) -> Identified {
 
 /// Has the core make a role; `None`: it cannot, or does not answer.
 async fn mint(inner: Rc<Inner>, connection: u64) -> Option<Secret> {
+    let _turn = inner.roles.acquire().await.ok()?;
     let (sender, receiver) = oneshot::channel();
     inner.minting.borrow_mut().insert(connection, sender);
     let password = match inner.line.say_within(MINT_PATIENCE, &WorkerSays::Mint { connection }, &[]).await {

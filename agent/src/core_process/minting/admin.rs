@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use mint::failure::Failure;
 use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 use tokio_postgres::config::SslMode;
@@ -21,6 +21,9 @@ use crate::link::Purpose;
 
 /// Longest that one text may take, and a login.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Texts that the server has at once, so that it always has a next one. All others wait here, in turn: [`PATIENCE`] is for
+/// what the server does, not for those in front.
+const TEXTS_MAX: usize = 8;
 /// A role that a crash of the server forgets is forgotten with its session; one that it brings back is found by a sweep.
 /// So nobody waits for the disk.
 const OPTIONS: &str = "-c synchronous_commit=off -c statement_timeout=8s -c lock_timeout=4s -c search_path=";
@@ -31,6 +34,8 @@ pub(super) struct Admin {
     database: u16,
     sql_database: String,
     client: Mutex<Option<Rc<Client>>>,
+    /// Of those whose text the server gets.
+    turns: Semaphore,
 }
 
 /// Why something was not done.
@@ -53,7 +58,7 @@ impl fmt::Display for Trouble {
 
 impl Admin {
     pub(super) fn new(own: Rc<OwnHops>, database: u16, sql_database: String) -> Self {
-        Self { own, database, sql_database, client: Mutex::default() }
+        Self { own, database, sql_database, client: Mutex::default(), turns: Semaphore::const_new(TEXTS_MAX) }
     }
 
     /// Changes the catalogue; where another change is in the way, again.
@@ -69,6 +74,7 @@ impl Admin {
 
     /// Rows that the text gives, as texts.
     pub(super) async fn rows(&self, text: &str) -> Result<Vec<Vec<Option<String>>>, Trouble> {
+        let _turn = self.turns.acquire().await.map_err(|closed| Trouble::Broken(closed.into()))?;
         let client = self.client().await.map_err(Trouble::Broken)?;
         run(&client, text).await
     }
