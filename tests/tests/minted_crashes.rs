@@ -3,6 +3,8 @@
 //!
 //! Needs an agent with the feature `fault-points`, as `cargo xtask test` builds it.
 
+#![expect(clippy::disallowed_methods, reason = "tests live in real time: deadlines need the clock")]
+
 use std::collections::HashSet;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;

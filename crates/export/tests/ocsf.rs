@@ -86,7 +86,7 @@ type Expected = (&'static str, u64, &'static str, Option<u64>);
 fn records_are_what_the_documentation_says() {
     let journal = Journal::new();
     journal.append(all_types());
-    let expected: [Expected; 42] = [
+    let expected: [Expected; 43] = [
         ("segment", 1008, "Rotate", None),
         ("agent.start", 1008, "Start", None),
         ("gap", 1008, "gap", None),
