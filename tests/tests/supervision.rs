@@ -342,8 +342,26 @@ fn check_late_start(
     let mut agent = Agent::start(&tooling::agent_binary()?, &options)?;
     cluster.start_again()?;
     wait_until_heard(&cluster, routes, &agent)?;
+    wait_until_awaited(&cluster, routes, &agent)?;
     check_new_sessions(&cluster, routes, &agent, "the late database", &entry(&cluster))?;
     agent.stop()
+}
+
+/// What is said is heard before the socket is known on which it is said: then sessions are found late.
+fn wait_until_awaited(cluster: &Cluster, routes: &[Route], agent: &Agent) -> Result<()> {
+    for &route in routes {
+        let mut attempt = 0;
+        wait::until(&format!("a session over {route} to be seen from its beginning"), DISCOVERY_LIMIT, || {
+            attempt += 1;
+            let text = said(&format!("new session {attempt}"), route);
+            process::run(cluster.client("psql", route).args(["-XqAtc", &text]))?;
+            let statement = agent.events().wait_for_text(&text)?;
+            let all = agent.events().all()?;
+            let session = events::sessions(&all).remove(statement.session.as_str()).context("no session")?;
+            Ok((session.origin.as_deref() == Some("opened")).then_some(()))
+        })?;
+    }
+    Ok(())
 }
 
 #[test]

@@ -23,7 +23,6 @@ const FLAGS: &[&str] = &[
     "-Cllvm-args=-sanitizer-coverage-trace-compares",
     "-Cdebug-assertions",
     "-Coverflow-checks",
-    "-Ccodegen-units=1",
 ];
 
 /// Memory that a target may use, in MiB; inputs are small.

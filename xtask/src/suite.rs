@@ -3,7 +3,7 @@
 //! A step that fails does not keep the others from running, except where they need what it makes.
 
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -21,6 +21,13 @@ pub(crate) struct Options {
     long: bool,
     /// Only checks and tests whose name contains this, or the end-to-end tests of the file of that name
     filter: Option<String>,
+}
+
+impl Options {
+    /// What tells tests that the long form is wanted.
+    fn long_form(&self) -> Option<(&'static str, &'static str)> {
+        self.long.then_some(("WARDER_LONG", "1"))
+    }
 }
 
 /// Crates that are tested without root, database or BPF toolchain: all but these.
@@ -118,7 +125,7 @@ fn unit_tests(options: &Options) -> Command {
     for package in NOT_PURE {
         command.args(["--exclude", package]);
     }
-    command.args(&options.filter);
+    command.args(&options.filter).envs(options.long_form());
     command
 }
 
@@ -165,7 +172,7 @@ impl<'a> Prepared<'a> {
         }
         // Errors of these tests say what happened; a backtrace of the test harness does not add to it.
         command.env("RUST_LIB_BACKTRACE", "0").env("RUST_TEST_THREADS", threads.to_string());
-        command.envs(self.objects.environment());
+        command.envs(self.objects.environment()).envs(self.options.long_form());
         command
     }
 
@@ -183,14 +190,13 @@ impl<'a> Prepared<'a> {
 
     /// The machine is small and the tests load it: one after the other.
     fn end_to_end(&self) -> Result<Command> {
-        let files = end_to_end_files()?;
+        let files = test_files(&workspace().join("tests").join("tests"))?;
         let mut command = match files.iter().find(|file| Some(*file) == self.options.filter.as_ref()) {
             // The name of a file means all tests in it.
             Some(file) => self.tests(&[file], 1),
             None => with(self.tests(&files, 1), &self.options.filter),
         };
         command.env("WARDER_BIN", &self.binary);
-        command.env("WARDER_LONG", if self.options.long { "1" } else { "0" });
         Ok(command)
     }
 }
@@ -200,16 +206,17 @@ fn with(mut command: Command, filter: &Option<String>) -> Command {
     command
 }
 
-/// Names of the files with end-to-end tests.
-fn end_to_end_files() -> Result<Vec<String>> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(workspace().join("tests").join("tests"))? {
+/// Names of the test programs whose texts are in `folder`: a file, or a folder with a `main.rs`.
+fn test_files(folder: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
-        let name = path.file_stem().filter(|_| path.extension().is_some_and(|extension| extension == "rs"));
-        files.extend(name.map(|name| name.to_string_lossy().into_owned()));
+        let is_program = path.extension().is_some_and(|extension| extension == "rs") || path.join("main.rs").is_file();
+        let name = path.file_stem().filter(|_| is_program);
+        names.extend(name.map(|name| name.to_string_lossy().into_owned()));
     }
-    files.sort();
-    Ok(files)
+    names.sort();
+    Ok(names)
 }
 
 /// Runs test programs, passes on what they print, and counts.
@@ -240,6 +247,20 @@ fn tally_of(line: &str) -> Option<Tally> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_two_files_of_tests_have_one_name() {
+        // Steps choose their files by name.
+        let crates = std::fs::read_dir(workspace().join("crates")).unwrap();
+        let mut folders: Vec<_> = crates.map(|entry| entry.unwrap().path()).collect();
+        folders.extend(["agent", "tests"].map(|name| workspace().join(name)));
+        let folders = folders.iter().map(|folder| folder.join("tests")).filter(|folder| folder.is_dir());
+        let mut names: Vec<String> = folders.flat_map(|folder| test_files(&folder).unwrap()).collect();
+        names.sort();
+        for pair in names.windows(2) {
+            assert_ne!(pair[0], pair[1]);
+        }
+    }
 
     #[test]
     fn the_closing_line_of_a_test_program_is_counted() {

@@ -101,6 +101,11 @@ impl Cycles {
         self.waiting.iter().any(|cycle| cycle.unsettling || (uses_names && cycle.query))
     }
 
+    /// Something of them may be cancelled, because of what it returns or how long it takes.
+    pub(crate) fn are_bounded(&self) -> bool {
+        self.waiting.iter().any(|cycle| cycle.bounds.is_some())
+    }
+
     pub(crate) fn has_waiting(&self) -> bool {
         !self.waiting.is_empty()
     }

@@ -494,11 +494,17 @@ impl Guard {
         self.desk.cancel.wanted |= front.is_some_and(|bounds| bounds.expires(now));
     }
 
-    /// A CancelRequest for what has crossed a bound, once.
+    /// A CancelRequest for what has crossed a bound, once. Until [`Guard::cancelled`] nothing more is asked of the server.
     pub fn take_cancel(&mut self) -> Option<(Vec<u8>, Cleared)> {
         let wanted = std::mem::take(&mut self.desk.cancel.wanted);
         let key = self.desk.cancel.key.as_ref().filter(|_| wanted)?;
+        self.desk.cancel.is_under_way = true;
         Some((message::cancel(key), Cleared(())))
+    }
+
+    /// The server has taken the CancelRequest, or never will: [`Guard::client`] is to be called.
+    pub const fn cancelled(&mut self) {
+        self.desk.cancel.is_under_way = false;
     }
 }
 

@@ -13,6 +13,7 @@ use model::mediation::Refusal;
 use model::principal::UnknownPrincipal;
 use model::time::{BootTime, WallTime};
 use recorder::EncodedJudgement;
+use tokio::task::JoinHandle;
 use tokio::time::{Sleep, sleep};
 
 use crate::book::{Book, Judgement, Patience, Reading};
@@ -21,14 +22,17 @@ use crate::holds::{Holding, Waiting};
 use crate::stats::Stats;
 use crate::walk::Walked;
 
-/// Sends a CancelRequest on a connection of its own, for the client whose socket this is.
-pub(crate) type Canceller = Box<dyn Fn(OwnedFd, Vec<u8>, Cleared)>;
+/// Sends a CancelRequest on a connection of its own, for the client whose socket this is. It is sent even if nobody waits
+/// until it is.
+pub(crate) type Canceller = Box<dyn Fn(OwnedFd, Vec<u8>, Cleared) -> JoinHandle<()>>;
 
 /// Guard and records of one session.
 pub(crate) struct Governed {
     pub(crate) guard: Box<Guard>,
     pub(crate) reading: Box<Reading>,
     canceller: Canceller,
+    /// A CancelRequest on its way.
+    cancelling: Option<JoinHandle<()>>,
     /// The server has said something, or the core was behind: what waited may go on.
     may_go_on: bool,
     /// When what runs must have ended.
@@ -63,7 +67,7 @@ impl Governed {
         asker: Asker,
     ) -> Self {
         let holding = Holding::default();
-        Self { guard, reading, canceller, may_go_on: false, alarm: None, expiry, asker, holding }
+        Self { guard, reading, canceller, cancelling: None, may_go_on: false, alarm: None, expiry, asker, holding }
     }
 
     /// Looks after a statement that waits for somebody's decision.
@@ -89,10 +93,21 @@ impl Governed {
         self.watch(cx);
         if let Some((packet, cleared)) = self.guard.take_cancel() {
             match client.try_clone_to_owned() {
-                Ok(client) => (self.canceller)(client, packet, cleared),
+                Ok(client) => self.cancelling = Some((self.canceller)(client, packet, cleared)),
                 // The client gets no more rows in any case.
-                Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "nothing could be cancelled"),
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "nothing could be cancelled");
+                    self.guard.cancelled();
+                }
             }
+        }
+        if let Some(cancelling) = &mut self.cancelling
+            && Pin::new(cancelling).poll(cx).is_ready()
+        {
+            self.cancelling = None;
+            self.guard.cancelled();
+            self.may_go_on = true;
+            cx.waker().wake_by_ref();
         }
     }
 

@@ -3,41 +3,31 @@
 //! The opening follows what the client says; each arm of [`Opening::run`] is one thing it may say first. What it leads
 //! to is a [`Relay`], a forwarded cancel request, or a [`Stop`].
 
+mod governing;
+mod record;
 mod service_login;
+mod tls;
 
 use std::future::{Future as _, poll_fn};
-use std::io;
 use std::os::fd::AsFd as _;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::task::Poll;
 
-use guard::{Cleared, Guard};
-use identity::proof::ClientProof;
-use model::Known;
-use model::id::SocketCookie;
+use guard::Guard;
 use model::mediation::{End, Listener, MediationEvent, Refusal, RelayCounts, Route};
 use model::session::Encryption;
 use model::time::WallTime;
-use model::verdict::Denial;
 use model::wire::Input;
-use recorder::Pending;
-use tokio::task::spawn_local;
-use tokio::time::{sleep, timeout};
-use tokio_rustls::rustls;
 
+use self::tls::{Alpn, Answer};
 use crate::access::{self, Encrypted, Gate};
-use crate::book::{self, Judgement, Patience, Reading, WAIT_MAX};
-use crate::certificates::{Certificates, PROTOCOL};
-use crate::client::{Client, HandshakeError, stopped};
+use crate::book::Reading;
+use crate::client::{Client, stopped};
 use crate::clock;
 use crate::common::Common;
 use crate::entry::Entry;
-use crate::governed::{Asker, Canceller, Governed};
-use crate::governor::{Governor, Identification, Identified, Place};
-use crate::holds::{Held, Holds, Nobody};
+use crate::governed::Governed;
 use crate::hop::{Destination, HopRequest, Hops};
 use crate::login::{LoginCounts, LoginMode};
 use crate::opening::{Expect, Packet, SSL_REQUEST, Startup};
@@ -45,23 +35,16 @@ use crate::permission::{Clearance, Permission, Unread};
 use crate::relay::{Content, Relay};
 use crate::settings::{ListenerSpec, TlsMode};
 use crate::socket::Socket;
-use crate::stats::{Leg, TlsFailure};
 use crate::stop::Stop;
-use crate::transport::{Transport, tls_error};
+use crate::transport::Transport;
 use crate::upstream::Upstream;
 
-/// How long a cancel request of the guard's own may take.
-const CANCEL_PATIENCE: Duration = Duration::from_secs(5);
 /// Of a CancelRequest: its length, its code and the server process. The key follows.
 const CANCEL_BYTES_RECORDED: usize = 12;
 /// Of a CancelRequest: its length and its code. Process and key follow.
 const CANCEL_HEADER_BYTES: usize = 8;
 /// GSSENCRequest, whole: its length and 1234.5680.
 const GSS_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x30];
-const UPSTREAM_TLS_TEXT: &str = "the proxy could not establish TLS with the database server";
-/// What is read of the server's answer to SSLRequest: one byte, or an error message.
-const ANSWER_BYTES_MAX: usize = 2048;
-
 /// A connection that was just accepted.
 pub(crate) struct Accepted<H> {
     pub(crate) common: Rc<Common>,
@@ -216,13 +199,6 @@ enum Next {
     Messages(Vec<u8>),
 }
 
-/// The server's answer to SSLRequest.
-enum Answer {
-    Accepted,
-    Declined,
-    Other(Vec<u8>),
-}
-
 impl<H: Hops> Opening<H> {
     async fn run(mut self) -> Opened {
         loop {
@@ -365,95 +341,6 @@ impl<H: Hops> Opening<H> {
         Ok(Next::Messages(Vec::new()))
     }
 
-    /// Finds out who acts, and asks the policies, where the database has some.
-    async fn govern(&mut self, packet: &[u8]) -> Result<Clearance, Stop> {
-        let Some(governor) = self.governor() else { return Ok(Clearance::Ungoverned) };
-        let identified = self.identify(&governor, packet, self.client_certificate()).await?;
-        self.admit(&governor, packet, identified)
-    }
-
-    fn governor(&self) -> Option<Rc<Governor>> {
-        self.common.governors.borrow().get(&self.spec.database).cloned()
-    }
-
-    /// The certificate that the client has shown, verified in the handshake.
-    fn client_certificate(&self) -> Option<ClientProof> {
-        Some(ClientProof::Certificate(self.client.transport.peer_certificate()?.to_vec()))
-    }
-
-    /// Finds out who acts, and records it.
-    async fn identify(
-        &self,
-        governor: &Governor,
-        packet: &[u8],
-        proof: Option<ClientProof>,
-    ) -> Result<Identified, Stop> {
-        let (connection, database) = (self.entry.cookie, self.spec.database);
-        let startup = self.parsed(packet)?;
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let user = text(startup.parameter(b"user").unwrap_or_default());
-        let sql_database = startup.parameter(b"database").filter(|name| !name.is_empty());
-        let sql_database = sql_database.map_or_else(|| user.clone(), text);
-        let asked = Identification { connection, database, user, sql_database, proof };
-        let mut asked = governor.identities.identify(asked);
-        let entry = &self.entry;
-        let identified = poll_fn(|cx| entry.poll_until(cx, |cx| asked.as_mut().poll(cx))).await.map_err(stopped)?;
-        let principal = match &identified.principal {
-            Known::Known(principal) => Known::Known(Arc::new(principal.clone())),
-            Known::Unknown(reason) => Known::Unknown(*reason),
-        };
-        self.common.introduce(&self.entry, MediationEvent::Identified { connection, at: clock::now(), principal });
-        Ok(identified)
-    }
-
-    /// Asks the policies about a session that starts up like this at the server.
-    fn admit(&mut self, governor: &Governor, packet: &[u8], identified: Identified) -> Result<Clearance, Stop> {
-        let encrypted = self.client.transport.is_encrypted();
-        let place = Place { database_name: &self.spec.name, route: &self.route, encrypted };
-        self.expires = identified.principal.known().and_then(|principal| principal.expires);
-        let startup = self.parsed(packet)?;
-        let mut guard = governor.guard(&startup, &place, identified);
-        let opened = guard.open(clock::now(), clock::wall(), packet, startup.parameters());
-        let cleared = opened.map_err(|denial| not_allowed(&denial))?;
-        self.guard = Some(guard);
-        Ok(Clearance::Cleared(cleared))
-    }
-
-    /// Whoever sends cancel requests for the guard.
-    fn canceller(&self) -> Canceller {
-        let (hops, spec, route) = (self.hops.clone(), self.spec.clone(), self.route.clone());
-        let (connection, destination) = (self.entry.cookie, self.destination());
-        Box::new(move |client, packet, cleared| {
-            let Ok(destination) = destination.as_ref().copied() else { return };
-            let (hops, spec, route) = (hops.clone(), spec.clone(), route.clone());
-            spawn_local(async move {
-                let request = HopRequest {
-                    database: spec.database,
-                    connection,
-                    route,
-                    destination,
-                    listener: spec.kind,
-                    socket: client.as_fd(),
-                    unread: false,
-                };
-                // One that fails or hangs costs the server some work: the client gets nothing more in any case.
-                let _late = timeout(CANCEL_PATIENCE, cancel(&*hops, request, &packet, cleared)).await;
-            });
-        })
-    }
-
-    /// Whoever has somebody decide about what must not run unattended.
-    fn asker(&self) -> Asker {
-        let holds =
-            self.governor().map_or_else(|| Rc::new(Nobody) as Rc<dyn Holds>, |governor| Rc::clone(&governor.holds));
-        let (connection, database) = (self.entry.cookie, self.spec.database);
-        let sql_database = self.guard.as_ref().map(|guard| guard.sql_database()).unwrap_or_default();
-        Box::new(move |question| {
-            let sql_database = Arc::clone(&sql_database);
-            holds.hold(Held { connection, database, sql_database, question })
-        })
-    }
-
     fn parsed<'p>(&self, packet: &'p [u8]) -> Result<Startup<'p>, Stop> {
         match self.expect.packet(packet) {
             Ok(Some((Packet::Startup(startup), _))) => Ok(startup),
@@ -508,16 +395,6 @@ impl<H: Hops> Opening<H> {
         access::End::of_client(&self.route, encrypted)
     }
 
-    /// What is done with TLS, with the newest certificate.
-    fn tls(&self) -> TlsMode {
-        let newest = self.common.certificates.borrow().get(&self.spec.database).cloned();
-        match (&self.spec.tls, newest) {
-            (TlsMode::ServerCertificate(_), Some(newest)) => TlsMode::ServerCertificate(newest),
-            (TlsMode::OwnCertificate(_), Some(newest)) => TlsMode::OwnCertificate(newest),
-            (mode, _) => mode.clone(),
-        }
-    }
-
     /// Opens the hop, if there is none yet.
     async fn hop(&mut self) -> Result<(), Stop> {
         if self.upstream.is_some() {
@@ -552,111 +429,6 @@ impl<H: Hops> Opening<H> {
         }
     }
 
-    /// Sends SSLRequest to the server and takes its answer.
-    async fn ask_upstream(&mut self) -> Result<Answer, Stop> {
-        self.hop().await?;
-        let Some(upstream) = &mut self.upstream else { return Err(Stop::ended(End::UpstreamBroken)) };
-        let entry = &self.entry;
-        let mut answer = vec![0; ANSWER_BYTES_MAX];
-        let mut asked = false;
-        let result = poll_fn(|cx| {
-            entry.poll_until(cx, |cx| {
-                if !asked {
-                    upstream.request_tls(cx)?;
-                    asked = true;
-                }
-                ready!(upstream.poll_flush(cx))?;
-                upstream.poll_read(cx, &mut answer)
-            })
-        })
-        .await;
-        let length = result.map_err(stopped)?.map_err(|_broken| Stop::ended(End::UpstreamBroken))?;
-        answer.truncate(length);
-        match answer.as_slice() {
-            [] => Err(Stop::ended(End::Upstream)),
-            b"S" => Ok(Answer::Accepted),
-            b"N" => Ok(Answer::Declined),
-            // Somebody put plaintext behind the answer (CVE-2021-23222).
-            [b'S' | b'N', ..] => Err(Stop::refused_silently(Refusal::PlaintextInjected)),
-            _ => Ok(Answer::Other(answer)),
-        }
-    }
-
-    /// TLS with the server, which must show the certificate that we hold.
-    async fn upstream_tls(&mut self, certificates: &Certificates) -> Result<(), Stop> {
-        let own = self.own_certificate();
-        let Some(upstream) = &mut self.upstream else { return Err(Stop::ended(End::UpstreamBroken)) };
-        let entry = &self.entry;
-        let result = match certificates.connect(own.as_ref()) {
-            Err(error) => Ok(Err(io::Error::other(error))),
-            Ok(connection) => {
-                upstream.start_tls(connection);
-                poll_fn(|cx| entry.poll_until(cx, |cx| upstream.poll_handshake(cx))).await
-            }
-        };
-        let failure = match &result {
-            Ok(Ok(())) => return Ok(()),
-            Ok(Err(error)) => kind_of_failure(error),
-            Err(_order) => TlsFailure::Timeout,
-        };
-        self.common.stats.tls_failed(Leg::Upstream, failure);
-        match result {
-            Err(order) => Err(stopped(order)),
-            // The client waits for one byte: an error message is what the server would send in its place.
-            _ => Err(Stop::refused(Refusal::UpstreamTls, "08006", UPSTREAM_TLS_TEXT)),
-        }
-    }
-
-    async fn client_tls(&mut self, certificates: &Certificates, alpn: Alpn) -> Result<(), Stop> {
-        let result = match certificates.accept() {
-            Err(error) => Err(HandshakeError::Failed(io::Error::other(error))),
-            Ok(connection) => self.client.handshake(connection).await,
-        };
-        let failure = match &result {
-            Ok(()) => None,
-            Err(HandshakeError::Failed(error)) => Some(kind_of_failure(error)),
-            Err(HandshakeError::Stopped) => Some(TlsFailure::Timeout),
-        };
-        if let Some(failure) = failure {
-            self.common.stats.tls_failed(Leg::Client, failure);
-            let reason = if failure == TlsFailure::Timeout { Refusal::StartupTimeout } else { Refusal::ClientTls };
-            return Err(Stop::refused_silently(reason));
-        }
-        if matches!(alpn, Alpn::Needed) && self.client.transport.application_protocol() != Some(PROTOCOL) {
-            return Err(Stop::refused_silently(Refusal::Alpn));
-        }
-        self.note_encrypted(Encryption::Tls, false);
-        self.expect = self.expect.inside_tls();
-        Ok(())
-    }
-
-    /// Records an opening packet.
-    fn record_opening(&self, inputs: &[Input<'_>]) -> Result<Recording, Stop> {
-        recording(self.reading.opening(&self.common.book, &self.common.stats, clock::now(), inputs))
-    }
-
-    /// Waits until a record is where it must be.
-    async fn await_permission(&self, recording: Recording) -> Result<Permission, Stop> {
-        let pending = match recording {
-            Recording::Enough(permission) => return Ok(permission),
-            Recording::Pending(pending) => pending,
-        };
-        let mut deadline = pin!(sleep(WAIT_MAX));
-        let mut ask = |cx: &mut Context<'_>| {
-            let patience = match deadline.as_mut().poll(cx) {
-                Poll::Ready(()) => Patience::Exhausted,
-                Poll::Pending => Patience::Left,
-            };
-            let Common { book, stats, .. } = &*self.common;
-            match book.ask(&self.reading, stats, pending, patience, cx.waker()) {
-                book::Recording::Permitted(permission) => Poll::Ready(Ok(permission)),
-                book::Recording::Refused(reason) => Poll::Ready(Err(opening_not_recorded(reason))),
-                book::Recording::Waits(_) => Poll::Pending,
-            }
-        };
-        poll_fn(|cx| self.entry.poll_until(cx, &mut ask)).await.map_err(stopped)?
-    }
-
     async fn send_upstream(&mut self, bytes: &[u8], permission: Permission, clearance: Clearance) -> Result<(), Stop> {
         let Some(upstream) = &mut self.upstream else { return Err(Stop::ended(End::UpstreamBroken)) };
         let entry = &self.entry;
@@ -679,50 +451,6 @@ impl<H: Hops> Opening<H> {
         let entry = &self.entry;
         let mut ignored = [0; 64];
         let _closed = poll_fn(|cx| entry.poll_until(cx, |cx| upstream.poll_read(cx, &mut ignored))).await;
-    }
-
-    fn note_connected(&self, upstream: SocketCookie) {
-        let (connection, at) = (self.entry.cookie, clock::now());
-        self.common.introduce(&self.entry, MediationEvent::Connected { connection, upstream, at });
-    }
-
-    fn note_answer(&self, byte: u8) {
-        self.reading.answer(&self.common.book, &self.common.stats, clock::now(), byte);
-    }
-
-    fn note_encrypted(&self, encryption: Encryption, relayed: bool) {
-        let connection = self.entry.cookie;
-        self.common.introduce(&self.entry, MediationEvent::Encrypted { connection, encryption, relayed });
-    }
-
-    /// From here on client and server talk in ciphertext.
-    fn note_unread(&self) -> Unread {
-        self.note_encrypted(Encryption::Tls, true);
-        Unread::ciphertext()
-    }
-}
-
-/// Where the name of the protocol must be agreed on.
-#[derive(Clone, Copy)]
-enum Alpn {
-    /// After SSLRequest: the request has named the protocol.
-    IfAny,
-    /// In direct TLS: another protocol's client could be led here (ALPACA).
-    Needed,
-}
-
-/// A record under way.
-enum Recording {
-    Pending(Pending),
-    Enough(Permission),
-}
-
-/// What has to be waited for.
-fn recording(judgement: Judgement) -> Result<Recording, Stop> {
-    match judgement {
-        Judgement::Recorded(pending) => Ok(Recording::Pending(pending)),
-        Judgement::Exempted(exemption) => Ok(Recording::Enough(Permission::unrecorded(exemption))),
-        Judgement::Refused(reason) => Err(opening_not_recorded(reason)),
     }
 }
 
@@ -749,51 +477,4 @@ impl Drop for CancelPlace {
 fn unreachable(error: &(dyn std::error::Error + 'static)) -> Stop {
     tracing::warn!(error, "a connection to the database server could not be opened");
     Stop::refused(Refusal::Upstream, "08006", "the proxy could not connect to the database server")
-}
-
-fn kind_of_failure(error: &io::Error) -> TlsFailure {
-    if error.kind() == io::ErrorKind::UnexpectedEof || error.kind() == io::ErrorKind::ConnectionReset {
-        return TlsFailure::Closed;
-    }
-    match tls_error(error) {
-        Some(rustls::Error::AlertReceived(_)) => TlsFailure::Alert,
-        Some(rustls::Error::PeerIncompatible(_)) => TlsFailure::Incompatible,
-        Some(
-            rustls::Error::PeerMisbehaved(_)
-            | rustls::Error::InvalidMessage(_)
-            | rustls::Error::InappropriateMessage { .. }
-            | rustls::Error::InappropriateHandshakeMessage { .. }
-            | rustls::Error::DecryptError,
-        ) => TlsFailure::Protocol,
-        Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => TlsFailure::Certificate,
-        _ => TlsFailure::Other,
-    }
-}
-
-/// Sends a cancel request on a hop of its own, and waits until the server has taken it.
-async fn cancel<H: Hops>(hops: &H, request: HopRequest<'_>, packet: &[u8], cleared: Cleared) -> io::Result<()> {
-    let hop = hops.open(request).await.map_err(io::Error::other)?;
-    let mut upstream = Upstream::new(Socket::hop(hop.stream)?);
-    let mut proofs = Some((Permission::own(&cleared), Clearance::Cleared(cleared)));
-    let mut ignored = [0; 1];
-    poll_fn(|cx| {
-        if let Some((permission, clearance)) = proofs.take() {
-            upstream.forward(cx, packet, permission, clearance)?;
-        }
-        ready!(upstream.poll_flush(cx))?;
-        upstream.poll_read(cx, &mut ignored).map_ok(drop)
-    })
-    .await
-}
-
-/// A session that no policy allows, or one forbids.
-fn not_allowed(denial: &Denial) -> Stop {
-    let Denial { rule, what, reason, remedy, .. } = denial;
-    let remedy = if remedy.is_empty() { String::new() } else { format!("; {remedy}") };
-    Stop::refused(Refusal::Policy, "28000", format!("{what} is not allowed (rule {rule}): {reason}{remedy}"))
-}
-
-/// A connection to an enforced database that is not on record.
-fn opening_not_recorded(reason: Refusal) -> Stop {
-    Stop::refused(reason, "58030", "the connection could not be recorded, so it was refused")
 }

@@ -165,6 +165,8 @@ pub(super) struct Cancel {
     /// The body of BackendKeyData.
     pub(super) key: Option<Box<[u8]>>,
     pub(super) wanted: bool,
+    /// A request is on its way.
+    pub(super) is_under_way: bool,
 }
 
 /// The value of a DataRow with one column.

@@ -29,6 +29,10 @@ impl Guard {
         if self.desk.cycles.is_open() {
             return self.may_take_inside(kind, passed);
         }
+        // A cancel request reaches whatever runs when it arrives, so nothing runs behind what it is meant for.
+        if self.desk.cycles.are_bounded() || self.desk.cancel.is_under_way {
+            return false;
+        }
         // A Query can change names: what a batch behind it means is known once it is answered.
         let uses_names = matches!(kind, b'P' | b'B' | b'E' | b'D' | b'C');
         if self.desk.cycles.is_full()

@@ -273,6 +273,27 @@ fn the_client_never_sees_the_guards_own_question() {
 }
 
 #[test]
+fn a_cancel_request_meets_nothing_but_what_it_is_meant_for() {
+    let bounded = "@id(\"bounded\")\n@reason(\"all\")\n@max_runtime_ms(\"1\")\npermit (principal, action, resource);";
+    let mut session =
+        Session::judged_by(Rc::new(Judge::new(set(bounded, 1), Rc::default())), Mode::Enforce, usize::MAX);
+    session.send(&query("select 0"));
+    let passed = |session: &mut Session, bytes: &[u8]| {
+        session.guard.client(BootTime(session.now), WallTime(1), bytes, &mut session.records).unwrap().bytes
+    };
+    let first = passed(&mut session, &[query("select 1"), query("select 2")].concat());
+    assert_eq!(first, query("select 1"));
+    session.guard.look(BootTime(session.now + 2_000_000));
+    assert!(session.guard.take_cancel().is_some());
+    let answer = session.server.take(&first);
+    assert_eq!(kinds(&messages(&session.deliver(&answer)).0), "EZ");
+    // The server may have been faster than the request.
+    assert!(passed(&mut session, &[]).is_empty());
+    session.guard.cancelled();
+    assert_eq!(passed(&mut session, &[]), query("select 2"));
+}
+
+#[test]
 fn bytes_that_are_no_protocol_end_an_enforced_session_only() {
     let bytes = b"\x01\x02\x03\x04\x05\x06";
     let mut session = Session::new(Mode::Enforce, usize::MAX);

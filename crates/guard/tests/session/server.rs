@@ -35,6 +35,7 @@ impl Server {
         let mut out = Vec::new();
         append(&mut out, b'R', &0_u32.to_be_bytes());
         append(&mut out, b'S', b"client_encoding\0UTF8\0");
+        append(&mut out, b'K', &[0, 0, 0, 1, 0, 0, 0, 2]);
         append(&mut out, b'Z', b"I");
         out
     }

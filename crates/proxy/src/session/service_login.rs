@@ -17,7 +17,9 @@ use model::mediation::{End, Refusal};
 use model::principal::Proof;
 use model::wire::Input;
 
-use super::{Answer, Next, Opening, Recording, recording};
+use super::record::{Recording, recording};
+use super::tls::Answer;
+use super::{Next, Opening};
 use crate::access;
 use crate::certificates::OwnCertificate;
 use crate::client::stopped;

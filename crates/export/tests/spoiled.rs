@@ -143,7 +143,7 @@ fn no_record_ends_an_export() {
     export::export::stop_all(handles);
     for name in ["plain", "ocsf"] {
         let records = json_lines(&std::fs::read(out(name)).unwrap());
-        assert!(records.len() >= last / 2, "{name}: {}", records.len());
+        assert!(records.len() >= last / 3, "{name}: {}", records.len());
     }
     assert!(receiver.taken().len() >= last / 14);
 }
