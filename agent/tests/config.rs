@@ -80,7 +80,7 @@ fn documented_defaults_of_a_databases_proxy_are_the_defaults() {
         text.push_str(&format!("{key} = {default}\n"));
         keys += 1;
     }
-    assert_eq!(keys, 14, "{text}");
+    assert_eq!(keys, 16, "{text}");
     let parse = |text: &str| Config::parse(text, Path::new("w.toml")).unwrap();
     assert_eq!(parse(&text), parse(database));
 }
@@ -703,7 +703,7 @@ fn a_minted_login_without_password_or_groups_is_a_mistake() {
     check(
         &minted("user = \"minter\""),
         &[
-            "9: database.proxy.login.password_file: whoever makes roles must not be able to log in without a password; add \
+            "9: database.proxy.login.password_file: whoever makes roles logs in with a password, and not without one; add \
              password_file = \"...\"; `warder setup postgres` makes it",
             "9: database.proxy.login.role: a minted role has the rights of another one, and 0 are named; add 1 to 64 times \
              [[database.proxy.login.role]] with role = \"...\"",
