@@ -712,6 +712,6 @@ fn a_minted_login_without_password_or_groups_is_a_mistake() {
     let nameless = minted("user = \"m\"\npassword_file = \"/m\"\n[[database.proxy.login.role]]\nread_only = true");
     check(
         &nameless,
-        &["13: database.proxy.login.role: an entry needs the role whose rights it gives; add role = \"...\""],
+        &["13: database.proxy.login.role.role: an entry needs the role whose rights it gives; add role = \"...\""],
     );
 }
