@@ -11,7 +11,7 @@ use model::lineage::StoredColumn;
 use postgres_protocol::escape::escape_identifier;
 use tokio_postgres::{Client, Row};
 
-use crate::catalogue_role;
+use crate::setup_plan;
 use crate::terminal::escape;
 
 /// Rows of one table that are looked at, if nobody says how many, and at most.
@@ -66,7 +66,7 @@ struct Sample {
 pub(crate) fn propose(dsn: Option<&str>, rows: u32) -> Result<String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
     let sample = tokio::task::LocalSet::new().block_on(&runtime, async {
-        let client = catalogue_role::connect(dsn).await?;
+        let client = setup_plan::connect(dsn).await?;
         look(&client, rows).await
     })?;
     Ok(text(&sample))

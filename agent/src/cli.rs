@@ -1,5 +1,6 @@
 //! The command line: what can be asked, and how it is answered.
 
+mod access;
 mod api;
 mod classify;
 mod evidence;
@@ -73,6 +74,9 @@ enum Command {
     /// Give the host back: take away all steering, whatever state it is in (root; needs no agent)
     #[command(after_help = EXIT_CODES)]
     Unload(steer::Unload),
+    /// See and end the access that was minted for sessions
+    #[command(subcommand)]
+    Access(access::Access),
     /// Ask for access for a time, see who has it, decide
     #[command(subcommand)]
     Grant(grant::Grant),
@@ -238,6 +242,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Mcp(arguments) => arguments.run()?,
         Command::Api(arguments) => arguments.run()?,
         Command::Setup(arguments) => arguments.run()?,
+        Command::Access(arguments) => arguments.run()?,
         Command::Unload(arguments) => arguments.run()?,
         Command::Sessions(arguments) => sessions(&arguments)?,
         Command::Timeline(arguments) => show_timeline(&arguments)?,

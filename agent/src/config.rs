@@ -21,6 +21,7 @@ use catalogue::CatalogueLogin;
 use export::config::ExportConfig;
 use export::witness::WitnessConfig;
 use identity::Identity;
+use login::{Login, Minted};
 use proxy::{Guard, Proxy};
 use redact::policy::{Mode, Policy, UnknownMode};
 use serde::{Deserialize, Serialize};
@@ -175,6 +176,17 @@ pub struct Database {
     pub guard: Option<Guard>,
     /// The login that reads its catalogue; `None`: names without a schema stay without one.
     pub catalogue: Option<CatalogueLogin>,
+}
+
+impl Database {
+    /// How roles are made for its sessions, where that is configured.
+    #[must_use]
+    pub const fn minted(&self) -> Option<&Minted> {
+        match &self.guard {
+            Some(Guard { login: Login::Minted(minted), .. }) => Some(minted),
+            _ => None,
+        }
+    }
 }
 
 impl Default for Config {

@@ -37,6 +37,17 @@ pub struct Request<'a> {
     /// `grant-...`: the particulars.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant: Option<GrantAsk>,
+    /// `end-access`: name of a role, or of a principal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub whose: Option<Cow<'a, str>>,
+}
+
+impl<'a> Request<'a> {
+    /// This verb, about nothing in particular.
+    #[must_use]
+    pub fn of(verb: &'a str) -> Self {
+        Self { v: PROTOCOL_VERSION, verb: verb.into(), database: None, grant: None, whose: None }
+    }
 }
 
 /// A response line: one of the fields beside `v`.
@@ -60,6 +71,9 @@ pub struct Response<'a> {
     /// Answer to `steer-on`, `steer-off` and `steer-status`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steering: Option<Vec<SteeringView>>,
+    /// Answer to `accesses` and, those that end now, to `end-access`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accesses: Option<Vec<AccessView>>,
     /// Answer to `rotate-key`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<KeyView>,
@@ -206,6 +220,24 @@ impl From<SteeringState> for SteeringView {
             remarks: state.remarks,
         }
     }
+}
+
+/// A role that was made for one session.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AccessView {
+    /// Its name.
+    pub role: String,
+    /// The role whose rights it has.
+    pub group: String,
+    /// Name of the database.
+    pub database: String,
+    /// For whom, and behind it for whom he acts; empty: another core knew it.
+    pub principal: String,
+    /// When the access ends at the latest.
+    pub until: Timestamp,
+    /// Cookie of the client's accepted socket.
+    pub connection: u64,
 }
 
 /// The key that signs the journal from now on.

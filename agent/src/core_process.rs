@@ -2,6 +2,7 @@
 //!
 //! One thread, one runtime. The order in which the kernel reserved its records is kept all the way to the file.
 
+mod access_ends;
 mod answers;
 mod attestation;
 mod catalogue_changes;
@@ -9,11 +10,14 @@ pub(crate) mod catalogue_fetch;
 mod catalogues;
 mod desk;
 mod exports;
+mod grant_ends;
 mod hold_look;
 mod holds;
 mod identities;
 mod indexing;
 mod mediation;
+mod minting;
+mod own_hops;
 mod pipeline;
 mod questions;
 mod redaction;
@@ -50,10 +54,12 @@ use crate::core_process::exports::Exports;
 use crate::core_process::holds::Holds;
 use crate::core_process::identities::Identities;
 use crate::core_process::mediation::Intakes;
+use crate::core_process::minting::Minting;
+use crate::core_process::own_hops::OwnHops;
 use crate::core_process::pipeline::Pipeline;
 use crate::core_process::trees::Trees;
-use crate::link::{ArgvMode, Hello, Link, ToCore, ToKernel, VERSION};
-use crate::{config, control, exec_socket, privileges, run};
+use crate::link::{ArgvMode, CoreTexts, Hello, Link, ToCore, ToKernel, VERSION};
+use crate::{control, exec_socket, privileges, run};
 
 /// Pause between drains while records arrive. The kernel wakes the core earlier when an eighth of the ring is full.
 const PAUSE_BUSY: Duration = Duration::from_millis(20);
@@ -67,6 +73,8 @@ const IDLE_AFTER: u32 = 50;
 const RECORDS_PER_TURN: usize = 8192;
 /// How often counters, clocks and the heartbeat file are looked after.
 const TICK: Duration = Duration::from_millis(200);
+/// How long the roles of sessions that have just ended may take to go when the agent stops. The kernel process waits longer.
+const SETTLE: Duration = Duration::from_secs(5);
 
 /// Runs the core on its inherited socket.
 pub fn run() -> Result<()> {
@@ -86,14 +94,14 @@ struct Descriptors {
     counters: CounterDescriptors,
     control: OwnedFd,
     exec: OwnedFd,
-    identity: OwnedFd,
+    texts: OwnedFd,
 }
 
 impl Descriptors {
     fn sort(descriptors: Vec<OwnedFd>) -> Result<Self> {
-        let [ring, losses, counters, probes, sessions, control, exec, identity] =
+        let [ring, losses, counters, probes, sessions, control, exec, texts] =
             <[OwnedFd; 8]>::try_from(descriptors).ok().context("the kernel process passed too few descriptors")?;
-        Ok(Self { ring, counters: CounterDescriptors { losses, counters, probes, sessions }, control, exec, identity })
+        Ok(Self { ring, counters: CounterDescriptors { losses, counters, probes, sessions }, control, exec, texts })
     }
 }
 
@@ -110,16 +118,22 @@ async fn serve(hello: Hello, descriptors: Vec<OwnedFd>, link: Link) -> Result<()
     let exports = Exports::start(&hello, &hello.journal.directory, &pipeline.borrow().metrics);
     let link = Rc::new(readable(link).context("the link cannot be polled")?);
     let intakes = Rc::new(Workers::default());
-    let identity: config::identity::Identity = serde_json::from_reader(File::from(descriptors.identity))
-        .context("the configuration of identities came incomplete")?;
+    let CoreTexts { identity, minting } =
+        serde_json::from_reader(File::from(descriptors.texts)).context("the configuration came incomplete")?;
     let attestation = Rc::new(Attestation::new(ProcessRules::new(&identity.processes)?, Rc::clone(&link))?);
     let proofs = Rc::new(Proofs::new(&identity.issuers, &identity.certificates)?);
     let trees = Rc::new(Trees::new(Rc::clone(&proofs), Rc::clone(&pipeline), Rc::clone(&link)));
-    let desk = Rc::new(Desk::open(&hello, Rc::clone(&pipeline), Rc::clone(&proofs))?);
-    let answers = Rc::new(Answers::new(Rc::clone(&pipeline), Rc::clone(&link), Rc::clone(&desk), &hello));
-    let catalogues = Catalogues::new(&hello.catalogues, Rc::clone(&pipeline), Rc::clone(&link));
+    let (grants_ended, ended) = tokio::sync::mpsc::channel(grant_ends::WAITING_MAX);
+    let desk = Rc::new(Desk::open(&hello, Rc::clone(&pipeline), Rc::clone(&proofs), grants_ended)?);
+    let own = Rc::new(OwnHops::new(Rc::clone(&pipeline), Rc::clone(&link)));
+    let catalogues = Catalogues::new(&hello.catalogues, Rc::clone(&pipeline), Rc::clone(&own));
+    let minting = Minting::start(&hello, minting, &own, Rc::clone(&pipeline), Rc::clone(&intakes.woken))
+        .context("there are no random numbers")?;
+    tokio::task::spawn_local(grant_ends::follow(ended, Rc::clone(&desk), Rc::clone(&minting)));
+    let answers =
+        Rc::new(Answers::new(Rc::clone(&pipeline), Rc::clone(&link), Rc::clone(&desk), Rc::clone(&minting), &hello));
     let holds = Holds::start(Rc::clone(&pipeline), Rc::clone(&catalogues), Rc::clone(&desk), Rc::clone(&intakes.woken));
-    let identities = Rc::new(Identities {
+    let identities = Identities {
         pipeline: Rc::clone(&pipeline),
         wake: Rc::clone(&intakes.woken),
         attestation: Rc::clone(&attestation),
@@ -128,24 +142,29 @@ async fn serve(hello: Hello, descriptors: Vec<OwnedFd>, link: Link) -> Result<()
         catalogues: Rc::clone(&catalogues),
         desk: Rc::clone(&desk),
         holds,
-    });
+        minting: Rc::clone(&minting),
+    };
+    let core = Core {
+        pipeline: Rc::clone(&pipeline),
+        answers: Rc::clone(&answers),
+        workers: intakes,
+        identities: Rc::new(identities),
+        attestation,
+        trees: Rc::clone(&trees),
+        desk,
+        own,
+        catalogues,
+        minting,
+    };
 
     let listener = listener(descriptors.control).context("the control socket cannot be served")?;
     tokio::task::spawn_local(serve_people(hello, listener, Rc::clone(&pipeline), Rc::clone(&answers)));
     let listener = self::listener(descriptors.exec).context("the socket of `warder exec` cannot be served")?;
     tokio::task::spawn_local(exec_socket::server::serve(listener, Rc::clone(&trees)));
-    let hearers = Hearers {
-        answers: &answers,
-        workers: &intakes,
-        identities: &identities,
-        attestation: &attestation,
-        trees: &trees,
-        catalogues: &catalogues,
-    };
     let end = tokio::select! {
-        end = follow(&link, &pipeline, &hearers) => end,
-        never = drain(ring, &pipeline, &answers, &intakes, &catalogues) => never,
-        () = tick(&pipeline, &answers, &desk) => Ok(()),
+        end = follow(&link, &core) => end,
+        never = drain(ring, &core) => never,
+        () = tick(&core) => Ok(()),
     };
     pipeline.borrow_mut().flush();
     exports.stop();
@@ -210,14 +229,23 @@ impl Workers {
     }
 }
 
+/// Everything that answers somebody.
+struct Core {
+    pipeline: Rc<RefCell<Pipeline>>,
+    answers: Rc<Answers>,
+    workers: Rc<Workers>,
+    identities: Rc<Identities>,
+    attestation: Rc<Attestation>,
+    trees: Rc<Trees>,
+    desk: Rc<Desk>,
+    own: Rc<OwnHops>,
+    catalogues: Rc<Catalogues>,
+    minting: Rc<Minting>,
+}
+
 /// Takes records out of the rings, for ever.
-async fn drain(
-    ring: Ring,
-    pipeline: &RefCell<Pipeline>,
-    answers: &Answers,
-    workers: &Workers,
-    catalogues: &Catalogues,
-) -> Result<()> {
+async fn drain(ring: Ring, core: &Core) -> Result<()> {
+    let Core { pipeline, answers, workers, catalogues, minting, .. } = core;
     let mut ring = readable(ring).context("the ring cannot be polled")?;
     let mut empty_rounds = 0;
     loop {
@@ -238,6 +266,7 @@ async fn drain(
         };
         answers.pass_on_wishes();
         catalogues.pass_on_changes();
+        minting.look();
         if count == RECORDS_PER_TURN {
             tokio::task::yield_now().await;
             continue;
@@ -256,30 +285,21 @@ async fn drain(
     }
 }
 
-async fn tick(pipeline: &RefCell<Pipeline>, answers: &Answers, desk: &Desk) {
+async fn tick(core: &Core) {
     let mut interval = tokio::time::interval(TICK);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
-        pipeline.borrow_mut().tick();
-        desk.turn();
-        answers.pass_on_wishes();
+        core.pipeline.borrow_mut().tick();
+        core.desk.turn();
+        core.answers.pass_on_wishes();
+        core.minting.tick();
     }
 }
 
-/// Whom the kernel process has something to say.
-struct Hearers<'a> {
-    answers: &'a Answers,
-    workers: &'a Rc<Workers>,
-    identities: &'a Rc<Identities>,
-    attestation: &'a Attestation,
-    trees: &'a Rc<Trees>,
-    catalogues: &'a Catalogues,
-}
-
 /// Follows the kernel process until it says stop, or is gone.
-async fn follow(link: &AsyncFd<Link>, pipeline: &RefCell<Pipeline>, hearers: &Hearers<'_>) -> Result<()> {
-    let Hearers { answers, workers, identities, attestation, trees, catalogues } = hearers;
+async fn follow(link: &AsyncFd<Link>, core: &Core) -> Result<()> {
+    let Core { pipeline, answers, workers, identities, attestation, trees, own, minting, .. } = core;
     loop {
         let mut guard = link.readable().await.context("the link cannot be polled")?;
         // One packet is there; a blocking read returns at once.
@@ -293,6 +313,7 @@ async fn follow(link: &AsyncFd<Link>, pipeline: &RefCell<Pipeline>, hearers: &He
         };
         match packet.message {
             ToCore::Stop => {
+                minting.settle(SETTLE).await;
                 pipeline.borrow_mut().stop();
                 return Ok(());
             }
@@ -306,8 +327,8 @@ async fn follow(link: &AsyncFd<Link>, pipeline: &RefCell<Pipeline>, hearers: &He
             ToCore::Described { request, cgroup } => {
                 attestation.described(request, Described { cgroup, executable: packet.descriptors.into_iter().next() });
             }
-            ToCore::CatalogueHop { request, outcome } => {
-                catalogues.connected(request, outcome, packet.record, packet.descriptors);
+            ToCore::OwnHop { request, outcome } => {
+                own.connected(request, outcome, packet.record, packet.descriptors);
             }
             ToCore::Enclosed { request, outcome } => trees.enclosed(request, outcome),
             ToCore::Emptied(groups) => trees.emptied(groups),

@@ -5,6 +5,7 @@
 mod accounts;
 pub mod host;
 mod kernel;
+mod minting;
 mod privileges;
 pub mod proxy;
 mod servers;

@@ -1,5 +1,6 @@
-//! What a worker of the proxy asks the core, and what the core tells it: who acts on a connection, and what the databases
-//! have. What a client brings to prove who acts comes behind the question, as the packet's record: it is in no message.
+//! What a worker of the proxy asks the core, and what the core tells it: who acts on a connection, with which role it
+//! logs in for it, when that access ends, and what the databases have. What a client brings to prove who acts comes behind
+//! the question as the packet's record, and a password behind the answer: they are in no message.
 
 use std::sync::Arc;
 
@@ -20,6 +21,8 @@ use crate::hold_link::{HoldAsk, HoldWord};
 pub(crate) enum WorkerSays {
     /// A question; the packet's record is the token that proves who acts, if one came.
     Identity(IdentityAsk),
+    /// The policies have let in whoever acts: make the role that was reserved.
+    Mint { connection: u64 },
     /// A statement waits; the packet's record is what is shown of it.
     Hold(Box<HoldAsk>),
     /// The hold with this number is over: its session does not want it any more, or has ended.
@@ -31,6 +34,8 @@ pub(crate) enum WorkerSays {
 /// Who acts on this connection? Named by the cookie of its accepted socket, which no other connection has.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct IdentityAsk {
+    /// Number of the question: a connection may be asked about again before the first answer has come.
+    pub(crate) question: u64,
     pub(crate) connection: u64,
     pub(crate) database: u16,
     /// The role that the client names: its word only.
@@ -80,6 +85,10 @@ pub(crate) enum FromCore {
     Started,
     /// What becomes of the worker's hold with this number.
     Hold { hold: u64, word: HoldWord },
+    /// The role is there, or cannot be made. The packet's record is its password.
+    Minted { connection: u64, is_made: bool },
+    /// The access of this connection has ended, for a reason in its fixed word.
+    End { connection: u64, when: SessionEnd, why: String },
     /// What an SQL database has, from now on. Too long for a packet: one descriptor, a file in memory with
     /// [`CatalogueForm`](crate::catalogue_form::CatalogueForm) as JSON.
     Catalogue { database: u16, sql_database: String },
@@ -88,14 +97,26 @@ pub(crate) enum FromCore {
     Grants { database: u16, whole: bool },
 }
 
+/// When a session ends whose access has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum SessionEnd {
+    /// When its server waits for the client.
+    BetweenStatements,
+    /// Whatever runs.
+    Now,
+}
+
 /// Who it is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct IdentityAnswer {
-    pub(crate) connection: u64,
+    /// Number of the question.
+    pub(crate) question: u64,
     /// Or the reason, in its fixed word.
     pub(crate) principal: Result<PrincipalForm, String>,
     refusal: Option<RefusalForm>,
     pub(crate) process: Option<ProcessForm>,
+    /// The role that is reserved for this session.
+    pub(crate) role: Option<String>,
 }
 
 /// Why a proof proves nothing, in its fixed word.
@@ -160,7 +181,7 @@ pub(crate) struct ProcessForm {
 
 impl IdentityAnswer {
     pub(crate) fn new(
-        connection: u64,
+        question: u64,
         principal: &Known<Principal, UnknownPrincipal>,
         process: Option<&ProcessContext>,
     ) -> Self {
@@ -168,12 +189,17 @@ impl IdentityAnswer {
             Known::Known(principal) => Ok(PrincipalForm::of(principal)),
             Known::Unknown(reason) => Err(reason.word().to_owned()),
         };
-        Self { connection, principal, refusal: None, process: process.map(ProcessForm::of) }
+        Self { question, principal, refusal: None, process: process.map(ProcessForm::of), role: None }
     }
 
     /// The same, where a proof came that proves nothing.
     pub(crate) fn refusing(self, refusal: Option<ProofError>) -> Self {
         Self { refusal: refusal.map(RefusalForm::of), ..self }
+    }
+
+    /// The same, with the role that the session may have.
+    pub(crate) fn with_role(self, role: Option<String>) -> Self {
+        Self { role, ..self }
     }
 
     pub(crate) fn refusal(&self) -> Option<ProofError> {

@@ -3,13 +3,13 @@
 //! It parses nothing that a client sent. What it finds goes to the core as records.
 
 pub(crate) mod access;
-mod catalogue;
 mod certificates;
 mod describe;
 mod groups;
 mod guards;
 mod hops;
 mod logins;
+mod own_logins;
 mod policies;
 mod proxy_host;
 pub(crate) mod survey;
@@ -42,7 +42,7 @@ use crate::config::{Argv, Config};
 use crate::kernel_process::describe::describe;
 use crate::kernel_process::groups::Groups;
 use crate::kernel_process::proxy_host::ProxyHost;
-use crate::link::{ArgvMode, FoundOrigin, Hello, Link, Packet, ToCore, ToKernel, VERSION};
+use crate::link::{ArgvMode, CoreTexts, FoundOrigin, Hello, Link, Packet, ToCore, ToKernel, VERSION};
 use crate::privileges::{self, Identity};
 use crate::worker_link::in_memory;
 use crate::{clock, exec_socket};
@@ -363,8 +363,8 @@ impl KernelProcess<'_> {
                 };
                 link.send(&ToCore::Steered { request, outcome }, &[], &[])
             }
-            ToKernel::OpenCatalogue { request, database } => match &self.proxy {
-                Some(proxy) => proxy.open_catalogue(request, database, link),
+            ToKernel::OpenOwn { request, database, purpose } => match &self.proxy {
+                Some(proxy) => proxy.open_own(request, database, purpose, link),
                 None => Ok(()),
             },
             ToKernel::ForgetFronts(fronts) => {
@@ -404,7 +404,7 @@ impl KernelProcess<'_> {
             boot: hexadecimal("/proc/sys/kernel/random/boot_id"),
             databases,
             announced,
-            catalogues: catalogue::periods(config),
+            catalogues: own_logins::periods(config),
             journal: config.journal.clone(),
             metrics_listen: config.metrics_listen,
             redaction: config.redaction.clone(),
@@ -422,8 +422,9 @@ impl KernelProcess<'_> {
         let mut borrowed: Vec<BorrowedFd<'_>> = descriptors.iter().map(|descriptor| descriptor.as_fd()).collect();
         borrowed.push(self.control.as_fd());
         borrowed.push(self.exec.as_fd());
-        let identity = in_memory(&serde_json::to_vec(&config.identity).context("no JSON")?)?;
-        borrowed.push(identity.as_fd());
+        let texts = CoreTexts { identity: config.identity.clone(), minting: own_logins::minting(config) };
+        let texts = in_memory(&serde_json::to_vec(&texts).context("no JSON")?)?;
+        borrowed.push(texts.as_fd());
         link.send(&ToCore::Hello(Box::new(hello)), &[], &borrowed)
     }
 

@@ -4,18 +4,23 @@
 
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use export::config::ExportConfig;
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg, setsockopt,
-    socketpair, sockopt,
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recv, recvmsg, sendmsg,
+    setsockopt, socketpair, sockopt,
 };
 use nix::sys::time::TimeVal;
 use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep};
 use zeroize::Zeroizing;
 
+use crate::config::identity::Identity;
+use crate::config::login::Minted;
 use crate::config::{Journal, Redaction};
 use crate::control::SteerVerb;
 
@@ -25,16 +30,16 @@ pub(crate) const VERSION: u32 = 1;
 const PACKET_BYTES_MAX: usize = 64 * 1024;
 /// How long a message may wait for a core that does not read.
 const SEND_PATIENCE: TimeVal = TimeVal::new(5, 0);
-/// Descriptors of the first message: ring, four maps, control socket, exec socket, identity.
+/// Pause before a message that found no room is tried again.
+const ROOM_PAUSE: Duration = Duration::from_millis(2);
+/// Descriptors of the first message: ring, four maps, control socket, exec socket, texts.
 const DESCRIPTORS_MAX: usize = 8;
 
 /// What the kernel process says.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum ToCore {
-    /// First message; carries the descriptors. The last is a file in memory with [`Identity`] as JSON: it is too long for
-    /// a packet.
-    ///
-    /// [`Identity`]: crate::config::identity::Identity
+    /// First message; carries the descriptors. The last is a file in memory with [`CoreTexts`] as JSON: they are too long
+    /// for a packet.
     Hello(Box<Hello>),
     /// A database is going to be observed; answered with [`ToKernel::Named`].
     Database { id: u16, name: String },
@@ -63,8 +68,8 @@ pub(crate) enum ToCore {
     /// The policies of a database, now and whenever they change. One descriptor: a file in memory with
     /// [`PolicyTexts`](crate::worker_link::PolicyTexts) as JSON.
     Policies(PolicyPlace),
-    /// The answer to [`ToKernel::OpenCatalogue`]. With a hop: its descriptor, and the password behind the message.
-    CatalogueHop { request: u64, outcome: Result<CatalogueHop, String> },
+    /// The answer to [`ToKernel::OpenOwn`]. With a hop: its descriptor, and the password behind the message.
+    OwnHop { request: u64, outcome: Result<OwnHop, String> },
     /// The outcome of [`ToKernel::Enclose`]: the number of the control group.
     Enclosed { request: u64, outcome: Result<u64, String> },
     /// No process is left in these control groups of [`ToKernel::Enclose`].
@@ -89,11 +94,20 @@ pub(crate) struct PolicyPlace {
 
 /// A connection of the core's own to a database.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct CatalogueHop {
+pub(crate) struct OwnHop {
     /// Of its socket here: by it the witness's session is known as the agent's own.
     pub(crate) cookie: u64,
     /// Role to log in as.
     pub(crate) user: String,
+}
+
+/// What the core connects to a database for: each purpose has a login of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) enum Purpose {
+    /// To read what it has.
+    Catalogue,
+    /// To make roles, and to take them away.
+    Minting,
 }
 
 /// How a database is guarded.
@@ -184,8 +198,8 @@ pub(crate) enum ToKernel {
     /// Give a process a control group of its own, for the tree that it begins; answered with [`ToCore::Enclosed`]. One
     /// descriptor: the process.
     Enclose { request: u64 },
-    /// Connect to a database to read its catalogue; answered with [`ToCore::CatalogueHop`].
-    OpenCatalogue { request: u64, database: u16 },
+    /// Connect to a database for the core itself; answered with [`ToCore::OwnHop`].
+    OpenOwn { request: u64, database: u16, purpose: Purpose },
     /// Steer, stop steering, or tell how steering is; answered with [`ToCore::Steered`].
     Steer { request: u64, what: SteerVerb, database: Option<String> },
 }
@@ -222,6 +236,14 @@ pub(crate) struct Hello {
     pub(crate) argv: ArgvMode,
     pub(crate) ring_bytes: u32,
     pub(crate) sessions_max: u32,
+}
+
+/// What of the configuration is too long for a packet.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct CoreTexts {
+    pub(crate) identity: Identity,
+    /// Databases whose sessions get roles of their own.
+    pub(crate) minting: Vec<(u16, Minted)>,
 }
 
 /// How command lines are shown.
@@ -282,6 +304,17 @@ impl Link {
         self.send_with(message, record, descriptors, MsgFlags::MSG_DONTWAIT)
     }
 
+    /// Sends as soon as there is room: many may speak at once, and the other end reads one after the other.
+    pub(crate) async fn send_within(&self, patience: Duration, message: &impl Serialize, record: &[u8]) -> Result<()> {
+        let deadline = Instant::now() + patience;
+        loop {
+            match self.try_send(message, record, &[]) {
+                Err(error) if is_full(&error) && Instant::now() < deadline => sleep(ROOM_PAUSE).await,
+                sent => return sent,
+            }
+        }
+    }
+
     fn send_with(
         &self,
         message: &impl Serialize,
@@ -308,8 +341,12 @@ impl Link {
 
     /// The next message; `None` when the other end is closed.
     pub(crate) fn receive<M: for<'a> Deserialize<'a>>(&self) -> Result<Option<Packet<M>>> {
-        // What comes behind a message may be a token: no copy of it stays.
-        let mut buffer = Zeroizing::new(vec![0; PACKET_BYTES_MAX]);
+        let length = recv(self.0.as_raw_fd(), &mut [], MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC)
+            .context("the line to the other process of Warder is broken")?;
+        ensure!(length <= PACKET_BYTES_MAX, "a message of {length} bytes is too long");
+        // What comes behind a message may be a token: no copy of it stays. Only as much as there is: a whole buffer is
+        // cleared twice for each of hundreds of logins.
+        let mut buffer = Zeroizing::new(vec![0; length]);
         let mut control = nix::cmsg_space!([RawFd; DESCRIPTORS_MAX]);
         let mut parts = [IoSliceMut::new(&mut buffer)];
         let flags = MsgFlags::MSG_CMSG_CLOEXEC;
@@ -325,16 +362,19 @@ impl Link {
             .flatten()
             .map(own)
             .collect();
-        let length = received.bytes;
-        if length == 0 {
+        if received.bytes == 0 {
             return Ok(None);
         }
-        buffer.truncate(length);
         let Some(end) = buffer.iter().position(|byte| *byte == b'\n') else { bail!("a message has no end") };
         let record = buffer.split_off(end + 1);
         let message = serde_json::from_slice(&buffer).context("a message is not understood")?;
         Ok(Some(Packet { message, record, descriptors }))
     }
+}
+
+/// Whether a message did not find room in time.
+pub(crate) fn is_full(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Errno>() == Some(&Errno::EAGAIN)
 }
 
 #[expect(unsafe_code, reason = "received descriptors arrive as plain numbers")]

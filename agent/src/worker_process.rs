@@ -21,8 +21,8 @@ use model::id::DatabaseId;
 use model::mediation::Listener;
 use policy::UtcOffset;
 use proxy::{
-    Certificates, ClientAuthorities, Credential, Demand, Discovery, Governor, ListenerSpec, Listening, LoginMode,
-    OwnCertificate, ServiceAccount, Settings, TlsMode, UnreadAccess, WhenUnrecorded, Worker,
+    Certificates, ClientAuthorities, Credential, Demand, Discovery, Governor, ListenerSpec, Listening, LoginMode, Mint,
+    OwnCertificate, ServiceAccount, Settings, TlsMode, UnreadAccess, UpstreamLogin, WhenUnrecorded, Worker,
 };
 use recorder::{Channel, Level, Recorder};
 use steering::heartbeat::Heartbeat;
@@ -100,6 +100,14 @@ async fn serve(hello: WorkerHello, descriptors: Vec<OwnedFd>, link: Link) -> Res
     let identities = Identities::start(Link::passed(core), Rc::clone(&catalogues), Rc::clone(&grants))?;
     let pulse = hops.pulse();
     let worker = Worker::new(settings(&hello), recorder, hops);
+    let ender = worker.clone();
+    identities.on_end(move |connection, when, why| ender.end(connection, when, why));
+    for entry in &hello.databases {
+        if matches!(entry.guard.login, Login::Minted(_)) {
+            let mint: Rc<dyn Mint> = Rc::<Identities>::clone(&identities);
+            worker.set_upstream_login(DatabaseId(entry.id), UpstreamLogin::Minted(mint));
+        }
+    }
     let databases = hello.databases.iter().map(|entry| {
         let database = Database::new(entry.clone());
         (entry.id, database)
@@ -242,6 +250,7 @@ impl Process {
             Some(judge) => {
                 judge.protect(protection);
                 judge.replace(policies);
+                worker.reconsider(DatabaseId(id));
             }
             None => {
                 let judge = Rc::new(Judge::new(policies, board));
@@ -275,7 +284,7 @@ impl Process {
             }
         };
         let account = ServiceAccount { user: service.user.clone(), credential };
-        self.worker.set_service_account(DatabaseId(id), account);
+        self.worker.set_upstream_login(DatabaseId(id), UpstreamLogin::Account(Rc::new(account)));
         Ok(())
     }
 
@@ -305,8 +314,12 @@ impl Process {
 }
 
 fn login_mode(login: &Login) -> LoginMode {
-    let Login::Service(service) = login else { return LoginMode::PassThrough };
-    LoginMode::Service(match &service.demand {
+    let demand = match login {
+        Login::PassThrough => return LoginMode::PassThrough,
+        Login::Minted(_) => &login::Demand::Token,
+        Login::Service(service) => &service.demand,
+    };
+    LoginMode::Service(match demand {
         login::Demand::Token => Demand::Token,
         login::Demand::Certificate => Demand::Certificate,
         login::Demand::OauthBearer { discovery_url, scope } => {

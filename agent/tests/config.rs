@@ -80,7 +80,7 @@ fn documented_defaults_of_a_databases_proxy_are_the_defaults() {
         text.push_str(&format!("{key} = {default}\n"));
         keys += 1;
     }
-    assert_eq!(keys, 14, "{text}");
+    assert_eq!(keys, 16, "{text}");
     let parse = |text: &str| Config::parse(text, Path::new("w.toml")).unwrap();
     assert_eq!(parse(&text), parse(database));
 }
@@ -684,5 +684,62 @@ fn the_api_is_private_or_has_a_certificate() {
         &[
             "1: api.webhook: a webhook needs an address and the file of its secret; add url = \"...\" and secret_file = \"...\"",
         ],
+    );
+}
+
+/// What minting needs; the lines of the login behind it.
+fn minted(lines: &str) -> String {
+    format!(
+        "[[database]]\nname = \"a\"\nport = 1\n[database.proxy]\ntls = \"own-certificate\"\ncertificate = \"/c\"\n\
+         private_key = \"/k\"\npolicies = [\"/p\"]\n[database.proxy.login]\nmode = \"minted\"\n{lines}"
+    )
+}
+
+#[test]
+fn a_minted_login_has_a_minter_and_groups() {
+    let text = minted(
+        "user = \"minter\"\npassword_file = \"/m\"\nlifetime_minutes = 5\n[[database.proxy.login.role]]\nrole = \"w\"\n\
+         groups = [\"engineers\"]\n[[database.proxy.login.role]]\nrole = \"r\"\nread_only = true\n\
+         statement_timeout_seconds = 7\nsearch_path = [\"app\"]",
+    );
+    let config = Config::parse(&text, Path::new("w.toml")).unwrap();
+    let role = |role: &str, groups: &[&str]| login::MintedRole {
+        role: role.into(),
+        groups: groups.iter().map(|&group| group.into()).collect(),
+        read_only: false,
+        statement_timeout: None,
+        search_path: Vec::new(),
+    };
+    let reads = login::MintedRole {
+        read_only: true,
+        statement_timeout: Some(Duration::from_secs(7)),
+        search_path: vec!["app".into()],
+        ..role("r", &[])
+    };
+    let expected = login::Minted {
+        user: "minter".into(),
+        password_file: "/m".into(),
+        sql_database: "postgres".into(),
+        lifetime: Duration::from_secs(300),
+        roles: vec![role("w", &["engineers"]), reads],
+    };
+    assert_eq!(config.databases[0].minted(), Some(&expected));
+}
+
+#[test]
+fn a_minted_login_without_password_or_groups_is_a_mistake() {
+    check(
+        &minted("user = \"minter\""),
+        &[
+            "9: database.proxy.login.password_file: whoever makes roles logs in with a password, and not without one; add \
+             password_file = \"...\"; `warder setup postgres` makes it",
+            "9: database.proxy.login.role: a minted role has the rights of another one, and 0 are named; add 1 to 64 times \
+             [[database.proxy.login.role]] with role = \"...\"",
+        ],
+    );
+    let nameless = minted("user = \"m\"\npassword_file = \"/m\"\n[[database.proxy.login.role]]\nread_only = true");
+    check(
+        &nameless,
+        &["13: database.proxy.login.role.role: an entry needs the role whose rights it gives; add role = \"...\""],
     );
 }

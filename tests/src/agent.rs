@@ -59,6 +59,8 @@ pub struct AgentOptions {
     pub journal: Vec<String>,
     /// Lines at the end: whole tables of their own.
     pub tables: Vec<String>,
+    /// Variables of its environment.
+    pub environment: Vec<(String, String)>,
 }
 
 /// An agent with its private directory; stopped when the value is dropped.
@@ -68,6 +70,7 @@ pub struct Agent {
     binary: PathBuf,
     directory: TempDir,
     metrics_port: u16,
+    environment: Vec<(String, String)>,
     ready: Option<Instant>,
 }
 
@@ -83,7 +86,9 @@ impl Agent {
             Some(port) => port,
             None => directory::free_port()?,
         };
-        let mut agent = Self { running: None, binary: binary.to_owned(), directory, metrics_port, ready: None };
+        let environment = options.environment.clone();
+        let binary = binary.to_owned();
+        let mut agent = Self { running: None, binary, directory, metrics_port, environment, ready: None };
         std::fs::write(agent.configuration(), agent.configuration_text(options, &core)?)?;
         agent.run()?;
         Ok(agent)
@@ -135,7 +140,7 @@ impl Agent {
     pub fn run(&mut self) -> Result<()> {
         let log = File::options().create(true).append(true).open(self.log_path())?;
         let mut command = process::command_dependent("TERM", &self.binary);
-        command.arg("run").arg("-c").arg(self.configuration());
+        command.arg("run").arg("-c").arg(self.configuration()).envs(self.environment.iter().cloned());
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         self.running = Some(Running::start("the agent", Signal::SIGTERM, &mut command)?);

@@ -142,9 +142,27 @@ pub enum What {
         /// What the kernel says.
         kernel: u64,
     },
+    /// What became of a role that was made for one session.
+    #[serde(rename = "credential")]
+    Credential(Box<Credential>),
     /// Anything else.
     #[serde(other)]
     Other,
+}
+
+/// The `credential` object.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "the fields are those of docs/events.md")]
+pub struct Credential {
+    pub step: String,
+    pub role: String,
+    pub group: String,
+    pub session: Option<String>,
+    pub end: Option<String>,
+    pub confirmation: Option<String>,
+    pub latency_us: Option<u64>,
+    pub detail: Option<String>,
 }
 
 /// The session object.

@@ -25,6 +25,7 @@ pub mod http;
 #[cfg(feature = "end-to-end")]
 pub mod https;
 pub mod issuer;
+pub mod minting;
 pub mod namespace;
 pub mod oracle;
 pub mod process;

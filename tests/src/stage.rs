@@ -109,6 +109,14 @@ impl Stage {
     /// # Errors
     /// When one of them does not start.
     pub fn start(options: &StageOptions) -> Result<Self> {
+        Self::start_with(options, &[])
+    }
+
+    /// The same; the agent has these variables in its environment.
+    ///
+    /// # Errors
+    /// As [`Stage::start`].
+    pub fn start_with(options: &StageOptions, environment: &[(&str, &str)]) -> Result<Self> {
         let namespace = Namespace::create()?;
         let mut server = options.cluster.clone();
         server.wrapper = namespace.enter();
@@ -119,7 +127,9 @@ impl Stage {
         for sql in &options.sql {
             cluster.sql(sql)?;
         }
-        let agent = Agent::start(&tooling::agent_binary()?, &agent_options(&cluster, options))?;
+        let mut agent = agent_options(&cluster, options);
+        agent.environment = environment.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        let agent = Agent::start(&tooling::agent_binary()?, &agent)?;
         Ok(Self { agent, cluster, namespace })
     }
 

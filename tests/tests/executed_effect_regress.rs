@@ -152,9 +152,8 @@ fn calls(statement: &model::facts::StatementFacts) -> bool {
 /// The files to play, the first of them first.
 fn files() -> Result<Vec<(String, PathBuf)>> {
     let folder = Source::prepared()?.suite("regress").join("sql");
-    let is_long = tooling::long_form();
     let mut names: Vec<String> = USUAL.iter().map(|&name| name.to_owned()).collect();
-    if is_long {
+    if tooling::long_form() {
         let entries = fs::read_dir(&folder).with_context(|| folder.display().to_string())?;
         let paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
         let sql = paths.iter().filter(|path| path.extension().is_some_and(|extension| extension == "sql"));

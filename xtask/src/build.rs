@@ -27,6 +27,14 @@ pub(crate) fn release() -> Result<PathBuf> {
     agent("release", &["--release", "--package", "agent"])
 }
 
+/// The same for tests: it can be made to die at a step of its work.
+///
+/// # Errors
+/// As [`release`].
+pub(crate) fn release_for_tests() -> Result<PathBuf> {
+    agent("release", &["--release", "--package", "agent", "--features", "agent/fault-points"])
+}
+
 /// The same with debug assertions and overflow checks, for tests: `target/debug/warder`, built with what the tests are
 /// built with.
 ///

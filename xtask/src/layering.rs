@@ -23,6 +23,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("sessions", 1),
     ("capture", 2),
     ("identity", 2),
+    ("mint", 2),
     ("recorder", 2),
     ("steering", 2),
     ("store", 2),

@@ -36,7 +36,7 @@ const NOT_PURE: &[&str] = &["agent-ebpf"];
 /// Features of all tests that need more. Everything that they use is built with all of them: with others for each crate,
 /// dependencies would be built again and again.
 const FEATURES: &str = "warder-tests/end-to-end,export/receivers,steering/end-to-end,proxy/libpq,hba/server,sql/server,\
-                        identity/provider";
+                        identity/provider,agent/fault-points";
 
 /// A static check and its name.
 type Check = (&'static str, fn() -> Result<()>);
@@ -141,7 +141,7 @@ impl<'a> Prepared<'a> {
         setup::for_demo()?;
         setup::for_tests()?;
         let objects = build::programs()?;
-        let binary = if options.long { build::release()? } else { build::checked(FEATURES)? };
+        let binary = if options.long { build::release_for_tests()? } else { build::checked(FEATURES)? };
         Ok(Self { options, objects, binary })
     }
 

@@ -1,6 +1,7 @@
 //! `warder setup`.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand};
@@ -9,13 +10,14 @@ use tokio::task::LocalSet;
 use zeroize::Zeroizing;
 
 use super::{ConfigArg, EXIT_CODES};
-use crate::config::Config;
 use crate::config::catalogue::CatalogueLogin;
-use crate::{catalogue_role, terminal};
+use crate::config::{Config, Database};
+use crate::setup_plan::Plan;
+use crate::{catalogue_role, minting_roles, setup_plan, terminal};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Setup {
-    /// Make the role with which the agent reads which objects a database has; it needs no right beyond a login
+    /// Make the roles that the agent needs: one that reads which objects a database has, and those that minting needs
     #[command(after_help = EXIT_CODES)]
     Postgres(Postgres),
 }
@@ -29,10 +31,10 @@ pub(super) struct Postgres {
     /// Show the statements and run them; makes the password file where there is none. Can be repeated
     #[arg(long)]
     apply: bool,
-    /// Take the role away again; the password file stays
+    /// Take the roles away again, except for groups that were given something; the password files stay
     #[arg(long)]
     undo: bool,
-    /// Name of a [[database]] [default: the only one with a [database.catalogue]]
+    /// Name of a [[database]] [default: the only one that needs roles]
     #[arg(long, value_name = "NAME")]
     database: Option<String>,
     /// Where to log in as somebody who may make roles [default: PGHOST, PGPORT, PGUSER, PGPASSWORD, PGDATABASE]
@@ -46,53 +48,60 @@ impl Setup {
     pub(super) fn run(&self) -> Result<()> {
         let Self::Postgres(arguments) = self;
         let config = arguments.config.load()?;
-        let login = arguments.login(&config)?;
+        let database = arguments.database(&config)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let said = LocalSet::new().block_on(&runtime, arguments.carry_out(login))?;
+        let said = LocalSet::new().block_on(&runtime, arguments.carry_out(database))?;
         Ok(terminal::print(&said)?)
     }
 }
 
 impl Postgres {
-    fn login<'a>(&self, config: &'a Config) -> Result<&'a CatalogueLogin> {
+    fn database<'a>(&self, config: &'a Config) -> Result<&'a Database> {
         let is_meant = |name: &str| self.database.as_deref().is_none_or(|wanted| wanted == name);
+        let needs_roles = |database: &&Database| database.catalogue.is_some() || database.minted().is_some();
         let databases = config.databases.iter().filter(|database| is_meant(&database.name));
-        let logins: Vec<&CatalogueLogin> = databases.filter_map(|database| database.catalogue.as_ref()).collect();
-        match logins[..] {
-            [login] => Ok(login),
-            [] => bail!("no such database has a [database.catalogue] with user and password_file: add it first"),
-            _ => bail!("several databases have a [database.catalogue]: name one with --database"),
+        let databases: Vec<&Database> = databases.filter(needs_roles).collect();
+        match databases[..] {
+            [database] => Ok(database),
+            [] => bail!(
+                "no such database has a [database.catalogue] with user and password_file, or a [database.proxy.login] \
+                 with mode = \"minted\": add it first"
+            ),
+            _ => bail!("several databases need roles: name one with --database"),
         }
     }
 
-    async fn carry_out(&self, login: &CatalogueLogin) -> Result<String> {
-        let client = catalogue_role::connect(self.dsn.as_deref()).await?;
-        if self.undo {
-            let plan = catalogue_role::undo(&client, &login.user).await?;
-            if plan.is_empty() {
-                return Ok(format!("there is no role {}\n", terminal::escape(&login.user)));
-            }
-            plan.run(&client).await?;
-            return Ok(plan.text() + "-- done\n");
+    async fn carry_out(&self, database: &Database) -> Result<String> {
+        let client = setup_plan::connect(self.dsn.as_deref()).await?;
+        let mut plan = Plan::default();
+        if let Some(login) = &database.catalogue {
+            plan.append(match self.undo {
+                true => catalogue_role::undo(&client, &login.user).await?,
+                false => catalogue_role::plan(&client, &login.user, &self.password(&login.password_file)?).await?,
+            });
         }
-        let password = self.password(login)?;
-        let plan = catalogue_role::plan(&client, &login.user, &password).await?;
+        if let Some(minted) = database.minted() {
+            plan.append(match self.undo {
+                true => minting_roles::undo(&client, minted).await?,
+                false => minting_roles::plan(&client, minted, &self.password(&minted.password_file)?).await?,
+            });
+        }
+        if plan.is_empty() {
+            return Ok("there are no such roles\n".to_owned());
+        }
         let mut said = plan.text();
-        if self.apply {
+        if !self.plan {
             plan.run(&client).await?;
             said += "-- done\n";
         }
-        let user = &login.user;
-        writeln!(
-            said,
-            "-- pg_hba.conf must let it in from this host, for example: host all {user} 127.0.0.1/32 scram-sha-256"
-        )?;
+        if !self.undo {
+            said += &remarks(database)?;
+        }
         Ok(said)
     }
 
     /// The one in the file. To apply, a new one is kept there before the server hears of it.
-    fn password(&self, login: &CatalogueLogin) -> Result<Zeroizing<String>> {
-        let path = &login.password_file;
+    fn password(&self, path: &Path) -> Result<Zeroizing<String>> {
         if let Some(text) = read_secret(path)? {
             let password = text.lines().next().filter(|line| !line.is_empty());
             return Ok(Zeroizing::new(password.with_context(|| format!("{} is empty", path.display()))?.to_owned()));
@@ -106,4 +115,19 @@ impl Postgres {
         }
         Ok(password)
     }
+}
+
+/// What has to be done besides.
+fn remarks(database: &Database) -> Result<String> {
+    let mut said = String::new();
+    if let Some(CatalogueLogin { user, .. }) = &database.catalogue {
+        writeln!(
+            said,
+            "-- pg_hba.conf must let it in from this host, for example: host all {user} 127.0.0.1/32 scram-sha-256"
+        )?;
+    }
+    if let Some(minted) = database.minted() {
+        said += &minting_roles::remarks(minted);
+    }
+    Ok(said)
 }

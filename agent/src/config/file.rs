@@ -156,6 +156,19 @@ pub(super) struct Login {
     pub(super) password_file: Text,
     pub(super) certificate: Text,
     pub(super) private_key: Text,
+    pub(super) sql_database: Text,
+    pub(super) lifetime_minutes: Number,
+    pub(super) role: Vec<Spanned<MintedRole>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct MintedRole {
+    pub(super) role: Text,
+    pub(super) groups: Vec<Spanned<String>>,
+    pub(super) read_only: bool,
+    pub(super) statement_timeout_seconds: Number,
+    pub(super) search_path: Vec<Spanned<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::grants::{GrantAsk, GrantVerb, GrantView};
 use super::{
-    KeyView, PROTOCOL_VERSION, Request, Response, ScanView, SessionView, StatusView, SteerVerb, SteeringView, server,
+    AccessView, KeyView, Request, Response, ScanView, SessionView, StatusView, SteerVerb, SteeringView, server,
 };
 
 /// Longest answer: a million sessions would be more, but nobody reads those in a terminal.
@@ -84,14 +84,25 @@ pub fn steer(socket: &Path, what: SteerVerb, database: Option<&str>) -> Result<V
         SteerVerb::Off => "steer-off",
         SteerVerb::Status => "steer-status",
     };
-    let ask = Request { v: PROTOCOL_VERSION, verb: verb.into(), database: database.map(Into::into), grant: None };
+    let ask = Request { database: database.map(Into::into), ..Request::of(verb) };
     answer(socket, exchange(socket, &ask, server::STEER_TIMEOUT + server::CLIENT_TIMEOUT)?.steering)
 }
 
 /// Asks for something about grants; the answer is those that it is about.
 pub fn grants(socket: &Path, verb: GrantVerb, ask: GrantAsk) -> Result<Vec<GrantView>, ClientError> {
-    let ask = Request { v: PROTOCOL_VERSION, verb: verb.word().into(), database: None, grant: Some(ask) };
+    let ask = Request { grant: Some(ask), ..Request::of(verb.word()) };
     answer(socket, exchange(socket, &ask, server::GRANT_TIMEOUT + server::CLIENT_TIMEOUT)?.grants)
+}
+
+/// Asks for all roles that were made for sessions.
+pub fn accesses(socket: &Path) -> Result<Vec<AccessView>, ClientError> {
+    answer(socket, request(socket, "accesses", server::CLIENT_TIMEOUT)?.accesses)
+}
+
+/// Ends the access of a role or of a principal now; what ends is the answer.
+pub fn end_access(socket: &Path, whose: &str) -> Result<Vec<AccessView>, ClientError> {
+    let ask = Request { whose: Some(whose.into()), ..Request::of("end-access") };
+    answer(socket, exchange(socket, &ask, 2 * server::CLIENT_TIMEOUT)?.accesses)
 }
 
 fn answer<T>(socket: &Path, field: Option<T>) -> Result<T, ClientError> {
@@ -99,7 +110,7 @@ fn answer<T>(socket: &Path, field: Option<T>) -> Result<T, ClientError> {
 }
 
 fn request(socket: &Path, verb: &str, patience: Duration) -> Result<Response<'static>, ClientError> {
-    exchange(socket, &Request { v: PROTOCOL_VERSION, verb: verb.into(), database: None, grant: None }, patience)
+    exchange(socket, &Request::of(verb), patience)
 }
 
 fn exchange(socket: &Path, ask: &Request<'_>, patience: Duration) -> Result<Response<'static>, ClientError> {

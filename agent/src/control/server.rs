@@ -1,5 +1,6 @@
 //! The agent's end of the control socket. Runs in the unprivileged core process, on its current-thread runtime.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::io;
 use std::rc::Rc;
@@ -15,8 +16,8 @@ use zeroize::Zeroizing;
 
 use super::grants::{GrantAsk, GrantVerb, GrantView};
 use super::{
-    KeyView, LiveSession, PROTOCOL_VERSION, REQUEST_BYTES_MAX, Refusal, Request, Response, ScanView, SessionView,
-    StatusView, SteerVerb, SteeringView,
+    AccessView, KeyView, LiveSession, PROTOCOL_VERSION, REQUEST_BYTES_MAX, Refusal, Request, Response, ScanView,
+    SessionView, StatusView, SteerVerb, SteeringView,
 };
 
 /// Connections served at once; more wait in the socket's backlog.
@@ -46,6 +47,10 @@ pub trait Handler {
         what: SteerVerb,
         database: Option<String>,
     ) -> impl Future<Output = Result<Vec<SteeringView>, String>>;
+    /// Roles that were made for sessions.
+    fn accesses(&self) -> Vec<AccessView>;
+    /// Ends the access of a role or of a principal; what ends is returned.
+    fn end_access(&self, whose: &str, uid: u32) -> impl Future<Output = Vec<AccessView>>;
     /// Exchanges the key that signs the journal. The error is shown to the operator.
     fn rotate_key(&self) -> Result<KeyView, String>;
     /// Does something about grants. The error is a word for programs, and a text for people.
@@ -91,6 +96,8 @@ enum Verb {
     Sessions,
     Status,
     Scan,
+    Accesses,
+    EndAccess,
     RotateKey,
     Steer(SteerVerb),
     Grant(GrantVerb),
@@ -102,6 +109,8 @@ impl Verb {
             "sessions" => Some(Self::Sessions),
             "status" => Some(Self::Status),
             "scan" => Some(Self::Scan),
+            "accesses" => Some(Self::Accesses),
+            "end-access" => Some(Self::EndAccess),
             "rotate-key" => Some(Self::RotateKey),
             "steer-on" => Some(Self::Steer(SteerVerb::On)),
             "steer-off" => Some(Self::Steer(SteerVerb::Off)),
@@ -113,8 +122,12 @@ impl Verb {
     const fn needs(self) -> Role {
         match self {
             // What somebody may do about grants is decided by their token and the policies.
-            Self::Sessions | Self::Status | Self::Steer(SteerVerb::Status) | Self::Grant(_) => Role::Viewer,
-            Self::Scan | Self::RotateKey | Self::Steer(SteerVerb::On | SteerVerb::Off) => Role::Operator,
+            Self::Sessions | Self::Status | Self::Accesses | Self::Steer(SteerVerb::Status) | Self::Grant(_) => {
+                Role::Viewer
+            }
+            Self::Scan | Self::EndAccess | Self::RotateKey | Self::Steer(SteerVerb::On | SteerVerb::Off) => {
+                Role::Operator
+            }
         }
     }
 }
@@ -196,7 +209,7 @@ async fn read_line(stream: &mut UnixStream) -> io::Result<Vec<u8>> {
 }
 
 async fn answer<H: Handler>(line: &[u8], role: Role, uid: Uid, handler: &H) -> Vec<u8> {
-    let Asked { verb, database, grant } = match parse(line) {
+    let Asked { verb, database, whose, grant } = match parse(line) {
         Ok(asked) => asked,
         Err(refusal) => return refusal,
     };
@@ -234,6 +247,12 @@ async fn answer<H: Handler>(line: &[u8], role: Role, uid: Uid, handler: &H) -> V
                 Err(_elapsed) => refusal("failed", "the issuer of the token does not answer; try again"),
             }
         }
+        Verb::Accesses => encode(&Response { accesses: Some(handler.accesses()), ..response }),
+        Verb::EndAccess => {
+            handler.record_operator("end-access", uid.as_raw());
+            let ended = handler.end_access(&whose.unwrap_or_default(), uid.as_raw()).await;
+            encode(&Response { accesses: Some(ended), ..response })
+        }
         Verb::RotateKey => {
             handler.record_operator("rotate-key", uid.as_raw());
             match handler.rotate_key() {
@@ -248,6 +267,7 @@ async fn answer<H: Handler>(line: &[u8], role: Role, uid: Uid, handler: &H) -> V
 struct Asked {
     verb: Verb,
     database: Option<String>,
+    whose: Option<String>,
     grant: GrantAsk,
 }
 
@@ -264,12 +284,12 @@ fn parse(line: &[u8]) -> Result<Asked, Vec<u8>> {
     let verb = Verb::parse(&request.verb).ok_or_else(|| {
         refusal(
             "unknown_verb",
-            "known verbs: sessions, status, scan, rotate-key, steer-on, steer-off, steer-status, grant-...; perhaps the agent is \
-             older than the command line",
+            "known verbs: sessions, status, scan, accesses, end-access, rotate-key, steer-on, steer-off, steer-status, \
+             grant-...; perhaps the agent is older than the command line",
         )
     })?;
-    let database = request.database.map(|name| name.into_owned());
-    Ok(Asked { verb, database, grant: request.grant.unwrap_or_default() })
+    let (database, whose) = (request.database.map(Cow::into_owned), request.whose.map(Cow::into_owned));
+    Ok(Asked { verb, database, whose, grant: request.grant.unwrap_or_default() })
 }
 
 /// The same line as a [`Response`] with `sessions`, but every session is written as it is visited: ten thousand of

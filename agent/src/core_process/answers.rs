@@ -5,19 +5,23 @@ use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::rc::Rc;
 
+use model::credential::AccessEnd;
 use model::record::{Record, What};
 use model::time::WallTime;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::desk::{Answer, Desk};
+use super::minting::Minting;
+use super::minting::access::When;
 use super::pipeline::{Pipeline, Tally};
 use crate::clock;
 use crate::control::grants::{GrantAsk, GrantVerb};
 use crate::control::server::{Caller, Handler, STEER_TIMEOUT};
-use crate::control::{KeyView, LiveSession, ScanView, StatusView, SteerVerb, SteeringView};
+use crate::control::{AccessView, KeyView, LiveSession, ScanView, StatusView, SteerVerb, SteeringView};
 use crate::link::{Hello, Link, PolicyPlace, SteeringState, ToKernel};
 
 /// Operators that may wait for a scan at the same time.
@@ -38,10 +42,17 @@ pub(super) struct Answers {
     steering: RefCell<HashMap<u64, oneshot::Sender<SteerOutcome>>>,
     next_request: Cell<u64>,
     settled: Notify,
+    minting: Rc<Minting>,
 }
 
 impl Answers {
-    pub(super) fn new(pipeline: Rc<RefCell<Pipeline>>, link: Rc<AsyncFd<Link>>, desk: Rc<Desk>, hello: &Hello) -> Self {
+    pub(super) fn new(
+        pipeline: Rc<RefCell<Pipeline>>,
+        link: Rc<AsyncFd<Link>>,
+        desk: Rc<Desk>,
+        minting: Rc<Minting>,
+        hello: &Hello,
+    ) -> Self {
         Self {
             pipeline,
             link,
@@ -52,6 +63,7 @@ impl Answers {
             steering: RefCell::default(),
             next_request: Cell::default(),
             settled: Notify::new(),
+            minting,
         }
     }
 
@@ -190,6 +202,23 @@ impl Handler for Answers {
             Ok(Err(_given_up)) => Err("the request was given up".to_owned()),
             Err(_elapsed) => Err("the kernel process does not answer; see the agent's log".to_owned()),
         }
+    }
+
+    fn accesses(&self) -> Vec<AccessView> {
+        self.minting.live().iter().map(|access| access.view()).collect()
+    }
+
+    async fn end_access(&self, whose: &str, uid: u32) -> Vec<AccessView> {
+        let mut meant = self.minting.live();
+        meant.retain(|access| access.is_of(whose));
+        let mut ends = JoinSet::new();
+        for access in &meant {
+            let (minting, access) = (Rc::clone(&self.minting), Rc::clone(access));
+            let by = Some(format!("by the operator with uid {uid}"));
+            ends.spawn_local(async move { minting.end(&access, AccessEnd::Revoked, When::Now, by).await });
+        }
+        while ends.join_next().await.is_some() {}
+        meant.iter().map(|access| access.view()).collect()
     }
 
     fn rotate_key(&self) -> Result<KeyView, String> {

@@ -1,19 +1,18 @@
-//! Reads the rows of a snapshot, and whatever else is asked with that login, over a connection that the kernel process has opened.
+//! Reads the rows of a snapshot, and whatever else is asked with that login, over a connection that the kernel process
+//! has opened.
 
-use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use nix::sys::socket::{AddressFamily, SockaddrLike as _, SockaddrStorage, getsockname};
 use sql::catalogue::QUERIES;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::{Client, Config, NoTls, Row};
-use zeroize::Zeroizing;
 
+use super::own_hops::OwnLogin;
 use crate::catalogue_form::CatalogueForm;
 
 /// Longest that all of it may take.
@@ -27,21 +26,14 @@ const OPTIONS: &str = "-c default_transaction_read_only=on -c statement_timeout=
 /// Names in definitions are qualified where no schema is looked up.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET LOCAL search_path = ''";
 
-/// A connection, and who logs in on it.
-pub(super) struct Login {
-    pub(super) socket: OwnedFd,
-    pub(super) user: String,
-    pub(super) password: Zeroizing<Vec<u8>>,
-}
-
 /// Reads what an SQL database has.
-pub(super) async fn fetch(login: Login, sql_database: &str) -> Result<CatalogueForm> {
+pub(super) async fn fetch(login: OwnLogin, sql_database: &str) -> Result<CatalogueForm> {
     on_connection(login, sql_database, rows).await
 }
 
 /// Logs in and works, in bounded time.
 pub(super) async fn on_connection<T>(
-    login: Login,
+    login: OwnLogin,
     sql_database: &str,
     work: impl AsyncFnOnce(&Client) -> Result<T>,
 ) -> Result<T> {
@@ -49,8 +41,7 @@ pub(super) async fn on_connection<T>(
     config.user(&login.user).password(&*login.password).dbname(sql_database);
     // The connection does not leave the host: it takes the proxy's own way to the server.
     config.application_name("warder catalogue").ssl_mode(SslMode::Disable).options(OPTIONS);
-    let address = getsockname::<SockaddrStorage>(login.socket.as_raw_fd()).context("the connection has no address")?;
-    let is_unix = address.family() == Some(AddressFamily::Unix);
+    let is_unix = login.is_unix()?;
     let done = async {
         if is_unix {
             on_stream(UnixStream::from_std(login.socket.into())?, &config, work).await

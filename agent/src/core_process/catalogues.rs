@@ -3,24 +3,24 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 use tokio::io::unix::AsyncFd;
-use tokio::sync::{Notify, Semaphore, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::warn;
-use zeroize::Zeroizing;
 
-use super::catalogue_fetch::{Login, fetch};
+use super::catalogue_fetch::fetch;
+use super::own_hops::{OwnHops, OwnLogin};
 use super::pipeline::Pipeline;
 use crate::catalogue_form::CatalogueForm;
 use crate::identity_link::FromCore;
-use crate::link::{CatalogueHop, Link, ToKernel};
+use crate::link::{Link, Purpose};
 use crate::worker_link::in_memory;
 
 /// SQL databases whose catalogue is kept. Clients choose the names: what cannot be read makes room again.
@@ -35,8 +35,6 @@ const FIRST_PATIENCE: Duration = Duration::from_secs(1);
 const DEBOUNCE: Duration = Duration::from_millis(250);
 /// Pause after a first attempt that failed.
 const RETRY: Duration = Duration::from_secs(10);
-/// How long the kernel process may take to connect; its own limit is shorter.
-const HOP_PATIENCE: Duration = Duration::from_secs(15);
 /// Distance of warnings; the metric counts all failures.
 const WARNING_DISTANCE: Duration = Duration::from_secs(10);
 
@@ -48,9 +46,7 @@ pub(super) struct Catalogues {
     /// How often they are read, by database.
     periods: HashMap<u16, Duration>,
     pipeline: Rc<RefCell<Pipeline>>,
-    link: Rc<AsyncFd<Link>>,
-    next: Cell<u64>,
-    hops: RefCell<HashMap<u64, oneshot::Sender<Result<Login, String>>>>,
+    own: Rc<OwnHops>,
     kept: RefCell<HashMap<Key, Rc<Kept>>>,
     /// Lines to the workers that live.
     lines: RefCell<Vec<Weak<AsyncFd<Link>>>>,
@@ -70,13 +66,11 @@ struct Kept {
 
 impl Catalogues {
     /// `periods`: databases with a login, and how often they are read, in seconds.
-    pub(super) fn new(periods: &[(u16, u64)], pipeline: Rc<RefCell<Pipeline>>, link: Rc<AsyncFd<Link>>) -> Rc<Self> {
+    pub(super) fn new(periods: &[(u16, u64)], pipeline: Rc<RefCell<Pipeline>>, own: Rc<OwnHops>) -> Rc<Self> {
         Rc::new(Self {
             periods: periods.iter().map(|(id, seconds)| (*id, Duration::from_secs(*seconds))).collect(),
             pipeline,
-            link,
-            next: Cell::new(0),
-            hops: RefCell::default(),
+            own,
             kept: RefCell::default(),
             lines: RefCell::default(),
             reading: Semaphore::new(READ_AT_ONCE),
@@ -132,44 +126,14 @@ impl Catalogues {
         }
     }
 
-    /// The kernel process has answered.
-    pub(super) fn connected(
-        &self,
-        request: u64,
-        outcome: Result<CatalogueHop, String>,
-        password: Vec<u8>,
-        descriptors: Vec<OwnedFd>,
-    ) {
-        let password = Zeroizing::new(password);
-        let login = outcome.and_then(|hop| {
-            self.pipeline.borrow_mut().own_connection(hop.cookie);
-            let socket = descriptors.into_iter().next().ok_or("a connection came without its descriptor")?;
-            Ok(Login { socket, user: hop.user, password })
-        });
-        let waiting = self.hops.borrow_mut().remove(&request);
-        if let Some(waiting) = waiting {
-            // Whoever has given up takes nothing: the connection is closed.
-            let _ = waiting.send(login);
-        }
-    }
-
     async fn read(&self, (database, name): &Key) -> Result<CatalogueForm> {
         let _turn = self.reading.acquire().await.context("the core ends")?;
         fetch(self.login(*database).await?, name).await
     }
 
     /// A connection to a database with the login that reads its catalogue.
-    pub(super) async fn login(&self, database: u16) -> Result<Login> {
-        let request = self.next.get();
-        self.next.set(request + 1);
-        let (sender, receiver) = oneshot::channel();
-        self.hops.borrow_mut().insert(request, sender);
-        self.link.get_ref().send(&ToKernel::OpenCatalogue { request, database }, &[], &[])?;
-        let login = timeout(HOP_PATIENCE, receiver).await;
-        self.hops.borrow_mut().remove(&request);
-        let login =
-            login.context("the kernel process does not answer")?.context("the kernel process has not answered")?;
-        login.map_err(|problem| anyhow!("no connection: {problem}"))
+    pub(super) async fn login(&self, database: u16) -> Result<OwnLogin> {
+        self.own.open(database, Purpose::Catalogue).await
     }
 
     /// Whether a database has such a login.

@@ -19,11 +19,12 @@ use std::sync::Arc;
 use access::{Case, Limits, Moment, Proposal, Refusal};
 use anyhow::{Context as _, Result};
 use identity::proof::Proofs;
-use model::access::{AccessEvent, GrantId};
+use model::access::{AccessChange, AccessEvent, GrantId, GrantState};
 use model::id::BootId;
 use model::record::{Record, What};
 use policy::UtcOffset;
 use tokio::sync::Notify;
+use tokio::sync::mpsc::Sender;
 use tracing::{error, warn};
 
 use self::boards::Boards;
@@ -56,6 +57,8 @@ pub(super) struct Desk {
     /// What became of such requests, and nobody has heard yet.
     changes: RefCell<VecDeque<AccessEvent>>,
     changed: Notify,
+    /// Grants that have ended, for whoever ends sessions.
+    ended: Sender<AccessEvent>,
 }
 
 /// It could not be written down.
@@ -64,7 +67,12 @@ struct NotWritten;
 
 impl Desk {
     /// With what was kept. Must be called when the pipeline stands: what has ended meanwhile is recorded.
-    pub(super) fn open(hello: &Hello, pipeline: Rc<RefCell<Pipeline>>, proofs: Rc<Proofs>) -> Result<Self> {
+    pub(super) fn open(
+        hello: &Hello,
+        pipeline: Rc<RefCell<Pipeline>>,
+        proofs: Rc<Proofs>,
+        ended: Sender<AccessEvent>,
+    ) -> Result<Self> {
         let path = hello.journal.key_file.with_file_name(FILE_NAME);
         let boot_id = BootId(hello.boot);
         let seen = pipeline.borrow().seen;
@@ -81,6 +89,7 @@ impl Desk {
             statements: RefCell::default(),
             changes: RefCell::default(),
             changed: Notify::new(),
+            ended,
         };
         this.turn();
         Ok(this)
@@ -133,9 +142,28 @@ impl Desk {
             Err(NotWritten) if !takes_away => Err(NotWritten),
             _ => {
                 self.note_changes(events);
+                self.note_ends(events);
                 Ok(())
             }
         })
+    }
+
+    /// Nothing runs for long under a grant for one statement: its end cuts nothing.
+    fn note_ends(&self, events: &[AccessEvent]) {
+        let is_end = |event: &&AccessEvent| {
+            matches!(event.change, AccessChange::Expired | AccessChange::Revoked) && event.grant.once.is_none()
+        };
+        for event in events.iter().filter(is_end) {
+            if self.ended.try_send(event.clone()).is_err() {
+                error!(grant = %event.grant.id, "sessions do not end with this grant: too many have ended at once");
+            }
+        }
+    }
+
+    /// Whether its holder has it on: another one that renews it is active.
+    pub(super) fn is_renewed(&self, id: GrantId) -> bool {
+        let renews = |case: &Arc<Case>| case.grant.renews == Some(id) && case.state == GrantState::Active;
+        self.desk.borrow().cases().any(renews)
     }
 
     fn write(&self, case: &Case, events: &[AccessEvent]) -> Result<(), NotWritten> {

@@ -5,7 +5,8 @@ use anyhow::{Result, bail};
 use serde_json::{Value, json};
 use tokio_postgres::Client;
 
-use super::catalogue_fetch::{Login, on_connection};
+use super::catalogue_fetch::on_connection;
+use super::own_hops::OwnLogin;
 use crate::hold_link::{ShownStatement, ShownValue};
 
 /// Locks that are shown.
@@ -46,7 +47,7 @@ impl Look {
 
     /// Asks. `server_pid`: of the session that waits; `None`: not known.
     pub(super) async fn take(
-        login: Login,
+        login: OwnLogin,
         sql_database: &str,
         shown: &ShownStatement,
         server_pid: Option<u32>,

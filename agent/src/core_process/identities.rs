@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use identity::proof::{ClientProof, ProofError, Proofs};
 use model::Known;
 use model::id::SocketCookie;
-use model::principal::{Principal, UnknownPrincipal};
+use model::principal::{Principal, Proof, UnknownPrincipal};
 use model::process::Process;
 use model::session::Transport;
 use policy::ProcessContext;
@@ -25,16 +25,19 @@ use super::attestation::Attestation;
 use super::catalogues::Catalogues;
 use super::desk::Desk;
 use super::holds::Holds;
+use super::minting::Minting;
 use super::pipeline::Pipeline;
 use super::readable;
 use super::trees::Trees;
 use crate::clock;
 use crate::identity_link::{FromCore, IdentityAnswer, IdentityAsk, WorkerSays};
-use crate::link::Link;
+use crate::link::{Link, is_full};
 
 /// How long the kernel witness's words about a connection may take: they come through a ring that is read 50 times a
 /// second.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a worker may take to read an answer. It waits for one about a proof as long.
+const TELL_PATIENCE: Duration = Duration::from_secs(15);
 /// How often it is looked whether they have come.
 const LOOK: Duration = Duration::from_millis(2);
 
@@ -49,6 +52,7 @@ pub(super) struct Identities {
     pub(super) catalogues: Rc<Catalogues>,
     pub(super) desk: Rc<Desk>,
     pub(super) holds: Rc<Holds>,
+    pub(super) minting: Rc<Minting>,
 }
 
 impl Identities {
@@ -60,6 +64,7 @@ impl Identities {
         }
         self.catalogues.add(&line);
         self.desk.add(&line);
+        self.minting.add(&line);
         let this = Rc::clone(self);
         spawn_local(async move {
             while let Ok(mut guard) = line.readable().await {
@@ -73,12 +78,16 @@ impl Identities {
                         let proof = ask.proof.map(|kind| kind.proof(packet.record));
                         spawn_local(answer(Rc::clone(&this), Rc::clone(&line), ask, proof));
                     }
+                    WorkerSays::Mint { connection } => {
+                        spawn_local(mint(Rc::clone(&this), Rc::clone(&line), connection));
+                    }
                     WorkerSays::Hold(ask) => this.holds.hold(&line, *ask, packet.record),
                     WorkerSays::HoldOver(hold) => this.holds.over(&line, hold),
                     WorkerSays::Cancel(name) => this.holds.cancel(name),
                 }
             }
             this.holds.lose(&line);
+            this.minting.lose(&line);
         });
         Ok(())
     }
@@ -127,7 +136,6 @@ enum Client {
     Remote,
 }
 
-/// A worker that has gone needs no answer.
 async fn answer(identities: Rc<Identities>, line: Rc<AsyncFd<Link>>, ask: IdentityAsk, proof: Option<ClientProof>) {
     let verified = async {
         match &proof {
@@ -147,8 +155,33 @@ async fn answer(identities: Rc<Identities>, line: Rc<AsyncFd<Link>>, ask: Identi
         Some(Err(error)) => (Known::Unknown(error.unknown()), Some(error)),
         None => (attested, None),
     };
-    let answer = IdentityAnswer::new(ask.connection, &principal, process.as_ref()).refusing(refusal);
-    let _gone = line.get_ref().try_send(&FromCore::Identity(Box::new(answer)), &[], &[]);
+    // Whoever is only known by where they come from gets no role.
+    let role = principal
+        .known()
+        .filter(|principal| refusal.is_none() && principal.proof != Proof::Process)
+        .and_then(|principal| identities.minting.reserve(SocketCookie(ask.connection), ask.database, principal, &line));
+    let answer = IdentityAnswer::new(ask.question, &principal, process.as_ref())
+        .refusing(refusal)
+        .with_role(role.map(|role| role.to_string()));
+    tell(&line, &FromCore::Identity(Box::new(answer)), &[]).await;
+}
+
+/// Makes the role that is reserved for a connection. The worker that asks is the one that has it.
+async fn mint(identities: Rc<Identities>, line: Rc<AsyncFd<Link>>, connection: u64) {
+    let password = identities.minting.mint(SocketCookie(connection)).await;
+    let message = FromCore::Minted { connection, is_made: password.is_some() };
+    let password = password.as_ref().map_or(&[][..], |password| password.expose().as_bytes());
+    tell(&line, &message, password).await;
+}
+
+/// A worker that has gone needs no answer; the clients of one that does not read are refused.
+async fn tell(line: &AsyncFd<Link>, answer: &FromCore, record: &[u8]) {
+    let told = line.get_ref().send_within(TELL_PATIENCE, answer, record).await;
+    if let Err(problem) = told
+        && is_full(&problem)
+    {
+        warn!("a worker did not take an answer, its client is refused: {problem:#}");
+    }
 }
 
 /// Whether a connection comes from another host: then no process is going to be known.

@@ -23,13 +23,14 @@ use store::line::Machine;
 use store::writer::{AppendError, Writer};
 use tracing::{error, info, warn};
 
+use super::access_ends::AccessEnds;
 use super::catalogue_changes::CatalogueChanges;
 use super::indexing::Indexing;
 use super::redaction::Redaction;
 use super::streams::Streams;
 use crate::clock;
 use crate::control::KeyView;
-use crate::link::{FoundOrigin, Hello, ToCore};
+use crate::link::{FoundOrigin, Hello, Purpose, ToCore};
 
 /// How often the byte ledgers of live sessions are read from the kernel.
 const LEDGER_PERIOD: u64 = 5_000_000_000;
@@ -50,8 +51,13 @@ struct Wish {
 /// Ended fronts that wait to be told to the kernel process; what is beyond is noticed by a scan.
 const ENDED_FRONTS_MAX: usize = 4096;
 
-/// What the ledger says of the agent's own sessions: the configuration allows them, with `[database.catalogue]`.
-const OWN_RULE: &str = "warder-catalogue";
+/// What the ledger says of the agent's own sessions: the configuration allows them.
+const fn own_rule(purpose: Purpose) -> &'static str {
+    match purpose {
+        Purpose::Catalogue => "warder-catalogue",
+        Purpose::Minting => "warder-minting",
+    }
+}
 
 /// Everything behind the ring buffer.
 pub(super) struct Pipeline {
@@ -65,6 +71,7 @@ pub(super) struct Pipeline {
     pub(super) metrics: Metrics,
     pub(super) redaction: Redaction,
     pub(super) catalogue_changes: CatalogueChanges,
+    pub(super) access_ends: AccessEnds,
     indexing: Indexing,
     probes: HashMap<u32, (String, bool)>,
     losses: HashMap<&'static str, u64>,
@@ -149,6 +156,7 @@ impl Pipeline {
             metrics: Metrics::new(env!("CARGO_PKG_VERSION")),
             redaction: Redaction::new(&hello.redaction)?,
             catalogue_changes: CatalogueChanges::default(),
+            access_ends: AccessEnds::default(),
             indexing: Indexing::start(&journal.directory),
             probes: HashMap::new(),
             streams_refused: 0,
@@ -234,9 +242,9 @@ impl Pipeline {
         self.write_records();
     }
 
-    /// The agent itself connects with this socket to read a catalogue.
-    pub(super) fn own_connection(&mut self, cookie: u64) {
-        self.sessions.set_own(SocketCookie(cookie), Arc::from(OWN_RULE), &mut self.records);
+    /// The agent itself connects with this socket.
+    pub(super) fn own_connection(&mut self, cookie: u64, purpose: Purpose) {
+        self.sessions.set_own(SocketCookie(cookie), Arc::from(own_rule(purpose)), &mut self.records);
         self.write_records();
     }
 
@@ -259,6 +267,7 @@ impl Pipeline {
         {
             self.ended_fronts.push(*connection);
         }
+        self.access_ends.hear(&event);
         self.sessions.on_mediation(event, &mut self.records);
         self.write_records();
     }
@@ -352,7 +361,7 @@ impl Pipeline {
             | ToCore::WorkerLine
             | ToCore::Policies(_)
             | ToCore::Settled
-            | ToCore::CatalogueHop { .. }
+            | ToCore::OwnHop { .. }
             | ToCore::Steered { .. }
             | ToCore::Described { .. }
             | ToCore::Enclosed { .. }
@@ -485,10 +494,12 @@ impl Pipeline {
     }
 
     fn write_records(&mut self) {
-        let Self { records, metrics, writer, write_failing, tally, catalogue_changes, sessions, .. } = self;
+        let Self { records, metrics, writer, write_failing, tally, catalogue_changes, access_ends, sessions, .. } =
+            self;
         for record in records.drain(..) {
             metrics.observe(&record);
             catalogue_changes.observe(&record.what, sessions);
+            access_ends.observe(&record.what);
             tally.count(&record.what);
             if let Err(error) = writer.append(&record) {
                 say_once(write_failing, &error);

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use steering::bpffs::MOUNT_POINT;
 use store::keys::read_secret;
 
-use super::{Finding, Host};
+use super::{Finding, Host, minting};
 use crate::config::proxy::{Fail, Guard, Tls};
 use crate::config::{Account, Config, Database};
 use crate::kernel_process::access::{self, Postmaster};
@@ -27,6 +27,8 @@ pub struct Surveyed {
     pub differences: Option<String>,
     /// Who replicates.
     pub replication: Option<String>,
+    /// Lines that minted roles need and that are not there; `None`: none are minted.
+    pub minting: Option<Vec<String>>,
 }
 
 /// All checks, where a database has a proxy.
@@ -164,6 +166,7 @@ fn check_access(host: &Host, database: &Database, guard: &Guard) -> Vec<Finding>
             "add the lines that are named, reload the server, and look again",
         ),
     }];
+    findings.extend(surveyed.minting.map(|missing| minting::finding(name, &missing)));
     findings.extend(surveyed.replication.map(|who| Finding::ok("proxy-replication", format!("{name}: {who}"))));
     findings
 }
@@ -218,7 +221,8 @@ fn survey_server(database: &Database, guard: &Guard) -> Result<Surveyed> {
         File::open(format!("/proc/{}/ns/net", server.pid)).context("the server's network cannot be opened")?;
     let interfaces = access::interfaces(namespace.as_fd())?;
     let survey = survey::survey(&rules, guard, families(server.pid, port), &interfaces);
-    Ok(Surveyed { differences: survey::differences(&survey), replication: survey::replication(&survey) })
+    let minting = database.minted().map(|minted| minting::missing_lines(&rules.rules, guard, minted));
+    Ok(Surveyed { differences: survey::differences(&survey), replication: survey::replication(&survey), minting })
 }
 
 /// One address of each family in which somebody listens on that port in the network of a process.

@@ -32,7 +32,7 @@ impl Tree {
             functions: |file| Ok(capture::symbols::find(file)),
             user: |_| Some(990),
             group: |_| Some(991),
-            survey: |_, _| Ok(Surveyed { differences: None, replication: None }),
+            survey: |_, _| Ok(Surveyed { differences: None, replication: None, minting: None }),
         };
         let socket = folder.path().join("no-agent.sock");
         let mut config = Config::default();
@@ -318,8 +318,13 @@ fn what_the_rules_make_of_the_hop() {
     guarded(&mut tree, "steer = true");
     tree.check("proxy-access", Status::Ok, "as about its clients");
     tree.host.survey = |_, _| {
-        Ok(Surveyed { differences: Some("pg_hba.conf:3: add: host all".into()), replication: Some("standbys".into()) })
+        Ok(Surveyed {
+            differences: Some("pg_hba.conf:3: add: host all".into()),
+            replication: Some("standbys".into()),
+            minting: Some(vec!["host all +readers".into()]),
+        })
     };
+    tree.check("proxy-minting", Status::Warn, "or let in anybody: host all +readers -> add the lines");
     tree.check("proxy-access", Status::Warn, "pg_hba.conf:3: add: host all -> add the lines");
     tree.check("proxy-replication", Status::Ok, "orders: standbys");
     tree.host.survey = |_, _| Err("no server".into());

@@ -18,7 +18,7 @@ use steering::identity::Peer;
 use steering::steward::{Answer, Hop, HopError, Mark, Source, TcpHop, UnixHop};
 use tracing::{error, warn};
 
-use super::catalogue::no_way;
+use super::own_logins::no_way;
 use crate::clock;
 use crate::config::proxy::Content;
 use crate::link::{Link, Packet};

@@ -6,17 +6,17 @@ use anyhow::{Result, ensure};
 use capture::witness::Witness;
 use tracing::warn;
 
-use super::catalogue::Logins;
 use super::guards::{Guarded, Surroundings};
 use super::hops::Steward;
 use super::logins::ServiceLogin;
+use super::own_logins::OwnLogins;
 use super::policies::Policies;
 use super::workers::Workers;
 use crate::clock;
 use crate::config::Config;
 use crate::config::proxy::Proxy;
 use crate::control::SteerVerb;
-use crate::link::{Link, ProxyEvent, SteeringState, ToCore};
+use crate::link::{Link, ProxyEvent, Purpose, SteeringState, ToCore};
 use crate::privileges::Identity;
 
 /// How often everything is looked after.
@@ -38,7 +38,7 @@ pub(super) struct ProxyHost {
     guards: Vec<Guarded>,
     policies: Vec<Policies>,
     logins: Vec<ServiceLogin>,
-    catalogue_logins: Logins,
+    own_logins: OwnLogins,
     next_turn: u64,
     next_state: u64,
     /// Workers that seem to hang are left alone until then.
@@ -69,7 +69,7 @@ impl ProxyHost {
         );
         let steward = Steward::start(witness.marks())?;
         let proxy = config.proxy.clone();
-        let catalogue_logins = Logins::new(config, core);
+        let own_logins = OwnLogins::new(config, core);
         Ok(Some(Self {
             proxy,
             workers,
@@ -77,7 +77,7 @@ impl ProxyHost {
             guards,
             policies,
             logins,
-            catalogue_logins,
+            own_logins,
             next_turn: 0,
             next_state: 0,
             pardon: 0,
@@ -115,9 +115,9 @@ impl ProxyHost {
         self.workers.are_ready() && self.guards.iter().all(Guarded::is_settled)
     }
 
-    /// The core wants to read a database's catalogue.
-    pub(super) fn open_catalogue(&self, request: u64, database: u16, link: &Link) -> Result<()> {
-        self.catalogue_logins.open(&self.steward, request, database, link)
+    /// The core wants a connection of its own.
+    pub(super) fn open_own(&self, request: u64, database: u16, purpose: Purpose, link: &Link) -> Result<()> {
+        self.own_logins.open(&self.steward, request, (database, purpose), link)
     }
 
     /// Looks after workers and databases, and tells the core.

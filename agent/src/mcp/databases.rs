@@ -14,7 +14,7 @@ pub(super) struct Place<'a> {
     pub(super) name: &'a str,
     /// Where its proxy is.
     pub(super) address: SocketAddr,
-    /// The role that sessions have at the server.
+    /// The role that sessions have at the server; where each has one of its own, what all their names begin with.
     pub(super) role: &'a str,
     /// How it is guarded.
     pub(super) guard: &'a Guard,
@@ -34,6 +34,7 @@ pub(super) fn place(database: &Database) -> Result<Place<'_>, &'static str> {
     let guard = database.guard.as_ref().ok_or("its connections do not go through the proxy")?;
     let role = match &guard.login {
         Login::Service(Service { demand: Demand::Token, user, .. }) => user,
+        Login::Minted(_) => mint::name::PREFIX,
         Login::Service(_) => return Err("it takes another proof than a token as the password"),
         Login::PassThrough => return Err("it asks for a password of its own, not for a token"),
     };

@@ -15,8 +15,8 @@ use sql::state::State;
 use sql::{Analyser, Limits};
 
 use super::trial::{Deed, Trial};
-use crate::catalogue_role;
 use crate::core_process::catalogue_fetch;
+use crate::setup_plan;
 use crate::terminal::escape;
 
 /// A statement, and what would become of its result.
@@ -38,7 +38,7 @@ pub fn catalogue(dsn: Option<&str>) -> Result<Catalogue> {
     let Some(dsn) = dsn else { return Ok(Catalogue::none()) };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
     let form = tokio::task::LocalSet::new().block_on(&runtime, async {
-        let client = catalogue_role::connect(Some(dsn)).await?;
+        let client = setup_plan::connect(Some(dsn)).await?;
         catalogue_fetch::rows(&client).await
     })?;
     Ok(form.build(1))

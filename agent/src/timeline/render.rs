@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use journal::record::{Handover, Recovered, Removed};
+use store::form::credential::CredentialForm;
 use store::form::event::{
     AgentStartForm, CancelForm, Event, GapForm, LossForm, OperatorForm, ProcessChangeForm, ProxyForm, RefusedForm,
     SessionCloseForm, SessionGapForm,
@@ -137,6 +138,7 @@ impl Renderer {
             // Nobody asked for a proxy.
             Event::Coverage(form) if form.classes.iter().all(|class| class.class == "not_guarded") => return,
             Event::Coverage(form) => coverage(form),
+            Event::Credential(form) => credential(form),
             Event::Operator(OperatorForm { verb, uid }) if verb == "exec" => {
                 (Style::Quiet, format!("uid {uid} began a process tree with a token (warder exec)"))
             }
@@ -354,10 +356,36 @@ fn incident(event: &Event) -> Option<(Style, String)> {
             let text = format!("!! THE WITNESSES DISAGREE on {what}: the proxy says {proxy}, the kernel {kernel}");
             (Style::Bad, escape(&text).into_owned())
         }
+        Event::Credential(form) => {
+            let (style, text) = credential(form);
+            (style, escape(&text).into_owned())
+        }
         Event::Process(form) => (Style::Quiet, process_change(form)),
         Event::Other(word) => (Style::Quiet, format!("{} (a record type of a newer version)", escape(word))),
         _ => return None,
     })
+}
+
+/// What became of a role that was made for one session. Not escaped yet.
+fn credential(form: &CredentialForm<'_>) -> (Style, String) {
+    let CredentialForm { role, group, .. } = form;
+    let because = form.end.as_ref().map(|end| format!(": {}", end.replace('_', " "))).unwrap_or_default();
+    let detail = form.detail.as_ref().map(|detail| format!(" ({detail})")).unwrap_or_default();
+    let taken = form.latency_us.map(|micros| format!(" after {:.1} ms", micros as f64 / 1e3)).unwrap_or_default();
+    let confirmed = match form.confirmation.as_deref() {
+        Some("kernel" | "iterator") => format!("; the kernel saw its session end{taken}"),
+        Some("unseen") => "; NOBODY SAW ITS SESSION END".to_owned(),
+        _ => String::new(),
+    };
+    match &*form.step {
+        "minting" => (Style::Quiet, format!("role {role} is made, with the rights of {group}")),
+        "failed" => (Style::Warning, format!("role {role} could not be made{detail}")),
+        "ending" => (Style::Warning, format!("access through role {role} ends{because}{detail}")),
+        "ended" => (Style::Quiet, format!("role {role} is gone{because}{confirmed}{detail}")),
+        "stuck" => (Style::Bad, format!("!! ROLE {role} COULD NOT BE TAKEN AWAY{detail}")),
+        "orphan" => (Style::Bad, format!("!! ORPHAN: role {role} was needed by nobody{detail}")),
+        step => (Style::Quiet, format!("role {role}: {step}{detail}")),
+    }
 }
 
 fn process_change(form: &ProcessChangeForm<'_>) -> String {

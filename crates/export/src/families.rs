@@ -31,6 +31,8 @@ pub(crate) struct Families {
     pub(crate) bypass_sessions: IntCounterVec,
     pub(crate) catalogue_reads: IntCounterVec,
     pub(crate) access_changes: IntCounterVec,
+    pub(crate) credentials: IntCounterVec,
+    pub(crate) access_end: HistogramVec,
     pub(crate) integrity_alerts: IntCounterVec,
     pub(crate) coverage_sessions: IntCounterVec,
     pub(crate) coverage_bytes: IntCounterVec,
@@ -153,6 +155,16 @@ impl Families {
                 "catalogue_reads_total",
                 "Readings of what an SQL database has, for policies, by outcome.",
                 &["database", "outcome"],
+            ),
+            credentials: r.counters(
+                "credentials_total",
+                "Steps of roles that were made for one session.",
+                &["database", "step"],
+            ),
+            access_end: r.histograms(
+                "access_end_duration_seconds",
+                "From the decision that an access ends until the kernel saw the server's socket closed.",
+                &["database", "end"],
             ),
             bypass_sessions: r.counters(
                 "bypass_sessions_total",

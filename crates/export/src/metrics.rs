@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use model::Known;
 use model::coverage::Coverage;
+use model::credential::Credential;
 use model::id::SocketCookie;
 use model::mediation::Mediation;
 use model::process::UnknownProcess;
@@ -146,6 +147,7 @@ impl Metrics {
                 self.families.access_changes.with_label_values(&labels).inc();
             }
             What::Coverage(coverage) => self.coverage(coverage),
+            What::Credential(credential) => self.credential(credential),
             What::AgentStarted { .. }
             | What::AgentStopped
             | What::NotObserved { .. }
@@ -188,6 +190,17 @@ impl Metrics {
             self.families.coverage_sessions.with_label_values(&labels).inc_by(count.sessions);
             self.families.coverage_bytes.with_label_values(&labels).inc_by(count.bytes);
             self.families.coverage_open.with_label_values(&labels).set(clamped(count.open));
+        }
+    }
+
+    /// A step of a minted role.
+    fn credential(&self, credential: &Credential) {
+        let mut observed = self.observed();
+        let database = observed.database(&self.families, &credential.database_name);
+        let name = &*observed.databases[database].name;
+        self.families.credentials.with_label_values(&[name, credential.step.word()]).inc();
+        if let Some((end, latency)) = credential.end.zip(credential.latency) {
+            self.families.access_end.with_label_values(&[name, end.word()]).observe(latency as f64 / 1e9);
         }
     }
 

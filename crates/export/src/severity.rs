@@ -30,6 +30,8 @@ impl Severity {
             Event::Bypass(_) | Event::Integrity(_) => Self::Critical,
             // Nobody has looked at a broken glass in time.
             Event::Access(form) if form.change == "review_overdue" => Self::Critical,
+            Event::Credential(form) if matches!(&*form.step, "orphan" | "stuck") => Self::Error,
+            Event::Credential(form) if form.step == "failed" => Self::Warning,
             Event::Gap(_) | Event::Loss(_) | Event::SessionGap(_) => Self::Error,
             _ if type_word == "journal.recovered" => Self::Warning,
             _ => Self::Information,

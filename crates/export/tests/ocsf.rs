@@ -86,7 +86,7 @@ type Expected = (&'static str, u64, &'static str, Option<u64>);
 fn records_are_what_the_documentation_says() {
     let journal = Journal::new();
     journal.append(all_types());
-    let expected: [Expected; 42] = [
+    let expected: [Expected; 43] = [
         ("segment", 1008, "Rotate", None),
         ("agent.start", 1008, "Start", None),
         ("gap", 1008, "gap", None),
@@ -113,6 +113,7 @@ fn records_are_what_the_documentation_says() {
         ("bypass", 4001, "Bypass", None),
         ("integrity", 1008, "integrity", None),
         ("coverage", 1008, "coverage", None),
+        ("credential", 1008, "credential", None),
         ("session.close", 4001, "Close", None),
         ("checkpoint", 1008, "checkpoint", None),
         ("key.handover", 1008, "key.handover", None),

@@ -82,6 +82,8 @@ pub struct Guard {
     server: Server,
     desk: Desk,
     asked: VecDeque<Asked>,
+    /// What its beginning did.
+    opening: Facts,
     /// The server was told to answer what it has of the open batch.
     flushed: bool,
     /// The rest of a long message goes where its beginning went.
@@ -118,6 +120,7 @@ impl Guard {
             server: Server::default(),
             desk: Desk::new(following),
             asked: VecDeque::new(),
+            opening: Facts::default(),
             flushed: false,
             rest_is_dropped: false,
             blind: false,
@@ -142,8 +145,9 @@ impl Guard {
         parameters: impl Iterator<Item = (&'a [u8], &'a [u8])>,
     ) -> Result<Cleared, Denial> {
         self.feed(Side::Client, at, &[Input::Bytes(packet)]);
+        self.opening = startup::facts(parameters);
         self.bench.look_at_grants(at);
-        let judged = self.bench.judge_opening(self.replication, startup::facts(parameters), &self.around, now);
+        let judged = self.judge_opening(now);
         match judged.ruling {
             Ruling::Run(_permits) => Ok(Cleared(())),
             // The opening of a session waits for nobody.
@@ -151,10 +155,20 @@ impl Guard {
         }
     }
 
+    /// Whether the policies that there are now would let it be opened.
+    #[must_use]
+    pub fn is_admitted(&self, now: WallTime) -> bool {
+        matches!(self.judge_opening(now).ruling, Ruling::Run(_))
+    }
+
     /// SQL database of the session.
     #[must_use]
     pub fn sql_database(&self) -> Arc<str> {
         Arc::clone(&self.around.session.database)
+    }
+
+    fn judge_opening(&self, now: WallTime) -> Judged {
+        self.bench.judge_opening(self.replication, self.opening.clone(), &self.around, now)
     }
 
     /// Somebody else acts from now on, or it is not known any more who does.

@@ -8,6 +8,7 @@
 
 pub mod access;
 pub mod coverage;
+pub mod credential;
 pub mod facts;
 pub mod id;
 pub mod kernel;

@@ -137,6 +137,8 @@ words! {
         ClientBroken = "client_broken",
         /// The server's connection broke.
         UpstreamBroken = "upstream_broken",
+        /// The access of whoever acts has ended.
+        AccessEnded = "access_ended",
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::access::AccessEvent;
 use crate::coverage::{BypassReason, Coverage};
+use crate::credential::Credential;
 use crate::id::SessionId;
 use crate::process::Process;
 use crate::request::Request;
@@ -162,6 +163,8 @@ pub enum What {
     },
     /// Something became of a grant; it takes effect after this record.
     Access(Box<AccessEvent>),
+    /// A role that lives as long as one session: what became of it.
+    Credential(Box<Credential>),
     /// An operator used a control verb.
     OperatorCommand {
         /// The verb.

@@ -183,7 +183,13 @@ pub(crate) fn stopped(order: Order) -> Stop {
             stop.by = End::Drained;
             stop
         }
-        Order::Publish | Order::Count | Order::Idle | Order::TimedOut => {
+        Order::EndAccess(why) => {
+            let text = format!("the access has ended ({}) before the session began", why.word());
+            let mut stop = Stop::refused(Refusal::Identity, "28000", text);
+            stop.by = End::AccessEnded;
+            stop
+        }
+        Order::Publish | Order::Count | Order::Reconsider | Order::Idle | Order::TimedOut => {
             Stop::refused(Refusal::StartupTimeout, "08P01", "the connection did not start up in time")
         }
     }

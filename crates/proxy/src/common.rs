@@ -13,7 +13,7 @@ use crate::book::Book;
 use crate::certificates::Certificates;
 use crate::entry::{ClientKey, Entry};
 use crate::governor::Governor;
-use crate::login::ServiceAccount;
+use crate::login::UpstreamLogin;
 use crate::settings::Settings;
 use crate::stats::Stats;
 
@@ -35,7 +35,7 @@ pub(crate) struct Common {
     /// What decides about the sessions of a database; none for a database: it has no policies.
     pub(crate) governors: RefCell<HashMap<DatabaseId, Rc<Governor>>>,
     /// As whom the proxy logs in for clients with tokens.
-    pub(crate) accounts: RefCell<HashMap<DatabaseId, Rc<ServiceAccount>>>,
+    pub(crate) logins: RefCell<HashMap<DatabaseId, UpstreamLogin>>,
     pub(crate) cancels: Cell<usize>,
     pub(crate) draining: Cell<bool>,
 }
@@ -52,7 +52,7 @@ impl Common {
             access: RefCell::default(),
             certificates: RefCell::default(),
             governors: RefCell::default(),
-            accounts: RefCell::default(),
+            logins: RefCell::default(),
             cancels: Cell::new(0),
             draining: Cell::new(false),
         }

@@ -4,7 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::task::{Context, Poll, Waker};
 
-use model::id::SocketCookie;
+use model::credential::AccessEnd;
+use model::id::{DatabaseId, SocketCookie};
 use model::mediation::{Listener, MediationEvent};
 use model::time::BootTime;
 
@@ -43,12 +44,26 @@ pub(crate) enum Order {
     Idle,
     /// The worker stops.
     Drain,
+    /// The policies have changed: perhaps it may not be any more.
+    Reconsider,
+    /// The access of whoever acts has ended.
+    EndAccess(AccessEnd),
+}
+
+/// When a session ends whose access has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionEnd {
+    /// When its server waits for the client, also inside of a transaction: the server rolls that back.
+    BetweenStatements,
+    /// Whatever runs.
+    Now,
 }
 
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) cookie: SocketCookie,
+    pub(crate) database: DatabaseId,
     pub(crate) listener: Listener,
     pub(crate) client: ClientKey,
     /// When it came into its phase.
@@ -63,6 +78,8 @@ pub(crate) struct Entry {
     /// Transaction status, while the server waits for the client.
     ready: Cell<Option<u8>>,
     order: Cell<Option<Order>>,
+    /// Its access has ended: it ends when its server waits for the client.
+    ending: Cell<Option<AccessEnd>>,
     /// What every core must know.
     introduction: RefCell<Vec<MediationEvent>>,
     /// The core has taken the place of the one that was told.
@@ -71,9 +88,16 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    pub(crate) fn new(cookie: SocketCookie, listener: Listener, client: ClientKey, at: BootTime) -> Self {
+    pub(crate) fn new(
+        cookie: SocketCookie,
+        database: DatabaseId,
+        listener: Listener,
+        client: ClientKey,
+        at: BootTime,
+    ) -> Self {
         Self {
             cookie,
+            database,
             listener,
             client,
             since: Cell::new(at),
@@ -83,6 +107,7 @@ impl Entry {
             uncounted: Cell::new(false),
             ready: Cell::new(None),
             order: Cell::new(None),
+            ending: Cell::new(None),
             introduction: RefCell::default(),
             forgotten: Cell::new(false),
             task: RefCell::new(None),
@@ -111,6 +136,27 @@ impl Entry {
         self.active.set(at);
         self.uncounted.set(true);
         self.ready.set(ready);
+        self.end_if_ready();
+    }
+
+    /// Its access has ended.
+    pub(crate) fn end_access(&self, when: SessionEnd, why: AccessEnd) {
+        match (when, self.phase.get()) {
+            (SessionEnd::BetweenStatements, Phase::Relaying) => {
+                self.ending.set(Some(why));
+                self.end_if_ready();
+            }
+            // Nobody can say when ciphertext is between statements, and before the first there is none.
+            _ => self.order(Order::EndAccess(why)),
+        }
+    }
+
+    fn end_if_ready(&self) {
+        if self.ready.get().is_some()
+            && let Some(why) = self.ending.take()
+        {
+            self.order(Order::EndAccess(why));
+        }
     }
 
     pub(crate) fn ready(&self) -> Option<u8> {
@@ -151,9 +197,14 @@ impl Entry {
         is_known
     }
 
-    /// Gives an order and wakes the task. An order to end is not replaced.
+    /// Gives an order and wakes the task. An order to end is not replaced, and no statistics replace another order.
     pub(crate) fn order(&self, order: Order) {
-        if matches!(self.order.get(), None | Some(Order::Count | Order::Publish)) {
+        let gives_way = match self.order.get() {
+            None | Some(Order::Count | Order::Publish) => true,
+            Some(Order::Reconsider) => !matches!(order, Order::Count | Order::Publish),
+            Some(_) => false,
+        };
+        if gives_way {
             self.order.set(Some(order));
         }
         if let Some(task) = &*self.task.borrow() {
@@ -177,7 +228,7 @@ impl Entry {
         what: impl FnOnce(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<Result<T, Order>> {
         match self.take_order() {
-            None | Some(Order::Count | Order::Publish) => what(cx).map(Ok),
+            None | Some(Order::Count | Order::Publish | Order::Reconsider) => what(cx).map(Ok),
             Some(order) => Poll::Ready(Err(order)),
         }
     }

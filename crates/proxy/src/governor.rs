@@ -63,6 +63,8 @@ pub struct Identified {
     pub process: Option<ProcessContext>,
     /// Why what the client came with proves nothing.
     pub refusal: Option<ProofError>,
+    /// The role that is reserved for the session, where the database has such; see [`Mint`](crate::Mint).
+    pub role: Option<String>,
 }
 
 /// The connection as the policies see it.

@@ -41,10 +41,11 @@ mod worker;
 
 pub use access::{Access, UnreadAccess};
 pub use certificates::{Certificates, CertificatesError, ClientAuthorities, OwnCertificate};
+pub use entry::SessionEnd;
 pub use governor::{Governor, Identification, Identified, Identities};
 pub use holds::{Held, Holds, Nobody, Waiting, Word};
 pub use hop::{Destination, Hop, HopError, HopRequest, HopStream, Hops};
-pub use login::{Credential, Demand, Discovery, LoginMode, ServiceAccount};
+pub use login::{Credential, Demand, Discovery, LoginMode, Mint, ServiceAccount, UpstreamLogin};
 pub use opening::{Expect, Malformed, PACKET_BYTES_MAX, Packet, Startup};
 pub use settings::{ListenerSpec, Settings, TlsMode, WhenUnrecorded};
 pub use socket::cookie;

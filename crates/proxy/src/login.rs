@@ -1,5 +1,5 @@
 //! Logins at the proxy: the client proves who it is with a token or a certificate, and the proxy logs in at the server as
-//! a service account of its own.
+//! a service account of its own, or with a role that is made for this session.
 //!
 //! Pure parts only; `session::service_login` is the conversation. A token is in a [`Secret`] from the moment in which it
 //! is whole, and goes to whoever verifies it and nowhere else. Not here: verification (`identity`, in the agent's core),
@@ -11,9 +11,13 @@ pub(crate) mod response;
 pub(crate) mod service;
 pub(crate) mod startup;
 
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use identity::secret::Secret;
+use model::id::SocketCookie;
 
 use crate::certificates::OwnCertificate;
 
@@ -46,8 +50,35 @@ pub struct Discovery {
     pub scope: String,
 }
 
-/// As whom the proxy logs in at the server for clients that have proved who they are. Without `Debug`: a password may be
-/// in it.
+/// As whom the proxy logs in at the server for clients that have proved who they are.
+#[derive(Clone)]
+pub enum UpstreamLogin {
+    /// As one for all.
+    Account(Rc<ServiceAccount>),
+    /// With a role that is made for the session.
+    Minted(Rc<dyn Mint>),
+}
+
+impl UpstreamLogin {
+    /// What is shown to the server if it asks for a certificate.
+    pub(crate) fn certificate(&self) -> Option<&OwnCertificate> {
+        match self {
+            Self::Account(account) => account.credential.certificate(),
+            Self::Minted(_) => None,
+        }
+    }
+}
+
+/// Whoever makes roles for sessions.
+pub trait Mint {
+    /// Makes the role that was reserved for this connection ([`Identified::role`]), and says its password; `None`: it
+    /// cannot be made, and whoever makes it has recorded why. Ends in bounded time.
+    ///
+    /// [`Identified::role`]: crate::Identified::role
+    fn mint(&self, connection: SocketCookie) -> Pin<Box<dyn Future<Output = Option<Secret>>>>;
+}
+
+/// A role to log in with. Without `Debug`: a password may be in it.
 pub struct ServiceAccount {
     /// The role.
     pub user: String,
@@ -63,6 +94,15 @@ pub enum Credential {
     Password(Secret),
     /// A certificate, for a `cert` rule: the hop has TLS, always.
     Certificate(OwnCertificate),
+}
+
+impl Credential {
+    const fn certificate(&self) -> Option<&OwnCertificate> {
+        match self {
+            Self::Certificate(own) => Some(own),
+            Self::Nothing | Self::Password(_) => None,
+        }
+    }
 }
 
 /// Messages of the login at the server: the client has seen none of them.

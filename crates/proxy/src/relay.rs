@@ -14,6 +14,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use model::Known;
+use model::credential::AccessEnd;
 use model::mediation::{End, MediationEvent, Refusal, RelayCounts};
 use model::principal::UnknownPrincipal;
 use model::time::BootTime;
@@ -23,7 +24,7 @@ use tokio::time::{Sleep, sleep};
 use crate::book::{Judgement, Patience, Reading, Recording, WAIT_MAX};
 use crate::clock;
 use crate::common::Common;
-use crate::entry::{Entry, Order, Phase};
+use crate::entry::{Entry, Order, Phase, SessionEnd};
 use crate::governed::Governed;
 use crate::login::LoginCounts;
 use crate::permission::{Clearance, Permission, Unread};
@@ -235,6 +236,10 @@ impl Relay {
                 self.count();
                 None
             }
+            Order::Reconsider => {
+                self.reconsider();
+                None
+            }
             Order::TimedOut => Some(Stop::ended(self.ended_by.unwrap_or(End::Upstream))),
             Order::Idle => {
                 Some(Stop::said(End::Idle, "57P05", "terminating connection due to the proxy's idle-session timeout"))
@@ -243,6 +248,16 @@ impl Relay {
                 let text = "terminating connection because the proxy is stopping; connect again";
                 Some(Stop::said(End::Drained, "57P01", text))
             }
+            Order::EndAccess(why) => Some(access_ended(why)),
+        }
+    }
+
+    /// Ends, between two statements, where the policies that there are now would not let it begin.
+    fn reconsider(&self) {
+        if let Content::Governed(governed) = &self.content
+            && !governed.guard.is_admitted(clock::wall())
+        {
+            self.entry.end_access(SessionEnd::BetweenStatements, AccessEnd::PolicyChanged);
         }
     }
 
@@ -547,6 +562,13 @@ impl Relay {
     fn end(&mut self, by: End) {
         self.ended_by.get_or_insert(by);
     }
+}
+
+/// A session whose access has ended.
+fn access_ended(why: AccessEnd) -> Stop {
+    let why = why.word();
+    let text = format!("terminating connection because its access has ended ({why}); log in again, or ask for access");
+    Stop::said(End::AccessEnded, "57P01", text)
 }
 
 /// A session of an enforced database whose statement is not on record.

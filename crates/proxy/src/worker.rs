@@ -7,7 +7,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::id::DatabaseId;
+use model::credential::AccessEnd;
+use model::id::{DatabaseId, SocketCookie};
 use model::mediation::{Listener, MediationEvent, Refusal, Route};
 use model::time::BootTime;
 use recorder::Recorder;
@@ -21,10 +22,10 @@ use crate::book::Book;
 use crate::certificates::Certificates;
 use crate::clock;
 use crate::common::Common;
-use crate::entry::{ClientKey, Entry, Order, Phase};
+use crate::entry::{ClientKey, Entry, Order, Phase, SessionEnd};
 use crate::governor::Governor;
 use crate::hop::Hops;
-use crate::login::ServiceAccount;
+use crate::login::UpstreamLogin;
 use crate::session::{self, Accepted};
 use crate::settings::{ListenerSpec, Settings};
 use crate::socket::{Socket, Stream, cookie};
@@ -121,8 +122,23 @@ impl<H: Hops> Worker<H> {
     }
 
     /// As whom the proxy logs in at a database for clients with tokens, from the next session on.
-    pub fn set_service_account(&self, database: DatabaseId, account: ServiceAccount) {
-        self.common.accounts.borrow_mut().insert(database, Rc::new(account));
+    pub fn set_upstream_login(&self, database: DatabaseId, login: UpstreamLogin) {
+        self.common.logins.borrow_mut().insert(database, login);
+    }
+
+    /// The policies of a database have changed: sessions that they would not let begin any more end, each between two of
+    /// its statements.
+    pub fn reconsider(&self, database: DatabaseId) {
+        let entries = self.common.entries.borrow();
+        entries.values().filter(|entry| entry.database == database).for_each(|entry| entry.order(Order::Reconsider));
+    }
+
+    /// Ends a session because the access of whoever acts has ended. One that is unknown has ended already.
+    pub fn end(&self, connection: SocketCookie, when: SessionEnd, why: AccessEnd) {
+        let entry = self.common.entries.borrow().get(&connection.0).cloned();
+        if let Some(entry) = entry {
+            entry.end_access(when, why);
+        }
     }
 
     /// Accepts connections until [`Worker::drain`]. Must run inside of a `LocalSet`. `heartbeat` is called at least 4
@@ -176,7 +192,7 @@ impl<H: Hops> Worker<H> {
             self.waiting_refusals.set(self.waiting_refusals.get() + 1);
         }
         self.common.stats.accepted(spec.kind);
-        let entry = Rc::new(Entry::new(connection, spec.kind, key, at));
+        let entry = Rc::new(Entry::new(connection, spec.database, spec.kind, key, at));
         let (database, listener) = (spec.database, spec.kind);
         let accepted = MediationEvent::Accepted { connection, at, database, listener, route: route.clone() };
         self.common.introduce(&entry, accepted);
@@ -344,7 +360,7 @@ fn client_key(route: &Route) -> ClientKey {
     }
 }
 
-fn cookie_of(stream: &Stream) -> io::Result<model::id::SocketCookie> {
+fn cookie_of(stream: &Stream) -> io::Result<SocketCookie> {
     match stream {
         Stream::Tcp(stream) => cookie(stream),
         Stream::Unix(stream) => cookie(stream),

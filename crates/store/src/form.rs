@@ -5,6 +5,7 @@
 //! writer's words.
 
 pub mod access;
+pub mod credential;
 pub mod event;
 pub mod identity;
 pub mod judgement;

@@ -8,6 +8,7 @@ use model::record::{Record, What};
 use serde::{Deserialize, Serialize};
 
 use crate::form::access::AccessForm;
+use crate::form::credential::CredentialForm;
 use crate::form::event::{
     AgentStartForm, CancelForm, Event, GapForm, LossForm, OperatorForm, ProcessChangeForm, ProxyForm, RefusedForm,
     SessionCloseForm, SessionGapForm,
@@ -92,6 +93,7 @@ pub fn encode(out: &mut Vec<u8>, seq: u64, machine: Machine, record: &Record) {
             write_fields(out, &ProxyForm { event: (*event).into(), database_entry, worker: *worker, detail });
         }
         What::Access(event) => write_fields(out, &AccessForm::from(&**event)),
+        What::Credential(credential) => write_fields(out, &CredentialForm::from(&**credential)),
         What::OperatorCommand { verb, uid } => write_fields(out, &OperatorForm { verb: verb.into(), uid: *uid }),
     }
 }
@@ -117,6 +119,7 @@ const fn type_word(what: &What) -> &'static str {
         What::Bypass { .. } => "bypass",
         What::IntegrityAlert { .. } => "integrity",
         What::Coverage(_) => "coverage",
+        What::Credential(_) => "credential",
     }
 }
 
@@ -191,6 +194,7 @@ pub fn decode(head: &Head<'_>, line: &[u8]) -> Result<Entry, serde_json::Error> 
         "integrity" => Event::Integrity(serde_json::from_slice(line)?),
         "proxy" => Event::Proxy(serde_json::from_slice(line)?),
         "coverage" => Event::Coverage(serde_json::from_slice(line)?),
+        "credential" => Event::Credential(serde_json::from_slice(line)?),
         record::SEGMENT => Event::Segment,
         record::CHECKPOINT => Event::Checkpoint,
         record::HANDOVER => Event::KeyHandover(serde_json::from_slice(line)?),

@@ -9,6 +9,7 @@ use common::*;
 use model::Known;
 use model::access::{AccessChange, AccessEvent, ChangedBy, Grant, GrantId, GrantState, Holder, Scope};
 use model::coverage::{BypassReason, Class, ClassCount, Coverage};
+use model::credential::{AccessEnd, Confirmation, Credential, CredentialStep};
 use model::id::{DatabaseId, SocketCookie};
 use model::mediation::{Listener, Mediation, RelayCounts};
 use model::principal::{Actor, Principal, PrincipalKind, UnknownPrincipal};
@@ -65,6 +66,7 @@ fn written_again(event: &Event) -> Json {
         Event::Bypass(form) => serde_json::to_value(form),
         Event::Integrity(form) => serde_json::to_value(form),
         Event::Coverage(form) => serde_json::to_value(form),
+        Event::Credential(form) => serde_json::to_value(form),
         Event::KeyHandover(form) => serde_json::to_value(form),
         Event::SegmentsRemoved(form) => serde_json::to_value(form),
         Event::Recovered(form) => serde_json::to_value(form),
@@ -409,6 +411,23 @@ fn the_rarer_records() {
     check(
         What::Proxy { event: "worker_ended", database_name: None, worker: Some(1), detail: Some("signal: 9".into()) },
         json!({"type": "proxy", "event": "worker_ended", "worker": 1, "detail": "signal: 9"}),
+    );
+    let credential = Credential {
+        session: Some(session_id(4242)),
+        until: Some(NINE_THIRTY),
+        end: Some(AccessEnd::Revoked),
+        confirmation: Some(Confirmation::Kernel),
+        latency: Some(2_500_000),
+        detail: Some("why".into()),
+        ..Credential::new(CredentialStep::Ended, "warder_s_0".into(), "warder_read".into(), "main".into())
+    };
+    check(
+        What::Credential(Box::new(credential)),
+        json!({
+            "type": "credential", "step": "ended", "role": "warder_s_0", "group": "warder_read", "database_entry": "main",
+            "session": ID, "until": "2026-11-22T09:30:00.000000Z", "end": "revoked", "confirmation": "kernel",
+            "latency_us": 2500, "detail": "why",
+        }),
     );
     check(What::OperatorCommand { verb: "scan".into(), uid: 0 }, json!({"type": "operator", "verb": "scan", "uid": 0}));
 }

@@ -9,8 +9,8 @@ use model::session::Session;
 use redact::Judgement;
 use serde_json::{Value, json};
 
-use crate::core_process::catalogue_fetch::Login;
 use crate::core_process::hold_look::Look;
+use crate::core_process::own_hops::OwnLogin;
 use crate::hold_link::{HoldAsk, ShownEffect, ShownStatement, ShownValue};
 
 /// One statement that waits, for people and programs. Secrets are taken out of it.
@@ -53,7 +53,7 @@ impl HeldView {
     }
 
     /// Asks the server about it. What may be a secret is not there to be asked about.
-    pub(super) async fn ask(&self, login: Login) -> Look {
+    pub(super) async fn ask(&self, login: OwnLogin) -> Look {
         Look::take(login, &self.sql_database, &self.shown, self.server_pid).await
     }
 

@@ -228,6 +228,10 @@ impl Material<'_> {
                 "database_entry": form.database_entry, "from": form.from.to_string(), "to": form.to.to_string(),
                 "observed": form.observed, "classes": form.classes, "lost_events": form.lost_events,
             }),
+            Event::Credential(form) => json!({
+                "step": form.step, "role": form.role, "group": form.group, "database_entry": form.database_entry,
+                "end": form.end, "confirmation": form.confirmation, "latency_us": form.latency_us, "detail": form.detail,
+            }),
             Event::AgentStart(form) => json!({"version": form.version, "level": form.level, "kernel": form.kernel}),
             _ => return,
         };

@@ -128,6 +128,11 @@ pub(crate) fn log_record(
             attributes.number("warder.integrity.kernel", Some(form.kernel));
         }
         Event::Coverage(form) => attributes.text("warder.database_entry", Some(&form.database_entry)),
+        Event::Credential(form) => {
+            attributes.text("warder.credential.step", Some(&form.step));
+            attributes.text("warder.credential.role", Some(&form.role));
+            attributes.text("warder.database_entry", Some(&form.database_entry));
+        }
         Event::Loss(form) => attributes.number("warder.loss.count", Some(form.count)),
         _ => {}
     }

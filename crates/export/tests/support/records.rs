@@ -94,6 +94,7 @@ pub(crate) fn all_types() -> Vec<String> {
         ("bypass", format!(r#"{},"reason":"before_steering""#, session(0, true))),
         ("integrity", format!(r#""session":"{s}","figure":"bytes_to_server","proxy":90,"kernel":100,"when":"end""#)),
         ("coverage", r#""database_entry":"main","from":"2026-11-22T00:00:00.000000Z","to":"2026-11-22T00:01:00.000000Z","observed":{"sessions":1,"open":1,"bytes":9},"classes":[{"class":"bypass","detail":"unix_socket","sessions":1,"open":1,"bytes":9}]"#.into()),
+        ("credential", r#""step":"orphan","role":"warder_s_0","group":"warder_read","database_entry":"main","end":"orphan","confirmation":"no_session","latency_us":9"#.into()),
         ("session.close", format!(r#"{},"duration_us":5000000"#, session(0, true))),
         ("checkpoint", format!(r#""journal":"{I}","segment":1,"chain":"{H}","root":"{H}","key":"{K}","signature":"00""#)),
         ("key.handover", format!(r#""journal":"{I}","from":"{K}","to":"{K}","public_key":"{P}","signature":"00""#)),

@@ -1,6 +1,6 @@
 //! The start-up of a client that proves who it is to the proxy: by its certificate, or by a token that it is asked for.
-//! The proxy then logs in at the server as the service account. The client sees the server's AuthenticationOk and
-//! everything behind it.
+//! The proxy then logs in at the server as the service account, or with a role of the session's own. The client sees the
+//! server's AuthenticationOk and everything behind it.
 //!
 //! What is recorded is what the client sees: its own StartupMessage, requests for a token, its answers left out,
 //! AuthenticationOk. The role that the client names is recorded and has no other meaning.
@@ -28,7 +28,7 @@ use crate::governor::{Governor, Identified};
 use crate::hop::Hops;
 use crate::login::response::Response;
 use crate::login::service::{Attempt, Hearing, LoginError, Step};
-use crate::login::{Credential, Demand, Discovery, LoginMode, ServiceAccount, oauth, password, startup};
+use crate::login::{Credential, Demand, Discovery, LoginMode, ServiceAccount, UpstreamLogin, oauth, password, startup};
 use crate::settings::TlsMode;
 use crate::stop::Stop;
 use crate::upstream::Upstream;
@@ -40,28 +40,46 @@ impl<H: Hops> Opening<H> {
     /// From the client's StartupMessage to the server's AuthenticationOk.
     pub(super) async fn service_startup(&mut self, packet: &[u8], demand: &Demand) -> Result<Next, Stop> {
         let governor = self.governor().ok_or_else(not_ready)?;
-        let account = self.account().ok_or_else(not_ready)?;
+        let login = self.login().ok_or_else(not_ready)?;
         let (identified, recorded) = self.proved(&governor, packet, demand).await?;
         self.hop().await?;
-        self.show_certificate_in_tls(&account).await?;
-        let packet = startup::as_role(&self.parsed(packet)?, &account.user);
-        self.judge_service_account(&packet)?;
+        self.show_certificate_in_tls(&login).await?;
+        let role = role(&login, &identified)?;
+        let packet = startup::as_role(&self.parsed(packet)?, &role);
+        self.judge_role(&packet)?;
         let clearance = self.admit(&governor, &packet, identified)?;
+        let account = self.account(login, role).await?;
         let permission = self.await_permission(recorded).await?;
         self.send_upstream(&packet, permission, clearance).await?;
         Ok(Next::Messages(self.log_in(&account).await?))
     }
 
-    /// As whom the proxy logs in for this client, and what proves it: the only place that chooses. `None`: nobody, yet.
-    fn account(&self) -> Option<Rc<ServiceAccount>> {
-        self.common.accounts.borrow().get(&self.spec.database).cloned()
+    /// As whom the proxy logs in at this database: the only place that chooses. `None`: nobody, yet.
+    fn login(&self) -> Option<UpstreamLogin> {
+        self.common.logins.borrow().get(&self.spec.database).cloned()
+    }
+
+    /// What proves it, now that the policies have let the client in.
+    async fn account(&self, login: UpstreamLogin, user: String) -> Result<Rc<ServiceAccount>, Stop> {
+        let mint = match login {
+            UpstreamLogin::Account(account) => return Ok(account),
+            UpstreamLogin::Minted(mint) => mint,
+        };
+        let mut minting = mint.mint(self.entry.cookie);
+        let entry = &self.entry;
+        let password = poll_fn(|cx| entry.poll_until(cx, |cx| minting.as_mut().poll(cx))).await.map_err(stopped)?;
+        let password = password.ok_or_else(|| {
+            let text = "the proxy could not make a role for this session; its operator finds the reason in the log";
+            Stop::refused(Refusal::Upstream, "08006", text)
+        })?;
+        Ok(Rc::new(ServiceAccount { user, credential: Credential::Password(password) }))
     }
 
     /// The certificate that the server gets if it asks for one while TLS begins.
     pub(super) fn own_certificate(&self) -> Option<OwnCertificate> {
-        match (&self.spec.login, &self.account()?.credential) {
-            (LoginMode::Service(_), Credential::Certificate(own)) => Some(own.clone()),
-            _ => None,
+        match &self.spec.login {
+            LoginMode::Service(_) => self.login()?.certificate().cloned(),
+            LoginMode::PassThrough => None,
         }
     }
 
@@ -160,16 +178,16 @@ impl<H: Hops> Opening<H> {
         Ok((response, recording(judgement)?))
     }
 
-    /// Asks `pg_hba.conf` about the service account.
-    fn judge_service_account(&self, packet: &[u8]) -> Result<(), Stop> {
+    /// Asks `pg_hba.conf` about the proxy's own login.
+    fn judge_role(&self, packet: &[u8]) -> Result<(), Stop> {
         let Some((gate, _client, hop)) = self.ends() else { return Ok(()) };
         gate.judge_own(&self.parsed(packet)?, hop)
     }
 
     /// A certificate is shown in TLS, also where the client's own connection has none.
-    async fn show_certificate_in_tls(&mut self, account: &ServiceAccount) -> Result<(), Stop> {
+    async fn show_certificate_in_tls(&mut self, login: &UpstreamLogin) -> Result<(), Stop> {
         let is_encrypted = self.upstream.as_ref().is_some_and(|hop| hop.end().encrypted == access::Encrypted::Yes);
-        if is_encrypted || !matches!(account.credential, Credential::Certificate(_)) {
+        if is_encrypted || login.certificate().is_none() {
             return Ok(());
         }
         let refused = |text| Err(Stop::refused(Refusal::UpstreamTls, "08006", text));
@@ -190,16 +208,27 @@ impl<H: Hops> Opening<H> {
         let result = poll_fn(|cx| entry.poll_until(cx, |cx| poll_login(upstream, &mut attempt, cx))).await;
         self.logged_in = attempt.counts;
         result.map_err(stopped)?.map_err(|error| {
-            tracing::warn!(role = account.user, "the proxy cannot log in as its service account: {error}");
-            let text = "the proxy could not log in as its service account; its operator finds the reason in the log";
+            tracing::warn!(role = account.user, "the proxy cannot log in at the server: {error}");
+            let text = "the proxy could not log in at the server for you; its operator finds the reason in the log";
             Stop::refused(Refusal::Upstream, "08006", text)
         })
     }
 }
 
 fn not_ready() -> Stop {
-    let text = "the proxy has no service account for this database yet; its operator finds the reason in the log";
+    let text = "the proxy has no login for this database yet; its operator finds the reason in the log";
     Stop::refused(Refusal::Identity, "28000", text)
+}
+
+/// The role that the server is going to see.
+fn role(login: &UpstreamLogin, identified: &Identified) -> Result<String, Stop> {
+    match login {
+        UpstreamLogin::Account(account) => Ok(account.user.clone()),
+        UpstreamLogin::Minted(_) => identified.role.clone().ok_or_else(|| {
+            let text = "no role is made for you at this database: you are in none of the groups that have one there";
+            Stop::refused(Refusal::Identity, "28000", text)
+        }),
+    }
 }
 
 fn poll_login(

@@ -139,7 +139,7 @@ fn a_service_account_that_cannot_log_in_is_the_operators_matter() {
     let (issuer, cluster) = (Issuer::new(), cluster("scram-sha-256"));
     for password in [None, Some("wrong")] {
         let proxy = start(&cluster, &issuer, "service", password);
-        refused(&proxy, &issuer.good(), "as its service account", Refusal::Upstream);
+        refused(&proxy, &issuer.good(), "could not log in at the server", Refusal::Upstream);
     }
 }
 

@@ -13,7 +13,7 @@ use crate::aspect::Aspect;
 use crate::attribute::{self, AttributeKind};
 
 /// Types of records that exist. `session` stands for all `session.…`.
-const TYPES: [&str; 29] = [
+const TYPES: [&str; 30] = [
     "access",
     "agent",
     "agent.start",
@@ -22,6 +22,7 @@ const TYPES: [&str; 29] = [
     "cancel",
     "checkpoint",
     "coverage",
+    "credential",
     "gap",
     "integrity",
     "journal",

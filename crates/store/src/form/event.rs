@@ -6,6 +6,7 @@ use journal::record::{Handover, Recovered, Removed};
 use serde::{Deserialize, Serialize};
 
 use super::access::AccessForm;
+use super::credential::CredentialForm;
 use super::identity::{Hex128, SessionText};
 use super::is_false;
 use super::mediation::{BypassForm, CoverageForm, IntegrityForm};
@@ -193,6 +194,8 @@ pub enum Event {
     Integrity(IntegrityForm<'static>),
     /// `coverage`
     Coverage(Box<CoverageForm<'static>>),
+    /// `credential`
+    Credential(Box<CredentialForm<'static>>),
     /// `segment`: a segment of the journal begins.
     Segment,
     /// `checkpoint`: everything before it is signed.

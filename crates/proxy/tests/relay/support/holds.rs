@@ -129,6 +129,6 @@ struct Nobody;
 impl Identities for Nobody {
     fn identify(&self, _asked: Identification) -> std::pin::Pin<Box<dyn Future<Output = Identified>>> {
         let principal = Known::Unknown(UnknownPrincipal::NoProof);
-        Box::pin(async { Identified { principal, process: None, refusal: None } })
+        Box::pin(async { Identified { principal, process: None, refusal: None, role: None } })
     }
 }

@@ -18,7 +18,8 @@ use model::time::WallTime;
 use model::verdict::{Mode, PolicyEpoch};
 use policy::{PolicyFile, PolicySet, UtcOffset};
 use proxy::{
-    Credential, Governor, Hops, Identification, Identified, Identities, Nobody, OwnCertificate, ServiceAccount, Worker,
+    Credential, Governor, Hops, Identification, Identified, Identities, Nobody, OwnCertificate, ServiceAccount,
+    UpstreamLogin, Worker,
 };
 use serde_json::json;
 use tempfile::TempDir;
@@ -106,7 +107,8 @@ impl TokenLogin {
             holds: Rc::new(Nobody),
         };
         worker.set_governor(DatabaseId(0), governor);
-        worker.set_service_account(DatabaseId(0), ServiceAccount { user: self.user, credential: self.credential });
+        let account = ServiceAccount { user: self.user, credential: self.credential };
+        worker.set_upstream_login(DatabaseId(0), UpstreamLogin::Account(Rc::new(account)));
     }
 }
 
@@ -139,7 +141,7 @@ impl Identities for Core {
                 Some(proof) => proofs.verify(proof, now()).await,
                 None => {
                     let principal = Known::Unknown(UnknownPrincipal::NoProof);
-                    return Identified { principal, process: None, refusal: None };
+                    return Identified { principal, process: None, refusal: None, role: None };
                 }
             };
             let refusal = verified.as_ref().err().copied();
@@ -147,7 +149,7 @@ impl Identities for Core {
                 Ok(verified) => Known::Known(verified.principal().clone()),
                 Err(error) => Known::Unknown(error.unknown()),
             };
-            Identified { principal, process: None, refusal }
+            Identified { principal, process: None, refusal, role: None }
         })
     }
 }

@@ -1,0 +1,342 @@
+//! Roles for single sessions: reserved when it is known who acts, made when the policies have let them in, and taken away
+//! when their access ends.
+//!
+//! Whom a role is for is what this process has verified itself: a worker names a connection, nothing else. The server is
+//! the truth about which roles there are; what is kept here is forgotten with the process, and found again by a
+//! [sweep]. Not here: the statements (`mint`).
+
+pub(super) mod access;
+mod admin;
+mod ending;
+mod fault;
+mod sweep;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mint::name::RoleName;
+use mint::note::Note;
+use mint::password::Password;
+use mint::statements;
+use model::access::{Grant, Holder};
+use model::credential::{AccessEnd, Credential, CredentialStep};
+use model::id::{BootId, HostId, SocketCookie};
+use model::principal::Principal;
+use model::record::{Record, What};
+use model::time::WallTime;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::Notify;
+use tokio::task::spawn_local;
+use tokio::time::{Instant, sleep, timeout};
+use tracing::warn;
+
+use self::access::{Access, Order, Stage, When, named};
+use self::admin::{Admin, Trouble};
+use self::fault::{Step, reached};
+use super::own_hops::OwnHops;
+use super::pipeline::Pipeline;
+use crate::clock;
+use crate::config::login::{Minted, MintedRole};
+use crate::link::{Hello, Link};
+
+/// Accesses at once, of all databases: as many as the proxy can have sessions.
+const ACCESSES_MAX: usize = 65_536;
+/// How long a name is kept for a session that does not take its role.
+const RESERVED_NANOS: u64 = 60_000_000_000;
+/// How long whoever ends an access waits until the server knows it.
+const END_PATIENCE: Duration = Duration::from_secs(4);
+/// How often a change of the catalogue is tried that meets another one.
+const RACES_MAX: u32 = 8;
+/// Pause between them; each is longer by as much.
+const RACE_PAUSE: Duration = Duration::from_millis(5);
+
+/// All of it.
+pub(super) struct Minting {
+    pipeline: Rc<RefCell<Pipeline>>,
+    /// Wakes whoever reads the rings.
+    wake: Rc<Notify>,
+    host: HostId,
+    boot: BootId,
+    mints: HashMap<u16, Rc<Mint>>,
+    accesses: RefCell<HashMap<SocketCookie, Rc<Access>>>,
+    /// Lines to the workers that live.
+    lines: RefCell<Vec<Weak<AsyncFd<Link>>>>,
+    random: RefCell<std::fs::File>,
+}
+
+/// What makes the roles of one database.
+pub(super) struct Mint {
+    name: Arc<str>,
+    config: Minted,
+    admin: Admin,
+    /// The next password, with its verifier: made while nobody waits for it.
+    spare: RefCell<Option<Password>>,
+    /// Nobody could sweep since that many times.
+    unswept: Cell<u32>,
+}
+
+impl Minting {
+    /// Must run inside of a `LocalSet`.
+    pub(super) fn start(
+        hello: &Hello,
+        minting: Vec<(u16, Minted)>,
+        own: &Rc<OwnHops>,
+        pipeline: Rc<RefCell<Pipeline>>,
+        wake: Rc<Notify>,
+    ) -> std::io::Result<Rc<Self>> {
+        let name =
+            |database: u16| hello.databases.iter().find(|(id, _)| *id == database).map(|(_, name)| name.as_str());
+        let mints = minting.into_iter().map(|(database, config)| {
+            let admin = Admin::new(Rc::clone(own), database, config.sql_database.clone());
+            let name = Arc::from(name(database).unwrap_or_default());
+            (database, Rc::new(Mint { name, config, admin, spare: RefCell::default(), unswept: Cell::new(0) }))
+        });
+        let minting = Rc::new(Self {
+            pipeline,
+            wake,
+            host: HostId(hello.host),
+            boot: BootId(hello.boot),
+            mints: mints.collect(),
+            accesses: RefCell::default(),
+            lines: RefCell::default(),
+            random: RefCell::new(std::fs::File::open("/dev/urandom")?),
+        });
+        for mint in minting.mints.values() {
+            spawn_local(sweep::keep(Rc::clone(&minting), Rc::clone(mint)));
+        }
+        Ok(minting)
+    }
+
+    /// A worker is there.
+    pub(super) fn add(&self, line: &Rc<AsyncFd<Link>>) {
+        let mut lines = self.lines.borrow_mut();
+        lines.retain(|line| line.strong_count() > 0);
+        lines.push(Rc::downgrade(line));
+    }
+
+    /// The name of the role that this principal's session may have; `None`: none. `line`: to the worker of the connection.
+    pub(super) fn reserve(
+        &self,
+        connection: SocketCookie,
+        database: u16,
+        principal: &Principal,
+        line: &Rc<AsyncFd<Link>>,
+    ) -> Option<RoleName> {
+        let mint = self.mints.get(&database)?;
+        let entry = mint.entry(principal)?;
+        if self.accesses.borrow().len() >= ACCESSES_MAX {
+            warn!("no role can be made: {ACCESSES_MAX} are looked after already");
+            return None;
+        }
+        let (now, lifetime) = (clock::wall(), nanos(mint.config.lifetime));
+        let lifetime = WallTime(now.0.saturating_add(lifetime));
+        let (until, over) = match principal.expires {
+            Some(expires) if expires < lifetime => (expires, AccessEnd::TokenExpired),
+            _ => (lifetime, AccessEnd::Lifetime),
+        };
+        let role = RoleName::new(self.random()?);
+        let access = Access {
+            mint: Rc::clone(mint),
+            group: entry.role.as_str().into(),
+            defaults: defaults(entry),
+            principal: Some(Arc::new(principal.clone())),
+            named: named(&Holder::from(principal)),
+            line: Rc::downgrade(line),
+            ..Access::new(role.clone(), connection, Rc::clone(mint), until, over)
+        };
+        self.look_after(Rc::new(access));
+        Some(role)
+    }
+
+    /// Makes the role whose name is reserved for this connection, and says its password.
+    pub(super) async fn mint(self: &Rc<Self>, connection: SocketCookie) -> Option<Password> {
+        let access = self.accesses.borrow().get(&connection).cloned();
+        // Once for each connection, and only for those who were identified here.
+        let access = access.filter(|access| matches!(access.stage.get(), Stage::Reserved(_)))?;
+        let password = self.password(&access.mint)?;
+        access.stage.set(Stage::Made);
+        let minting = Credential { until: Some(access.until), ..access.credential(CredentialStep::Minting) };
+        if !self.record(minting) {
+            self.forget(&access);
+            return None;
+        }
+        reached(Step::Recorded);
+        let made = self.make(&access, &password).await;
+        reached(Step::Created);
+        self.prepare(&access.mint);
+        match made {
+            Ok(()) => {
+                spawn_local(ending::attend(Rc::clone(self), access));
+                Some(password)
+            }
+            Err(trouble) => {
+                let failed =
+                    Credential { detail: Some(trouble.to_string()), ..access.credential(CredentialStep::Failed) };
+                warn!(database = %access.mint.name, "a role could not be made: {trouble}; see `warder setup postgres`");
+                self.record(failed);
+                // Whoever has not heard the answer does not know that nothing was made.
+                access.order(session_is_over());
+                spawn_local(ending::attend(Rc::clone(self), access));
+                None
+            }
+        }
+    }
+
+    async fn make(&self, access: &Access, password: &Password) -> Result<(), Trouble> {
+        let note = Note {
+            host: self.host,
+            boot: self.boot,
+            connection: access.connection,
+            until: access.until,
+            group: access.group.to_string(),
+            principal: access.named.clone(),
+        };
+        let Access { mint, role, defaults, .. } = access;
+        let text = statements::create(role, password, &note, defaults, &mint.config.user, clock::wall());
+        mint.admin.change(&text).await
+    }
+
+    /// What the rings have brought: ends of connections.
+    pub(super) fn look(&self) {
+        let seen = self.pipeline.borrow_mut().access_ends.take();
+        for (connection, end) in seen {
+            let Some(access) = self.accesses.borrow().get(&connection).cloned() else { continue };
+            access.saw(end);
+            if matches!(access.stage.get(), Stage::Reserved(_)) {
+                self.forget(&access);
+            }
+        }
+    }
+
+    /// Ends what is over, and forgets names that nobody took. To be called several times a second.
+    pub(super) fn tick(&self) {
+        let (now, wall) = (clock::boot(), clock::wall());
+        let mut forgotten = Vec::new();
+        for access in self.accesses.borrow().values() {
+            match access.stage.get() {
+                Stage::Reserved(since) if now.nanos_since(since) > RESERVED_NANOS => forgotten.push(Rc::clone(access)),
+                Stage::Made if access.is_over(now, wall) => {
+                    access.order(Order { end: access.over, when: When::BetweenStatements, decided: now, by: None });
+                }
+                Stage::Reserved(_) | Stage::Made => {}
+            }
+        }
+        forgotten.iter().for_each(|access| self.forget(access));
+    }
+
+    /// Ends an access. Returns when the server knows it, so that nothing forgets it any more, or does not answer.
+    pub(super) async fn end(&self, access: &Access, end: AccessEnd, when: When, by: Option<String>) {
+        let mut is_cut = access.is_cut.subscribe();
+        access.order(Order { end, when, decided: clock::boot(), by });
+        let _late = timeout(END_PATIENCE, is_cut.wait_for(|is_cut| *is_cut)).await;
+    }
+
+    /// Ends what was made for the holder of a grant that has ended.
+    pub(super) fn end_of_grant(&self, grant: &Grant, end: AccessEnd, when: When) {
+        for access in self.live().iter().filter(|access| access.is_held_by(&grant.holder, &grant.scope.database)) {
+            let by = Some(format!("with grant {}", grant.id));
+            access.order(Order { end, when, decided: clock::boot(), by });
+        }
+    }
+
+    /// Those that there are.
+    pub(super) fn live(&self) -> Vec<Rc<Access>> {
+        let made = |access: &&Rc<Access>| matches!(access.stage.get(), Stage::Made);
+        self.accesses.borrow().values().filter(made).cloned().collect()
+    }
+
+    /// A worker has ended, and its sessions with it. The server would notice when it answers next: a statement may run for
+    /// hours before.
+    pub(super) fn lose(&self, line: &Rc<AsyncFd<Link>>) {
+        let line = Rc::downgrade(line);
+        self.live()
+            .iter()
+            .filter(|access| access.line.ptr_eq(&line))
+            .for_each(|access| access.order(session_is_over()));
+    }
+
+    /// The agent stops, and its workers have: no session goes on. Waits until all roles are taken away, for a while.
+    pub(super) async fn settle(&self, patience: Duration) {
+        self.live().iter().for_each(|access| access.order(session_is_over()));
+        let deadline = Instant::now() + patience;
+        while Instant::now() < deadline && !self.live().is_empty() {
+            self.wake.notify_one();
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    fn look_after(&self, access: Rc<Access>) {
+        self.pipeline.borrow_mut().access_ends.watch(access.connection);
+        self.accesses.borrow_mut().insert(access.connection, access);
+    }
+
+    fn forget(&self, access: &Access) {
+        self.pipeline.borrow_mut().access_ends.forget(access.connection);
+        self.accesses.borrow_mut().remove(&access.connection);
+    }
+
+    /// Writes a step down before it takes effect. `false`: it could not be written.
+    fn record(&self, credential: Credential) -> bool {
+        let mut pipeline = self.pipeline.borrow_mut();
+        pipeline.record(Record { time: clock::wall(), what: What::Credential(Box::new(credential)) });
+        pipeline.flush();
+        !pipeline.is_write_failing()
+    }
+
+    fn random<const N: usize>(&self) -> Option<[u8; N]> {
+        use std::io::Read as _;
+        let mut bytes = [0; N];
+        match self.random.borrow_mut().read_exact(&mut bytes) {
+            Ok(()) => Some(bytes),
+            Err(problem) => {
+                warn!("no role can be made without random numbers: {problem}");
+                None
+            }
+        }
+    }
+
+    fn password(&self, mint: &Mint) -> Option<Password> {
+        if let Some(spare) = mint.spare.borrow_mut().take() {
+            return Some(spare);
+        }
+        Some(Password::new(&self.random()?))
+    }
+
+    /// Makes the next password ahead.
+    fn prepare(self: &Rc<Self>, mint: &Rc<Mint>) {
+        let (this, mint) = (Rc::clone(self), Rc::clone(mint));
+        spawn_local(async move {
+            if mint.spare.borrow().is_none() {
+                *mint.spare.borrow_mut() = this.random().map(|bytes| Password::new(&bytes));
+            }
+        });
+    }
+}
+
+impl Mint {
+    /// Whose rights this principal gets: the first entry that fits.
+    fn entry(&self, principal: &Principal) -> Option<&MintedRole> {
+        let is_in = |group: &String| principal.groups.iter().any(|held| **held == **group);
+        self.config.roles.iter().find(|entry| entry.groups.is_empty() || entry.groups.iter().any(is_in))
+    }
+}
+
+/// Nobody has decided it.
+fn session_is_over() -> Order {
+    Order { end: AccessEnd::Session, when: When::Now, decided: clock::boot(), by: None }
+}
+
+fn defaults(entry: &MintedRole) -> statements::Defaults {
+    statements::Defaults {
+        read_only: entry.read_only,
+        statement_timeout_millis: entry.statement_timeout.map(|time| nanos(time) / 1_000_000),
+        search_path: entry.search_path.clone(),
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
