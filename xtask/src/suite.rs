@@ -36,7 +36,7 @@ const NOT_PURE: &[&str] = &["agent-ebpf"];
 /// Features of all tests that need more. Everything that they use is built with all of them: with others for each crate,
 /// dependencies would be built again and again.
 const FEATURES: &str = "warder-tests/end-to-end,export/receivers,steering/end-to-end,proxy/libpq,hba/server,sql/server,\
-                        identity/provider,agent/fault-points";
+                        identity/provider,guard/server,agent/fault-points";
 
 /// A static check and its name.
 type Check = (&'static str, fn() -> Result<()>);
@@ -146,7 +146,7 @@ impl<'a> Prepared<'a> {
     }
 
     /// Runs of test programs and their names.
-    fn steps(&self) -> [(&'static str, Result<Command>); 7] {
+    fn steps(&self) -> [(&'static str, Result<Command>); 8] {
         let filtered = |command: Result<Command>| command.map(|command| with(command, &self.options.filter));
         let threads = |files, count| Ok(self.tests(files, count));
         [
@@ -156,6 +156,7 @@ impl<'a> Prepared<'a> {
             ("test: pg_hba.conf against a server", filtered(threads(&["oracle"], 2))),
             ("test: tokens of a real issuer", filtered(self.identity())),
             ("test: facts against PostgreSQL's tests and a server", filtered(threads(&["regress", "server"], 1))),
+            ("test: masking at a server", filtered(threads(&["canaries"], 2))),
             ("test: end to end (kernel, PostgreSQL)", self.end_to_end()),
         ]
     }

@@ -298,9 +298,10 @@ impl<F: FnMut(&StoredColumn, &Rule) -> bool> Planner<'_, F> {
                 &rule,
                 &column,
                 "copies values of",
-                "the rows of a COPY are not masked with these options or in this client encoding",
-                "leave the column out, or use the options FORMAT, DELIMITER, NULL, QUOTE, HEADER and FORCE_QUOTE only, \
-                 and UTF8",
+                "the rows of a COPY are not masked where it does not name its columns, with these options, or in this \
+                 client encoding",
+                "leave the column out; or name all columns, and use the options FORMAT, DELIMITER, NULL, QUOTE, HEADER \
+                 and FORCE_QUOTE only, and UTF8",
             )),
             Some(_) => {
                 let (mut columns, masked) = self.rows(rows, false);

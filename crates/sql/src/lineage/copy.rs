@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use model::lineage::{CopyForm, CopyText, Origin, Output, UnknownLineage};
 use pg_raw_parse::Node;
-use pg_raw_parse::list::CastNodeList;
-use pg_raw_parse::nodes::{CopyStmt, DefElem};
+use pg_raw_parse::list::{CastNodeList, NodeList};
+use pg_raw_parse::nodes::{CopyStmt, DefElem, SelectStmt};
 
+use crate::grammar::untyped;
 use crate::lineage::Trace;
+use crate::lineage::expression::stands_for_several;
 use crate::lineage::row::{Field, Row};
 use crate::state::Encoding;
 use crate::walk::text;
@@ -29,8 +31,40 @@ impl<'a> Trace<'a> {
         }
         // Elsewhere the byte of a delimiter may be a part of a letter.
         let is_ascii_plain = self.names.state.encoding != Encoding::Other;
-        Output::Copy(row.into_rows(), form(copy.options()).filter(|_| is_ascii_plain))
+        let is_followed = is_ascii_plain && names_its_columns(copy);
+        Output::Copy(row.into_rows(), form(copy.options()).filter(|_| is_followed))
     }
+}
+
+/// The server says of a COPY how many columns it has, and not which: where they are not named, a snapshot that is older
+/// than a change of the table would tell them apart by their places.
+fn names_its_columns(copy: &CopyStmt) -> bool {
+    if copy.relation().is_some() {
+        return !copy.attlist().is_empty();
+    }
+    let returning = match copy.query() {
+        Node::SelectStmt(select) => return selects_named(select),
+        Node::InsertStmt(insert) => insert.returning_clause(),
+        Node::UpdateStmt(update) => update.returning_clause(),
+        Node::DeleteStmt(delete) => delete.returning_clause(),
+        _ => return false,
+    };
+    returning.is_none_or(|returning| are_named(returning.exprs()))
+}
+
+fn selects_named(select: &SelectStmt) -> bool {
+    let mut waiting = vec![select];
+    while let Some(select) = waiting.pop() {
+        if !are_named(untyped(select.target_list())) {
+            return false;
+        }
+        waiting.extend(select.larg().into_iter().chain(select.rarg()));
+    }
+    true
+}
+
+fn are_named(outputs: &NodeList) -> bool {
+    outputs.iter().all(|output| !matches!(output, Node::ResTarget(target) if stands_for_several(target.val())))
 }
 
 /// The columns that a COPY names.

@@ -3,7 +3,7 @@
 use model::lineage::{Origin, UnknownLineage};
 use pg_raw_parse::Node;
 use pg_raw_parse::list::NodeList;
-use pg_raw_parse::nodes::{ColumnRef, SubLink, SubLinkType, WindowDef};
+use pg_raw_parse::nodes::{A_Indirection, ColumnRef, SubLink, SubLinkType, WindowDef};
 
 use crate::called;
 use crate::lineage::Trace;
@@ -92,14 +92,25 @@ impl<'a> Trace<'a> {
                 self.lineage.reads.extend(row.whole().sources().cloned());
                 self.spend(row.width()).then_some(row)
             }
-            Node::A_Indirection(indirection)
-                if matches!(indirection.indirection().iter().next_back(), Some(Node::A_Star(_))) =>
-            {
+            Node::A_Indirection(indirection) if ends_with_star(indirection) => {
                 Some(Row::Every(self.expression(indirection.arg()).derived()))
             }
             _ => None,
         }
     }
+}
+
+/// Whether it is `*`, `t.*` or `(t).*`.
+pub(super) fn stands_for_several(node: Node<'_>) -> bool {
+    match node {
+        Node::ColumnRef(column) => is_star(column),
+        Node::A_Indirection(indirection) => ends_with_star(indirection),
+        _ => false,
+    }
+}
+
+fn ends_with_star(indirection: &A_Indirection) -> bool {
+    matches!(indirection.indirection().iter().next_back(), Some(Node::A_Star(_)))
 }
 
 fn is_star(column: &ColumnRef) -> bool {

@@ -265,7 +265,7 @@ fn changes_give_back_and_keep() {
 #[test]
 fn other_statements_say_what_comes_back() {
     for (sql, expected) in [
-        ("copy people to stdout", "copy =id =name =ssn '\\t' \\N "),
+        ("copy people to stdout", "copy =id =name =ssn ?"),
         ("copy people (shout) to stdout", "copy ~shout+ssn '\\t' \\N "),
         ("copy people (name) to stdout", "copy =name '\\t' \\N "),
         ("copy (select ssn from people) to stdout", "copy =ssn '\\t' \\N "),

@@ -199,6 +199,10 @@ fn no_shape_shows_a_canary() {
                 continue;
             }
             refused += usize::from(seen.starts_with('!'));
+            // A COPY has to name its columns.
+            if matches!(way, Way::Copy | Way::CopyBinary) && sql.contains('*') && seen.starts_with('!') {
+                continue;
+            }
             if !(seen == *expected || (*expected == "!" && seen.starts_with('!'))) {
                 wrong.push(format!("{way:?} {sql}: {seen}, not {expected}"));
             }
