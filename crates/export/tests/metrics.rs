@@ -14,6 +14,7 @@ use export::verdicts::RULES_MAX;
 use model::Known;
 use model::access::{AccessChange, AccessEvent, ChangedBy, Grant, GrantId, GrantState, Holder, Scope};
 use model::coverage::{BypassReason, Class, ClassCount, Coverage};
+use model::credential::{AccessEnd, Confirmation, Credential, CredentialStep};
 use model::facts::{Facts, OpaqueReason, StatementFacts};
 use model::id::{BootId, DatabaseId, HostId, SessionId, SocketCookie};
 use model::mediation::{Mediation, RelayCounts};
@@ -404,6 +405,22 @@ fn asked_for_access() -> What {
     }))
 }
 
+fn ended_credential() -> What {
+    What::Credential(Box::new(Credential {
+        step: CredentialStep::Ended,
+        role: "warder_s_1".into(),
+        group: "warder_read".into(),
+        database_name: "main".into(),
+        session: None,
+        principal: None,
+        until: None,
+        end: Some(AccessEnd::Session),
+        confirmation: Some(Confirmation::Kernel),
+        latency: Some(2_000_000),
+        detail: None,
+    }))
+}
+
 /// Every family is documented, and nothing else is.
 #[test]
 fn the_documentation_names_every_family() {
@@ -415,6 +432,7 @@ fn the_documentation_names_every_family() {
     observe(&metrics, What::Lost { kind: "content", stage: "kernel", count: 4 });
     observe(&metrics, What::SessionClosed { session: Arc::new(mediated(1)), duration: 0, missed: true });
     observe(&metrics, asked_for_access());
+    observe(&metrics, ended_credential());
     observe_mediation(&metrics);
     metrics.steering(&steering(true, 2));
     metrics.heartbeat(0, Duration::ZERO);
