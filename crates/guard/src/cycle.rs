@@ -49,13 +49,15 @@ pub(crate) struct Cycles {
     waiting: VecDeque<Cycle>,
     /// Messages of the extended protocol that no Sync has ended yet.
     open: Option<Cycle>,
+    /// The server takes COPY data, and has not been told of their end: it ignores every Sync.
+    copying: bool,
 }
 
 impl Cycles {
     /// The start-up is the first.
     pub(crate) fn started() -> Self {
         let login = Cycle { unsettling: true, query: true, ..Cycle::default() };
-        Self { waiting: VecDeque::from([login]), open: None }
+        Self { waiting: VecDeque::from([login]), open: None, copying: false }
     }
 
     /// Nothing is asked that is not answered.
@@ -128,8 +130,19 @@ impl Cycles {
         self.waiting.push_back(cycle);
     }
 
+    /// The server has failed: it takes no data any more.
+    pub(crate) const fn fail_copy(&mut self) {
+        self.copying = false;
+    }
+
+    /// Whether a Sync means nothing now (55.2.7).
+    pub(crate) const fn is_copying(&self) -> bool {
+        self.copying
+    }
+
     /// CopyDone or CopyFail goes to the server.
     pub(crate) fn end_copy(&mut self) {
+        self.copying = false;
         self.waiting.iter_mut().for_each(|cycle| cycle.copy_ended = true);
         if let Some(cycle) = self.open.as_mut().filter(|cycle| cycle.copies_ended < cycle.copies) {
             cycle.copies_ended += 1;
@@ -139,18 +152,26 @@ impl Cycles {
     /// The server takes COPY data now, and ignores every Sync that it finds before their end: the cycle goes on up to
     /// the first Sync behind it (55.2.7).
     pub(crate) fn begin_copy(&mut self) {
-        let Some(copying) = self.front_mut().filter(|cycle| !cycle.query) else { return };
+        let ended = self.waiting.iter().take_while(|cycle| cycle.copy_ended).count();
+        let ignored = if ended == 0 { self.waiting.len() } else { ended };
+        let Some(copying) = self.front_mut() else { return };
+        if copying.query {
+            // A Query may have several.
+            copying.copy_ended = false;
+            self.copying = ended == 0;
+            drop(self.waiting.drain(ignored.min(1)..ignored));
+            return;
+        }
         copying.copies = copying.copies.saturating_sub(1);
         if copying.copies_ended > 0 {
             // The data end before the Sync.
             copying.copies_ended -= 1;
             return;
         }
+        self.copying = ended == 0;
         if self.waiting.is_empty() {
             return;
         }
-        let ended = self.waiting.iter().take_while(|cycle| cycle.copy_ended).count();
-        let ignored = if ended == 0 { self.waiting.len() } else { ended };
         let Some(copying) = self.waiting.drain(..ignored).next() else { return };
         let rest = self.waiting.front_mut().unwrap_or_else(|| self.open.get_or_insert_default());
         rest.unsettling |= copying.unsettling;

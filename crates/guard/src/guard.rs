@@ -297,7 +297,10 @@ impl Guard {
             Some(mut parked) => (Heard { request: parked.request.take(), at: parked.at }, Some(parked)),
             None => (Heard { request: self.hear(piece, at), at }, None),
         };
-        let is_dropped = self.desk.dropping && !matches!(piece.kind, b'S' | b'X');
+        // A Sync that the server would ignore, or not if the data have failed meanwhile: where that matters it does not get it.
+        let is_ignored = piece.kind == b'S' && self.desk.cycles.is_copying();
+        let is_held_back = is_ignored && self.around.session.mode == Mode::Enforce;
+        let is_dropped = is_held_back || (self.desk.dropping && !matches!(piece.kind, b'S' | b'X'));
         let sentence = match piece.kind {
             _ if is_dropped => Sentence::Pass,
             b'Q' | b'F' | b'P' | b'B' | b'E' => self.judge(piece, heard, answered, now, book),
@@ -322,7 +325,7 @@ impl Guard {
             b'Q' | b'F' if !is_dropped => self.desk.cycles.close(),
             b'D' if !is_dropped && self.masks() => self.desk.cycles.open().results.expect_description(false),
             b'c' | b'f' => self.desk.cycles.end_copy(),
-            b'S' => {
+            b'S' if !is_ignored => {
                 (self.desk.dropping, self.flushed) = (false, false);
                 self.desk.cycles.close();
             }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use model::facts::{Facts, StatementFacts};
-use model::lineage::{Lineage, Output, Rows};
+use model::lineage::{Lineage, Output};
 use model::statement::{Outcome, Statement, Transaction};
 
 /// Cursors that one session may have; of more of them nothing is known.
@@ -14,15 +14,18 @@ const CURSORS_MAX: usize = 256;
 ///
 /// They end with their transaction as far as is known here: of one WITH HOLD nothing is known afterwards.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Cursors(HashMap<Arc<str>, Rows>);
+pub(crate) struct Cursors(HashMap<Arc<str>, Arc<Lineage>>);
 
 impl Cursors {
     /// Follows statements that have ended.
     pub(crate) fn settle(&mut self, statement: &Statement, facts: &Facts) {
         for (facts, outcome) in facts.statements.iter().zip(&statement.outcomes) {
-            if matches!(outcome, Outcome::Completed { .. }) {
-                self.declare(facts);
+            let Outcome::Completed { tag, .. } = outcome else { continue };
+            // The names may stand for others from now on: portals of the protocol are found by FETCH as well.
+            if ["CLOSE", "ROLLBACK", "DISCARD"].iter().any(|word| tag.starts_with(word)) {
+                self.0.clear();
             }
+            self.declare(facts);
         }
         if statement.transaction_after == Some(Transaction::Idle) {
             self.0.clear();
@@ -31,9 +34,10 @@ impl Cursors {
 
     /// A statement declares one, perhaps.
     pub(crate) fn declare(&mut self, facts: &StatementFacts) {
-        let Some((name, rows)) = facts.lineage.as_ref().and_then(|lineage| lineage.cursor.clone()) else { return };
+        let Some(lineage) = &facts.lineage else { return };
+        let Some((name, _)) = lineage.cursor.clone() else { return };
         if self.0.len() < CURSORS_MAX {
-            self.0.insert(name, rows);
+            self.0.insert(name, Arc::clone(lineage));
         } else {
             self.0.remove(&name);
         }
@@ -42,15 +46,10 @@ impl Cursors {
     /// What FETCH from a cursor gives. `None`: nobody knows.
     pub(crate) fn fetched(&self, lineage: &Lineage) -> Option<Arc<Lineage>> {
         let Output::Cursor(name) = &lineage.output else { return None };
-        let output = Output::Rows(self.0.get(name)?.clone());
-        let reads = match &output {
-            Output::Rows(Rows::Columns(columns)) => {
-                columns.iter().flat_map(|origin| origin.sources().cloned()).collect()
-            }
-            Output::Rows(Rows::Every(origin)) => origin.sources().cloned().collect(),
-            _ => lineage.reads.clone(),
-        };
-        Some(Arc::new(Lineage { output, reads, ..lineage.clone() }))
+        let declared = self.0.get(name)?;
+        let (_, rows) = declared.cursor.clone()?;
+        // What it computes is computed now: errors may quote all that it reads.
+        Some(Arc::new(Lineage { output: Output::Rows(rows), reads: declared.reads.clone(), ..lineage.clone() }))
     }
 }
 

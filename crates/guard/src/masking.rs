@@ -172,6 +172,25 @@ impl Results {
     }
 }
 
+/// An error or notice without detail and context, which quote rows.
+pub(crate) fn without_details(message: &[u8], out: &mut Vec<u8>) {
+    let kind = message.first().copied().unwrap_or(b'E');
+    let body = message.get(5..).unwrap_or_default();
+    let start = out.len();
+    out.extend_from_slice(&[kind, 0, 0, 0, 0]);
+    for field in body.split(|byte| *byte == 0) {
+        if field.first().is_some_and(|code| !b"DWq".contains(code)) {
+            out.extend_from_slice(field);
+            out.push(0);
+        }
+    }
+    out.push(0);
+    let length = u32::try_from(out.len().saturating_sub(start).saturating_sub(1)).unwrap_or(u32::MAX);
+    if let Some(place) = out.get_mut(start.saturating_add(1)..start.saturating_add(5)) {
+        place.copy_from_slice(&length.to_be_bytes());
+    }
+}
+
 /// An error or notice without its texts: they may quote values. The SQLSTATE and the place in the statement stay.
 pub(crate) fn withheld(message: &[u8], out: &mut Vec<u8>) {
     let kind = message.first().copied().unwrap_or(b'E');

@@ -6,7 +6,7 @@
 mod call;
 mod condition;
 mod copy;
-mod definition;
+pub(crate) mod definition;
 mod expression;
 mod object;
 mod query;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::cycle::Cycles;
 use crate::following::Following;
-use crate::masking::{self, Cells, Protected};
+use crate::masking::{Cells, Protected};
 use crate::message;
 use crate::server::{Fate, Reader};
 
@@ -80,8 +80,10 @@ impl Reader for Desk {
         {
             self.cancel.wanted |= bounds.row(u64::from(length));
         }
-        if kind == b'G' {
-            self.cycles.begin_copy();
+        match kind {
+            b'G' => self.cycles.begin_copy(),
+            b'E' => self.cycles.fail_copy(),
+            _ => {}
         }
         // The server skips the rest of the batch, a Query too, and says no more about it.
         self.dropping |= kind == b'E' && self.cycles.is_open_next();
@@ -139,11 +141,10 @@ impl Reader for Desk {
                 let names = |name: &str| contains(message, name.as_bytes());
                 match self.cycles.take_refused(names) {
                     Some(refused) => out.extend_from_slice(&refused.answer),
-                    None if self.withholds() => masking::withheld(message, out),
-                    None => out.extend_from_slice(message),
+                    None => self.quote(message, out),
                 }
             }
-            Some(b'N') => masking::withheld(message, out),
+            Some(b'N') => self.quote(message, out),
             _ => {}
         }
     }

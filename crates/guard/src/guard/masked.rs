@@ -5,7 +5,7 @@ use model::verdict::Mode;
 use super::desk::Desk;
 use super::{Guard, Passed, Piece};
 use crate::judge::Judged;
-use crate::masking::ROW_BYTES_MAX;
+use crate::masking::{self, ROW_BYTES_MAX};
 use crate::message;
 use crate::server::Fate;
 
@@ -40,9 +40,16 @@ impl Desk {
         self.asks_inside || self.cycles.front().is_some_and(|cycle| cycle.own)
     }
 
-    /// Whether texts of the server may quote what is hidden.
-    pub(super) fn withholds(&self) -> bool {
-        self.protected.is_some() && self.cycles.front().is_some_and(|cycle| cycle.results.withholds())
+    /// An error or notice of the server as the client may have it. Details quote rows that the statement has not named (a
+    /// constraint, a foreign key), so they go on nowhere; where something was hidden no text does.
+    pub(super) fn quote(&self, message: &[u8], out: &mut Vec<u8>) {
+        if self.protected.is_none() {
+            return out.extend_from_slice(message);
+        }
+        if self.cycles.front().is_some_and(|cycle| cycle.results.withholds()) {
+            return masking::withheld(message, out);
+        }
+        masking::without_details(message, out);
     }
 
     /// What becomes of a message where columns are protected. `None`: what becomes of it elsewhere.
@@ -72,13 +79,11 @@ impl Desk {
             b'C' | b's' | b'I' => results.message_ended(cells),
             b'E' => {
                 results.failed(cells);
-                if results.withholds() && !is_refused && !is_beyond {
+                if !is_refused && !is_beyond {
                     return Some(withheld_fate(length, notices));
                 }
             }
-            b'N' if results.withholds() => {
-                return Some(if length > ROW_BYTES_MAX { Fate::Drop } else { Fate::Row });
-            }
+            b'N' => return Some(if length > ROW_BYTES_MAX { Fate::Drop } else { Fate::Row }),
             _ => {}
         }
         None

@@ -51,9 +51,9 @@ pub(crate) const SHAPES: &[(&str, &str)] = &[
     ("select coalesce(ssn, name), greatest(id, 2) from people", "mc"),
     ("select (select ssn from people where id = 1), 5", "mc"),
     ("select array(select ssn from people), array[name] from people", "mc"),
-    ("select id, ssn from people union select id, name from people order by 1, 2", "cm"),
+    ("select id, ssn from people union select id, name from people order by 1, 2", "!"),
     ("select name from people union all select ssn from people", "m"),
-    ("select name from people except select ssn from people order by 1", "m"),
+    ("select name from people except select ssn from people order by 1", "!"),
     ("select s from (people full join orders using (id)) as x(i, n, s) where s is not null", "m"),
     (
         "with recursive r(n, v) as (select 1, ssn from people where id = 1 union all \
@@ -69,7 +69,7 @@ pub(crate) const SHAPES: &[(&str, &str)] = &[
     ("select row(id, ssn) from people", "m"),
     ("select doc->>'k', words[1] from people", "mm"),
     ("select key, value from people, jsonb_each(to_jsonb(people)) where people.id = 1", "!"),
-    ("select unnest(words) from people", "m"),
+    ("select unnest(words) from people", "!"),
     ("select shout from people", "m"),
     ("select first_value(ssn) over (order by id), row_number() over (order by id) from people", "mc"),
     ("select lag(ssn) over w, id from people window w as (order by id)", "mc"),
@@ -97,6 +97,32 @@ pub(crate) const SHAPES: &[(&str, &str)] = &[
     ("select pg_notify('c', ssn) from people", "!"),
     ("select set_config('a.b', ssn, false) from people", "!"),
     ("merge into archive using people on false when not matched then insert values (ssn)", "!"),
+    // What only looks like something else.
+    ("select p from people p, now() n", "m"),
+    ("select (select public.people.ssn from (values ('x')) as people(ssn)) from people", "m"),
+    (
+        "select (select code from (select (select * from (select p.ssn as code) z) from people p limit 1) q) from (values (1)) o(code)",
+        "m",
+    ),
+    ("select id from (select id, nullif(substr(ssn, 1, 1) = '1', false) as d from people) q where d is not null", "!"),
+    ("select id from (select id, substr(ssn, 1, 1) = '1' as d from people) q where d", "!"),
+    ("select count(d) from (select nullif(substr(ssn, 1, 1) = '1', false) as d from people) q", "!"),
+    ("select id from (select id, substr(ssn, 1, 1) as d from people) q order by d desc limit 1", "!"),
+    ("select count(*) from (select distinct substr(ssn, 1, 1) from people) q", "!"),
+    (
+        "select g from unnest('{0,1}'::text[]) g where exists (select g intersect select substr(ssn, 1, 1) from people)",
+        "!",
+    ),
+    (
+        "select 1 from people p, lateral (select 1 from people tablesample bernoulli (case when p.ssn like '1%' then 100 else 0 end)) s",
+        "!",
+    ),
+    (
+        "with recursive a as (select g from unnest('{0,1}'::text[]) g, b where b.d = g), b as (select substr(ssn, 1, 1) d from people) select g from a",
+        "!",
+    ),
+    ("select id, count(*) from (select id, generate_series(1, ascii(ssn)) from people) q group by id", "!"),
+    ("create temp view shown as select ssn from people", "!"),
     // COPY.
     ("copy people to stdout", "!"),
     ("copy people (ssn) to stdout", "m"),

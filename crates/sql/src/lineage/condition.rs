@@ -5,7 +5,7 @@
 
 use model::lineage::Origin;
 use pg_raw_parse::Node;
-use pg_raw_parse::nodes::{A_Expr, A_Expr_Kind, SubLink, SubLinkType, TypeCast};
+use pg_raw_parse::nodes::{A_Expr, A_Expr_Kind, ColumnRef, SubLink, SubLinkType, TypeCast};
 
 use crate::grammar::untyped;
 use crate::lineage::Trace;
@@ -24,10 +24,10 @@ impl<'a> Trace<'a> {
                 Node::None => {}
                 Node::BoolExpr(operation) => left.extend(operation.args()),
                 // Whether there is a value says little about it.
-                Node::NullTest(test) if is_plain(test.arg()) => drop(self.expression(test.arg())),
-                Node::ColumnRef(_) => {
+                Node::NullTest(test) if self.is_as_stored(test.arg()) => drop(self.expression(test.arg())),
+                Node::ColumnRef(_) if self.is_as_stored(node) => {
                     let origin = self.expression(node);
-                    self.lineage.matched.extend(origin.sources().cloned());
+                    self.note_matched(&origin);
                 }
                 Node::A_Expr(operation) if is_equality(operation) => {
                     self.calls_behind(node);
@@ -48,7 +48,7 @@ impl<'a> Trace<'a> {
 
     fn equality(&mut self, left: Node<'a>, right: Node<'a>) {
         let origins = [self.expression(left), self.expression(right)];
-        match (is_plain(left), is_plain(right)) {
+        match (self.is_as_stored(left), self.is_as_stored(right)) {
             (true, true) => self.note_joined(&origins[0], &origins[1]),
             (true, false) if is_constant(right) => self.note_matched(&origins[0]),
             (false, true) if is_constant(left) => self.note_matched(&origins[1]),
@@ -64,7 +64,7 @@ impl<'a> Trace<'a> {
     fn membership(&mut self, link: &'a SubLink) {
         let row = self.query(link.subselect());
         let tested = self.expression(link.testexpr());
-        if is_plain(link.testexpr()) {
+        if self.is_as_stored(link.testexpr()) && row.is_as_stored() {
             self.note_joined(&tested, &row.whole());
         } else {
             self.note_compared(&tested);
@@ -86,7 +86,7 @@ impl<'a> Trace<'a> {
                 _ => {
                     let meant = self.output_of(node, outputs).unwrap_or(node);
                     let origin = self.expression(meant);
-                    if !is_plain(meant) {
+                    if !self.is_as_stored(meant) {
                         self.note_compared(&origin);
                     }
                 }
@@ -111,7 +111,7 @@ impl<'a> Trace<'a> {
                 let name = text::single(column.fields())?;
                 let target = targets().find(|target| target.name() == Some(name))?;
                 // Where both are there, either may be meant: the one that says more counts.
-                let is_input = self.is_input(name) && is_plain(target.val());
+                let is_input = self.is_input(name) && plain(target.val()).is_some();
                 (!is_input).then(|| target.val())
             }
             _ => None,
@@ -119,17 +119,36 @@ impl<'a> Trace<'a> {
     }
 }
 
+impl<'a> Trace<'a> {
+    /// Whether it is a column by itself whose values are as they are stored: what a subquery makes of them is not.
+    pub(super) fn is_as_stored(&mut self, node: Node<'a>) -> bool {
+        plain(node).is_some_and(|column| is_stored(&self.column(column)))
+    }
+}
+
+/// Whether values are as they are stored, or of no stored value.
+pub(super) fn is_stored(origin: &Origin) -> bool {
+    match origin {
+        Origin::Direct(_) => true,
+        Origin::Derived(sources) => sources.is_empty(),
+        Origin::Unknown(_) => false,
+    }
+}
+
 /// A column by itself, perhaps as text, perhaps in other letters.
-fn is_plain(node: Node<'_>) -> bool {
+fn plain(node: Node<'_>) -> Option<&ColumnRef> {
+    let column = |node| match node {
+        Node::ColumnRef(column) => Some(column),
+        _ => None,
+    };
     match node {
-        Node::ColumnRef(_) => true,
-        Node::TypeCast(cast) => is_text(cast) && matches!(cast.arg(), Node::ColumnRef(_)),
+        Node::TypeCast(cast) if is_text(cast) => column(cast.arg()),
         Node::FuncCall(call) => {
             let names = text::strings(call.funcname());
             let folds = matches!(names[..], ["lower" | "upper"] | ["pg_catalog", "lower" | "upper"]);
-            folds && call.args().len() == 1 && matches!(call.args().first(), Some(Node::ColumnRef(_)))
+            call.args().first().filter(|_| folds && call.args().len() == 1).and_then(column)
         }
-        _ => false,
+        other => column(other),
     }
 }
 

@@ -4,6 +4,7 @@ use pg_raw_parse::Node;
 use pg_raw_parse::nodes::{A_Expr_Kind, MinMaxOp, SelectStmt, SetOperation, SubLinkType};
 
 use crate::grammar::untyped;
+use crate::lineage::expression::stands_for_several;
 use crate::walk::text;
 
 /// Casts, CASE and brackets inside each other that are looked through.
@@ -94,6 +95,7 @@ fn first_output(node: Node<'_>, depth: usize) -> Figured<'_> {
     match untyped(select.target_list()).first() {
         Some(Node::ResTarget(target)) => match target.name() {
             Some(name) => Figured::Strong(name),
+            None if stands_for_several(target.val()) => Figured::Unknown,
             None => match figure(target.val(), depth) {
                 Figured::Weak(name) | Figured::Strong(name) => Figured::Strong(name),
                 Figured::Nothing => Figured::Strong("?column?"),

@@ -69,13 +69,20 @@ impl<'a> Trace<'a> {
                 (Some("json_table"), table.alias(), row)
             }
             Node::RangeTableSample(sample) => {
+                let _ = self.beside(Some(before.clone()), |trace| {
+                    let origin = trace.expressions(sample.args()).or(trace.expression(sample.repeatable()));
+                    trace.note_compared(&origin);
+                    Row::empty()
+                });
                 return self.deeper(|trace| trace.source(sample.relation(), before)).unwrap_or_default();
             }
             _ => (None, None, Row::Every(self.unknown(UnknownLineage::Construct))),
         };
         let names = alias.map(|alias| text::strings(alias.colnames())).unwrap_or_default();
-        let called = alias.and_then(Alias::aliasname).or(called);
-        Scope::of(Item::new(called, row.renamed(&names)))
+        match (item, alias) {
+            (Node::RangeVar(relation), None) => Scope::of(Item::of_relation(self.schema_of(relation), called, row)),
+            _ => Scope::of(Item::new(alias.and_then(Alias::aliasname).or(called), row.renamed(&names))),
+        }
     }
 
     /// Walks something that may see the sources before it.
@@ -93,6 +100,9 @@ impl<'a> Trace<'a> {
         }
         if join.is_natural || !names.is_empty() {
             self.lineage.calls.extend(called::implied(self.names, "="));
+        }
+        if join.is_natural && !matches!((&left.star, &right.star), (Row::Columns(_), Row::Columns(_))) {
+            self.note_compared(&left.star.whole().or(right.star.whole()));
         }
         let star = self.joined(&names, &left.star, &right.star);
         let mut items = left.items;
@@ -190,7 +200,8 @@ impl<'a> Trace<'a> {
     }
 
     fn xml_table(&mut self, table: &'a RangeTableFunc) -> Row {
-        let origin = self.expression(table.docexpr()).or(self.expression(table.rowexpr())).derived();
+        let origin = self.expression(table.docexpr()).or(self.expression(table.rowexpr()));
+        let origin = origin.or(self.expressions(table.namespaces())).derived();
         self.note_compared(&origin);
         let mut fields = Vec::new();
         for node in untyped(table.columns()) {

@@ -57,6 +57,34 @@ pub(super) fn columns(name: &str) -> Option<&'static [&'static str]> {
     }
 }
 
+/// Functions of the server that give several rows: their number tells about their arguments.
+const SETS: &[&str] = &[
+    "generate_series",
+    "generate_subscripts",
+    "json_array_elements",
+    "json_array_elements_text",
+    "json_each",
+    "json_each_text",
+    "json_object_keys",
+    "json_populate_recordset",
+    "json_to_recordset",
+    "jsonb_array_elements",
+    "jsonb_array_elements_text",
+    "jsonb_each",
+    "jsonb_each_text",
+    "jsonb_object_keys",
+    "jsonb_path_query",
+    "jsonb_path_query_tz",
+    "jsonb_populate_recordset",
+    "jsonb_to_recordset",
+    "regexp_matches",
+    "regexp_split_to_table",
+    "string_to_table",
+    "ts_debug",
+    "ts_parse",
+    "unnest",
+];
+
 impl<'a> Trace<'a> {
     /// Whether a name can only mean a function of the server.
     pub(super) fn is_builtin(&self, names: &[&str]) -> bool {
@@ -71,6 +99,10 @@ impl<'a> Trace<'a> {
         let names = text::strings(call.funcname());
         let (schema, name) = text::qualified(&names);
         if self.is_builtin(&names) {
+            if SETS.contains(&name) {
+                let origin = self.expressions(call.args());
+                self.note_compared(&origin);
+            }
             let does = function::effects(name);
             if function::is_harmless(name) {
                 return;
@@ -94,7 +126,7 @@ impl<'a> Trace<'a> {
         }
         for argument in call.args() {
             let origin = self.expression(argument);
-            if !matches!(argument, Node::ColumnRef(_)) {
+            if !self.is_as_stored(argument) {
                 self.note_compared(&origin);
             }
         }

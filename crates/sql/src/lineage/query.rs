@@ -9,6 +9,7 @@ use pg_raw_parse::nodes::{CommonTableExpr, SelectStmt, SetOperation, WithClause}
 
 use crate::grammar::untyped;
 use crate::lineage::Trace;
+use crate::lineage::condition::is_stored;
 use crate::lineage::figure;
 use crate::lineage::row::{Field, Row};
 use crate::lineage::scope::Scope;
@@ -46,15 +47,21 @@ impl<'a> Trace<'a> {
         let mut first = select;
         while first.op != SetOperation::SETOP_NONE && (std::ptr::eq(first, select) || first.with_clause().is_none()) {
             self.behind_set_operation(first);
-            arms.extend(first.rarg());
+            let is_counted = first.op != SetOperation::SETOP_UNION || !first.all;
+            arms.extend(first.rarg().map(|arm| (arm, is_counted)));
             let Some(left) = first.larg() else { break };
             first = left;
         }
         let mut row = self.query(Node::SelectStmt(first));
-        for arm in arms.into_iter().rev() {
+        for (arm, is_counted) in arms.into_iter().rev() {
             let next = self.query(Node::SelectStmt(arm));
             if !self.spend(row.width()) {
                 break;
+            }
+            if is_counted {
+                self.note_distinct(&row);
+                self.note_distinct(&next);
+                self.note_met(&row, &next);
             }
             row = row.or(next);
         }
@@ -62,6 +69,25 @@ impl<'a> Trace<'a> {
             self.store_row(&row);
         }
         row
+    }
+
+    /// How many rows there are tells which values are equal: of a column by itself that is what grouping tells.
+    fn note_distinct(&mut self, row: &Row) {
+        let fields = match row {
+            Row::Columns(fields) => fields.iter().map(|field| field.origin.clone()).collect(),
+            Row::Every(origin) => vec![origin.clone()],
+        };
+        fields.iter().filter(|origin| !is_stored(origin)).for_each(|origin| self.note_compared(origin));
+    }
+
+    /// Values of one row are tested for equality with those of another, column by column.
+    fn note_met(&mut self, one: &Row, other: &Row) {
+        match (one, other) {
+            (Row::Columns(one), Row::Columns(other)) => {
+                one.iter().zip(other).for_each(|(one, other)| self.note_joined(&one.origin, &other.origin));
+            }
+            _ => self.note_compared(&one.whole().or(other.whole())),
+        }
     }
 
     /// LIMIT of a set operation; its ORDER BY names output columns only.
@@ -91,6 +117,9 @@ impl<'a> Trace<'a> {
             grouped.chain(untyped(select.sort_clause())).for_each(|node| trace.grouping(node, targets));
             trace.condition(select.having_clause());
             trace.window_of_rows(select);
+            if !select.distinct_clause().is_empty() {
+                trace.note_distinct(&row);
+            }
             trace.windows.pop();
             row
         });

@@ -45,9 +45,22 @@ impl<'a> Trace<'a> {
         if relation.schemaname().is_none()
             && let Some((_, row)) = self.ctes.iter().rev().find(|(called, _)| **called == *name)
         {
-            return row.clone();
+            let row = row.clone();
+            if let Row::Every(Origin::Unknown(reason)) = row {
+                self.unknown(reason);
+            }
+            return row;
         }
         self.table(relation)
+    }
+
+    /// Schema of a relation, where it is one and that is known.
+    pub(super) fn schema_of(&self, relation: &RangeVar) -> Option<Arc<str>> {
+        let name = relation.relname().unwrap_or_default();
+        if relation.schemaname().is_none() && self.ctes.iter().any(|(called, _)| **called == *name) {
+            return None;
+        }
+        self.names.relation(relation.schemaname(), name).schema.known().map(|schema| Arc::from(&**schema))
     }
 
     /// A relation, whatever WITH says.

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use model::lineage::{Origin, Rows, UnknownLineage};
 
+use crate::lineage::condition::is_stored;
+
 /// Columns in their order.
 #[derive(Clone, Debug)]
 pub(super) enum Row {
@@ -58,6 +60,14 @@ impl Row {
             return Has::Yes(origin);
         }
         with(&|field| field.name.is_none()).map_or(Has::No, Has::Maybe)
+    }
+
+    /// Whether every value in it is as it is stored.
+    pub(super) fn is_as_stored(&self) -> bool {
+        match self {
+            Self::Columns(fields) => fields.iter().all(|field| is_stored(&field.origin)),
+            Self::Every(origin) => is_stored(origin),
+        }
     }
 
     /// All of it together, as one value.

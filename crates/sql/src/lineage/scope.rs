@@ -27,6 +27,8 @@ pub(super) struct Scope {
 pub(super) struct Item {
     /// What it is called in the query; `None`: it has no name.
     pub(super) called: Option<Arc<str>>,
+    /// Schema of a relation that has no alias: only such a source can be called `schema.name`.
+    schema: Option<Arc<str>>,
     /// Its columns have no names of their own: they stand for columns of others (`excluded`, `old`, USING ... AS).
     pub(super) qualified_only: bool,
     pub(super) row: Row,
@@ -72,15 +74,26 @@ impl Scope {
     pub(super) fn called(&self, name: &str) -> Option<&Item> {
         self.items.iter().find(|item| item.called.as_deref() == Some(name))
     }
+
+    /// A relation by its whole name; an alias of the same name is another source.
+    fn relation(&self, schema: &str, name: &str) -> Option<&Item> {
+        let is_it = |item: &&Item| item.schema.as_deref() == Some(schema) && item.called.as_deref() == Some(name);
+        self.items.iter().find(is_it)
+    }
 }
 
 impl Item {
     pub(super) fn new(called: Option<&str>, row: Row) -> Self {
-        Self { called: called.map(Arc::from), qualified_only: false, row }
+        Self { called: called.map(Arc::from), schema: None, qualified_only: false, row }
+    }
+
+    /// A relation without an alias. `schema`: `None`: it is not known.
+    pub(super) fn of_relation(schema: Option<Arc<str>>, called: Option<&str>, row: Row) -> Self {
+        Self { schema, ..Self::new(called, row) }
     }
 
     pub(super) fn qualified_only(called: &str, row: Row) -> Self {
-        Self { called: Some(Arc::from(called)), qualified_only: true, row }
+        Self { called: Some(Arc::from(called)), schema: None, qualified_only: true, row }
     }
 }
 
@@ -97,7 +110,7 @@ impl Trace<'_> {
         let origin = match (&names[..], is_star) {
             (_, true) => self.star(&names).map(|row| row.whole()),
             ([name], false) => self.bare(name),
-            ([.., source, name], false) => self.qualified(source, name),
+            ([source @ .., name], false) => self.qualified(source, name),
             ([], false) => None,
         };
         let origin = origin.unwrap_or_else(|| self.unknown(UnknownLineage::Column));
@@ -109,7 +122,7 @@ impl Trace<'_> {
     pub(super) fn star(&self, names: &[&str]) -> Option<Row> {
         match names {
             [] => self.scopes.last().map(|scope| scope.star.clone()),
-            [.., source] => self.called(source).map(|item| item.row.clone()),
+            source => self.source_of(source).map(|item| item.row.clone()),
         }
     }
 
@@ -132,12 +145,25 @@ impl Trace<'_> {
             }
         }
         // A whole row, by the name of its source: only where no column is called so.
-        let whole = || self.called(name).map(|item| item.row.whole());
-        perhaps.or_else(whole).or_else(|| SYSTEM_COLUMNS.contains(&name).then(Origin::none))
+        let whole = self.called(name).map(|item| item.row.whole());
+        let either = match (perhaps, whole) {
+            (Some(column), Some(row)) => Some(column.or(row)),
+            (column, row) => column.or(row),
+        };
+        either.or_else(|| SYSTEM_COLUMNS.contains(&name).then(Origin::none))
     }
 
-    fn qualified(&mut self, source: &str, name: &str) -> Option<Origin> {
-        match self.called(source)?.row.find(name) {
+    /// The source that is called so: by one name, or by schema and name (also behind a database).
+    fn source_of(&self, names: &[&str]) -> Option<&Item> {
+        match names {
+            [] => None,
+            [name] => self.called(name),
+            [.., schema, name] => self.scopes.iter().rev().find_map(|scope| scope.relation(schema, name)),
+        }
+    }
+
+    fn qualified(&mut self, source: &[&str], name: &str) -> Option<Origin> {
+        match self.source_of(source)?.row.find(name) {
             Has::Yes(origin) => Some(origin),
             Has::Maybe(origin) => {
                 self.lineage.calls.extend(called::attribute(self.names, name));

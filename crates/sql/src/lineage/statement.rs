@@ -8,6 +8,7 @@ use pg_raw_parse::nodes::{CallStmt, CreateTableAsStmt, DeclareCursorStmt};
 
 use crate::lineage::Trace;
 use crate::lineage::row::Row;
+use crate::walk::definition::is_temporary;
 use crate::walk::text;
 
 impl<'a> Trace<'a> {
@@ -35,6 +36,12 @@ impl<'a> Trace<'a> {
                 Output::Cursor(Arc::from(fetch.portalname().unwrap_or_default()))
             }
             Node::CreateTableAsStmt(create) => self.create_table_as(create),
+            // A temporary view is in no snapshot: what it shows is kept under a name that means nothing here.
+            Node::ViewStmt(view) if view.view().is_some_and(is_temporary) => {
+                let row = self.query(view.query());
+                self.store_row(&row);
+                Output::Nothing
+            }
             Node::VariableShowStmt(_) => Output::Rows(Row::Every(model::lineage::Origin::none()).into_rows()),
             Node::CallStmt(call) => self.procedure(call),
             Node::DoStmt(_) => {

@@ -133,7 +133,10 @@ impl<'a> Trace<'a> {
     /// The table that a statement changes. A WITH query never hides it.
     fn target(&mut self, relation: &'a RangeVar) -> Scope {
         let row = self.table(relation);
-        Scope::of(Item::new(relation.alias().and_then(Alias::aliasname).or(relation.relname()), row))
+        match relation.alias().and_then(Alias::aliasname) {
+            Some(alias) => Scope::of(Item::new(Some(alias), row)),
+            None => Scope::of(Item::of_relation(self.schema_of(relation), relation.relname(), row)),
+        }
     }
 
     /// RETURNING; nothing without it.

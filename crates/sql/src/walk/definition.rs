@@ -20,10 +20,15 @@ use crate::walk::text;
 /// `relpersistence` of a temporary relation.
 const TEMPORARY: std::os::raw::c_char = b't'.cast_signed();
 
+/// Whether it is said that a relation is temporary.
+pub(crate) fn is_temporary(relation: &RangeVar) -> bool {
+    relation.relpersistence == TEMPORARY || name::is_temporary(relation.schemaname())
+}
+
 impl<'a> Walk<'a> {
     /// A relation that is made, temporary or not.
     pub(super) fn made(&mut self, relation: &RangeVar) -> Name {
-        if relation.relpersistence == TEMPORARY || name::is_temporary(relation.schemaname()) {
+        if is_temporary(relation) {
             let name = Name {
                 schema: model::Known::Known(Arc::from("pg_temp")),
                 name: Arc::from(relation.relname().unwrap_or_default()),
