@@ -109,10 +109,13 @@ async fn minter_state(client: &Client, minted: &Minted) -> Result<State> {
     }
 }
 
-/// A member can take the group's part with SET ROLE, so what no session may do, the group may not either.
+/// A member can take the group's part with SET ROLE, and that of every role which the group is a member of: what no session
+/// may do, none of them may.
 async fn group_state(client: &Client, group: &str) -> Result<State> {
-    let query = "SELECT rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls \
-                 FROM pg_catalog.pg_roles WHERE rolname = $1";
+    let query = "SELECT pg_catalog.bool_or(r.rolsuper OR r.rolcreaterole OR r.rolcreatedb OR r.rolreplication \
+                 OR r.rolbypassrls OR r.rolname IN ('pg_execute_server_program', 'pg_read_server_files', \
+                 'pg_write_server_files')) FROM pg_catalog.pg_roles g, pg_catalog.pg_roles r \
+                 WHERE g.rolname = $1 AND pg_catalog.pg_has_role(g.oid, r.oid, 'MEMBER') HAVING pg_catalog.count(*) > 0";
     let found = client.query_opt(query, &[&group]).await.context("the server does not say what a role may do")?;
     let is_powerful = found.map_or(Ok(false), |row| row.try_get::<_, bool>(0))?;
     ensure!(!is_powerful, "role {group} may administer the server: no session gets its rights; name another");

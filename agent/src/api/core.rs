@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
@@ -22,7 +23,7 @@ const QUEUE_MAX: u64 = 2_000_000_000;
 /// The core.
 pub(super) struct Core {
     socket: PathBuf,
-    lines: Semaphore,
+    lines: Arc<Semaphore>,
     /// When the next question may be asked, by the clock since boot.
     next: Cell<u64>,
     /// It did not answer, and that was said.
@@ -31,17 +32,21 @@ pub(super) struct Core {
 
 impl Core {
     pub(super) fn new(socket: PathBuf) -> Self {
-        Self { socket, lines: Semaphore::new(LINES_MAX), next: Cell::default(), silent: Cell::default() }
+        Self { socket, lines: Arc::new(Semaphore::new(LINES_MAX)), next: Cell::default(), silent: Cell::default() }
     }
 
     /// Asks, when it is its turn.
     pub(super) async fn ask(&self, verb: GrantVerb, ask: GrantAsk) -> Result<Vec<GrantView>, Failure> {
         let wait = self.turn(clock::boot().0).ok_or_else(Failure::busy)?;
         sleep(wait).await;
-        // It is never closed.
-        let _line = self.lines.acquire().await.map_err(|_closed| Failure::busy())?;
+        // It is never closed. Whoever asked may go away before there is an answer: the connection is there until then.
+        let line = Arc::clone(&self.lines).acquire_owned().await.map_err(|_closed| Failure::busy())?;
         let socket = self.socket.clone();
-        let answer = spawn_blocking(move || client::grants(&socket, verb, ask)).await;
+        let answer = spawn_blocking(move || {
+            let _line = line;
+            client::grants(&socket, verb, ask)
+        })
+        .await;
         let answer = answer.map_err(|_stopped| Failure::silent())?;
         self.note(answer.as_ref().err());
         answer.map_err(Failure::from)

@@ -139,7 +139,11 @@ fn text(News { event, grant }: &News) -> String {
     harmless(&line)
 }
 
-/// Whoever asks must not write to everybody in a channel, or hide a link: as Slack wants text escaped.
+/// Whoever asks must not write to everybody in a channel, hide a link, or turn a line around: as Slack wants text escaped,
+/// and without what Markdown makes links of.
 fn harmless(line: &str) -> String {
-    line.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace(char::is_control, " ")
+    let turns = |letter: char| matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let line = line.replace(|letter: char| letter.is_control() || turns(letter), " ");
+    let line = line.replace('[', "(").replace(']', ")").replace('`', "'");
+    line.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

@@ -166,9 +166,9 @@ async fn answer(identities: Rc<Identities>, line: Rc<AsyncFd<Link>>, ask: Identi
     tell(&line, &FromCore::Identity(Box::new(answer)), &[]).await;
 }
 
-/// Makes the role that is reserved for a connection. The worker that asks is the one that has it.
+/// Makes the role that is reserved for a connection of this worker.
 async fn mint(identities: Rc<Identities>, line: Rc<AsyncFd<Link>>, connection: u64) {
-    let password = identities.minting.mint(SocketCookie(connection)).await;
+    let password = identities.minting.mint(SocketCookie(connection), &line).await;
     let message = FromCore::Minted { connection, is_made: password.is_some() };
     let password = password.as_ref().map_or(&[][..], |password| password.expose().as_bytes());
     tell(&line, &message, password).await;

@@ -127,6 +127,14 @@ impl Minting {
     ) -> Option<RoleName> {
         let mint = self.mints.get(&database)?;
         let entry = mint.entry(principal)?;
+        // What there is for a connection belongs to its worker, and to its session.
+        let is_taken = |access: &Rc<Access>| {
+            !matches!(access.stage.get(), Stage::Reserved(_)) || !access.line.ptr_eq(&Rc::downgrade(line))
+        };
+        if self.accesses.borrow().get(&connection).is_some_and(is_taken) {
+            warn!("a role was asked for in the place of another one");
+            return None;
+        }
         if self.accesses.borrow().len() >= ACCESSES_MAX {
             warn!("no role can be made: {ACCESSES_MAX} are looked after already");
             return None;
@@ -151,11 +159,17 @@ impl Minting {
         Some(role)
     }
 
-    /// Makes the role whose name is reserved for this connection, and says its password.
-    pub(super) async fn mint(self: &Rc<Self>, connection: SocketCookie) -> Option<Password> {
+    /// Makes the role whose name is reserved for this connection, and says its password to the worker that has it.
+    pub(super) async fn mint(self: &Rc<Self>, connection: SocketCookie, line: &Rc<AsyncFd<Link>>) -> Option<Password> {
         let access = self.accesses.borrow().get(&connection).cloned();
         // Once for each connection, and only for those who were identified here.
-        let access = access.filter(|access| matches!(access.stage.get(), Stage::Reserved(_)))?;
+        let is_due = |access: &Rc<Access>| {
+            matches!(access.stage.get(), Stage::Reserved(_)) && access.line.ptr_eq(&Rc::downgrade(line))
+        };
+        let Some(access) = access.filter(is_due) else {
+            warn!("a role was asked for that is not reserved any more, or not for this worker");
+            return None;
+        };
         let password = self.password(&access.mint)?;
         access.stage.set(Stage::Made);
         let minting = Credential { until: Some(access.until), ..access.credential(CredentialStep::Minting) };
@@ -280,10 +294,8 @@ impl Minting {
 
     /// Writes a step down before it takes effect. `false`: it could not be written.
     fn record(&self, credential: Credential) -> bool {
-        let mut pipeline = self.pipeline.borrow_mut();
-        pipeline.record(Record { time: clock::wall(), what: What::Credential(Box::new(credential)) });
-        pipeline.flush();
-        !pipeline.is_write_failing()
+        let record = Record { time: clock::wall(), what: What::Credential(Box::new(credential)) };
+        self.pipeline.borrow_mut().write_down(record)
     }
 
     fn random<const N: usize>(&self) -> Option<[u8; N]> {

@@ -488,12 +488,15 @@ impl Pipeline {
 
     /// Writes a record that something waits for. Whether it is in the file.
     pub(super) fn write_down(&mut self, record: Record) -> bool {
-        self.record(record);
+        self.records.push(record);
+        let is_kept = self.write_records();
         self.flush();
-        !self.write_failing
+        is_kept && !self.write_failing
     }
 
-    fn write_records(&mut self) {
+    /// `false`: one was dropped, which is counted.
+    fn write_records(&mut self) -> bool {
+        let mut are_kept = true;
         let Self { records, metrics, writer, write_failing, tally, catalogue_changes, access_ends, sessions, .. } =
             self;
         for record in records.drain(..) {
@@ -502,9 +505,11 @@ impl Pipeline {
             access_ends.observe(&record.what);
             tally.count(&record.what);
             if let Err(error) = writer.append(&record) {
+                are_kept &= matches!(error, AppendError::Kept(_));
                 say_once(write_failing, &error);
             }
         }
+        are_kept
     }
 
     /// Hands everything to the file system; what fails is kept within the writer's bound, then dropped and counted.

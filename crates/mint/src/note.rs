@@ -76,7 +76,9 @@ impl Note {
     }
 }
 
-fn cut(text: &str) -> &str {
+/// As much of the names of a principal as a comment has room for.
+#[must_use]
+pub fn cut(text: &str) -> &str {
     let end = (0..=PRINCIPAL_BYTES_MAX.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
     text.get(..end.unwrap_or_default()).unwrap_or_default()
 }

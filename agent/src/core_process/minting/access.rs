@@ -5,6 +5,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use mint::name::RoleName;
+use mint::note;
 use mint::statements::Defaults;
 use model::access::Holder;
 use model::credential::{AccessEnd, Confirmation, Credential, CredentialStep};
@@ -153,7 +154,7 @@ impl Access {
         let is_theirs = match &self.principal {
             Some(principal) => Holder::from(&**principal) == *holder,
             // One that was adopted is known by the comment of its role only.
-            None => self.named == named(holder),
+            None => self.named == note::cut(&named(holder)),
         };
         is_theirs && *self.mint.name == *database
     }

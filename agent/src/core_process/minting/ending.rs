@@ -77,12 +77,12 @@ fn decide(minting: &Minting, access: &Access, order: &Order) {
 
 /// Has the worker end the session. Returns when it has, or may not be waited for any longer.
 async fn cut(minting: &Minting, access: &Access, order: &Order) {
+    tell(minting, access, order);
     // From here on the server knows that it ends, and tells a core that knows nothing.
     if let Err(trouble) = access.mint.admin.change(&statements::disable(&access.role)).await {
         warn!(role = %access.role, "a role could not be disabled yet: {trouble}");
     }
     access.is_cut.send_replace(true);
-    tell(minting, access, order);
     if order.when == When::Now {
         return;
     }
@@ -136,6 +136,11 @@ async fn take_away(minting: &Minting, access: &Access, end: AccessEnd) {
 pub(super) async fn remove(mint: &Mint, role: &RoleName, group: &str) -> Result<(), Trouble> {
     match mint.admin.change(&statements::disable(role)).await {
         Err(Trouble::Refused(Failure::Gone, _)) => return Ok(()),
+        // A transaction of its own may hold the row of the role: it ends first then.
+        Err(Trouble::Refused(..)) => {
+            mint.admin.rows(&statements::terminate(role)).await?;
+            mint.admin.change(&statements::disable(role)).await?;
+        }
         other => other?,
     }
     reached(Step::Disabled);
