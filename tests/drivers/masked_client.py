@@ -13,7 +13,7 @@ QUERIES = [
     "select * from people order by id",
     "select upper(ssn), email from people",
     "select p.name, o.what, p.ssn from people p join orders o on o.person = p.id order by o.id",
-    "with x as (select ssn from people union select name from people) select * from x",
+    "with x as (select ssn from people union all select name from people) select * from x",
     "select to_jsonb(p) from people p",
     "select who, mail from contacts",
     "select max(ssn), count(*) from people",
@@ -25,6 +25,7 @@ REFUSED = [
     "create table copied as select ssn from people",
     "select id from people where ssn like 'zq%'",
     "select peek()",
+    "select ssn from people union select name from people",
 ]
 
 
@@ -38,7 +39,7 @@ def of_psycopg(connection):
     with connection.transaction(), connection.cursor(name="c") as cursor:
         cursor.execute("select id, ssn, token from people")
         print("named", cursor.fetchall())
-    for text in ("copy people to stdout", "copy (select ssn, name from people) to stdout (format binary)"):
+    for text in ("copy people (id, ssn, email) to stdout", "copy (select ssn, name from people) to stdout (format binary)"):
         with connection.cursor().copy(text) as copy:
             print("copy", [bytes(part) for part in copy])
     with connection.pipeline():
@@ -65,7 +66,7 @@ async def of_asyncpg():
         print("cursor", [row async for row in connection.cursor("select id, ssn from people", prefetch=2)])
     for form in ("csv", "text", "binary"):
         table = io.BytesIO()
-        await connection.copy_from_table("people", output=table, format=form)
+        await connection.copy_from_table("people", columns=["id", "ssn"], output=table, format=form)
         await connection.copy_from_query("select id, ssn from people where id > $1", 2, output=table, format=form)
         print("copied", table.getvalue())
     for query in REFUSED[1:]:
