@@ -12,6 +12,7 @@ use model::statement::{Format, Parameter, Value};
 use proxy::Held;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use store::form::access::HolderForm;
 
 /// Effects of one statement that are shown; whoever has more of them is told so.
 const EFFECTS_MAX: usize = 64;
@@ -22,6 +23,8 @@ const PID_BYTES: usize = 4;
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct HoldAsk {
     pub(crate) connection: u64,
+    /// Who acts, as the session knows.
+    pub(crate) holder: Option<HolderForm<'static>>,
     /// Number of the hold within its worker.
     pub(crate) hold: u64,
     pub(crate) database: u16,
@@ -105,9 +108,10 @@ pub(crate) enum DenialWord {
 impl HoldAsk {
     /// What waits, and what is shown of it.
     pub(crate) fn new(hold: u64, held: &Held) -> (Self, ShownStatement) {
-        let Question { digest, hold: why, in_transaction, cancel_key, .. } = &*held.question;
+        let Question { digest, hold: why, holder, in_transaction, cancel_key, .. } = &*held.question;
         let key = cancel_key.as_deref();
         let ask = Self {
+            holder: holder.as_ref().map(|holder| HolderForm::from(holder).into_owned()),
             connection: held.connection.0,
             hold,
             database: held.database.0,

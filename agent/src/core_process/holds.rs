@@ -13,12 +13,12 @@ use std::time::Duration;
 
 use access::Ask;
 use journal::time::Timestamp;
-use model::Known;
 use model::access::{AccessChange, AccessEvent, ChangedBy, GrantId, Holder, Scope};
 use model::id::SocketCookie;
-use model::principal::{Principal, UnknownPrincipal};
+use model::principal::Principal;
 use model::session::Session;
 use model::time::WallTime;
+use store::form::access::HolderForm;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
@@ -104,7 +104,7 @@ impl Holds {
         let place = (Rc::as_ptr(&line), ask.hold);
         self.coming.borrow_mut().insert(place);
         spawn_local(async move {
-            this.introduced(SocketCookie(ask.connection)).await;
+            this.introduced(&ask).await;
             if !this.coming.borrow_mut().remove(&place) {
                 return;
             }
@@ -116,15 +116,18 @@ impl Holds {
         });
     }
 
-    /// Who acts on a session is told on another way, which may take a moment longer.
-    async fn introduced(&self, connection: SocketCookie) {
+    /// Who acts on a session is told on another way, which may take a moment longer; before that it may have been known as
+    /// somebody else, or as nobody.
+    async fn introduced(&self, ask: &HoldAsk) {
         let deadline = Instant::now() + PATIENCE;
         let is_known = || {
             let pipeline = self.pipeline.borrow();
-            let session = pipeline.sessions.get_mediated(connection);
-            session.is_some_and(|session| session.principal != Known::Unknown(UnknownPrincipal::NotAsked))
+            pipeline
+                .sessions
+                .get_mediated(SocketCookie(ask.connection))
+                .is_some_and(|session| acts(ask, session).is_some())
         };
-        while !is_known() && Instant::now() < deadline {
+        while ask.holder.is_some() && !is_known() && Instant::now() < deadline {
             self.wake.notify_one();
             sleep(LOOK).await;
         }
@@ -140,9 +143,7 @@ impl Holds {
             let pipeline = self.pipeline.borrow();
             let session = pipeline.sessions.get_mediated(SocketCookie(ask.connection));
             let session = session.ok_or("its session is not known")?;
-            let Known::Known(principal) = &session.principal else {
-                return Err("it needs an approval, and it is not known who asks".to_owned());
-            };
+            let principal = acts(ask, session).ok_or("it needs an approval, and it is not known who asks")?;
             let request = request(ask, &shown, session, principal);
             (Arc::clone(principal), request, Rc::new(HeldView::new(ask, shown, session)))
         };
@@ -270,6 +271,12 @@ fn denial(event: &AccessEvent) -> DenialWord {
     };
     let because = if event.reason.is_empty() { String::new() } else { format!(": {}", event.reason) };
     DenialWord::Refused(format!("{who} has denied it{because}"))
+}
+
+/// Who acts on the session, where that is on record and the session's worker says the same.
+fn acts<'a>(ask: &HoldAsk, session: &'a Session) -> Option<&'a Arc<Principal>> {
+    let principal = session.principal.known()?;
+    (ask.holder.as_ref()? == &HolderForm::from(&Holder::from(&**principal))).then_some(principal)
 }
 
 /// How long it waits: not longer than whoever asks is known.

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use model::access::{GrantId, StatementDigest};
+use model::access::{GrantId, Holder, StatementDigest};
 use model::facts::Facts;
 use model::request::Request;
 use model::statement::{Parameter, StatementKind, Text};
@@ -41,6 +41,8 @@ pub struct Question {
     pub facts: Arc<Facts>,
     /// The policy that asks, and why.
     pub hold: Hold,
+    /// Who acts on the session; `None`: nobody knows.
+    pub holder: Option<Holder>,
     /// A transaction is open: locks are held while it waits.
     pub in_transaction: bool,
     /// Schemas in which names are looked up, in this order; `None`: not known.
@@ -146,6 +148,7 @@ impl Parked {
             digest: self.digest,
             facts: Arc::clone(&self.judged.facts),
             hold: self.hold()?.clone(),
+            holder: None,
             in_transaction: false,
             search_path: None,
             cancel_key: None,

@@ -1,5 +1,6 @@
 //! The session's side of a statement that waits until somebody has decided about it.
 
+use model::access::Holder;
 use model::time::BootTime;
 use model::wire::{Input, Side};
 
@@ -37,6 +38,7 @@ impl Guard {
         parked.stage = Stage::Asked;
         let question = parked.question()?;
         Some(Box::new(Question {
+            holder: self.around.principal.known().map(Holder::from),
             in_transaction: self.around.session.in_transaction,
             search_path: self.desk.following.state().search_path.known().cloned(),
             cancel_key: self.desk.cancel.key.clone(),

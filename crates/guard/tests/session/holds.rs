@@ -1,9 +1,12 @@
 //! Statements that wait for somebody's decision.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use guard::{Announcement, Answer, Denied, Judge, Question};
-use model::access::GrantId;
+use model::Known;
+use model::access::{GrantId, Holder};
+use model::principal::{Actor, Principal, PrincipalKind, Proof};
 use model::statement::{Parameter, Value};
 use model::time::{BootTime, WallTime};
 use model::verdict::Mode;
@@ -53,6 +56,26 @@ impl Session {
         let got = self.turn(&[]);
         messages(&got).0
     }
+}
+
+#[test]
+fn the_question_says_who_acts_as_the_session_knows() {
+    let mut session = session(Mode::Enforce);
+    session.send(&query(DELETE));
+    assert_eq!(session.question().holder, None);
+    let alice = Actor { kind: PrincipalKind::Person, id: "alice".into(), issuer: "https://id.example.com".into() };
+    let principal = Principal {
+        actor: alice.clone(),
+        groups: Arc::default(),
+        acting_for: Vec::new(),
+        proof: Proof::Token,
+        expires: None,
+        purpose: None,
+    };
+    let mut session = self::session(Mode::Enforce);
+    session.guard.identify(Known::Known(principal));
+    session.send(&query(DELETE));
+    assert_eq!(session.question().holder, Some(Holder { actor: alice, acting_for: Vec::new() }));
 }
 
 #[test]
