@@ -27,6 +27,8 @@ pub(crate) struct Cycle {
     pub(crate) unsettling: bool,
     /// What follows in its own batch may, too.
     pub(crate) unsettling_inside: bool,
+    /// Plans are made in it for which code of users may have run.
+    pub(crate) planned_code: bool,
     /// Code of users runs, or may: also where only a plan is made, and where the statement fails behind it.
     pub(crate) code: bool,
     /// It is a Query: SQL, which can change names.
@@ -77,6 +79,18 @@ impl Cycles {
     /// What was asked of the open batch may change what follows in it.
     pub(crate) fn is_open_unsettling(&self) -> bool {
         self.open.as_ref().is_some_and(|cycle| cycle.unsettling_inside)
+    }
+
+    /// Code may have run for a plan of the open batch.
+    pub(crate) fn is_open_planned(&self) -> bool {
+        self.open.as_ref().is_some_and(|cycle| cycle.planned_code)
+    }
+
+    /// What it has done is asked for.
+    pub(crate) fn settle_plans(&mut self) {
+        if let Some(cycle) = &mut self.open {
+            cycle.planned_code = false;
+        }
     }
 
     /// What was asked of the open batch is answered.
@@ -175,6 +189,8 @@ impl Cycles {
         let Some(copying) = self.waiting.drain(..ignored).next() else { return };
         let rest = self.waiting.front_mut().unwrap_or_else(|| self.open.get_or_insert_default());
         rest.unsettling |= copying.unsettling;
+        rest.unsettling_inside |= copying.unsettling_inside;
+        rest.planned_code |= copying.planned_code;
         rest.code |= copying.code;
         rest.copies = rest.copies.saturating_add(copying.copies);
         rest.refused = rest.refused.take().or(copying.refused);

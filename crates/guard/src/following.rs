@@ -1,14 +1,22 @@
 //! What the session's statements have changed about the meaning of the next ones.
 //!
-//! A change counts when its statement has succeeded, and is undone with its transaction. What cannot be followed (code
-//! of the server's own, ROLLBACK TO) is asked of the server before the next statement, see `Guard`.
+//! A change counts when its statement has succeeded, and is undone with its transaction or savepoint. What cannot be
+//! followed (code of the server's own) is asked of the server before the next statement, see `Guard`.
 
 use std::sync::Arc;
 
 use model::Known;
-use model::facts::{Facts, StateChange, StatementFacts, UnknownSchema};
+use model::facts::{Action, Facts, Object, StateChange, StatementFacts, UnknownSchema};
 use model::statement::{Outcome, Statement, Transaction};
 use sql::state::{Encoding, State, Temporary};
+
+/// What the server answers when it is asked.
+pub(crate) struct Answer {
+    /// Parameters that decide how a text is read, with their values.
+    pub(crate) reading: [(&'static str, Arc<str>); 2],
+    /// Schemas in the order in which names are looked up in them.
+    pub(crate) schemas: Vec<Arc<str>>,
+}
 
 /// The state now, and the states to go back to.
 #[derive(Debug)]
@@ -25,6 +33,34 @@ pub(crate) struct Following {
     pub(crate) has_run_code: bool,
     /// What the server has said holds until the end of the transaction.
     learnt_inside: bool,
+    /// How a text is read may have changed in the open transaction: its end may change it back.
+    has_set_reading: bool,
+    savepoints: Vec<Savepoint>,
+    /// Temporary objects may have been made that nobody has seen.
+    is_temporary_uncertain: bool,
+}
+
+/// Savepoints of one transaction whose states are kept: those that were made last.
+const SAVEPOINTS_MAX: usize = 32;
+
+/// What held when a savepoint was made.
+#[derive(Debug)]
+struct Savepoint {
+    name: Arc<str>,
+    now: State,
+    session: State,
+    is_uncertain: bool,
+}
+
+impl Savepoint {
+    /// Names are looked up where they were then. What else is known of the session only grows.
+    fn restore(&self, now: &mut State, session: &mut State) {
+        for (state, saved) in [(now, &self.now), (session, &self.session)] {
+            state.search_path.clone_from(&saved.search_path);
+            state.path_is_written = saved.path_is_written;
+            state.user.clone_from(&saved.user);
+        }
+    }
 }
 
 impl Following {
@@ -37,6 +73,9 @@ impl Following {
             is_uncertain: true,
             has_run_code: false,
             learnt_inside: false,
+            has_set_reading: false,
+            savepoints: Vec::new(),
+            is_temporary_uncertain: true,
         }
     }
 
@@ -48,16 +87,24 @@ impl Following {
         [&mut self.now, &mut self.session, &mut self.committed].into_iter().for_each(change);
     }
 
-    /// The server has said which schemas are looked up, and in which order. What it says within a transaction may be
-    /// taken back with it.
-    pub(crate) fn learn(&mut self, schemas: Vec<Arc<str>>, in_transaction: bool) {
+    /// The server has said how texts are read, and which schemas are looked up in which order. What it says within a
+    /// transaction may be taken back with it.
+    pub(crate) fn learn(&mut self, Answer { reading, schemas }: Answer, in_transaction: bool) {
         self.learn_nothing(in_transaction);
+        reading.iter().for_each(|(name, value)| self.reported(name, value));
+        self.reading_is_known();
         let is_temporary = |schema: &Arc<str>| schema.starts_with("pg_temp_");
-        let temporary = if schemas.iter().any(is_temporary) { Temporary::Unknown } else { Temporary::None };
+        let has_temporary = schemas.iter().any(is_temporary);
+        let temporary =
+            self.is_temporary_uncertain.then_some(if has_temporary { Temporary::Unknown } else { Temporary::None });
+        self.is_temporary_uncertain &= in_transaction;
         let schemas: Arc<[Arc<str>]> = schemas.into_iter().filter(|schema| !is_temporary(schema)).collect();
         let learn = |state: &mut State| {
             state.search_path = Known::Known(Arc::clone(&schemas));
-            state.temporary = temporary.clone();
+            state.path_is_written = false;
+            if let Some(temporary) = &temporary {
+                state.temporary = temporary.clone();
+            }
         };
         if in_transaction { learn(&mut self.now) } else { self.each(learn) }
     }
@@ -68,10 +115,30 @@ impl Following {
         self.learnt_inside = in_transaction;
     }
 
-    /// Code has run, which may have set any parameter.
-    pub(crate) fn code_has_run(&mut self, in_transaction: bool) {
-        self.has_run_code = in_transaction;
-        self.doubt();
+    /// Code has run in what a ReadyForQuery with this status has ended. It may have set any parameter.
+    pub(crate) fn code_has_run(&mut self, status: Transaction) {
+        self.has_run_code = status != Transaction::Idle;
+        // What has failed is undone already.
+        self.has_set_reading = self.has_run_code && (self.has_set_reading || status == Transaction::Open);
+        self.doubt_objects();
+    }
+
+    /// Code may have run in a batch that goes on.
+    pub(crate) fn code_may_have_run(&mut self) {
+        self.has_run_code = true;
+        self.doubt_all();
+    }
+
+    /// Everything that may have changed how a text is read is answered up to its ReadyForQuery: with that the server has
+    /// reported what has become of it.
+    pub(crate) const fn reading_is_known(&mut self) {
+        self.now.undetermined = false;
+    }
+
+    /// How a text is read may be another one, and the server says so with its next ReadyForQuery only.
+    const fn doubt_reading(&mut self) {
+        self.has_set_reading = true;
+        self.now.undetermined = true;
     }
 
     /// The server reports a parameter: it is right.
@@ -88,7 +155,19 @@ impl Following {
     }
 
     /// Something happened that is not understood.
-    fn doubt(&mut self) {
+    fn doubt_all(&mut self) {
+        self.doubt_objects();
+        self.doubt_reading();
+    }
+
+    /// Names may be looked up elsewhere, and there may be other temporary objects.
+    fn doubt_objects(&mut self) {
+        self.is_temporary_uncertain = true;
+        self.doubt_names();
+    }
+
+    /// Names may be looked up elsewhere.
+    fn doubt_names(&mut self) {
         self.is_uncertain = true;
         self.each(|state| state.search_path = Known::Unknown(UnknownSchema::SearchPath));
     }
@@ -99,14 +178,23 @@ impl Following {
             !statement.changes.is_empty() || !statement.opaque.is_empty() || statement.runs_code()
         };
         if facts.opaque.is_some() || facts.statements.iter().any(changes) {
-            self.doubt();
+            self.doubt_all();
         }
     }
 
-    /// A statement has ended. `changed` hears of every change that counts.
-    pub(crate) fn settle(&mut self, statement: &Statement, facts: &Facts, mut changed: impl FnMut(&StateChange)) {
+    /// A statement has ended. `changed` hears of every change that counts, and of its place in the text.
+    pub(crate) fn settle(
+        &mut self,
+        statement: &Statement,
+        facts: &Facts,
+        mut changed: impl FnMut(&StateChange, usize),
+    ) {
         if facts.opaque.is_some() || statement.outcomes_dropped > 0 {
-            self.doubt();
+            self.doubt_objects();
+            // What has only failed has changed nothing that stays.
+            if !matches!(statement.outcomes[..], [Outcome::Failed { .. }]) {
+                self.doubt_reading();
+            }
         }
         let mut failed = false;
         for (index, outcome) in statement.outcomes.iter().enumerate() {
@@ -115,11 +203,12 @@ impl Following {
                     let Some(facts) = facts.statements.get(index) else { continue };
                     self.has_run_code |= facts.runs_code();
                     if !facts.opaque.is_empty() || facts.runs_code() {
-                        self.doubt();
+                        self.doubt_all();
                     }
+                    self.follow_savepoints(facts);
                     for change in &facts.changes {
                         self.apply(change, tag == "ROLLBACK");
-                        changed(change);
+                        changed(change, index);
                     }
                 }
                 Outcome::Failed { .. } => failed = true,
@@ -137,20 +226,23 @@ impl Following {
         match change {
             StateChange::End => self.end(is_rollback),
             StateChange::Parameter { name, value, local } => match &**name {
+                // The server leaves out what the role may not use: it is asked when that can be.
                 "search_path" if value.is_some() => {
+                    self.is_uncertain = true;
                     self.now.apply(change);
                     if !local {
                         self.session.apply(change);
                     }
                 }
                 // `$user` is another one then; and of a default it is not known here what it is.
-                "search_path" | "role" | "session_authorization" => self.doubt(),
-                // The server reports those that decide how a text is read.
+                "search_path" | "role" | "session_authorization" => self.doubt_names(),
+                "standard_conforming_strings" | "client_encoding" => self.doubt_reading(),
                 _ => {}
             },
-            StateChange::ResetAll | StateChange::DiscardAll | StateChange::Role | StateChange::RolledBackTo => {
-                self.doubt();
-            }
+            StateChange::ResetAll | StateChange::DiscardAll => self.doubt_all(),
+            StateChange::Role => self.doubt_names(),
+            // Where names are looked up then is kept with the savepoint.
+            StateChange::RolledBackTo => self.now.undetermined |= self.has_set_reading,
             _ => {
                 self.now.apply(change);
                 self.session.apply(change);
@@ -158,7 +250,39 @@ impl Following {
         }
     }
 
+    fn follow_savepoints(&mut self, facts: &StatementFacts) {
+        let name = facts.effects.iter().find_map(|effect| match (&effect.action, &effect.object) {
+            (Action::Transaction, Object::Session(Some(name))) => Some(name),
+            _ => None,
+        });
+        let Some(name) = name else { return };
+        let place = self.savepoints.iter().rposition(|savepoint| savepoint.name == *name);
+        match &*facts.command {
+            "SAVEPOINT" => {
+                if self.savepoints.len() >= SAVEPOINTS_MAX {
+                    self.savepoints.remove(0);
+                }
+                let (now, session) = (self.now.clone(), self.session.clone());
+                let savepoint = Savepoint { name: Arc::clone(name), now, session, is_uncertain: self.is_uncertain };
+                self.savepoints.push(savepoint);
+            }
+            "RELEASE" => self.savepoints.truncate(place.unwrap_or(0)),
+            _ if facts.changes.contains(&StateChange::RolledBackTo) => {
+                self.savepoints.truncate(place.map_or(0, |place| place.saturating_add(1)));
+                match self.savepoints.last() {
+                    Some(savepoint) => {
+                        savepoint.restore(&mut self.now, &mut self.session);
+                        self.is_uncertain = savepoint.is_uncertain;
+                    }
+                    None => self.doubt_names(),
+                }
+            }
+            _ => {}
+        }
+    }
+
     fn end(&mut self, rolled_back: bool) {
+        self.savepoints.clear();
         if rolled_back {
             self.session.clone_from(&self.committed);
         }
@@ -167,6 +291,8 @@ impl Following {
         self.has_run_code = false;
         self.session.settled = true;
         self.committed.clone_from(&self.session);
-        self.now.clone_from(&self.session);
+        // What was local to it is over, too.
+        let undetermined = self.now.undetermined | std::mem::take(&mut self.has_set_reading);
+        self.now = State { undetermined, ..self.session.clone() };
     }
 }

@@ -16,7 +16,7 @@ use model::principal::{Principal, UnknownPrincipal};
 use model::request::Request;
 use model::statement::{Ending, StatementKind};
 use model::time::{BootTime, WallTime};
-use model::verdict::{Denial, Mode};
+use model::verdict::{Denial, Mode, Obligations};
 use model::wire::{Input, Side, WireEvent};
 use policy::SessionContext;
 use recorder::EncodedJudgement;
@@ -71,6 +71,7 @@ struct Asked {
     kind: StatementKind,
     at: BootTime,
     facts: Arc<Facts>,
+    bounds: Obligations,
 }
 
 /// One session.
@@ -299,10 +300,12 @@ impl Guard {
         };
         // A Sync that the server would ignore, or not if the data have failed meanwhile: where that matters it does not get it.
         let is_ignored = piece.kind == b'S' && self.desk.cycles.is_copying();
-        let is_held_back = is_ignored && self.around.session.mode == Mode::Enforce;
-        let is_dropped = is_held_back || (self.desk.dropping && !matches!(piece.kind, b'S' | b'X'));
+        // What the server skips behind a failure is not decided about, and where decisions count it does not get it.
+        let is_skipped = self.desk.dropping && !matches!(piece.kind, b'S' | b'X');
+        let is_dropped = (is_ignored || is_skipped) && self.around.session.mode == Mode::Enforce;
+        let has_effect = !is_dropped && !is_skipped;
         let sentence = match piece.kind {
-            _ if is_dropped => Sentence::Pass,
+            _ if !has_effect => Sentence::Pass,
             b'Q' | b'F' | b'P' | b'B' | b'E' => self.judge(piece, heard, answered, now, book),
             _ => Sentence::Pass,
         };
@@ -322,15 +325,17 @@ impl Guard {
             passed.terminated |= piece.kind == b'X';
         }
         match piece.kind {
-            b'Q' | b'F' if !is_dropped => self.desk.cycles.close(),
-            b'D' if !is_dropped && self.masks() => self.desk.cycles.open().results.expect_description(false),
+            b'Q' | b'F' if has_effect => self.desk.cycles.close(),
+            b'D' if has_effect && self.masks() => self.desk.cycles.open().results.expect_description(false),
             b'c' | b'f' => self.desk.cycles.end_copy(),
             b'S' if !is_ignored => {
                 (self.desk.dropping, self.flushed) = (false, false);
                 self.desk.cycles.close();
             }
             // They may fail, and a Sync ends them.
-            b'D' | b'C' if !is_dropped => {
+            b'D' if has_effect => _ = self.desk.cycles.open(),
+            b'C' if has_effect => {
+                self.bench.names.closed(piece.bytes);
                 self.desk.cycles.open();
             }
             _ => {}
@@ -356,16 +361,17 @@ impl Guard {
                 WireEvent::Statement(statement) => {
                     let is_it = |asked: &Asked| asked.kind == statement.kind && asked.at == statement.started;
                     let Some(place) = asked.iter().position(is_it) else { return };
-                    let Some(Asked { facts, .. }) = asked.drain(..=place).next_back() else { return };
+                    let Some(Asked { facts, bounds, .. }) = asked.drain(..=place).next_back() else { return };
+                    let names = &mut bench.names;
                     if statement.ending == Ending::Lost {
                         following.lose(&facts);
-                        bench.lose_names();
+                        names.forget_all();
                     }
-                    let before = bench.has_prepared().then(|| following.state().clone());
-                    following.settle(&statement, &facts, |change| bench.follow(change));
-                    bench.follow_cursors(&statement, &facts);
+                    let before = names.has_prepared().then(|| following.state().clone());
+                    following.settle(&statement, &facts, |change, place| names.follow(change, &statement, place));
+                    names.settle(&statement, &facts, bounds);
                     if before.is_some_and(|before| before != *following.state()) {
-                        bench.forget_prepared();
+                        names.forget_prepared();
                     }
                 }
                 _ => {}
@@ -449,11 +455,12 @@ impl Guard {
         };
         // A plan is made of a Bind: parts of the statement may run for it.
         cycle.code |= kind != b'P' && runs_code(&judged.facts);
+        cycle.planned_code |= kind == b'B' && runs_code(&judged.facts);
         // Drivers put BEGIN and the first statement of a transaction into one batch.
         cycle.unsettling_inside |= kind == b'E' && unsettles(&judged.facts, |change| *change != StateChange::Begin);
         if self.connection.is_lost() {
             self.desk.following.lose(&judged.facts);
-            self.bench.lose_names();
+            self.bench.names.forget_all();
         }
         cycle.copies += u32::from(kind == b'E' && takes_copy_data(&judged.facts));
         if matches!(kind, b'Q' | b'E')
@@ -468,8 +475,24 @@ impl Guard {
         if matches!(kind, b'Q' | b'E' | b'F') && self.masks() {
             self.expect_results(kind, judged);
         }
+        self.replace_name(kind, requested, &judged.facts);
         if let (Some(request), b'Q' | b'E') = (requested, kind) {
-            self.asked.push_back(Asked { kind: request.kind, at, facts: Arc::clone(&judged.facts) });
+            let (facts, bounds) = (Arc::clone(&judged.facts), judged.verdict.obligations);
+            self.asked.push_back(Asked { kind: request.kind, at, facts, bounds });
+        }
+    }
+
+    /// A Parse or Bind takes the place of whatever SQL has under its name.
+    fn replace_name(&mut self, kind: u8, requested: Option<&Request>, facts: &Facts) {
+        let names = &mut self.bench.names;
+        match (kind, requested) {
+            (b'P', Some(Request { prepared: Some(name), .. })) => names.statement_replaced(name),
+            (b'B', Some(request @ Request { portal: Some(name), .. })) => {
+                names.portal_replaced(name);
+                names.bind(request, facts);
+            }
+            (b'P' | b'B', _) => names.forget_all(),
+            _ => {}
         }
     }
 
@@ -496,8 +519,8 @@ impl Guard {
         self.around.session.in_transaction = self.desk.in_transaction;
         self.feed(Side::Server, at, &[Input::Bytes(&out)]);
         if std::mem::take(&mut self.desk.code_has_run) {
-            self.desk.following.code_has_run(self.desk.in_transaction);
-            self.bench.forget_prepared();
+            self.desk.following.code_has_run(self.desk.status());
+            self.bench.names.forget_prepared();
         }
         out
     }
@@ -552,8 +575,7 @@ enum Sentence {
 
 /// Whether statements behind it may mean something else, as far as `counts` a change of the session.
 fn unsettles(facts: &Facts, counts: impl Fn(&StateChange) -> bool) -> bool {
-    let declares =
-        |statement: &StatementFacts| statement.lineage.as_ref().is_some_and(|lineage| lineage.cursor.is_some());
+    let declares = |statement: &StatementFacts| &*statement.command == "DECLARE CURSOR";
     facts.opaque.is_some()
         || facts.statements.iter().any(|statement| {
             statement.changes.iter().any(&counts) || !statement.opaque.is_empty() || declares(statement)

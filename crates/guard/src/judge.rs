@@ -8,17 +8,17 @@ use std::sync::Arc;
 
 use crate::board::{Board, Glance};
 use crate::hold::{self, Denied};
-use crate::lineage::{self, Cursors};
 use crate::masking::Protected;
+use crate::names::Names;
 use crate::rate::Rates;
 use mask::{Plan, Planned, Protection, Rule};
 use model::Known;
 use model::access::{GrantId, Holder};
-use model::facts::{Facts, OpaqueReason, StateChange, StatementFacts};
+use model::facts::{Facts, OpaqueReason};
 use model::lineage::StoredColumn;
 use model::principal::{Principal, UnknownPrincipal};
 use model::request::Request;
-use model::statement::{Statement, StatementKind, Text};
+use model::statement::{StatementKind, Text};
 use model::time::{BootTime, WallTime};
 use model::verdict::{Denial, Judgement, Masked, Mode, Obligations, PolicyEpoch, Verdict};
 use policy::{ActiveGrant, Asked, Decision, Hold, Permit, PolicySet, Question, SessionContext};
@@ -104,10 +104,8 @@ pub(crate) struct Bench {
     glance: Glance,
     /// Of the set that the remembered decisions are of.
     epoch: PolicyEpoch,
-    /// What SQL has prepared under which name.
-    prepared: HashMap<Arc<str>, Arc<StatementFacts>>,
-    /// What SQL has declared under which name.
-    cursors: Cursors,
+    /// What SQL's names stand for.
+    pub(crate) names: Names,
 }
 
 #[derive(PartialEq, Eq, Hash)]
@@ -158,8 +156,8 @@ impl Ruling {
 impl Bench {
     pub(crate) fn new(judge: Rc<Judge>, principal: &Known<Principal, UnknownPrincipal>) -> Self {
         let epoch = judge.policies().epoch();
-        let (remembered, prepared, cursors) = (HashMap::new(), HashMap::new(), Cursors::default());
-        Self { judge, remembered, holder: holder(principal), glance: Glance::default(), epoch, prepared, cursors }
+        let (remembered, glance, names) = (HashMap::new(), Glance::default(), Names::default());
+        Self { judge, remembered, holder: holder(principal), glance, epoch, names }
     }
 
     /// Before a decision: what has been granted may have changed, or its time may be over.
@@ -170,7 +168,14 @@ impl Bench {
     }
 
     /// What a request would do.
-    pub(crate) fn facts(&self, request: &Request, state: &State, database: &str) -> Arc<Facts> {
+    pub(crate) fn facts(&mut self, request: &Request, state: &State, database: &str) -> Arc<Facts> {
+        let catalogue = self.judge.catalogue(database);
+        let read = |text: &str| {
+            // The decoder replaces what is no UTF-8; here such a text must not be read as something else.
+            let bytes = if text.contains(char::REPLACEMENT_CHARACTER) { &[0xff][..] } else { text.as_bytes() };
+            self.judge.analyser.borrow_mut().facts(bytes, state, &catalogue)
+        };
+        self.names.renew(catalogue.epoch(), read);
         let text = match (&request.text, request.kind) {
             (_, StatementKind::FunctionCall { .. }) => return opaque(OpaqueReason::FunctionCall),
             (Text::Whole(_) | Text::Truncated { .. }, _) if request.doubtful => {
@@ -178,76 +183,11 @@ impl Bench {
             }
             (Text::Truncated { .. }, _) => return opaque(OpaqueReason::TooLarge),
             (Text::Whole(text), _) => text,
-            (Text::Unknown(_), _) => return self.prepared_by_sql(request),
+            (Text::Unknown(_), _) => {
+                return self.names.of_request(request).unwrap_or_else(|| opaque(OpaqueReason::UnknownName));
+            }
         };
-        // The decoder replaces what is no UTF-8; here such a text must not be read as something else.
-        let bytes = if text.contains(char::REPLACEMENT_CHARACTER) { &[0xff][..] } else { text.as_bytes() };
-        let facts = self.judge.analyser.borrow_mut().facts(bytes, state, &self.judge.catalogue(database));
-        self.with_executed(facts)
-    }
-
-    /// A name that no Parse made: SQL may have.
-    fn prepared_by_sql(&self, request: &Request) -> Arc<Facts> {
-        let known = request.prepared.as_deref().and_then(|name| self.prepared.get(name));
-        known.map_or_else(
-            || opaque(OpaqueReason::UnknownName),
-            |facts| Arc::new(Facts { statements: vec![StatementFacts::clone(facts)], opaque: None }),
-        )
-    }
-
-    /// `EXECUTE name` does what was prepared under the name.
-    fn with_executed(&self, facts: Arc<Facts>) -> Arc<Facts> {
-        let executes = |statement: &StatementFacts| {
-            statement.changes.iter().any(|change| matches!(change, StateChange::Executes { .. }))
-        };
-        if !facts.statements.iter().any(|statement| executes(statement) || lineage::fetches(statement)) {
-            return facts;
-        }
-        let mut here = self.prepared.clone();
-        let mut cursors = self.cursors.clone();
-        let mut whole = Facts::clone(&facts);
-        for statement in &mut whole.statements {
-            if lineage::fetches(statement) {
-                statement.lineage = statement.lineage.as_ref().and_then(|lineage| cursors.fetched(lineage));
-            }
-            cursors.declare(statement);
-            for change in statement.changes.clone() {
-                match change {
-                    StateChange::Prepared { name, facts } => drop(here.insert(name, facts)),
-                    StateChange::Deallocated { name: Some(name) } => drop(here.remove(&name)),
-                    StateChange::Executes { name } => match here.get(&name) {
-                        Some(prepared) => merge(statement, prepared),
-                        None => {
-                            statement.lineage = None;
-                            statement.opaque.push(OpaqueReason::UnknownName);
-                        }
-                    },
-                    StateChange::Begin => {}
-                    // What was prepared may mean something else behind it.
-                    _ => here.clear(),
-                }
-            }
-        }
-        Arc::new(whole)
-    }
-
-    /// Follows names that SQL has made or destroyed.
-    pub(crate) fn follow(&mut self, change: &StateChange) {
-        match change {
-            StateChange::Prepared { name, facts } if self.prepared.len() < DECISIONS_MAX => {
-                self.prepared.insert(Arc::clone(name), Arc::clone(facts));
-            }
-            StateChange::Prepared { name, .. } | StateChange::Deallocated { name: Some(name) } => {
-                self.prepared.remove(name);
-            }
-            StateChange::Deallocated { name: None } | StateChange::DiscardAll => self.prepared.clear(),
-            _ => {}
-        }
-    }
-
-    /// Follows cursors that SQL has declared.
-    pub(crate) fn follow_cursors(&mut self, statement: &Statement, facts: &Facts) {
-        self.cursors.settle(statement, facts);
+        self.names.resolve(read(text))
     }
 
     /// Whether anything is protected.
@@ -261,24 +201,20 @@ impl Bench {
         (!protection.is_empty()).then(|| Protected { protection, catalogue: self.judge.catalogue(database) })
     }
 
-    /// Whether SQL has prepared anything.
-    pub(crate) fn has_prepared(&self) -> bool {
-        !self.prepared.is_empty()
-    }
-
-    /// Nobody knows how a statement has ended: names may stand for anything.
-    pub(crate) fn lose_names(&mut self) {
-        self.forget_prepared();
-        self.cursors = Cursors::default();
-    }
-
-    /// The texts that SQL prepared may mean something else now: nobody knows any more what they do.
-    pub(crate) fn forget_prepared(&mut self) {
-        self.prepared.clear();
-    }
-
     /// Decides about a request.
     pub(crate) fn judge(&mut self, facts: Arc<Facts>, around: &Circumstances, now: WallTime) -> Rc<Judged> {
+        let cursors = &self.names.cursors;
+        let bounds = match facts.opaque {
+            Some(OpaqueReason::UnknownName) => cursors.bounds_of_unknown(),
+            _ => cursors.bounds(&facts),
+        };
+        let judged = self.judge_alone(facts, around, now).within(bounds);
+        self.names.cursors.note(judged.verdict.obligations);
+        judged
+    }
+
+    /// The same without regard to the cursors that run with it.
+    fn judge_alone(&mut self, facts: Arc<Facts>, around: &Circumstances, now: WallTime) -> Rc<Judged> {
         let policies = self.judge.policies();
         if policies.epoch() != self.epoch {
             self.epoch = policies.epoch();
@@ -344,6 +280,19 @@ impl Bench {
 }
 
 impl Judged {
+    /// With these bounds besides its own.
+    fn within(self: Rc<Self>, bounds: Obligations) -> Rc<Self> {
+        let obligations = self.verdict.obligations.tighter(bounds);
+        if obligations == self.verdict.obligations {
+            return self;
+        }
+        let verdict = Verdict { obligations, ..self.verdict.clone() };
+        let facts = Arc::clone(&self.facts);
+        let encoded = EncodedJudgement::of(&Judgement { verdict: verdict.clone(), facts: Arc::clone(&facts) });
+        let (ruling, plans) = (self.ruling.clone(), self.plans.clone());
+        Rc::new(Self { facts, verdict, encoded, ruling, plans, holds: None })
+    }
+
     /// It would be allowed, were it not one too many.
     fn beyond_rate(&self, max: u64, mode: Mode) -> Self {
         let denial = Denial {
@@ -441,18 +390,6 @@ fn opaque(reason: OpaqueReason) -> Arc<Facts> {
     Arc::new(Facts { statements: Vec::new(), opaque: Some(reason) })
 }
 
-/// One statement does what another one does, too.
-fn merge(statement: &mut StatementFacts, other: &StatementFacts) {
-    for effect in &other.effects {
-        if !statement.effects.contains(effect) {
-            statement.effects.push(effect.clone());
-        }
-    }
-    statement.opaque.extend_from_slice(&other.opaque);
-    statement.lineage = lineage::executed(statement.lineage.as_ref(), other.lineage.as_ref());
-    statement.changes.extend_from_slice(&other.changes);
-}
-
 /// What the plans of all statements of a text mask, each column once.
 fn masked(plans: &[Option<Arc<Plan>>]) -> Arc<[Masked]> {
     let columns = plans.iter().flatten().flat_map(|plan| &plan.masked);
@@ -492,7 +429,7 @@ fn ask(
         let decision = policies.decide(&Question { principal, facts: *facts, session, grants, now });
         let part = decision.verdict();
         allowed_by.extend(part.allowed_by.iter().cloned());
-        verdict.obligations = tighter(verdict.obligations, part.obligations);
+        verdict.obligations = verdict.obligations.tighter(part.obligations);
         verdict.denial = verdict.denial.or_else(|| part.denial.clone());
         verdict.hold = verdict.hold.or_else(|| part.hold.clone());
         holds = holds.filter(|_| decision.is_cacheable()).map(|end| earlier(end, decision.not_after()));
@@ -526,20 +463,6 @@ fn earlier(one: Option<WallTime>, other: Option<WallTime>) -> Option<WallTime> {
     match (one, other) {
         (Some(one), Some(other)) => Some(one.min(other)),
         (one, other) => one.or(other),
-    }
-}
-
-/// The tightest bounds of both.
-fn tighter(one: Obligations, other: Obligations) -> Obligations {
-    let tighter = |one: Option<u64>, other: Option<u64>| match (one, other) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        (one, other) => one.or(other),
-    };
-    Obligations {
-        rows_max: tighter(one.rows_max, other.rows_max),
-        bytes_max: tighter(one.bytes_max, other.bytes_max),
-        runtime_max: tighter(one.runtime_max, other.runtime_max),
-        rate_per_minute: tighter(one.rate_per_minute, other.rate_per_minute),
     }
 }
 

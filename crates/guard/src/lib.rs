@@ -19,14 +19,15 @@
 mod board;
 mod bounds;
 mod client;
+mod cursors;
 mod cycle;
 mod following;
 mod guard;
 mod hold;
 mod judge;
-mod lineage;
 mod masking;
 mod message;
+mod names;
 mod rate;
 mod server;
 mod startup;

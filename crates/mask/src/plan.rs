@@ -148,7 +148,8 @@ impl<F: FnMut(&StoredColumn, &Rule) -> bool> Planner<'_, F> {
             Output::Copy(_, form) if !masked.is_empty() => form.clone(),
             _ => None,
         };
-        let reads_hidden = self.first_hidden(&lineage.reads).is_some();
+        let reads_any = lineage.reads_unknown.is_some() && !self.sees_everything();
+        let reads_hidden = reads_any || self.first_hidden(&lineage.reads).is_some();
         if !reads_hidden && masked.is_empty() && doubt.is_none() {
             return Ok(self.nothing_hidden());
         }
@@ -176,7 +177,8 @@ impl<F: FnMut(&StoredColumn, &Rule) -> bool> Planner<'_, F> {
         sources.iter().find_map(|column| Some((column.clone(), self.sight.hidden_by(column)?.clone())))
     }
 
-    /// Hidden values may stay where they are protected by the same rule, and go nowhere else.
+    /// Hidden values may go as they are to where they are hidden by the same rule, and nowhere else: of one that is made of
+    /// them, a later test for equality would tell as much as a condition.
     fn check_stored(&mut self, lineage: &Lineage) -> Result<(), Refusal> {
         for stored in &lineage.stored {
             if matches!(stored.origin, Origin::Unknown(_)) {
@@ -184,16 +186,14 @@ impl<F: FnMut(&StoredColumn, &Rule) -> bool> Planner<'_, F> {
             }
             for column in stored.origin.sources() {
                 let Some(rule) = self.sight.hidden_by(column) else { continue };
-                let same = |target: &StoredColumn| self.protection.rule(target).is_some_and(|of| of.name == rule.name);
-                if !stored.target.as_ref().is_some_and(same) {
-                    return Err(refusal(
-                        rule,
-                        column,
-                        "keeps values of",
-                        "where it would keep them, they are not protected",
-                        "write other values, or ask for the right to read the column in clear",
-                    ));
-                }
+                let target = stored.target.as_ref().and_then(|target| self.sight.hidden_by(target));
+                let reason = match stored.origin {
+                    Origin::Direct(_) if target.is_some_and(|of| of.name == rule.name) => continue,
+                    Origin::Derived(_) if target.is_some() => "what is made of them would tell about them",
+                    _ => "where it would keep them, they are not protected",
+                };
+                let remedy = "write other values, or ask for the right to read the column in clear";
+                return Err(refusal(rule, column, "keeps values of", reason, remedy));
             }
         }
         Ok(())
@@ -215,22 +215,31 @@ impl<F: FnMut(&StoredColumn, &Rule) -> bool> Planner<'_, F> {
         let matched = if predicates == Predicates::None { self.first_hidden(&lineage.matched) } else { None };
         let compared = self.first_hidden(&lineage.compared).or(matched);
         let found = compared.or_else(|| lineage.joined.iter().find_map(|pair| one_sided(self, pair)));
-        match found {
-            Some((column, rule)) => Err(refusal(
+        if let Some((column, rule)) = found {
+            return Err(refusal(
                 &rule,
                 &column,
                 "puts a condition on",
                 "which rows come back would tell about values that are masked",
                 "test it for equality with a constant, or leave the condition out",
-            )),
-            None => Ok(()),
+            ));
         }
+        let measured = if lineage.output == Output::Measured { self.first_hidden(&lineage.reads) } else { None };
+        measured.map_or(Ok(()), |(column, rule)| {
+            Err(refusal(
+                &rule,
+                &column,
+                "measures a statement that reads",
+                "how often each part of it ran would tell about values that are masked",
+                "use EXPLAIN without ANALYZE",
+            ))
+        })
     }
 
     fn output(&mut self, output: &Output, in_doubt: bool) -> Result<(Columns, Vec<Masked>), Refusal> {
         match output {
             Output::Nothing => Ok((Columns::Each(Vec::new()), Vec::new())),
-            Output::Plan => Ok((Columns::Every(None), Vec::new())),
+            Output::Plan | Output::Measured => Ok((Columns::Every(None), Vec::new())),
             Output::Rows(rows) => Ok(self.rows(rows, in_doubt)),
             Output::Copy(rows, form) => self.copy(rows, form.is_some()),
             Output::Cursor(_) | Output::Prepared(_) => Err(not_understood("the name that it uses is not known")),

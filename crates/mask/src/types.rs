@@ -15,6 +15,8 @@ pub(crate) enum Type {
     Date,
     /// Microseconds since 2000-01-01 in the binary format.
     Timestamp,
+    /// The same, of UTC: `timestamp with time zone`, in text as the session's time zone has it.
+    Instant,
     Uuid,
     /// Anything else: arrays, composite types, types of users.
     Other,
@@ -31,7 +33,8 @@ impl Type {
             20 => Self::Integer(8),
             700 | 701 | 1700 => Self::Number,
             1082 => Self::Date,
-            1114 | 1184 => Self::Timestamp,
+            1114 => Self::Timestamp,
+            1184 => Self::Instant,
             2950 => Self::Uuid,
             _ => Self::Other,
         }

@@ -6,6 +6,7 @@ use crate::token::Key;
 use crate::types::{Format, Type};
 
 const MICROS_PER_DAY: i64 = 86_400_000_000;
+const SECONDS_PER_DAY: i64 = 86_400;
 
 /// Appends what stands in the place of a value. `false`: nothing was appended, NULL stands there.
 pub(crate) fn write(
@@ -19,7 +20,9 @@ pub(crate) fn write(
     match (kind, mask) {
         (_, Mask::Null) => false,
         (Type::Text, mask) => write_text(mask, value, key, out),
-        (Type::Date | Type::Timestamp, Mask::Month | Mask::Year) => write_date(mask, kind, format, value, out),
+        (Type::Date | Type::Timestamp | Type::Instant, Mask::Month | Mask::Year) => {
+            write_date(mask, kind, format, value, out)
+        }
         (Type::Integer(bytes), Mask::Bucket(size)) => write_integer(*size, bytes, format, value, out),
         (Type::Uuid, Mask::Token) => write_uuid(format, value, key, out),
         _ => false,
@@ -112,12 +115,16 @@ fn integer(bytes: u8, value: &[u8]) -> Option<i64> {
 }
 
 fn write_date(mask: &Mask, kind: Type, format: Format, value: &[u8], out: &mut Vec<u8>) -> bool {
+    let first = |days: i64| {
+        let (year, month) = civil(days);
+        (year, if *mask == Mask::Year { 1 } else { month })
+    };
     match format {
-        Format::Text => write_date_text(mask, kind, value, out),
+        Format::Text => date_of_text(kind, value).is_some_and(|days| write_date_text(kind, first(days), out)),
         Format::Binary => {
             let first = |days: i64| {
-                let (year, month) = civil(days);
-                first_day(year, if *mask == Mask::Year { 1 } else { month })
+                let (year, month) = first(days);
+                first_day(year, month)
             };
             match kind {
                 Type::Date => {
@@ -143,25 +150,55 @@ const fn is_finite(number: i64, max: i64) -> bool {
     number < max && number > max.saturating_neg()
 }
 
-/// ISO dates (`2024-03-05`, `2024-03-05 12:34:56+02`); of other styles of `DateStyle` nothing is kept.
-fn write_date_text(mask: &Mask, kind: Type, value: &[u8], out: &mut Vec<u8>) -> bool {
-    let Some((date, rest)) = value.split_first_chunk::<10>() else { return false };
-    let is_iso = date.iter().enumerate().all(|(place, byte)| match place {
-        4 | 7 => *byte == b'-',
-        _ => byte.is_ascii_digit(),
-    });
-    if !is_iso || rest.ends_with(b"BC") {
+/// The day of an ISO date (`2024-03-05`, `2024-03-05 12:34:56.7+02`), in UTC where there is an offset: whoever can set the
+/// time zone could else move the value over the first of a month, and see when it crosses. `None` of other styles of
+/// `DateStyle`.
+fn date_of_text(kind: Type, value: &[u8]) -> Option<i64> {
+    let text = std::str::from_utf8(value).ok().filter(|text| !text.ends_with("BC"))?;
+    let (date, rest) = text.split_at_checked(10)?;
+    let [year, month, day] = parts(date, '-')?;
+    let days = first_day(year, month).checked_add(day)?.checked_sub(1)?;
+    if kind != Type::Instant {
+        return Some(days);
+    }
+    let (time, offset) = rest.strip_prefix(' ')?.split_at_checked(8)?;
+    let [hours, minutes, seconds] = parts(time, ':')?;
+    let sign = offset.rfind(['+', '-'])?;
+    let (_, offset) = offset.split_at_checked(sign)?;
+    let west = seconds_of(offset.get(1..)?)?.checked_mul(if offset.starts_with('+') { -1 } else { 1 })?;
+    let of_day = hours.checked_mul(3_600)?.checked_add(minutes.checked_mul(60)?)?.checked_add(seconds)?;
+    days.checked_add(of_day.checked_add(west)?.div_euclid(SECONDS_PER_DAY))
+}
+
+/// Three numbers.
+fn parts(text: &str, between: char) -> Option<[i64; 3]> {
+    let mut numbers = text.split(between).map(number);
+    let all = [numbers.next()??, numbers.next()??, numbers.next()??];
+    numbers.next().is_none().then_some(all)
+}
+
+/// `02`, `05:30`, `-00:19:32` without its sign.
+fn seconds_of(offset: &str) -> Option<i64> {
+    let mut units = [3_600, 60, 1].into_iter();
+    offset.split(':').try_fold(0_i64, |sum, part| sum.checked_add(number(part)?.checked_mul(units.next()?)?))
+}
+
+fn number(digits: &str) -> Option<i64> {
+    if digits.bytes().all(|byte| byte.is_ascii_digit()) { digits.parse().ok() } else { None }
+}
+
+/// The first day of a month. Years of other than four digits have a style of their own.
+fn write_date_text(kind: Type, (year, month): (i64, i64), out: &mut Vec<u8>) -> bool {
+    if !(1..=9_999).contains(&year) {
         return false;
     }
-    let kept = if *mask == Mask::Year { 4 } else { 7 };
-    out.extend_from_slice(date.get(..kept).unwrap_or_default());
-    out.extend_from_slice(if *mask == Mask::Year { b"-01-01" } else { b"-01" });
-    if kind == Type::Timestamp {
-        out.extend_from_slice(b" 00:00:00");
-        // The offset of a time zone stays: drivers need one.
-        let zone = rest.iter().rposition(|byte| matches!(byte, b'+' | b'-')).and_then(|place| rest.get(place..));
-        out.extend_from_slice(zone.unwrap_or_default());
-    }
+    let time = match kind {
+        Type::Timestamp => " 00:00:00",
+        // Drivers need an offset.
+        Type::Instant => " 00:00:00+00",
+        _ => "",
+    };
+    out.extend_from_slice(format!("{year:04}-{month:02}-01{time}").as_bytes());
     true
 }
 
@@ -234,15 +271,41 @@ mod tests {
         assert_eq!(date, Some(8_797_i32.to_be_bytes().to_vec()));
         let date = masked(&Mask::Month, Type::Date, Format::Text, b"2024-02-29");
         assert_eq!(date.as_deref(), Some(&b"2024-02-01"[..]));
-        let time = masked(&Mask::Year, Type::Timestamp, Format::Text, b"2024-02-29 12:00:00.5+02");
-        assert_eq!(time.as_deref(), Some(&b"2024-01-01 00:00:00+02"[..]));
+        let time = masked(&Mask::Year, Type::Timestamp, Format::Text, b"2024-02-29 12:00:00.5");
+        assert_eq!(time.as_deref(), Some(&b"2024-01-01 00:00:00"[..]));
         assert_eq!(masked(&Mask::Month, Type::Date, Format::Text, b"29.02.2024"), None);
+        assert_eq!(masked(&Mask::Month, Type::Date, Format::Text, b"0044-03-15 BC"), None);
+        assert_eq!(masked(&Mask::Month, Type::Date, Format::Text, b"infinity"), None);
         assert_eq!(masked(&Mask::Month, Type::Date, Format::Binary, &i32::MAX.to_be_bytes()), None);
         let number = masked(&Mask::Bucket(100), Type::Integer(4), Format::Binary, &(-1_i32).to_be_bytes());
         assert_eq!(number, Some((-100_i32).to_be_bytes().to_vec()));
         let number = masked(&Mask::Bucket(100), Type::Integer(8), Format::Text, b"1234");
         assert_eq!(number.as_deref(), Some(&b"1200"[..]));
         assert_eq!(masked(&Mask::Bucket(100), Type::Integer(2), Format::Binary, &i16::MIN.to_be_bytes()), None);
+    }
+
+    #[test]
+    fn a_moment_is_the_same_in_every_time_zone() {
+        let month = |value: &str| masked(&Mask::Month, Type::Instant, Format::Text, value.as_bytes());
+        for value in [
+            "2024-02-29 23:59:59.999999+00",
+            "2024-03-01 01:59:59+02",
+            "2024-03-01 05:29:59+05:30",
+            "2024-03-01 12:34:55+12:34:56",
+            "2024-02-29 11:59:59.5-12",
+            "2024-02-01 00:00:00+00",
+            "2024-01-31 23:40:28-00:19:32",
+        ] {
+            assert_eq!(month(value).as_deref(), Some(&b"2024-02-01 00:00:00+00"[..]), "{value}");
+        }
+        assert_eq!(month("2024-01-01 00:59:59+01").as_deref(), Some(&b"2023-12-01 00:00:00+00"[..]));
+        for value in
+            ["2024-02-29 12:00:00", "0001-01-01 00:00:00+01", "10000-01-01 00:00:00+00", "2024-02-29", "Thu Feb 29"]
+        {
+            assert_eq!(month(value), None, "{value}");
+        }
+        let binary = masked(&Mask::Month, Type::Instant, Format::Binary, &(8_825 * MICROS_PER_DAY).to_be_bytes());
+        assert_eq!(binary, Some((8_797 * MICROS_PER_DAY).to_be_bytes().to_vec()));
     }
 
     #[test]

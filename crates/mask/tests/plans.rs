@@ -97,15 +97,47 @@ fn what_is_not_known_is_refused_or_null() {
 }
 
 #[test]
+fn texts_are_withheld_where_hidden_values_are_read() {
+    let withholds = |lineage: &Lineage| match of(Settings::default(), Some(lineage)) {
+        Planned::Masked(plan) => plan.withholds_texts,
+        Planned::Clear => false,
+        refused @ Planned::Refused(_) => panic!("{refused:?}"),
+    };
+    let nothing = Lineage::default();
+    assert!(withholds(&Lineage { reads: sources(&["ssn"]), ..nothing.clone() }));
+    assert!(!withholds(&Lineage { reads: sources(&["name"]), ..nothing.clone() }));
+    let somewhere = Lineage { reads_unknown: Some(UnknownLineage::Relation), ..nothing };
+    assert!(withholds(&somewhere));
+    assert_eq!(plan(&protection(Settings::default()), Some(&somewhere), |_, _| true), Planned::Clear);
+}
+
+#[test]
 fn hidden_values_stay_where_they_are() {
-    let stores = |target: Option<StoredColumn>| Lineage {
-        stored: vec![Stored { target, origin: derived(&["ssn"]) }],
+    let stores = |target: Option<StoredColumn>, origin| Lineage {
+        stored: vec![Stored { target, origin }],
         ..Lineage::default()
     };
-    assert_eq!(refused_by(of(Settings::default(), Some(&stores(None)))), "numbers");
-    assert_eq!(refused_by(of(Settings::default(), Some(&stores(Some(column("people", "name")))))), "numbers");
-    assert_eq!(refused_by(of(Settings::default(), Some(&stores(Some(column("people", "email")))))), "numbers");
-    assert_eq!(of(Settings::default(), Some(&stores(Some(column("archive", "ssn"))))), Planned::Clear);
+    let kept = |target: Option<StoredColumn>| of(Settings::default(), Some(&stores(target, direct("ssn"))));
+    assert_eq!(refused_by(kept(None)), "numbers");
+    assert_eq!(refused_by(kept(Some(column("people", "name")))), "numbers");
+    assert_eq!(refused_by(kept(Some(column("people", "email")))), "numbers");
+    assert_eq!(kept(Some(column("archive", "ssn"))), Planned::Clear);
+    // What is made of them could be tested for equality later.
+    let made = stores(Some(column("people", "ssn")), derived(&["ssn"]));
+    assert_eq!(refused_by(of(Settings::default(), Some(&made))), "numbers");
+    // Where the reader may read the target, it is no hiding place.
+    let copied = stores(Some(column("archive", "ssn")), direct("ssn"));
+    let planned = plan(&protection(Settings::default()), Some(&copied), |column, _| &*column.relation == "archive");
+    assert_eq!(refused_by(planned), "numbers");
+}
+
+#[test]
+fn a_statement_that_reads_hidden_values_is_not_measured() {
+    let measured = |name: &str| Lineage { output: Output::Measured, ..reads(vec![direct(name)]) };
+    assert_eq!(refused_by(of(Settings::default(), Some(&measured("ssn")))), "numbers");
+    assert_eq!(of(Settings::default(), Some(&measured("name"))), Planned::Clear);
+    let planned = Lineage { output: Output::Plan, ..measured("ssn") };
+    assert!(matches!(of(Settings::default(), Some(&planned)), Planned::Masked(_)));
 }
 
 #[test]

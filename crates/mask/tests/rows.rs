@@ -8,6 +8,7 @@ use model::lineage::{Origin, Sources, StoredColumn};
 use proptest::prelude::*;
 
 const TEXT: u32 = 25;
+const BIGINT: u32 = 20;
 
 fn column(relation: u32, type_oid: u32) -> Column {
     Column { relation, number: i16::from(relation > 0), type_oid, is_binary: false }
@@ -141,11 +142,12 @@ fn what_the_server_says_can_only_add() {
 fn detectors_look_at_what_is_in_clear() {
     let settings = Settings { detectors: [Detector::Card].into(), ..Settings::default() };
     let protection = Protection::new(Vec::new(), settings);
-    let description = Description { columns: vec![column(0, TEXT), column(0, 1009)] };
-    let mut rows = Rows::new(&plan(&[false, false]), &description, &protection, |_, _| None);
+    let description = Description { columns: vec![column(0, TEXT), column(0, 1009), column(0, BIGINT)] };
+    let mut rows = Rows::new(&plan(&[false; 3]), &description, &protection, |_, _| None);
     let mut out = Vec::new();
     let card = b"4111111111111111".to_vec();
-    rows.rewrite(&body(&[Some(card.clone()), Some([b"{", &card[..], b"}"].concat())]), &mut out);
-    assert_eq!(values(&out), [Some(b"***".to_vec()), None]);
+    rows.rewrite(&body(&[Some(card.clone()), Some([b"{", &card[..], b"}"].concat()), Some(card.clone())]), &mut out);
+    // A number is no text: every tenth has the right check digit.
+    assert_eq!(values(&out), [Some(b"***".to_vec()), None, Some(card)]);
     assert_eq!(rows.cells().get("detected-card"), Some(&2));
 }

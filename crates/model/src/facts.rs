@@ -93,7 +93,7 @@ words! {
         Alter = "alter",
         /// DROP.
         Drop = "drop",
-        /// GRANT and ALTER DEFAULT PRIVILEGES.
+        /// GRANT and ALTER DEFAULT PRIVILEGES; attributes, members and passwords of roles; OWNER.
         Grant = "grant",
         /// REVOKE.
         Revoke = "revoke",
@@ -119,7 +119,7 @@ words! {
         Notify = "notify",
         /// VACUUM, ANALYZE, REINDEX, CLUSTER, REFRESH MATERIALIZED VIEW.
         Maintain = "maintain",
-        /// DO, CALL: code whose effects are not read.
+        /// DO, CALL, functions that are made in another language than SQL, extensions: code whose effects are not read.
         Code = "code",
         /// ALTER SYSTEM, CHECKPOINT, LOAD, signals to other backends: the server itself.
         Admin = "admin",

@@ -27,6 +27,7 @@ pub type Sources = BTreeSet<StoredColumn>;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Origin {
     /// The stored values themselves. More than one source: tables above and below, or either side of a join or UNION.
+    /// None: NULL.
     Direct(Arc<Sources>),
     /// Values that are made of these; empty: of no stored value.
     Derived(Arc<Sources>),
@@ -39,6 +40,18 @@ impl Origin {
     #[must_use]
     pub fn none() -> Self {
         Self::Derived(Arc::default())
+    }
+
+    /// NULL, as it is written: beside stored values these stay what they are.
+    #[must_use]
+    pub fn null() -> Self {
+        Self::Direct(Arc::default())
+    }
+
+    /// Whether it is NULL, always.
+    #[must_use]
+    pub fn is_null(&self) -> bool {
+        matches!(self, Self::Direct(sources) if sources.is_empty())
     }
 
     /// Every source that is known.
@@ -90,6 +103,8 @@ pub struct Lineage {
     pub output: Output,
     /// Every stored column that is read, wherever in the statement. Those behind views included.
     pub reads: Sources,
+    /// Rows are read besides, and why it is not known which: nothing of them comes back but in texts of errors.
+    pub reads_unknown: Option<UnknownLineage>,
     /// Columns whose values decide which rows there are, by more than a test for equality with a constant or parameter:
     /// ranges, patterns, calls, numbers of rows.
     pub compared: Sources,
@@ -103,8 +118,19 @@ pub struct Lineage {
     pub calls: BTreeSet<Name>,
     /// A part that is not understood: it may read anything.
     pub unknown: Option<UnknownLineage>,
-    /// The cursor that it declares, with the rows that FETCH will get.
-    pub cursor: Option<(Arc<str>, Rows)>,
+    /// The cursor that it declares.
+    pub cursor: Option<DeclaredCursor>,
+}
+
+/// A cursor that SQL declares.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct DeclaredCursor {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The rows that FETCH will get.
+    pub rows: Rows,
+    /// WITH HOLD: it runs to its end at COMMIT, and outlives it.
+    pub holds: bool,
 }
 
 /// What comes back to the client.
@@ -123,6 +149,8 @@ pub enum Output {
     Prepared(Arc<str>),
     /// Text about a statement: EXPLAIN.
     Plan,
+    /// Text about a statement that has run, with numbers of rows: EXPLAIN ANALYZE.
+    Measured,
 }
 
 /// How the rows of a COPY are written (the manual's page of COPY, *File Formats*).

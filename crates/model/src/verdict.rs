@@ -102,3 +102,20 @@ pub struct Obligations {
     /// Statements of the principal in a minute.
     pub rate_per_minute: Option<u64>,
 }
+
+impl Obligations {
+    /// The tighter of each bound.
+    #[must_use]
+    pub fn tighter(self, other: Self) -> Self {
+        let tighter = |one: Option<u64>, other: Option<u64>| match (one, other) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+        Self {
+            rows_max: tighter(self.rows_max, other.rows_max),
+            bytes_max: tighter(self.bytes_max, other.bytes_max),
+            runtime_max: tighter(self.runtime_max, other.runtime_max),
+            rate_per_minute: tighter(self.rate_per_minute, other.rate_per_minute),
+        }
+    }
+}

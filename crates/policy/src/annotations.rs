@@ -203,14 +203,3 @@ fn bounds(owner: Owner, given: &mut BTreeMap<&str, &str>, mistakes: &mut Vec<Mis
         rate_per_minute: bound("rate_per_minute"),
     }
 }
-
-/// The tighter of each bound.
-pub(crate) fn tighter(left: Obligations, right: Obligations) -> Obligations {
-    let least = |left: Option<u64>, right: Option<u64>| left.into_iter().chain(right).min();
-    Obligations {
-        rows_max: least(left.rows_max, right.rows_max),
-        bytes_max: least(left.bytes_max, right.bytes_max),
-        runtime_max: least(left.runtime_max, right.runtime_max),
-        rate_per_minute: least(left.rate_per_minute, right.rate_per_minute),
-    }
-}

@@ -83,6 +83,11 @@ fn split(text: &str) -> Option<(String, &str)> {
     }
 }
 
+/// What stands for all parameters of an extension: those with this beginning.
+pub(crate) fn family(parameter: &str) -> Option<String> {
+    parameter.split_once('.').map(|(extension, _)| format!("{extension}.*"))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

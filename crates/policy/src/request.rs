@@ -13,7 +13,7 @@ use model::principal::{Actor, Principal, PrincipalKind};
 use crate::calendar::Local;
 use crate::granted::ActiveGrant;
 use crate::language::{Kind, Language, Verb};
-use crate::named::{column_name, qualified, shown, unknown_schema, unqualified};
+use crate::named::{self, column_name, qualified, shown, unknown_schema, unqualified};
 use crate::question::{Asked, Protected, Question};
 use crate::reads::{Field, Reads};
 use crate::session::ProcessContext;
@@ -198,6 +198,9 @@ impl Builder<'_> {
         let id = self.uid(Kind::of_object(object), &id);
         let mut parents = HashSet::from([database, environment]);
         parents.extend(name(object).and_then(|name| self.schema(name)).map(|schema| self.uid(Kind::Schema, schema)));
+        if let Object::Parameter(Some(name)) = object {
+            parents.extend(named::family(name).map(|family| self.uid(Kind::Parameter, &family)));
+        }
         entity(id, self.resource_attributes(object), parents)
     }
 

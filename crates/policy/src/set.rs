@@ -7,7 +7,7 @@ use cedar_policy::{Authorizer, Response};
 use model::facts::OpaqueReason;
 use model::verdict::{Denial, Hold, Obligations, PolicyEpoch, Verdict};
 
-use crate::annotations::{Annotations, tighter};
+use crate::annotations::Annotations;
 use crate::calendar::Local;
 use crate::compile;
 use crate::decision::{Decision, Ground};
@@ -251,7 +251,7 @@ struct Denied {
 
 impl Findings {
     fn allow(&mut self, by: &Annotations) {
-        self.obligations = tighter(self.obligations, by.obligations);
+        self.obligations = self.obligations.tighter(by.obligations);
         self.allowed_by.insert(Arc::clone(&by.id));
     }
 
@@ -279,7 +279,7 @@ impl Findings {
     /// Why somebody has to look at it first; `None`: nobody has to, or it cannot be said and all of it is denied.
     fn take_hold(&mut self, attended: Self) -> Option<Hold> {
         self.reads = self.reads.and(attended.reads);
-        self.obligations = tighter(self.obligations, attended.obligations);
+        self.obligations = self.obligations.tighter(attended.obligations);
         let denied = attended.denied?;
         match denied.ground {
             Ground::Forbidden { .. } | Ground::NotPermitted => Some(denied.hold()),

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 pub use build::Builder;
+use model::facts::StatementFacts;
 use model::lineage::Origin;
 use rows::{Events, RelationKind};
 
@@ -69,6 +70,8 @@ pub(crate) struct Relation {
     numbers: Vec<i16>,
     /// The query that a view stands for.
     pub(crate) definition: Option<Arc<str>>,
+    /// What that query does by itself, once somebody has asked.
+    pub(crate) defined: OnceLock<Arc<StatementFacts>>,
     /// Columns that are made of others, and how.
     pub(crate) generated: Vec<(Arc<str>, Arc<str>)>,
     /// What it is made of, once somebody has asked.

@@ -1,5 +1,5 @@
 //! What the functions of `pg_catalog` do. Two lists that people have read: those that only compute, and those that do
-//! something. A function in neither is a call like any other.
+//! something. A function in neither is a call like any other. Beside them, which ones give rows.
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
@@ -8,13 +8,18 @@ use model::facts::Action;
 
 /// Functions that only compute or read the catalogue: one name a line, sorted; `#` begins a comment. A name stands here
 /// when that holds for all of its forms.
-static HARMLESS: LazyLock<HashSet<&'static str>> = LazyLock::new(|| {
-    include_str!("function/harmless.txt").lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect()
-});
+static HARMLESS: LazyLock<HashSet<&'static str>> = LazyLock::new(|| names(include_str!("function/harmless.txt")));
+
+/// Functions of the server that give a set of rows.
+static SETS: LazyLock<HashSet<&'static str>> = LazyLock::new(|| names(include_str!("function/sets.txt")));
 
 /// Names of the server's own operators.
 static OPERATORS: LazyLock<HashSet<&'static str>> =
     LazyLock::new(|| include_str!("function/operators.txt").lines().filter(|line| !line.starts_with("# ")).collect());
+
+fn names(list: &'static str) -> HashSet<&'static str> {
+    list.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect()
+}
 
 /// Whether the server itself has an operator of this name.
 pub(crate) fn is_server_operator(name: &str) -> bool {
@@ -49,6 +54,36 @@ pub(crate) enum Does {
 /// Whether a function of `pg_catalog` does nothing but compute.
 pub(crate) fn is_harmless(name: &str) -> bool {
     HARMLESS.contains(name)
+}
+
+/// Whether a function of `information_schema` does nothing but compute: its views are made of them, and drivers call them
+/// for keys and types (PostgreSQL 13 to 18).
+pub(crate) fn is_harmless_in_information_schema(name: &str) -> bool {
+    matches!(
+        name,
+        "_pg_char_max_length"
+            | "_pg_char_octet_length"
+            | "_pg_datetime_precision"
+            | "_pg_expandarray"
+            | "_pg_index_position"
+            | "_pg_interval_type"
+            | "_pg_numeric_precision"
+            | "_pg_numeric_precision_radix"
+            | "_pg_numeric_scale"
+            | "_pg_truetypid"
+            | "_pg_truetypmod"
+    )
+}
+
+/// Whether a function of this name gives a set of rows: their number tells about its arguments.
+pub(crate) fn gives_rows(name: &str) -> bool {
+    SETS.contains(name)
+}
+
+/// Whether a function of `pg_catalog` is known to give one value for a call, and not a set of rows.
+pub(crate) fn gives_one_value(name: &str) -> bool {
+    let of_sequence = matches!(name, "nextval" | "currval" | "lastval" | "setval");
+    (of_sequence || is_harmless(name)) && !gives_rows(name)
 }
 
 /// What a function with effects does. Empty: not in the list.

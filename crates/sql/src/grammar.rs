@@ -9,7 +9,8 @@ use std::ptr;
 
 use pg_raw_parse::Node;
 use pg_raw_parse::list::{CastNodeList, NodeList};
-use pg_raw_parse::nodes::RawStmt;
+use pg_raw_parse::nodes::{CreateStmt, RawStmt};
+use pg_raw_parse::raw::{self, NodeTag};
 
 /// Major version of the server whose grammar this is.
 pub const GRAMMAR_MAJOR: u16 = 18;
@@ -76,4 +77,29 @@ impl Drop for Tree {
 pub(crate) fn untyped<T>(list: &CastNodeList<T>) -> &NodeList {
     // SAFETY: `CastNodeList` is a transparent wrapper of `NodeList`; the type parameter is phantom.
     unsafe { &*ptr::from_ref(list).cast::<NodeList>() }
+}
+
+/// CREATE FOREIGN TABLE, of which the binding has the struct, and no node.
+pub(crate) struct ForeignTable<'a> {
+    /// All of it that it shares with CREATE TABLE.
+    pub(crate) table: &'a CreateStmt,
+    pub(crate) server: Option<&'a str>,
+    /// What the wrapper is told.
+    pub(crate) options: Option<&'a NodeList>,
+}
+
+/// The statement, where a node is that.
+pub(crate) fn foreign_table(node: Node<'_>) -> Option<ForeignTable<'_>> {
+    let Node::Invalid(unnamed) = node else { return None };
+    if unnamed.type_ != NodeTag::T_CreateForeignTableStmt {
+        return None;
+    }
+    // SAFETY: the tag says which struct begins here; it lies in the tree's memory as long as the node.
+    let statement = unsafe { &*ptr::from_ref(unnamed).cast::<raw::CreateForeignTableStmt>() };
+    let name = (!statement.servername.is_null()).then_some(statement.servername);
+    // SAFETY: the parser's strings end with NUL, and lie in the same memory.
+    let server = name.and_then(|name| unsafe { CStr::from_ptr(name) }.to_str().ok());
+    // SAFETY: a list or null; `NodeList` is a transparent wrapper of `List`, and the binding casts it in the same way.
+    let options = unsafe { statement.options.cast::<NodeList>().as_ref() };
+    Some(ForeignTable { table: &statement.base, server, options })
 }

@@ -6,11 +6,12 @@
 //!
 //! # What facts do not see
 //!
-//! - Code: what functions do. A call of a function that is not known to be harmless is an effect in itself, triggers are
-//!   calls of their functions, a table with a rule for the change is opaque (`code`). Checks of domains and casts of users
-//!   are calls where a type is named in the text, or rows with it are made; `row.function` is one where the row has no
-//!   such column. All of that only where the snapshot has it. Functions of types of parameters and of JSON, of casts that
-//!   nobody wrote, of defaults, checks of tables, indexes and row security are not named.
+//! - Code: what functions do. Making one in SQL has the effects of its body, in another language it is `code`. A
+//!   call of a function that is not known to be harmless is an effect in itself, triggers are calls of their
+//!   functions, a table with a rule for the change is opaque (`code`). Checks of domains and casts of users are
+//!   calls where a type is named in the text, or rows with it are made; `row.function` is one where the row has no
+//!   such column. All of that only where the snapshot has it. Functions of types of parameters and of JSON, of
+//!   casts that nobody wrote, of defaults, checks of tables, indexes and row security are not named.
 //! - Without a snapshot, functions and operators of another schema that have a name of the server's own and fit better:
 //!   the name is taken for the server's, unless the search path puts another schema before `pg_catalog`, or this
 //!   session made functions.
@@ -53,7 +54,9 @@ use crate::catalogue::Catalogue;
 pub use crate::grammar::GRAMMAR_MAJOR;
 use crate::grammar::Tree;
 pub use crate::limits::Limits;
+use crate::name::Names;
 use crate::state::{Encoding, State};
+use crate::walk::Standing;
 
 /// Stack that a thread needs to call an [`Analyser`], with a margin: measured in `tests/facts/limits.rs` with the default
 /// limits, also without optimisation. It grows with [`Limits::nesting_max`] and with nothing else.
@@ -99,24 +102,35 @@ fn analyse(text: &[u8], state: &State, catalogue: &Catalogue, limits: &Limits) -
         return Err(OpaqueReason::SessionState);
     }
     let text = decode(text, state.encoding)?;
-    scan::check(&text, state.standard_conforming_strings, limits)?;
+    let statements = statements(&text, &mut state.clone(), catalogue, limits, Standing::Sent)?;
+    let facts = Facts { statements, opaque: None };
+    if opinion::disagrees(&text, &facts) { Err(OpaqueReason::Disagreement) } else { Ok(facts) }
+}
+
+/// The statements of a text in order, which the state follows.
+fn statements(
+    text: &str,
+    state: &mut State,
+    catalogue: &Catalogue,
+    limits: &Limits,
+    standing: Standing,
+) -> Result<Vec<StatementFacts>, OpaqueReason> {
+    scan::check(text, state.standard_conforming_strings, limits)?;
     let terminated = CString::new(text.as_bytes()).map_err(|_nul| OpaqueReason::Encoding)?;
     let tree = Tree::parse(&terminated, state.standard_conforming_strings).map_err(|_rejected| OpaqueReason::Syntax)?;
-    let mut state = state.clone();
     let mut statements = Vec::new();
     for node in tree.statements() {
         if statements.len() >= limits.statements_max {
             return Err(OpaqueReason::TooLarge);
         }
-        let facts: StatementFacts = walk::statement(node, &state, catalogue, limits);
+        let facts = walk::statement(node, Names { state, catalogue }, limits, standing);
         facts.changes.iter().for_each(|change| state.apply(change));
         if facts.runs_code() {
             state.search_path = Known::Unknown(UnknownSchema::SearchPath);
         }
         statements.push(facts);
     }
-    let facts = Facts { statements, opaque: None };
-    if opinion::disagrees(&text, &facts) { Err(OpaqueReason::Disagreement) } else { Ok(facts) }
+    Ok(statements)
 }
 
 /// The text as PostgreSQL's lexer sees it.

@@ -8,6 +8,7 @@
 
 mod condition;
 mod copy;
+mod definition;
 mod expression;
 mod figure;
 mod from;
@@ -15,6 +16,7 @@ mod function;
 mod query;
 mod relation;
 mod row;
+mod scalar;
 mod scope;
 mod statement;
 mod write;
@@ -67,13 +69,16 @@ struct Trace<'a> {
     scopes: Vec<Scope>,
     /// What the WINDOW clause of each scope is made of.
     windows: Vec<Origin>,
+    /// Calls so far after which something is different that others can see.
+    effects: usize,
     lineage: Lineage,
 }
 
 impl<'a> Trace<'a> {
     fn new(names: Names<'a>, depth_max: usize) -> Self {
         let lineage = Lineage::default();
-        Self { names, depth: 0, depth_max, work: 0, ctes: Vec::new(), scopes: Vec::new(), windows: Vec::new(), lineage }
+        let (ctes, scopes, windows) = (Vec::new(), Vec::new(), Vec::new());
+        Self { names, depth: 0, depth_max, work: 0, ctes, scopes, windows, effects: 0, lineage }
     }
 
     /// Something that is not followed may be anything.

@@ -66,6 +66,12 @@ impl<'a> Names<'a> {
         is_server_s && self.is_builtin(|schema| self.catalogue.has_operator(schema, name))
     }
 
+    /// Whether an unqualified name of a type of `pg_catalog` can only mean that.
+    pub(crate) fn is_builtin_type(self, name: &str) -> bool {
+        let Known::Known(path) = &self.state.search_path else { return false };
+        is_catalog_first(path) && !self.state.catalogue_changed && !self.state.temporary.may_hide(name)
+    }
+
     /// Whether `row.name` may be a call, where the row has no such column.
     pub(crate) fn may_be_row_function(self, name: &str) -> bool {
         let found = |schema: &str| self.catalogue.has_row_function(schema, name);
@@ -87,7 +93,7 @@ impl<'a> Names<'a> {
             return !schemas.any(is_elsewhere);
         }
         // Without a snapshot: one who put `pg_catalog` behind another schema wants to be found first.
-        path.iter().position(|schema| **schema == *PG_CATALOG).is_none_or(|place| place == 0)
+        is_catalog_first(path)
     }
 
     /// The first schema of the search path that has it.
@@ -105,8 +111,12 @@ impl<'a> Names<'a> {
         if !path.iter().any(|schema| **schema == *PG_CATALOG) && has(PG_CATALOG) {
             return Known::Known(Arc::from(PG_CATALOG));
         }
-        let found = path.iter().map(|schema| self.schema(schema)).find(|schema| has(schema));
-        found.map_or(Known::Unknown(UnknownSchema::NotFound), |schema| Known::Known(Arc::from(schema)))
+        let mut found = path.iter().map(|schema| self.schema(schema)).filter(|schema| has(schema));
+        let Some(first) = found.next() else { return Known::Unknown(UnknownSchema::NotFound) };
+        if self.state.path_is_written && found.any(|other| other != first) {
+            return Known::Unknown(UnknownSchema::SearchPath);
+        }
+        Known::Known(Arc::from(first))
     }
 
     /// A schema of the search path.
@@ -116,6 +126,11 @@ impl<'a> Names<'a> {
     {
         if written == "$user" { &self.state.user } else { written }
     }
+}
+
+/// Whether nothing stands before `pg_catalog`: not written, it is looked up first.
+fn is_catalog_first(path: &[Arc<str>]) -> bool {
+    path.iter().position(|schema| **schema == *PG_CATALOG).is_none_or(|place| place == 0)
 }
 
 /// Whether a written schema is the one of temporary objects.

@@ -139,6 +139,7 @@ impl Touched {
 /// All parameters at their defaults. RESET ALL leaves the role as it is.
 fn reset(state: &mut State, initial: &State) {
     state.search_path = initial.search_path.clone();
+    state.path_is_written = initial.path_is_written;
     state.standard_conforming_strings = initial.standard_conforming_strings;
     state.encoding = initial.encoding;
     state.undetermined = initial.undetermined;

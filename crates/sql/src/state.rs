@@ -79,6 +79,9 @@ impl Temporary {
 pub struct State {
     /// Schemas that unqualified names are looked up in, as the parameter has them: `$user` stands for the user.
     pub search_path: Known<Arc<[Arc<str>]>, UnknownSchema>,
+    /// The path is as somebody has written it. The server leaves out schemas that the role has no right to use, so a name
+    /// that several of them have may be any of these.
+    pub path_is_written: bool,
     /// The role that `$user` stands for.
     pub user: Arc<str>,
     /// Whether a backslash in a plain string is only a backslash.
@@ -105,6 +108,7 @@ impl State {
     pub fn new(user: Arc<str>) -> Self {
         Self {
             search_path: Known::Known(Arc::from([Arc::from("$user"), Arc::from("public")])),
+            path_is_written: false,
             user,
             standard_conforming_strings: true,
             encoding: Encoding::Utf8,
@@ -149,6 +153,7 @@ impl State {
     fn set(&mut self, name: &str, value: Option<&str>) {
         match (name, value) {
             ("search_path", value) => {
+                self.path_is_written = true;
                 self.search_path =
                     value.and_then(names).map_or(Known::Unknown(UnknownSchema::SearchPath), Known::Known);
             }
@@ -167,7 +172,7 @@ impl State {
     fn become_role(&mut self, role: Option<&str>) {
         let follows = self.search_path.known().is_some_and(|path| path.iter().any(|schema| **schema == *"$user"));
         match role {
-            Some(role) if follows => self.user = Arc::from(role),
+            Some(role) if follows => (self.user, self.path_is_written) = (Arc::from(role), true),
             _ => self.search_path = Known::Unknown(UnknownSchema::SearchPath),
         }
     }

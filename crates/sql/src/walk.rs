@@ -4,18 +4,23 @@
 //! with a list of what is left, because the grammar chains them without end.
 
 mod call;
+mod code;
+mod comparison;
 mod condition;
+mod conflict;
 mod copy;
 pub(crate) mod definition;
 mod expression;
 mod object;
 mod query;
 mod range;
+mod role;
 mod schema;
 mod scope;
 mod session;
 mod statement;
 pub(crate) mod text;
+mod view;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -24,20 +29,31 @@ use model::facts::{Action, Condition, Name, Object, OpaqueReason, StateChange, S
 use pg_raw_parse::Node;
 use pg_raw_parse::nodes::RangeVar;
 
-use crate::catalogue::{Catalogue, Relation};
+use crate::catalogue::Relation;
 use crate::effects::{ColumnSet, Effects};
 use crate::grammar::untyped;
 use crate::limits::Limits;
 use crate::lineage;
 use crate::name::Names;
-use crate::state::State;
 use crate::walk::scope::Scope;
 
+/// Where a statement stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// In a text that a client sends.
+    Sent,
+    /// In the body of a function that such a text makes: functions that it makes in turn are not looked into.
+    Body,
+    /// In the definition of a view: what lies behind its relations is looked at elsewhere.
+    View,
+}
+
 /// Facts of one statement of a text, in the state that the statements before it leave.
-pub(crate) fn statement(node: Node<'_>, state: &State, catalogue: &Catalogue, limits: &Limits) -> StatementFacts {
+pub(crate) fn statement(node: Node<'_>, names: Names<'_>, limits: &Limits, standing: Standing) -> StatementFacts {
     let mut walk = Walk {
-        names: Names { state, catalogue },
+        names,
         limits,
+        standing,
         effects: Effects::default(),
         opaque: BTreeSet::new(),
         changes: Vec::new(),
@@ -52,7 +68,7 @@ pub(crate) fn statement(node: Node<'_>, state: &State, catalogue: &Catalogue, li
     let facts = walk.finish(&command);
     // What is opaque is not followed: values may come from anywhere.
     let is_followed = limits.lineage && facts.opaque.is_empty();
-    let lineage = is_followed.then(|| Arc::new(lineage::statement(node, state, catalogue, limits)));
+    let lineage = is_followed.then(|| Arc::new(lineage::statement(node, names.state, names.catalogue, limits)));
     StatementFacts { lineage, ..facts }
 }
 
@@ -83,6 +99,7 @@ fn is_plain_call(node: Node<'_>) -> bool {
 struct Walk<'a> {
     names: Names<'a>,
     limits: &'a Limits,
+    standing: Standing,
     effects: Effects,
     opaque: BTreeSet<OpaqueReason>,
     changes: Vec<StateChange>,

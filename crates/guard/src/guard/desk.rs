@@ -3,14 +3,18 @@
 
 use std::sync::Arc;
 
+use model::statement::Transaction;
+
 use crate::cycle::Cycles;
-use crate::following::Following;
+use crate::following::{Answer, Following};
 use crate::masking::{Cells, Protected};
 use crate::message;
 use crate::server::{Fate, Reader};
 
 /// Schemas of an answer; a path of more names is not followed.
 const SCHEMAS_MAX: usize = 256;
+/// Parameters that stand before them in an answer, in this order.
+const READING: [&str; 2] = ["standard_conforming_strings", "client_encoding"];
 
 /// Where the server's messages are looked at.
 pub(super) struct Desk {
@@ -54,6 +58,15 @@ impl Desk {
             asks_inside: false,
             protected: None,
             cells: Cells::new(),
+        }
+    }
+
+    /// What the last ReadyForQuery said.
+    pub(super) const fn status(&self) -> Transaction {
+        match (self.in_transaction, self.has_failed) {
+            (false, _) => Transaction::Idle,
+            (true, false) => Transaction::Open,
+            (true, true) => Transaction::Failed,
         }
     }
 
@@ -129,7 +142,7 @@ impl Reader for Desk {
                 self.answered(true);
             }
             Some(b'D') if self.answers_guard() => {
-                let has_room = self.answer.len() < SCHEMAS_MAX;
+                let has_room = self.answer.len() < SCHEMAS_MAX + READING.len();
                 self.answer.extend(only_column(message).filter(|_| has_room));
             }
             Some(b'D') => self.rewrite(message, out),
@@ -183,11 +196,14 @@ impl Desk {
     }
 
     fn answered(&mut self, in_transaction: bool) {
-        match std::mem::take(&mut self.answer) {
-            schemas if schemas.is_empty() || schemas.len() >= SCHEMAS_MAX => {
-                self.following.learn_nothing(in_transaction)
+        let mut answer = std::mem::take(&mut self.answer).into_iter();
+        let reading = READING.map(|name| answer.next().map(|value| (name, value)));
+        match (reading, answer.len()) {
+            ([Some(strings), Some(encoding)], 1..SCHEMAS_MAX) => {
+                let answer = Answer { reading: [strings, encoding], schemas: answer.collect() };
+                self.following.learn(answer, in_transaction);
             }
-            schemas => self.following.learn(schemas, in_transaction),
+            _ => self.following.learn_nothing(in_transaction),
         }
     }
 }

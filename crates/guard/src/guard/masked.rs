@@ -58,7 +58,7 @@ impl Desk {
         let protected = protected.as_ref()?;
         let cycle = cycles.front_mut().filter(|cycle| !cycle.own)?;
         let is_beyond = cycle.bounds.as_ref().is_some_and(|bounds| bounds.beyond.is_some());
-        let (results, is_refused) = (&mut cycle.results, cycle.refused.is_some());
+        let results = &mut cycle.results;
         match kind {
             b'T' if length <= ROW_BYTES_MAX => return (!is_beyond).then_some(Fate::Row),
             b'T' | b'n' => {
@@ -77,11 +77,12 @@ impl Desk {
             }
             b'C' | b's' | b'I' if cycle.query => results.ended(cells),
             b'C' | b's' | b'I' => results.message_ended(cells),
+            // Also where another one is exchanged: a long one passes nowhere.
             b'E' => {
                 results.failed(cells);
-                if !is_refused && !is_beyond {
-                    return Some(withheld_fate(length, notices));
-                }
+                // Of a bound that was crossed the client hears with ReadyForQuery.
+                let is_dropped = is_beyond && length > ROW_BYTES_MAX;
+                return Some(if is_dropped { Fate::Drop } else { withheld_fate(length, notices) });
             }
             b'N' => return Some(if length > ROW_BYTES_MAX { Fate::Drop } else { Fate::Row }),
             _ => {}

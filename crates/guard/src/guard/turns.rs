@@ -7,8 +7,11 @@ use super::{Guard, Passed};
 use crate::cycle::Cycle;
 use crate::message;
 
-/// What the server is asked when it knows better: schemas in the order in which names are looked up in them.
-const QUESTION: &str = "select pg_catalog.unnest(pg_catalog.current_schemas(true))";
+/// What the server is asked when it knows better: how texts are read, and schemas in the order in which names are looked
+/// up in them.
+const QUESTION: &str = "select pg_catalog.unnest(pg_catalog.array_cat(array[\
+    pg_catalog.current_setting('standard_conforming_strings'), pg_catalog.current_setting('client_encoding')], \
+    pg_catalog.current_schemas(true)::pg_catalog.text[]))";
 
 impl Guard {
     /// Whether the next message can be judged now. If the server must be asked something before, it is.
@@ -41,6 +44,7 @@ impl Guard {
         {
             return false;
         }
+        self.desk.following.reading_is_known();
         if !self.desk.following.is_uncertain || !self.may_ask() {
             return true;
         }
@@ -66,12 +70,21 @@ impl Guard {
         if self.desk.asks_inside {
             return false;
         }
-        let asks = self.desk.following.is_uncertain && self.desk.following.has_run_code && self.may_ask();
-        let waits = asks || self.desk.cycles.is_open_unsettling() || matches!(kind, b'Q' | b'F');
+        let is_planned = self.desk.cycles.is_open_planned() && matches!(kind, b'P' | b'B' | b'Q' | b'F');
+        let may_ask = |guard: &Self| {
+            let following = &guard.desk.following;
+            following.is_uncertain && following.has_run_code && guard.may_ask()
+        };
+        let waits = is_planned || may_ask(self) || self.desk.cycles.is_open_unsettling() || matches!(kind, b'Q' | b'F');
         if waits && !self.connection.is_answered() {
             self.flush(passed);
             return false;
         }
+        if is_planned {
+            self.desk.following.code_may_have_run();
+            self.desk.cycles.settle_plans();
+        }
+        let asks = may_ask(self);
         if asks {
             self.ask(passed);
             message::flush(&mut passed.bytes);

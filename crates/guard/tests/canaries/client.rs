@@ -126,6 +126,12 @@ impl Client {
         self.until_ready(cycles)
     }
 
+    /// Sends messages that end in so many cycles; what comes back.
+    pub(crate) fn send(&mut self, messages: &[u8], cycles: usize) -> Answer {
+        self.stream.write_all(messages).unwrap();
+        self.until_ready(cycles)
+    }
+
     fn until_ready(&mut self, mut cycles: usize) -> Answer {
         let mut answer = Answer::default();
         let mut left = Vec::new();

@@ -8,6 +8,7 @@ mod client;
 #[path = "../../../sql/tests/server/cluster.rs"]
 mod cluster;
 mod generate;
+mod names;
 mod relay;
 mod shapes;
 #[path = "../../../sql/tests/server/snapshot.rs"]
@@ -62,8 +63,11 @@ insert into people select i, 'name' || i, 'zq7Xk2Lm9Wp4-' || i, 'qv8Rt3Yh6Nj1x' 
 create table orders (id int primary key, person int, amount numeric, what text);
 insert into orders select i, i % 7 + 1, i * 10.5, 'thing' || i from generate_series(1, 20) i;
 create table archive (note text);
+create table keyed (j jsonb);
+insert into keyed values ('{}');
 create view contacts as select id, name as who, email as mail, lower(ssn) as folded from people;
 create view nested as select c.who, c.mail, o.what from contacts c join orders o on o.person = c.id;
+create view casting as select id from people where ssn::int > 0;
 create materialized view stored as select name, ssn from people;
 create table events (at int, person int, ssn text) partition by range (at);
 create table events_1 partition of events for values from (0) to (100);
@@ -72,6 +76,7 @@ create table base (a text); create table below (b int) inherits (base);
 create function peek(int) returns text language sql as 'select ssn from people where id = $1';
 create function tell() returns text language plpgsql as
     'begin raise notice ''%'', (select ssn from people limit 1); return null; end';
+create sequence numbers start 7;
 create table strict (ssn text check (length(ssn) < 5), v int);
 analyze;
 create role reader login;
@@ -248,12 +253,28 @@ fn the_session_goes_on_after_a_refusal() {
     assert_eq!(prepared.rows, [[Some(b"1".to_vec()), Some(b"*************-1"[1..].to_vec())]], "{prepared:?}");
     let later = client.run(Way::Simple, "execute x");
     assert_eq!(later.rows, prepared.rows);
+    // What the arguments call counts as well.
+    let called = client.run(Way::Simple, "prepare y(text) as select $1 as v; execute y(peek(1))");
+    assert!(called.error.as_ref().is_some_and(|error| error.contains("unknown-origin")), "{called:?}");
     let of_cursor =
         client.run(Way::Simple, "begin; declare c cursor for select token from people; fetch 1 from c; commit");
     stage.no_canary(&of_cursor.raw, "fetch");
     assert_eq!(of_cursor.rows.len(), 1, "{of_cursor:?}");
     // A cursor that nobody has seen declared.
     assert!(client.run(Way::Simple, "fetch all from d").error.unwrap().contains("unknown-origin"));
+}
+
+#[test]
+fn a_temporary_table_hides_no_other_names_where_the_search_path_changes() {
+    let stage = Stage::start(POLICIES);
+    let mut client = stage.masked();
+    for sql in ["create temporary table mine (id int)", "set search_path = public", "select name from people"] {
+        assert_eq!(client.run(Way::Simple, sql).error, None, "{sql}");
+    }
+    // Of what code has made nobody knows the names.
+    client.run(Way::Simple, "reset all");
+    let answer = client.run(Way::Simple, "select ssn from people");
+    stage.no_canary(&answer.raw, "behind a reset");
 }
 
 #[test]
@@ -269,6 +290,19 @@ fn long_rows_are_masked_as_they_pass() {
         let row = &answer.rows[0];
         assert_eq!(row[1].as_ref().map(Vec::len), Some(1_200_000));
         assert!(row[2].as_ref().is_some_and(|name| name.len() == 700_000 && name.iter().all(|letter| *letter == b'n')));
+    }
+}
+
+#[test]
+fn a_long_error_beside_a_refusal_is_withheld() {
+    let stage = Stage::start(POLICIES);
+    for length in [70_000, 1_100_000] {
+        let sql = format!("select (ssn || repeat('x', {length}))::int from people");
+        let batch = [wire::once(&sql), wire::parse("", "select peek(1)"), wire::sync()].concat();
+        assert!(stage.has_canary(&stage.direct().send(&batch, 1).raw));
+        let answer = stage.masked().send(&batch, 1);
+        stage.no_canary(&answer.raw, "a long error");
+        assert!(answer.error.is_some());
     }
 }
 

@@ -53,6 +53,7 @@ pub(crate) const SHAPES: &[(&str, &str)] = &[
     ("select array(select ssn from people), array[name] from people", "mc"),
     ("select id, ssn from people union select id, name from people order by 1, 2", "!"),
     ("select name from people union all select ssn from people", "m"),
+    ("select id, ssn from people union select id, null from orders order by 1, 2", "cm"),
     ("select name from people except select ssn from people order by 1", "!"),
     ("select s from (people full join orders using (id)) as x(i, n, s) where s is not null", "m"),
     (
@@ -84,19 +85,26 @@ pub(crate) const SHAPES: &[(&str, &str)] = &[
     ("update people set name = 'x' where id = 1 returning *", "ccmmmmmmm"),
     ("delete from people where id = 1 returning ssn, name", "mc"),
     ("with d as (delete from people where id = 1 returning ssn) select * from d", "m"),
-    ("update people set ssn = upper(ssn) where id = 1 returning id", "c"),
+    ("update people p set ssn = e.ssn from events e where e.person = p.id and p.id = 1 returning p.id", "c"),
     // Sinks.
     ("insert into archive select ssn from people", "!"),
     ("insert into archive (note) select 'x' || email from people", "!"),
     ("update people set name = ssn", "!"),
+    ("update people set ssn = upper(ssn) where id = 1 returning id", "!"),
+    ("update people set ssn = nullif(substr(ssn, 13, 2), '-1')", "!"),
     ("update orders o set what = p.ssn from people p where p.id = o.person", "!"),
     ("create table copied as select ssn from people", "!"),
     ("select ssn into copied from people", "!"),
+    ("select name into copied from people union all select ssn from people", "!"),
     ("create materialized view copied as select email from people", "!"),
     ("with i as (insert into archive select ssn from people returning note) select * from i", "!"),
     ("select pg_notify('c', ssn) from people", "!"),
     ("select set_config('a.b', ssn, false) from people", "!"),
+    ("select case when ssn like 'zr%' then set_config('my.r' || id, '1', false) end from people", "!"),
+    ("select id, coalesce(random() > 0 and ssn like 'zr%', false) from people", "!"),
     ("merge into archive using people on false when not matched then insert values (ssn)", "!"),
+    ("update keyed set j[(select ssn from people where id = 1)] = '1' returning j", "!"),
+    ("insert into keyed (j[(select email from people where id = 1)]) values ('1') returning j", "!"),
     // What only looks like something else.
     ("select p from people p, now() n", "m"),
     ("select (select public.people.ssn from (values ('x')) as people(ssn)) from people", "m"),
@@ -121,8 +129,26 @@ pub(crate) const SHAPES: &[(&str, &str)] = &[
         "with recursive a as (select g from unnest('{0,1}'::text[]) g, b where b.d = g), b as (select substr(ssn, 1, 1) d from people) select g from a",
         "!",
     ),
+    ("select id from (select id, information_schema._pg_expandarray(string_to_array(ssn, '4')) from people) q", "!"),
     ("select id, count(*) from (select id, generate_series(1, ascii(ssn)) from people) q group by id", "!"),
     ("create temp view shown as select ssn from people", "!"),
+    // Columns whose places shift.
+    (
+        "select j.c3 || '' from ((select 'postgres'::name as \"current_user\", 1 as z) l natural join \
+         (select current_user, ssn, name as n from people) r) as j(c1, c2, c3, c4)",
+        "m",
+    ),
+    (
+        "select j.c5 || '' from (cast('(1,2,3,x)' as public.orders) u cross join \
+         (select ssn, 'a' as y1, 'b' as y2, 'c' as y3 from people) r) as j(c1, c2, c3, c4, c5)",
+        "m",
+    ),
+    ("select u.*, r.* from unnest('{\"(1,2,3,x)\"}'::orders[]) u, (select ssn, name from people) r", "mmmmmm"),
+    (
+        "select j.c3 || '' from (rows from (generate_series(1, 1), generate_series(1, 1)) as id natural join \
+         (select ssn, name, id from people) r) as j(c1, c2, c3, c4, c5)",
+        "m",
+    ),
     // COPY.
     ("copy people to stdout", "!"),
     ("copy people (ssn) to stdout", "m"),
@@ -156,10 +182,21 @@ pub(crate) const SHAPES: &[(&str, &str)] = &[
     ("select id from people where substr(ssn, 1, 1) = 'z'", "!"),
     ("select count(*) filter (where ssn like 'z%') from people", "!"),
     ("select id from people order by ssn < 'b'", "!"),
+    ("select id, ssn from people union all select 0, 'zr' order by 2", "!"),
+    ("select id, name from people union all select 0, 'x' order by 2", "cc"),
+    ("select *, (ssn < 'zr') from people order by 10", "!"),
+    ("select substr(ssn, 13, 2) from people, (select 1 as substr) x order by substr", "!"),
+    ("with recursive r as (select substr(ssn, 1, 1) d from people union select 'z' from r) select d from r", "!"),
+    (
+        "with recursive r(d) as (select substr(ssn, 1, 1) from people union all select 'z' from r) \
+         cycle d set c using p select count(*) from r",
+        "!",
+    ),
     ("select g from generate_series(1, 9) g join people p on p.ssn = 'zq7Xk2Lm9Wp4-' || g", "!"),
     ("select what from orders where id in (select ascii(ssn) from people)", "!"),
     ("select id from people limit (select length(ssn) from people limit 1)", "!"),
     ("select who from contacts where folded like 'zq%'", "!"),
+    ("create view o1 as select id from people where ssn like 'zr%'", "!"),
     // What nobody can follow.
     ("select peek(1)", "!"),
     ("select tell()", "!"),
@@ -175,6 +212,11 @@ pub(crate) const SHAPES: &[(&str, &str)] = &[
     ("select histogram_bounds::text from pg_stats where tablename = 'people' and attname = 'ssn'", "m"),
     // Errors that would quote a value.
     ("select ssn::int from people", "error"),
+    ("select count(1 order by ssn::int) from people", "error"),
+    ("select id from casting", "error"),
+    ("create index on people ((ssn::int))", "error"),
+    ("alter table people add check (ssn::int > 0)", "error"),
+    ("alter table people alter email type int using email::int", "error"),
     ("insert into strict select ssn, 1 from people", "error"),
     ("insert into people (id, ssn) values (1, 'zq7Xk2Lm9Wp4') on conflict (id) do nothing returning ssn", ""),
     // What has nothing to do with it.
@@ -186,6 +228,9 @@ pub(crate) const SHAPES: &[(&str, &str)] = &[
     ("select column_name, data_type from information_schema.columns where table_name = 'people' order by 1", "cc"),
     ("select attname, format_type(atttypid, atttypmod) from pg_attribute where attrelid = 'people'::regclass", "cc"),
     ("show search_path", "c"),
+    ("select last_value, is_called, n.log_cnt, p.ssn from numbers n join people p on p.id = 1", "cccm"),
     ("explain (costs off) select ssn from people", "c"),
+    ("explain analyze select case when ssn like 'zr%' then (select count(*) from orders) end from people", "!"),
+    ("explain (analyze, costs off, timing off, summary off) select id from people", "c"),
     ("select current_user, version()", "cc"),
 ];

@@ -6,7 +6,7 @@ use guard::Judge;
 use model::verdict::{Mode, PolicyEpoch};
 use policy::{PolicyFile, PolicySet};
 use sql::catalogue::Builder;
-use sql::catalogue::rows::{Relation, RelationKind};
+use sql::catalogue::rows::{Dependency, Relation, RelationKind};
 
 use crate::wire::{bind, execute, once, parse, query, sync};
 use crate::{Session, kinds};
@@ -91,4 +91,70 @@ fn a_call_that_is_only_planned_may_have_run() {
     let asked = session.server.asked;
     assert_eq!(answers(&mut session, &[query("select 1")]), "CZ");
     assert_eq!(session.server.asked, asked + 1);
+}
+
+#[test]
+fn at_a_savepoint_names_mean_what_they_meant() {
+    let mut session = session();
+    for before in ["savepoint s", "select from t", "rollback to s"] {
+        session.send(&[query("begin"), query("savepoint s"), query(before)].concat());
+        let got = answers(&mut session, &[query("rollback to s"), query("select from t")]);
+        assert_eq!(got, "CZCZ", "{before}");
+        session.send(&query("rollback"));
+    }
+    session.send(&[query("begin"), query("savepoint s")].concat());
+    assert_eq!(answers(&mut session, &[query("set local search_path = vault"), query("select from t")]), "CZEZ");
+    assert_eq!(answers(&mut session, &[query("rollback to s"), query("select from t")]), "CZCZ");
+    // What code has done behind it is undone, and what it has done before is not.
+    assert_eq!(answers(&mut session, &[query("select app.move()"), query("select from t")]), "CZEZ");
+    assert_eq!(answers(&mut session, &[query("rollback to s"), query("select from t")]), "CZCZ");
+    assert_eq!(answers(&mut session, &[query("select app.move()"), query("savepoint s")]), "CZCZ");
+    assert_eq!(answers(&mut session, &[query("rollback to s"), query("select from t")]), "CZEZ");
+    session.send(&query("rollback"));
+    // One that is not known may be any of them.
+    assert_eq!(answers(&mut session, &[query("begin"), query("rollback to other"), query("select from t")]), "CZCZEZ");
+}
+
+#[test]
+fn schemas_of_a_path_may_be_closed_to_the_role() {
+    let mut session = session();
+    let asked = session.server.asked;
+    assert_eq!(answers(&mut session, &[query("set search_path = vault, public"), query("select from t")]), "CZCZ");
+    assert_eq!(session.server.asked, asked + 1, "the server says that vault is left out");
+    session.send(&query("begin"));
+    for (path, expected) in [("vault, public", "CZEZ"), ("public, vault", "CZEZ"), ("a, public", "CZCZ")] {
+        session.send(&query("savepoint s"));
+        let set = query(&format!("set local search_path = {path}"));
+        assert_eq!(answers(&mut session, &[set, query("select from t")]), expected, "{path}");
+        session.send(&query("rollback to s"));
+    }
+    assert_eq!(session.server.asked, asked + 1);
+}
+
+#[test]
+fn what_sql_prepared_is_read_by_the_catalogue_of_now() {
+    let known = |epoch, read: u32| {
+        let mut builder = Builder::new();
+        for (oid, schema, name, kind) in [
+            (1, "public", "t", RelationKind::Table),
+            (2, "vault", "t", RelationKind::Table),
+            (3, "public", "v", RelationKind::View),
+        ] {
+            builder.schema(schema.into());
+            builder.relation(Relation { oid, schema: schema.into(), name: name.into(), kind });
+        }
+        builder.dependency(Dependency { view: 3, relation: read, column: 0, function: 0 });
+        builder.build(epoch)
+    };
+    let file = PolicyFile { name: "test.cedar".into(), text: POLICIES.into() };
+    let judge = Rc::new(Judge::new(PolicySet::compile(&[file], PolicyEpoch(1)).unwrap(), Rc::default()));
+    judge.know("shop".into(), known(1, 1));
+    let mut session = Session::judged_by(Rc::clone(&judge), Mode::Enforce, usize::MAX);
+    assert_eq!(answers(&mut session, &[query("prepare s as select from v")]), "CZ");
+    assert_eq!(answers(&mut session, &[query("execute s")]), "CZ");
+    // Another session replaces the view.
+    judge.know("shop".into(), known(2, 2));
+    assert_eq!(answers(&mut session, &[query("execute s")]), "EZ");
+    judge.know("shop".into(), known(3, 1));
+    assert_eq!(answers(&mut session, &[query("execute s")]), "CZ");
 }

@@ -2,8 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
 mod code;
+mod cursors;
 mod fuzz_body;
 mod holds;
+mod reading;
 mod server;
 mod wire;
 

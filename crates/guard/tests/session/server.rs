@@ -18,6 +18,9 @@ pub(crate) struct Server {
     /// A function has set another search path; it is gone with its transaction.
     moved: bool,
     moved_before: bool,
+    moved_at_savepoint: bool,
+    /// `standard_conforming_strings`.
+    strings: Strings,
     /// How often it was asked for its search path.
     pub(crate) asked: usize,
     /// SQL that was executed, in order; what a failed transaction undid is taken out again.
@@ -27,6 +30,22 @@ pub(crate) struct Server {
     pub(crate) deletes: usize,
     /// Where the open transaction began in it.
     begun: usize,
+}
+
+/// A parameter that is reported with ReadyForQuery.
+struct Strings {
+    now: &'static str,
+    /// Without what is local to the transaction.
+    lasting: &'static str,
+    /// What a rollback makes of it.
+    before: &'static str,
+    reported: &'static str,
+}
+
+impl Default for Strings {
+    fn default() -> Self {
+        Self { now: "on", lasting: "on", before: "on", reported: "on" }
+    }
 }
 
 impl Server {
@@ -103,29 +122,41 @@ impl Server {
     fn run(&mut self, sql: &str, out: &mut Vec<u8>) {
         if sql.contains("current_schemas") {
             self.asked += 1;
-            for schema in ["pg_catalog", if self.moved { "vault" } else { "public" }] {
+            let schema = if self.moved { "vault" } else { "public" };
+            for value in [self.strings.now, "UTF8", "pg_catalog", schema] {
                 let mut row = vec![0, 1];
-                row.extend_from_slice(&u32::try_from(schema.len()).unwrap().to_be_bytes());
-                row.extend_from_slice(schema.as_bytes());
+                row.extend_from_slice(&u32::try_from(value.len()).unwrap().to_be_bytes());
+                row.extend_from_slice(value.as_bytes());
                 append(out, b'D', &row);
             }
-            return append(out, b'C', b"SELECT 2\0");
+            return append(out, b'C', b"SELECT 4\0");
         }
-        if self.failed && sql != "rollback" {
+        if self.failed && !sql.starts_with("rollback") {
             return self.fail("current transaction is aborted", out);
         }
         match sql {
-            "begin" => (self.block, self.begun, self.moved_before) = (true, self.ran.len(), self.moved),
+            "begin" => {
+                (self.block, self.begun, self.moved_before) = (true, self.ran.len(), self.moved);
+                self.strings.before = self.strings.lasting;
+            }
+            "set standard_conforming_strings = off" | "reset all" | "select app.off()" => {
+                (self.strings.now, self.strings.lasting) = ("off", "off");
+            }
+            "set local standard_conforming_strings = off" => self.strings.now = "off",
             "select app.move()" => {
                 self.moved = true;
                 self.ran.push(sql.to_owned());
             }
             "rollback" => {
                 self.moved = self.moved_before;
+                self.strings.lasting = self.strings.before;
+                self.strings.now = self.strings.lasting;
                 self.ran.truncate(self.begun);
                 (self.block, self.failed) = (false, false);
             }
-            "commit" => self.block = false,
+            "commit" => (self.block, self.strings.now) = (false, self.strings.lasting),
+            "savepoint s" => self.moved_at_savepoint = self.moved,
+            "rollback to s" => (self.failed, self.moved) = (false, self.moved_at_savepoint),
             "copy t from stdin" => {
                 self.ran.push(sql.to_owned());
                 self.copying = true;
@@ -158,6 +189,11 @@ impl Server {
         };
         if !self.block {
             self.begun = self.ran.len();
+            self.strings.now = self.strings.lasting;
+        }
+        if self.strings.now != self.strings.reported {
+            self.strings.reported = self.strings.now;
+            append(out, b'S', format!("standard_conforming_strings\0{}\0", self.strings.now).as_bytes());
         }
         append(out, b'Z', &[status]);
     }

@@ -185,6 +185,7 @@ fn relation(row: &rows::Relation) -> Relation {
         columns: Vec::new(),
         numbers: Vec::new(),
         definition: None,
+        defined: OnceLock::new(),
         generated: Vec::new(),
         made: OnceLock::new(),
         parents: Vec::new(),

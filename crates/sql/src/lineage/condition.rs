@@ -9,6 +9,7 @@ use pg_raw_parse::nodes::{A_Expr, A_Expr_Kind, ColumnRef, SubLink, SubLinkType, 
 
 use crate::grammar::untyped;
 use crate::lineage::Trace;
+use crate::lineage::row::{Has, Row};
 use crate::tree;
 use crate::walk::text;
 
@@ -74,7 +75,7 @@ impl<'a> Trace<'a> {
 
     /// GROUP BY and DISTINCT ON, and ORDER BY: columns by themselves say which values are equal, or in which order; of
     /// anything else the outcome shows in the rows. A bare name or a number may stand for an output.
-    pub(super) fn grouping(&mut self, node: Node<'a>, outputs: &'a pg_raw_parse::list::NodeList) {
+    pub(super) fn grouping(&mut self, node: Node<'a>, outputs: &Row) {
         let mut left = vec![node];
         while let Some(node) = left.pop() {
             match node {
@@ -84,38 +85,39 @@ impl<'a> Trace<'a> {
                     left.push(sort.node());
                 }
                 _ => {
-                    let meant = self.output_of(node, outputs).unwrap_or(node);
-                    let origin = self.expression(meant);
-                    if !self.is_as_stored(meant) {
-                        self.note_compared(&origin);
+                    let output = output_of(node, outputs);
+                    output.iter().filter(|origin| !is_stored(origin)).for_each(|origin| self.note_compared(origin));
+                    // Where an input is called so as well, either may be meant.
+                    if output.is_none() || bare_name(node).is_some_and(|name| self.is_input(name)) {
+                        let origin = self.expression(node);
+                        if !self.is_as_stored(node) {
+                            self.note_compared(&origin);
+                        }
                     }
                 }
             }
         }
     }
+}
 
-    /// The output that a name or a number stands for.
-    fn output_of(&self, node: Node<'a>, outputs: &'a pg_raw_parse::list::NodeList) -> Option<Node<'a>> {
-        let targets = || {
-            outputs.iter().filter_map(|node| match node {
-                Node::ResTarget(target) => Some(target),
-                _ => None,
-            })
-        };
-        match node {
-            Node::A_Const(_) => {
-                let place: usize = text::constant(node)?.parse().ok()?;
-                targets().nth(place.checked_sub(1)?).map(|target| target.val())
-            }
-            Node::ColumnRef(column) => {
-                let name = text::single(column.fields())?;
-                let target = targets().find(|target| target.name() == Some(name))?;
-                // Where both are there, either may be meant: the one that says more counts.
-                let is_input = self.is_input(name) && plain(target.val()).is_some();
-                (!is_input).then(|| target.val())
-            }
-            _ => None,
+/// The output that a name or a number stands for. Stars count for all of their columns.
+fn output_of(node: Node<'_>, outputs: &Row) -> Option<Origin> {
+    match node {
+        Node::A_Const(_) => {
+            let place: usize = text::constant(node)?.parse().ok()?;
+            outputs.nth(place.checked_sub(1)?)
         }
+        _ => match outputs.find(bare_name(node)?) {
+            Has::Yes(origin) | Has::Maybe(origin) => Some(origin),
+            Has::No => None,
+        },
+    }
+}
+
+fn bare_name(node: Node<'_>) -> Option<&str> {
+    match node {
+        Node::ColumnRef(column) => text::single(column.fields()),
+        _ => None,
     }
 }
 

@@ -25,6 +25,11 @@ impl<'a> Trace<'a> {
         if let Node::ColumnRef(column) = node {
             return self.column(column);
         }
+        if is_null(node) {
+            self.calls_behind(node);
+            return Origin::null();
+        }
+        let effects = self.effects;
         let mut origin = Origin::none();
         let mut left = vec![node];
         while let Some(node) = left.pop() {
@@ -49,7 +54,12 @@ impl<'a> Trace<'a> {
                 origin = self.unknown(UnknownLineage::Construct);
             }
         }
-        origin.derived()
+        let origin = origin.derived();
+        // Others can see what such a call is given; and, under CASE or behind AND, from the rest whether it runs.
+        if self.effects > effects {
+            self.store(None, origin.clone());
+        }
+        origin
     }
 
     /// A subquery in an expression. Which rows it has is noted with the query itself.
@@ -98,6 +108,15 @@ impl<'a> Trace<'a> {
             _ => None,
         }
     }
+}
+
+/// NULL as it is written, perhaps with a type: nothing is called for that but what checks a domain.
+fn is_null(node: Node<'_>) -> bool {
+    let value = match node {
+        Node::TypeCast(cast) => cast.arg(),
+        other => other,
+    };
+    matches!(value, Node::A_Const(constant) if constant.isnull)
 }
 
 /// Whether it is `*`, `t.*` or `(t).*`.

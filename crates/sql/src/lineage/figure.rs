@@ -1,7 +1,10 @@
 //! What the server calls an output column without a name of its own (`FigureColname` of its `parse_target.c`).
 
 use pg_raw_parse::Node;
-use pg_raw_parse::nodes::{A_Expr_Kind, MinMaxOp, SelectStmt, SetOperation, SubLinkType};
+use pg_raw_parse::nodes::{
+    A_Expr_Kind, CoercionForm, FuncCall, JsonExprOp, MinMaxOp, SQLValueFunctionOp, SelectStmt, SetOperation,
+    SubLinkType, XmlExprOp,
+};
 
 use crate::grammar::untyped;
 use crate::lineage::expression::stands_for_several;
@@ -38,10 +41,7 @@ fn figure(node: Node<'_>, depth: usize) -> Figured<'_> {
             Some(name) => Figured::Strong(name),
             None => figure(indirection.arg(), depth),
         },
-        Node::FuncCall(call) => match text::strings(call.funcname()).pop() {
-            Some(name) => Figured::Strong(name),
-            None => Figured::Unknown,
-        },
+        Node::FuncCall(call) => function(call),
         Node::A_Expr(operation) if operation.kind == A_Expr_Kind::AEXPR_NULLIF => Figured::Strong("nullif"),
         Node::TypeCast(cast) => match figure(cast.arg(), depth) {
             Figured::Strong(name) => Figured::Strong(name),
@@ -72,16 +72,76 @@ fn figure(node: Node<'_>, depth: usize) -> Figured<'_> {
         Node::CoalesceExpr(_) => Figured::Strong("coalesce"),
         Node::MinMaxExpr(extremum) if extremum.op == MinMaxOp::IS_GREATEST => Figured::Strong("greatest"),
         Node::MinMaxExpr(_) => Figured::Strong("least"),
+        Node::SQLValueFunction(value) => session_value(value.op),
+        Node::MergeSupportFunc(_) => Figured::Strong("merge_action"),
         Node::A_Const(_)
         | Node::None
         | Node::A_Expr(_)
         | Node::ParamRef(_)
         | Node::BoolExpr(_)
         | Node::NullTest(_)
-        | Node::BooleanTest(_) => Figured::Nothing,
-        // Words of the grammar, XML and JSON: nobody needs them by these names.
-        _ => Figured::Unknown,
+        | Node::BooleanTest(_)
+        | Node::JsonIsPredicate(_) => Figured::Nothing,
+        _ => document(node),
     }
+}
+
+fn function(call: &FuncCall) -> Figured<'_> {
+    match text::strings(call.funcname()).pop() {
+        // The keyword: `date_part` up to PostgreSQL 13.
+        Some("extract") if call.funcformat == CoercionForm::COERCE_SQL_SYNTAX => Figured::Unknown,
+        Some(name) => Figured::Strong(name),
+        None => Figured::Unknown,
+    }
+}
+
+const fn session_value(operation: SQLValueFunctionOp::Type) -> Figured<'static> {
+    use SQLValueFunctionOp::*;
+    Figured::Strong(match operation {
+        SVFOP_CURRENT_DATE => "current_date",
+        SVFOP_CURRENT_TIME | SVFOP_CURRENT_TIME_N => "current_time",
+        SVFOP_CURRENT_TIMESTAMP | SVFOP_CURRENT_TIMESTAMP_N => "current_timestamp",
+        SVFOP_LOCALTIME | SVFOP_LOCALTIME_N => "localtime",
+        SVFOP_LOCALTIMESTAMP | SVFOP_LOCALTIMESTAMP_N => "localtimestamp",
+        SVFOP_CURRENT_ROLE => "current_role",
+        SVFOP_CURRENT_USER => "current_user",
+        SVFOP_USER => "user",
+        SVFOP_SESSION_USER => "session_user",
+        SVFOP_CURRENT_CATALOG => "current_catalog",
+        SVFOP_CURRENT_SCHEMA => "current_schema",
+        _ => return Figured::Unknown,
+    })
+}
+
+/// XML and JSON.
+const fn document(node: Node<'_>) -> Figured<'_> {
+    Figured::Strong(match node {
+        Node::XmlExpr(xml) => match xml.op {
+            XmlExprOp::IS_XMLCONCAT => "xmlconcat",
+            XmlExprOp::IS_XMLELEMENT => "xmlelement",
+            XmlExprOp::IS_XMLFOREST => "xmlforest",
+            XmlExprOp::IS_XMLPARSE => "xmlparse",
+            XmlExprOp::IS_XMLPI => "xmlpi",
+            XmlExprOp::IS_XMLROOT => "xmlroot",
+            XmlExprOp::IS_DOCUMENT => return Figured::Nothing,
+            _ => return Figured::Unknown,
+        },
+        Node::XmlSerialize(_) => "xmlserialize",
+        Node::JsonParseExpr(_) => "json",
+        Node::JsonScalarExpr(_) => "json_scalar",
+        Node::JsonSerializeExpr(_) => "json_serialize",
+        Node::JsonObjectConstructor(_) => "json_object",
+        Node::JsonArrayConstructor(_) | Node::JsonArrayQueryConstructor(_) => "json_array",
+        Node::JsonObjectAgg(_) => "json_objectagg",
+        Node::JsonArrayAgg(_) => "json_arrayagg",
+        Node::JsonFuncExpr(function) => match function.op {
+            JsonExprOp::JSON_EXISTS_OP => "json_exists",
+            JsonExprOp::JSON_QUERY_OP => "json_query",
+            JsonExprOp::JSON_VALUE_OP => "json_value",
+            _ => return Figured::Unknown,
+        },
+        _ => return Figured::Unknown,
+    })
 }
 
 /// A scalar subquery is called as its column.

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use model::lineage::{Origin, Sources, UnknownLineage};
 use pg_raw_parse::Node;
 use pg_raw_parse::list::NodeList;
-use pg_raw_parse::nodes::{Alias, JoinExpr, RangeFunction, RangeTableFunc};
+use pg_raw_parse::nodes::{Alias, FuncCall, JoinExpr, RangeFunction, RangeTableFunc};
 
 use crate::called;
 use crate::grammar::untyped;
 use crate::lineage::Trace;
 use crate::lineage::function;
-use crate::lineage::row::{Field, Has, Row};
+use crate::lineage::row::{self, Field, Has, Row};
+use crate::lineage::scalar;
 use crate::lineage::scope::{Item, Scope};
 use crate::walk::text;
 
@@ -98,23 +99,19 @@ impl<'a> Trace<'a> {
         if join.is_natural {
             names = common(&left.star, &right.star);
         }
-        if join.is_natural || !names.is_empty() {
+        let mut scope = if join.is_natural || !names.is_empty() {
             self.lineage.calls.extend(called::implied(self.names, "="));
-        }
-        if join.is_natural && !matches!((&left.star, &right.star), (Row::Columns(_), Row::Columns(_))) {
-            self.note_compared(&left.star.whole().or(right.star.whole()));
-        }
-        let star = self.joined(&names, &left.star, &right.star);
-        let mut items = left.items;
-        items.extend(right.items);
+            self.sharing(&names, left, right)
+        } else {
+            left.and(right)
+        };
         if let Some(alias) = join.join_using_alias().and_then(Alias::aliasname) {
-            let merged = match &star {
+            let merged = match &scope.star {
                 Row::Columns(fields) => Row::Columns(fields.iter().take(names.len()).cloned().collect()),
                 Row::Every(origin) => Row::Every(origin.clone()),
             };
-            items.push(Item::qualified_only(alias, merged));
+            scope.items.push(Item::qualified_only(alias, merged));
         }
-        let scope = Scope { items, star };
         let (_, mut scope) = self.within(scope, |trace| trace.condition(join.quals()));
         if let Some(alias) = join.alias() {
             let row = scope.star.renamed(&text::strings(alias.colnames()));
@@ -123,28 +120,35 @@ impl<'a> Trace<'a> {
         scope
     }
 
-    /// What `*` of a join is: the columns that are shared, then the rest of each side.
-    fn joined(&mut self, names: &[Arc<str>], left: &Row, right: &Row) -> Row {
-        let (Row::Columns(one), Row::Columns(other)) = (left, right) else {
-            let whole = left.whole().or(right.whole());
-            if !names.is_empty() {
+    /// NATURAL and USING: both sides, with the columns of these names once.
+    fn sharing(&mut self, names: &[Arc<str>], left: Scope, right: Scope) -> Scope {
+        let star = match (left.star.named(), right.star.named()) {
+            (Some(one), Some(other)) => self.shared(names, one, other),
+            // Which columns are shared, and so where the others stand, is not known.
+            _ => {
+                let whole = left.star.whole().or(right.star.whole());
                 self.note_compared(&whole);
+                Row::Every(whole)
             }
-            return Row::Every(whole);
         };
+        let mut scope = left.and(right);
+        if matches!(star, Row::Every(_)) {
+            scope.items.iter_mut().for_each(|item| item.qualified_only = true);
+            scope.items.push(Item::new(None, star.clone()));
+        }
+        Scope { star, ..scope }
+    }
+
+    /// What `*` of a join is: the columns that are shared, then the rest of each side.
+    fn shared(&mut self, names: &[Arc<str>], left: &[Field], right: &[Field]) -> Row {
         let mut shared = Vec::new();
         for name in names {
-            let sides = [left.find(name), right.find(name)].map(|has| match has {
-                Has::Yes(origin) | Has::Maybe(origin) => origin,
-                Has::No => Origin::none(),
-            });
-            let [left, right] = sides;
-            self.note_joined(&left, &right);
-            shared.push(Field { name: Some(Arc::clone(name)), origin: left.or(right) });
+            let [one, other] = [left, right].map(|fields| row::find(fields, Some(name)).unwrap_or_else(Origin::none));
+            self.note_joined(&one, &other);
+            shared.push(Field { name: Some(Arc::clone(name)), origin: one.or(other) });
         }
         let is_rest = |field: &&Field| field.name.as_ref().is_none_or(|name| !names.contains(name));
-        shared.extend(one.iter().filter(is_rest).cloned());
-        shared.extend(other.iter().filter(is_rest).cloned());
+        shared.extend(left.iter().chain(right).filter(is_rest).cloned());
         Row::Columns(shared)
     }
 
@@ -183,19 +187,28 @@ impl<'a> Trace<'a> {
         if !declared.is_empty() {
             return Row::Columns(declared.into_iter().map(field).collect());
         }
-        let Node::FuncCall(function) = call else {
-            // A word of the grammar: one value.
-            return Row::Columns(vec![Field { name: None, origin }]);
-        };
+        // A cast, COALESCE and their kin may give a row of several columns.
+        let Node::FuncCall(function) = call else { return Row::Every(origin) };
         let names = text::strings(function.funcname());
         let (_, name) = text::qualified(&names);
-        if self.is_builtin(&names) && function::gives_one_column(name, function.args().len()) {
-            let alias = range.alias().and_then(Alias::aliasname);
+        if !self.is_builtin(&names) {
+            return Row::Every(origin);
+        }
+        if self.gives_one_column(name, function) {
+            let alias = range.alias().and_then(Alias::aliasname).filter(|_| range.functions().len() == 1);
             return Row::Columns(vec![field(alias.unwrap_or(name))]);
         }
-        match function::columns(name).filter(|_| self.is_builtin(&names)) {
+        match function::columns(name) {
             Some(columns) => Row::Columns(columns.iter().map(|name| field(name)).collect()),
             None => Row::Every(origin),
+        }
+    }
+
+    fn gives_one_column(&self, name: &str, call: &'a FuncCall) -> bool {
+        match (name, call.args().len()) {
+            // Rows of an array of rows have their columns.
+            ("unnest", 1) => call.args().first().is_some_and(|array| scalar::is_of_scalars(self.names, array)),
+            _ => function::gives_one_column(name),
         }
     }
 

@@ -6,6 +6,7 @@ use pg_raw_parse::Node;
 use pg_raw_parse::nodes::FuncCall;
 
 use crate::function::{self, Does};
+use crate::grammar::untyped;
 use crate::lineage::Trace;
 use crate::name::PG_CATALOG;
 use crate::walk::text;
@@ -14,76 +15,39 @@ use crate::walk::text;
 const ONE_COLUMN: &[&str] = &[
     "generate_series",
     "generate_subscripts",
-    "json_array_elements",
-    "json_array_elements_text",
     "json_object_keys",
-    "jsonb_array_elements",
-    "jsonb_array_elements_text",
     "jsonb_object_keys",
     "jsonb_path_query",
     "regexp_matches",
     "regexp_split_to_table",
     "string_to_table",
-    "unnest",
 ];
 
 /// The others whose columns are known.
 const COLUMNS: &[(&str, &[&str])] = &[
+    ("json_array_elements", &["value"]),
+    ("json_array_elements_text", &["value"]),
     ("json_each", &["key", "value"]),
     ("json_each_text", &["key", "value"]),
+    ("jsonb_array_elements", &["value"]),
+    ("jsonb_array_elements_text", &["value"]),
     ("jsonb_each", &["key", "value"]),
     ("jsonb_each_text", &["key", "value"]),
 ];
 
-/// Whether a function of the server gives one column. `unnest` gives one for each argument.
-pub(super) fn gives_one_column(name: &str, arguments: usize) -> bool {
-    match name {
-        "unnest" => arguments == 1,
-        // Their columns have names of their own.
-        "json_array_elements" | "json_array_elements_text" | "jsonb_array_elements" | "jsonb_array_elements_text" => {
-            false
-        }
-        name => ONE_COLUMN.contains(&name),
-    }
+/// Whether a function of the server gives one column, called as the function.
+pub(super) fn gives_one_column(name: &str) -> bool {
+    ONE_COLUMN.contains(&name)
 }
 
 /// The columns of a function of the server, where there are more, or their names are not the function's.
 pub(super) fn columns(name: &str) -> Option<&'static [&'static str]> {
-    match name {
-        "json_array_elements" | "json_array_elements_text" | "jsonb_array_elements" | "jsonb_array_elements_text" => {
-            Some(&["value"])
-        }
-        name => COLUMNS.iter().find(|(known, _)| *known == name).map(|(_, columns)| *columns),
-    }
+    COLUMNS.iter().find(|(known, _)| *known == name).map(|(_, columns)| *columns)
 }
 
-/// Functions of the server that give several rows: their number tells about their arguments.
-const SETS: &[&str] = &[
-    "generate_series",
-    "generate_subscripts",
-    "json_array_elements",
-    "json_array_elements_text",
-    "json_each",
-    "json_each_text",
-    "json_object_keys",
-    "json_populate_recordset",
-    "json_to_recordset",
-    "jsonb_array_elements",
-    "jsonb_array_elements_text",
-    "jsonb_each",
-    "jsonb_each_text",
-    "jsonb_object_keys",
-    "jsonb_path_query",
-    "jsonb_path_query_tz",
-    "jsonb_populate_recordset",
-    "jsonb_to_recordset",
-    "regexp_matches",
-    "regexp_split_to_table",
-    "string_to_table",
-    "ts_debug",
-    "ts_parse",
-    "unnest",
-];
+/// Functions that only compute, and still tell later that they have run: by the number of the transaction, and the next
+/// random one after `SET seed`.
+const LEAVES_TRACES: &[&str] = &["pg_current_xact_id", "random", "random_normal", "txid_current"];
 
 impl<'a> Trace<'a> {
     /// Whether a name can only mean a function of the server.
@@ -98,19 +62,16 @@ impl<'a> Trace<'a> {
     pub(super) fn call(&mut self, call: &'a FuncCall) {
         let names = text::strings(call.funcname());
         let (schema, name) = text::qualified(&names);
+        if function::gives_rows(name) {
+            let origin = self.expressions(call.args());
+            self.note_compared(&origin);
+        }
         if self.is_builtin(&names) {
-            if SETS.contains(&name) {
-                let origin = self.expressions(call.args());
-                self.note_compared(&origin);
-            }
             let does = function::effects(name);
-            if function::is_harmless(name) {
-                return;
+            if !does.is_empty() || LEAVES_TRACES.contains(&name) {
+                self.effects += 1;
             }
-            if !does.is_empty() && does.iter().all(keeps_to_itself) {
-                // Notifications, parameters: values that others can read.
-                let arguments = self.expressions(call.args());
-                self.store(None, arguments);
+            if function::is_harmless(name) || (!does.is_empty() && does.iter().all(keeps_to_itself)) {
                 return;
             }
         }
@@ -130,6 +91,8 @@ impl<'a> Trace<'a> {
                 self.note_compared(&origin);
             }
         }
+        // Their order says nothing; what it calls, and errors of it, may.
+        self.expressions(untyped(call.agg_order()));
         self.condition(call.agg_filter());
         Some(call.over().map(Node::WindowDef).into_iter().collect())
     }

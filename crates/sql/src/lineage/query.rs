@@ -43,32 +43,37 @@ impl<'a> Trace<'a> {
 
     /// A chain to the left, of any length, so without recursion.
     fn set_operation(&mut self, select: &'a SelectStmt) -> Row {
-        let mut arms = Vec::new();
+        let mut levels = Vec::new();
         let mut first = select;
         while first.op != SetOperation::SETOP_NONE && (std::ptr::eq(first, select) || first.with_clause().is_none()) {
-            self.behind_set_operation(first);
-            let is_counted = first.op != SetOperation::SETOP_UNION || !first.all;
-            arms.extend(first.rarg().map(|arm| (arm, is_counted)));
+            levels.push(first);
             let Some(left) = first.larg() else { break };
             first = left;
         }
         let mut row = self.query(Node::SelectStmt(first));
-        for (arm, is_counted) in arms.into_iter().rev() {
+        for level in levels.into_iter().rev() {
+            let Some(arm) = level.rarg() else { continue };
             let next = self.query(Node::SelectStmt(arm));
             if !self.spend(row.width()) {
-                break;
+                return Row::unknown(UnknownLineage::TooLarge);
             }
-            if is_counted {
-                self.note_distinct(&row);
-                self.note_distinct(&next);
-                self.note_met(&row, &next);
+            if is_distinct(level) {
+                self.note_arms(&row, &next);
             }
             row = row.or(next);
+            self.behind_set_operation(level, &row);
         }
-        if select.into_clause().is_some() {
+        if leftmost(select).into_clause().is_some() {
             self.store_row(&row);
         }
         row
+    }
+
+    /// Rows of both are compared, with each other and among themselves.
+    fn note_arms(&mut self, one: &Row, other: &Row) {
+        self.note_distinct(one);
+        self.note_distinct(other);
+        self.note_met(one, other);
     }
 
     /// How many rows there are tells which values are equal: of a column by itself that is what grouping tells.
@@ -84,14 +89,21 @@ impl<'a> Trace<'a> {
     fn note_met(&mut self, one: &Row, other: &Row) {
         match (one, other) {
             (Row::Columns(one), Row::Columns(other)) => {
-                one.iter().zip(other).for_each(|(one, other)| self.note_joined(&one.origin, &other.origin));
+                let pairs = one.iter().zip(other).map(|(one, other)| (&one.origin, &other.origin));
+                // NULL beside a column says which values of it are NULL.
+                pairs
+                    .filter(|(one, other)| !one.is_null() && !other.is_null())
+                    .for_each(|(one, other)| self.note_joined(one, other));
             }
             _ => self.note_compared(&one.whole().or(other.whole())),
         }
     }
 
-    /// LIMIT of a set operation; its ORDER BY names output columns only.
-    fn behind_set_operation(&mut self, select: &'a SelectStmt) {
+    /// LIMIT of a set operation, and its ORDER BY, which names output columns only.
+    fn behind_set_operation(&mut self, select: &'a SelectStmt, row: &Row) {
+        self.within(Scope::default(), |trace| {
+            untyped(select.sort_clause()).iter().for_each(|node| trace.grouping(node, row));
+        });
         self.window_of_rows(select);
     }
 
@@ -107,14 +119,13 @@ impl<'a> Trace<'a> {
             let window = trace.window_clause(select.window_clause());
             trace.windows.push(window);
             trace.condition(select.where_clause());
-            let targets = untyped(select.target_list());
             let row = if select.values_lists().is_empty() {
-                trace.outputs(targets)
+                trace.outputs(untyped(select.target_list()))
             } else {
                 trace.values(select.values_lists())
             };
             let grouped = select.group_clause().iter().chain(select.distinct_clause());
-            grouped.chain(untyped(select.sort_clause())).for_each(|node| trace.grouping(node, targets));
+            grouped.chain(untyped(select.sort_clause())).for_each(|node| trace.grouping(node, &row));
             trace.condition(select.having_clause());
             trace.window_of_rows(select);
             if !select.distinct_clause().is_empty() {
@@ -200,15 +211,20 @@ impl<'a> Trace<'a> {
         let names = text::strings(query.aliascolnames());
         let outer = self.ctes.len();
         self.with(select.with_clause());
-        self.behind_set_operation(select);
+        // CYCLE ends where a row comes again.
+        let is_distinct = is_distinct(select) || query.cycle_clause().is_some();
         let mut row = self.query(Node::SelectStmt(first)).renamed(&names);
         for _ in 0..ROUNDS_MAX {
             let seen = self.searched(query, row.clone());
             self.ctes.push((name(query), seen));
             let next = self.query(Node::SelectStmt(again));
             self.ctes.pop();
+            if is_distinct {
+                self.note_arms(&row, &next);
+            }
             let wider = row.clone().or(next);
             if same(&wider, &row) {
+                self.behind_set_operation(select, &row);
                 self.ctes.truncate(outer);
                 return row;
             }
@@ -243,6 +259,20 @@ impl<'a> Trace<'a> {
 
 fn name(query: &CommonTableExpr) -> Arc<str> {
     Arc::from(query.ctename().unwrap_or_default())
+}
+
+/// Whether a set operation compares rows.
+fn is_distinct(select: &SelectStmt) -> bool {
+    select.op != SetOperation::SETOP_UNION || !select.all
+}
+
+/// The first arm of all: INTO stands there, for the whole.
+fn leftmost(select: &SelectStmt) -> &SelectStmt {
+    let mut first = select;
+    while let Some(left) = first.larg() {
+        first = left;
+    }
+    first
 }
 
 /// Whether two rows have the same origins.

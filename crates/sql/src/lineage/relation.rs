@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use model::Known;
 use model::facts::{Name, UnknownSchema};
-use model::lineage::{Origin, Sources, StoredColumn, UnknownLineage};
+use model::lineage::{Lineage, Origin, Sources, StoredColumn, UnknownLineage};
 use pg_raw_parse::Node;
 use pg_raw_parse::nodes::RangeVar;
 
@@ -25,10 +25,12 @@ pub(super) const DEPTH_MAX: usize = 32;
 const FAMILY_MAX: usize = 10_000;
 
 /// What a relation is made of that does not keep values itself, or not only.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Made {
     /// For each column, in order; `None`: it is kept as it is.
     columns: Vec<Option<Origin>>,
+    /// What a view reads, also for its conditions.
+    reads: Sources,
     calls: BTreeSet<Name>,
     unknown: Option<UnknownLineage>,
 }
@@ -111,7 +113,7 @@ impl<'a> Trace<'a> {
     }
 
     /// The row of the catalogue. What this session has changed is not in it.
-    fn relation(&self, relation: &RangeVar) -> Result<&'a Relation, UnknownLineage> {
+    pub(super) fn relation(&self, relation: &RangeVar) -> Result<&'a Relation, UnknownLineage> {
         let Names { state, catalogue } = self.names;
         if !catalogue.is_known() {
             return Err(UnknownLineage::NoCatalogue);
@@ -133,6 +135,7 @@ impl<'a> Trace<'a> {
         }
         let made = self.made(relation);
         if let Some(made) = &made {
+            self.lineage.reads.extend(made.reads.iter().cloned());
             self.lineage.calls.extend(made.calls.iter().cloned());
             self.lineage.unknown = self.lineage.unknown.or(made.unknown);
         }
@@ -174,7 +177,7 @@ impl<'a> Trace<'a> {
 impl Made {
     fn unknown(relation: &Relation, reason: UnknownLineage) -> Self {
         let columns = relation.columns.iter().map(|_| Some(Origin::Unknown(reason))).collect();
-        Self { columns, calls: BTreeSet::new(), unknown: Some(reason) }
+        Self { columns, unknown: Some(reason), ..Self::default() }
     }
 }
 
@@ -234,7 +237,7 @@ fn generated(catalogue: &Catalogue, table: &Relation, depth_max: usize) -> Made 
     let family = family(catalogue, table);
     let fields = table.columns.iter().map(|name| Field { name: Some(Arc::clone(name)), origin: stored(&family, name) });
     let own = Item::new(Some(&table.name), Row::Columns(fields.collect()));
-    let mut made = Made { columns: vec![None; table.columns.len()], calls: BTreeSet::new(), unknown: None };
+    let mut made = Made { columns: vec![None; table.columns.len()], ..Made::default() };
     for (column, expression) in &table.generated {
         let Some(place) = table.columns.iter().position(|name| name == column) else { continue };
         let text = format!("SELECT {expression}");
@@ -270,6 +273,7 @@ fn read(
     let state = nobody();
     let mut trace = Trace::new(Names { state: &state, catalogue }, depth_max);
     let row = follow(&mut trace, tree.statements().next()?)?;
-    let made = Made { columns: Vec::new(), calls: trace.lineage.calls, unknown: trace.lineage.unknown };
+    let Lineage { reads, calls, unknown, .. } = trace.lineage;
+    let made = Made { columns: Vec::new(), reads, calls, unknown };
     Some((row, made))
 }

@@ -47,19 +47,30 @@ impl Row {
         }
     }
 
+    /// Its columns, where the names of all are known.
+    pub(super) fn named(&self) -> Option<&[Field]> {
+        match self {
+            Self::Columns(fields) if fields.iter().all(|field| field.name.is_some()) => Some(fields),
+            Self::Columns(_) | Self::Every(_) => None,
+        }
+    }
+
     /// What a column of this name is.
     pub(super) fn find(&self, name: &str) -> Has {
         let fields = match self {
             Self::Columns(fields) => fields,
             Self::Every(origin) => return Has::Maybe(origin.clone()),
         };
-        let with = |wanted: &dyn Fn(&Field) -> bool| {
-            fields.iter().filter(|field| wanted(field)).map(|field| field.origin.clone()).reduce(Origin::or)
-        };
-        if let Some(origin) = with(&|field| field.name.as_deref() == Some(name)) {
-            return Has::Yes(origin);
+        let unnamed = || find(fields, None).map_or(Has::No, Has::Maybe);
+        find(fields, Some(name)).map_or_else(unnamed, Has::Yes)
+    }
+
+    /// The column at a place, from 0.
+    pub(super) fn nth(&self, place: usize) -> Option<Origin> {
+        match self {
+            Self::Columns(fields) => fields.get(place).map(|field| field.origin.clone()),
+            Self::Every(origin) => Some(origin.clone()),
         }
-        with(&|field| field.name.is_none()).map_or(Has::No, Has::Maybe)
     }
 
     /// Whether every value in it is as it is stored.
@@ -128,4 +139,10 @@ impl Row {
     pub(super) const fn unknown(reason: UnknownLineage) -> Self {
         Self::Every(Origin::Unknown(reason))
     }
+}
+
+/// What is called so, or has no name that is known.
+pub(super) fn find(fields: &[Field], name: Option<&str>) -> Option<Origin> {
+    let found = fields.iter().filter(|field| field.name.as_deref() == name);
+    found.map(|field| field.origin.clone()).reduce(Origin::or)
 }

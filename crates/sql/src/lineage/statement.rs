@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
-use model::lineage::{Output, UnknownLineage};
+use model::lineage::{DeclaredCursor, Output, UnknownLineage};
 use pg_raw_parse::Node;
 use pg_raw_parse::nodes::{CallStmt, CreateTableAsStmt, DeclareCursorStmt};
 
+use crate::grammar::untyped;
 use crate::lineage::Trace;
 use crate::lineage::row::Row;
-use crate::walk::definition::is_temporary;
 use crate::walk::text;
+
+/// WITH HOLD in the options of a DeclareCursorStmt (`parsenodes.h`).
+const CURSOR_OPT_HOLD: std::os::raw::c_int = 0x0020;
 
 impl<'a> Trace<'a> {
     pub(super) fn statement(&mut self, node: Node<'a>) {
@@ -25,30 +28,26 @@ impl<'a> Trace<'a> {
             Node::CopyStmt(copy) => self.copy(copy),
             Node::ExplainStmt(explain) => {
                 self.nested(explain.query());
-                Output::Plan
+                if text::is_on(untyped(explain.options()), "analyze") { Output::Measured } else { Output::Plan }
             }
             Node::ExecuteStmt(execute) => {
                 self.expressions(execute.params());
                 Output::Prepared(Arc::from(execute.name().unwrap_or_default()))
             }
             Node::DeclareCursorStmt(declare) => self.declare(declare),
-            Node::FetchStmt(fetch) if !fetch.ismove => {
-                Output::Cursor(Arc::from(fetch.portalname().unwrap_or_default()))
-            }
+            // MOVE computes the rows, too.
+            Node::FetchStmt(fetch) => Output::Cursor(Arc::from(fetch.portalname().unwrap_or_default())),
             Node::CreateTableAsStmt(create) => self.create_table_as(create),
-            // A temporary view is in no snapshot: what it shows is kept under a name that means nothing here.
-            Node::ViewStmt(view) if view.view().is_some_and(is_temporary) => {
-                let row = self.query(view.query());
-                self.store_row(&row);
-                Output::Nothing
-            }
             Node::VariableShowStmt(_) => Output::Rows(Row::Every(model::lineage::Origin::none()).into_rows()),
             Node::CallStmt(call) => self.procedure(call),
             Node::DoStmt(_) => {
                 self.unknown(UnknownLineage::Code);
                 Output::Nothing
             }
-            _ => Output::Nothing,
+            other => {
+                self.definition(other);
+                Output::Nothing
+            }
         };
     }
 
@@ -64,7 +63,8 @@ impl<'a> Trace<'a> {
 
     fn declare(&mut self, declare: &'a DeclareCursorStmt) -> Output {
         let rows = self.query(declare.query()).into_rows();
-        self.lineage.cursor = Some((Arc::from(declare.portalname().unwrap_or_default()), rows));
+        let name = Arc::from(declare.portalname().unwrap_or_default());
+        self.lineage.cursor = Some(DeclaredCursor { name, rows, holds: declare.options & CURSOR_OPT_HOLD != 0 });
         Output::Nothing
     }
 

@@ -4,7 +4,8 @@ use model::lineage::{Origin, StoredColumn, UnknownLineage};
 use pg_raw_parse::Node;
 use pg_raw_parse::list::NodeList;
 use pg_raw_parse::nodes::{
-    Alias, DeleteStmt, InsertStmt, MergeStmt, MergeWhenClause, OnConflictClause, RangeVar, ReturningClause, UpdateStmt,
+    Alias, DeleteStmt, InsertStmt, MergeStmt, MergeWhenClause, OnConflictClause, RangeVar, ResTarget, ReturningClause,
+    UpdateStmt,
 };
 
 use crate::grammar::untyped;
@@ -32,22 +33,48 @@ impl<'a> Trace<'a> {
 
     /// Each value goes into the column of its place.
     fn insert_row(&mut self, target: &Scope, columns: &'a NodeList, row: Row) {
+        let sinks = if columns.is_empty() { every(target) } else { self.sinks(target, columns) };
         match row {
             Row::Columns(fields) => {
-                for (place, field) in fields.into_iter().enumerate() {
-                    let column = if columns.is_empty() {
-                        nth(target, place)
-                    } else {
-                        columns.get(place).and_then(|node| target_name(node)).and_then(|name| named(target, name))
-                    };
-                    self.store(column, field.origin);
+                let mut sinks = sinks.into_iter();
+                for field in fields {
+                    let sink = sinks.next().unwrap_or_default();
+                    self.put(sink, field.origin);
                 }
             }
-            Row::Every(origin) => self.store(None, origin),
+            Row::Every(origin) => {
+                let parts = sinks.into_iter().filter_map(|sink| sink.part);
+                self.store(None, parts.fold(origin, Origin::or));
+            }
         }
     }
 
+    fn sinks(&mut self, target: &Scope, columns: &'a NodeList) -> Vec<Sink> {
+        let sink = |node| match node {
+            Node::ResTarget(column) => self.sink(target, column),
+            _ => Sink::default(),
+        };
+        columns.iter().map(sink).collect()
+    }
+
+    /// A column on the left of an assignment. Subscripts are values that stay, as keys, in what is kept.
+    fn sink(&mut self, target: &Scope, assigned: &'a ResTarget) -> Sink {
+        let column = assigned.name().and_then(|name| named(target, name));
+        let subscripts = assigned.indirection();
+        let part = (!subscripts.is_empty()).then(|| self.expressions(subscripts));
+        Sink { column, part }
+    }
+
+    fn put(&mut self, sink: Sink, origin: Origin) {
+        let origin = match sink.part {
+            Some(part) => origin.or(part).derived(),
+            None => origin,
+        };
+        self.store(sink.column, origin);
+    }
+
     fn on_conflict(&mut self, conflict: &'a OnConflictClause, target: &Scope) {
+        self.rechecked(target);
         let excluded = Item::qualified_only("excluded", target.star.clone());
         let scope = target.clone().and(Scope { items: vec![excluded], star: Row::empty() });
         self.within(scope, |trace| {
@@ -61,6 +88,7 @@ impl<'a> Trace<'a> {
         self.with(update.with_clause());
         let Some(relation) = update.relation() else { return Row::empty() };
         let target = self.target(relation);
+        self.rechecked(&target);
         let scope = self.sources_beside(target.clone(), update.from_clause());
         let (_, scope) = self.within(scope, |trace| {
             trace.condition(update.where_clause());
@@ -89,6 +117,7 @@ impl<'a> Trace<'a> {
         let Some(relation) = merge.relation() else { return Row::empty() };
         let target = self.target(relation);
         let source = self.item(merge.source_relation(), &Scope::default());
+        self.rechecked(&target);
         // `RETURNING *` begins with the source.
         let scope = source.and(target.clone());
         let (_, scope) = self.within(scope, |trace| {
@@ -125,9 +154,14 @@ impl<'a> Trace<'a> {
                 continue;
             };
             let origin = self.expression(assignment.val());
-            let column = assignment.name().and_then(|name| named(target, name));
-            self.store(column, origin);
+            let sink = self.sink(target, assignment);
+            self.put(sink, origin);
         }
+    }
+
+    /// Constraints and indexes look at the whole of a row that is changed, and errors of them quote it.
+    fn rechecked(&mut self, target: &Scope) {
+        self.lineage.reads.extend(target.star.whole().sources().cloned());
     }
 
     /// The table that a statement changes. A WITH query never hides it.
@@ -157,11 +191,12 @@ impl<'a> Trace<'a> {
     }
 }
 
-fn target_name(node: Node<'_>) -> Option<&str> {
-    match node {
-        Node::ResTarget(target) => target.name(),
-        _ => None,
-    }
+/// Where one value is kept.
+#[derive(Default)]
+struct Sink {
+    column: Option<StoredColumn>,
+    /// It is a part of the column: what says which.
+    part: Option<Origin>,
 }
 
 /// Where the values of a column of the target are kept.
@@ -172,10 +207,11 @@ fn named(target: &Scope, name: &str) -> Option<StoredColumn> {
     }
 }
 
-fn nth(target: &Scope, place: usize) -> Option<StoredColumn> {
-    let Row::Columns(fields) = &target.star else { return None };
-    let field = fields.get(place)?;
-    kept(&field.origin, field.name.as_deref()?)
+/// All columns of the target, in order.
+fn every(target: &Scope) -> Vec<Sink> {
+    let Row::Columns(fields) = &target.star else { return Vec::new() };
+    let column = |field: &Field| kept(&field.origin, field.name.as_deref()?);
+    fields.iter().map(|field| Sink { column: column(field), part: None }).collect()
 }
 
 /// The stored column of that name; of a view, that which it shows.

@@ -6,9 +6,8 @@ use model::Known;
 use model::facts::{Action, Name, Object, OpaqueReason};
 use pg_raw_parse::Node;
 use pg_raw_parse::list::NodeList;
-use pg_raw_parse::nodes::{CoercionForm, FuncCall, RangeVar};
+use pg_raw_parse::nodes::{CoercionForm, FuncCall};
 
-use crate::effects::ColumnSet;
 use crate::function::{self, Does};
 use crate::name::PG_CATALOG;
 use crate::walk::Walk;
@@ -27,10 +26,18 @@ impl<'a> Walk<'a> {
             self.since(16);
         }
         if is_builtin && function::is_harmless(name) {
+            if name == "current_setting" {
+                self.effect(Action::Show, Object::Parameter(parameter(call.args())));
+            }
+            return;
+        }
+        if schema == Some("information_schema") && function::is_harmless_in_information_schema(name) {
             return;
         }
         let effects = function::effects(name);
-        if is_builtin && !effects.is_empty() {
+        if is_builtin && effects == [Does::SetsParameter] && parameter(call.args()).is_some() {
+            // Nothing but a SET.
+        } else if is_builtin && !effects.is_empty() {
             self.effect(Action::Call, Object::Function(builtin(name)));
         } else {
             let name = self.names.function(schema, name);
@@ -68,7 +75,7 @@ impl<'a> Walk<'a> {
 
     /// `set_config(name, value, is_local)`.
     fn calls_set_config(&mut self, arguments: &'a NodeList) {
-        let Some(name) = argument(arguments, 0) else {
+        let Some(name) = parameter(arguments) else {
             self.set_unknown_parameter();
             return;
         };
@@ -86,24 +93,15 @@ impl<'a> Walk<'a> {
         self.effect(Action::Call, Object::Function(name));
         self.expressions(call.args());
     }
-
-    /// What a materialized view reads when it is filled again.
-    pub(super) fn refreshed(&mut self, view: &'a RangeVar) {
-        let name = self.relation_name(view);
-        let Some(view) = self.known_relation(&name) else { return };
-        for (schema, name) in &view.calls {
-            let name = self.names.function(Some(schema), name);
-            self.effect(Action::Call, Object::Function(name));
-        }
-        for (relation, _, _) in self.names.catalogue.reads(view) {
-            let name = Name { schema: Known::Known(Arc::clone(&relation.schema)), name: Arc::clone(&relation.name) };
-            self.on_rows(Action::Select, &name, ColumnSet::all(), model::facts::Condition::Everything);
-        }
-    }
 }
 
 fn builtin(name: &str) -> Name {
     Name { schema: Known::Known(Arc::from(PG_CATALOG)), name: Arc::from(name) }
+}
+
+/// The parameter that a function names in its first argument; `None`: the text does not show it.
+fn parameter(arguments: &NodeList) -> Option<Arc<str>> {
+    argument(arguments, 0).map(|name| Arc::from(name.to_ascii_lowercase()))
 }
 
 /// An argument, where it is a constant.

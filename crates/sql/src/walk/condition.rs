@@ -1,13 +1,15 @@
 //! The kind of a where-clause: whether it restricts the rows of a relation.
 //!
 //! Judged with care for the strict side: a condition counts only where it looks at a column of the relation and is not
-//! true by its form. `WHERE true`, `1 = 1`, `id = id`, `$1`, `random() < 2` and `x OR true` restrict nothing.
+//! true by its form. `WHERE true`, `1 = 1`, `id = id`, `$1`, `random() < 2`, `x OR true` and `x OR NOT x` restrict nothing.
 
 use pg_raw_parse::list::NodeList;
-use pg_raw_parse::nodes::{A_Expr, A_Expr_Kind, Alias, BoolExpr, BoolExprType, SubLink};
+use pg_raw_parse::nodes::{A_Expr_Kind, Alias, BoolExpr, BoolExprType, CaseExpr, SubLink};
 use pg_raw_parse::{ConstValue, Node};
 
+use crate::tree;
 use crate::walk::Walk;
+use crate::walk::comparison::{Comparison, are_equal, is_same};
 use crate::walk::scope::{Scope, Sources};
 use crate::walk::text;
 
@@ -39,14 +41,6 @@ impl Reach {
         }
     }
 
-    const fn not(self) -> Self {
-        match self {
-            Self::Every => Self::Every,
-            Self::Nothing => Self::Every,
-            Self::Rows(sources) => Self::Rows(sources),
-        }
-    }
-
     fn looking_at(sources: Sources) -> Self {
         if sources == Sources::NONE { Self::Every } else { Self::Rows(sources) }
     }
@@ -59,7 +53,7 @@ impl<'a> Walk<'a> {
         if scope.entries.len() > SOURCES_MAX {
             return Reach::Every;
         }
-        reach(condition, scope, 0)
+        reach(condition, false, scope, 0)
     }
 
     /// For each part of a condition that is joined by AND: the sources that it relates.
@@ -67,13 +61,12 @@ impl<'a> Walk<'a> {
         let Some(scope) = self.scopes.last().filter(|scope| scope.entries.len() <= SOURCES_MAX) else {
             return Vec::new();
         };
+        let (condition, negated) = bare(condition, false);
         let parts = match condition {
-            Node::BoolExpr(operation) if operation.boolop == BoolExprType::AND_EXPR => {
-                operation.args().iter().collect()
-            }
-            part => vec![part],
+            Node::BoolExpr(operation) if joins(operation, negated) == Junction::And => parts(operation, negated),
+            part => vec![(part, negated)],
         };
-        let sources = parts.into_iter().map(|part| reach(part, scope, 0));
+        let sources = parts.into_iter().map(|(part, negated)| reach(part, negated, scope, 0));
         sources.filter_map(|reach| if let Reach::Rows(sources) = reach { Some(sources) } else { None }).collect()
     }
 }
@@ -84,8 +77,23 @@ const SOURCES_MAX: usize = 64;
 /// AND and OR inside each other that are looked into; deeper ones restrict nothing.
 const DEPTH_MAX: usize = 64;
 
-fn reach(mut node: Node<'_>, scope: &Scope<'_>, depth: usize) -> Reach {
-    let mut negated = false;
+/// Parts of an OR that are compared with each other.
+const ALTERNATIVES_MAX: usize = 64;
+
+/// How the parts of a condition are joined.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Junction {
+    And,
+    Or,
+}
+
+/// What joins the parts when the whole may be negated: NOT of an AND is an OR of the negated parts.
+fn joins(operation: &BoolExpr, negated: bool) -> Junction {
+    if (operation.boolop == BoolExprType::AND_EXPR) == negated { Junction::Or } else { Junction::And }
+}
+
+/// A condition without casts and NOT around it, and whether it is negated.
+fn bare(mut node: Node<'_>, mut negated: bool) -> (Node<'_>, bool) {
     loop {
         match node {
             Node::BoolExpr(operation) if operation.boolop == BoolExprType::NOT_EXPR => {
@@ -94,36 +102,105 @@ fn reach(mut node: Node<'_>, scope: &Scope<'_>, depth: usize) -> Reach {
             }
             Node::TypeCast(cast) => node = cast.arg(),
             Node::CollateClause(clause) => node = clause.arg(),
-            _ => break,
+            _ => return (node, negated),
         }
-    }
-    match truth(node) {
-        Some(truth) if truth == negated => Reach::Nothing,
-        Some(_) => Reach::Every,
-        None if negated => positive(node, scope, depth).not(),
-        None => positive(node, scope, depth),
     }
 }
 
-fn positive(node: Node<'_>, scope: &Scope<'_>, depth: usize) -> Reach {
+/// The parts that are joined in the same way, however they are put in brackets.
+fn parts(operation: &BoolExpr, negated: bool) -> Vec<(Node<'_>, bool)> {
+    let junction = joins(operation, negated);
+    let mut parts = Vec::new();
+    let mut left = vec![(Node::BoolExpr(operation), negated)];
+    while let Some((node, negated)) = left.pop() {
+        match bare(node, negated) {
+            (Node::BoolExpr(inner), negated) if joins(inner, negated) == junction => {
+                left.extend(inner.args().iter().map(|part| (part, negated)));
+            }
+            part => parts.push(part),
+        }
+    }
+    parts
+}
+
+fn reach(node: Node<'_>, negated: bool, scope: &Scope<'_>, depth: usize) -> Reach {
+    let (node, negated) = bare(node, negated);
+    if let Some(truth) = truth(node) {
+        return if truth == negated { Reach::Nothing } else { Reach::Every };
+    }
     match node {
         Node::None => Reach::Every,
         Node::BoolExpr(_) if depth >= DEPTH_MAX => Reach::Every,
-        Node::BoolExpr(operation) => combined(operation, scope, depth + 1),
-        Node::A_Expr(operation) if is_always_true(operation, scope) => Reach::Every,
+        Node::BoolExpr(operation) => {
+            let parts = parts(operation, negated);
+            let reached = parts.iter().map(|(part, negated)| reach(*part, *negated, scope, depth + 1));
+            match joins(operation, negated) {
+                Junction::And => reached.fold(Reach::Every, Reach::and),
+                Junction::Or if are_all_there_is(&parts, scope) => Reach::Every,
+                Junction::Or => reached.fold(Reach::Nothing, Reach::or),
+            }
+        }
+        Node::CaseExpr(_) if depth >= DEPTH_MAX => Reach::Every,
+        Node::CaseExpr(case) => chosen(case, negated, scope, depth + 1),
         // The row of a cursor.
         Node::CurrentOfExpr(_) => Reach::Rows(Sources::one(0)),
-        other => Reach::looking_at(sources_in(other, scope)),
+        other => match sources_in(other, scope) {
+            // Constants have forms that are not seen through, and calls their own mind.
+            Sources::NONE => Reach::Every,
+            sources => match by_form(other, scope) {
+                Some(truth) if truth == negated => Reach::Nothing,
+                Some(_) => Reach::Every,
+                None => Reach::Rows(sources),
+            },
+        },
     }
 }
 
-fn combined(operation: &BoolExpr, scope: &Scope<'_>, depth: usize) -> Reach {
-    let parts = operation.args().iter().map(|part| reach(part, scope, depth));
-    if operation.boolop == BoolExprType::AND_EXPR {
-        parts.fold(Reach::Every, Reach::and)
-    } else {
-        parts.fold(Reach::Nothing, Reach::or)
+/// What a CASE leaves: in rows that its conditions single out, what their results do.
+fn chosen(case: &CaseExpr, negated: bool, scope: &Scope<'_>, depth: usize) -> Reach {
+    let result = |node| match node {
+        // Without ELSE it is NULL.
+        Node::None => Reach::Nothing,
+        node => reach(node, negated, scope, depth),
+    };
+    let (mut total, mut rest) = (Reach::Nothing, Reach::Every);
+    let otherwise = result(case.defresult());
+    let mut is_all = otherwise == Reach::Every;
+    for node in case.args() {
+        let Node::CaseWhen(when) = node else { return Reach::Every };
+        let value = match case.arg() {
+            Node::None => truth(when.expr()),
+            arg if is_same(arg, when.expr(), scope) => Some(true),
+            arg => are_equal(arg, when.expr()),
+        };
+        let unknown = || Reach::looking_at(sources_in(case.arg(), scope).with(sources_in(when.expr(), scope)));
+        let (taken, left) = match value {
+            Some(true) => (Reach::Every, Reach::Nothing),
+            Some(false) => (Reach::Nothing, Reach::Every),
+            None => (unknown(), unknown()),
+        };
+        let result = result(when.result());
+        is_all &= result == Reach::Every;
+        total = total.or(rest.and(taken).and(result));
+        rest = rest.and(left);
     }
+    if is_all { Reach::Every } else { total.or(rest.and(otherwise)) }
+}
+
+/// Whether some of the alternatives leave no outcome out: `id > 5 OR id <= 5`, `id IS NULL OR id IS NOT NULL`.
+fn are_all_there_is(parts: &[(Node<'_>, bool)], scope: &Scope<'_>) -> bool {
+    let mut seen: Vec<Comparison<'_>> = Vec::new();
+    for comparison in parts.iter().take(ALTERNATIVES_MAX).map(|(part, negated)| Comparison::of(*part, *negated)) {
+        let mut whole = comparison;
+        for other in &seen {
+            whole.join(other, scope);
+        }
+        if whole.is_all() {
+            return true;
+        }
+        seen.push(whole);
+    }
+    false
 }
 
 /// The value of a condition that is constant by its form.
@@ -139,6 +216,11 @@ fn truth(node: Node<'_>) -> Option<bool> {
             None => Some(false),
             _ => None,
         },
+        // The first of its values that there is.
+        Node::CoalesceExpr(coalesce) => {
+            let is_null = |node: &Node<'_>| matches!(node, Node::A_Const(constant) if constant.val().is_none());
+            coalesce.args().iter().find(|value| !is_null(value)).and_then(truth)
+        }
         Node::A_Expr(operation) if operation.kind == A_Expr_Kind::AEXPR_OP => {
             let equal = are_equal(operation.lexpr(), operation.rexpr())?;
             match text::strings(operation.name())[..] {
@@ -151,49 +233,27 @@ fn truth(node: Node<'_>) -> Option<bool> {
     }
 }
 
-/// Whether two constants are equal, where their form tells: two of one kind, without casts. `1 = 1.0` is true, and so is
-/// `'t'::bool = 'true'::bool`.
-fn are_equal(one: Node<'_>, other: Node<'_>) -> Option<bool> {
-    let (Node::A_Const(one), Node::A_Const(other)) = (one, other) else { return None };
-    match (one.val()?, other.val()?) {
-        (ConstValue::Integer(one), ConstValue::Integer(other)) => Some(one == other),
-        (ConstValue::Boolean(one), ConstValue::Boolean(other)) => Some(one == other),
-        (ConstValue::String(one), ConstValue::String(other)) => Some(one == other),
-        _ => None,
-    }
-}
-
-/// Whether an operation holds for every row with values: a column compared with itself, a pattern that matches all.
-fn is_always_true(operation: &A_Expr, scope: &Scope<'_>) -> bool {
-    let operator = text::strings(operation.name());
-    let reflexive = matches!(operator.last(), Some(&("=" | "<=" | ">=" | "~~" | "~~*")));
-    let same = is_same_column(operation.lexpr(), operation.rexpr(), scope);
-    let matches_all = || {
-        text::constant(operation.rexpr()).is_some_and(|text| !text.is_empty() && text.bytes().all(|byte| byte == b'%'))
-    };
+/// The value of a test that is the same for every row with values: a column compared with itself, a pattern that
+/// matches all.
+fn by_form(node: Node<'_>, scope: &Scope<'_>) -> Option<bool> {
+    let Node::A_Expr(operation) = node else { return None };
+    let same = || is_same(operation.lexpr(), operation.rexpr(), scope);
+    let is = |operator: &str| text::strings(operation.name()).last() == Some(&operator);
     match operation.kind {
-        A_Expr_Kind::AEXPR_OP => reflexive && same,
-        A_Expr_Kind::AEXPR_NOT_DISTINCT => same,
-        A_Expr_Kind::AEXPR_LIKE | A_Expr_Kind::AEXPR_ILIKE => reflexive && (same || matches_all()),
+        A_Expr_Kind::AEXPR_OP => Comparison::of(node, false).of_equals(scope),
+        A_Expr_Kind::AEXPR_NOT_DISTINCT if same() => Some(true),
+        A_Expr_Kind::AEXPR_DISTINCT if same() => Some(false),
+        A_Expr_Kind::AEXPR_LIKE | A_Expr_Kind::AEXPR_ILIKE => {
+            let pattern = text::constant(operation.rexpr());
+            let matches_all = pattern.is_some_and(|text| !text.is_empty() && text.bytes().all(|byte| byte == b'%'));
+            ((is("~~") || is("~~*")) && (matches_all || same())).then_some(true)
+        }
         A_Expr_Kind::AEXPR_IN => {
             let list = operation.rexpr();
-            let list = list.as_node_list();
-            reflexive && list.is_some_and(|list| list.iter().any(|item| is_same_column(operation.lexpr(), item, scope)))
+            let with_itself = |list: &NodeList| list.iter().any(|item| is_same(operation.lexpr(), item, scope));
+            list.as_node_list().is_some_and(with_itself).then(|| is("="))
         }
-        _ => false,
-    }
-}
-
-/// Whether both are one column: by the same name, or one of them without the name of the only source there is.
-fn is_same_column(one: Node<'_>, other: Node<'_>, scope: &Scope<'_>) -> bool {
-    let (Node::ColumnRef(one), Node::ColumnRef(other)) = (one, other) else { return false };
-    match (&text::strings(one.fields())[..], &text::strings(other.fields())[..]) {
-        (one, other) if one == other => !one.is_empty(),
-        ([column], [.., source, other]) | ([.., source, column], [other]) => {
-            let [only] = &scope.entries[..] else { return false };
-            column == other && only.called == Some(*source)
-        }
-        _ => false,
+        _ => None,
     }
 }
 
@@ -206,32 +266,9 @@ fn sources_in(node: Node<'_>, scope: &Scope<'_>) -> Sources {
             Node::ColumnRef(column) => {
                 sources = sources.with(scope.candidates(&text::strings(column.fields())));
             }
-            Node::NodeList(list) => left.extend(list),
-            Node::A_Expr(operation) => left.extend([operation.lexpr(), operation.rexpr()]),
-            Node::BoolExpr(operation) => left.extend(operation.args()),
-            Node::FuncCall(call) => left.extend(call.args()),
-            Node::TypeCast(cast) => left.push(cast.arg()),
-            Node::CollateClause(clause) => left.push(clause.arg()),
-            Node::NullTest(test) => left.push(test.arg()),
-            Node::BooleanTest(test) => left.push(test.arg()),
-            Node::NamedArgExpr(argument) => left.push(argument.arg()),
-            Node::A_Indices(indices) => left.extend([indices.lidx(), indices.uidx()]),
-            Node::A_Indirection(indirection) => {
-                left.extend(indirection.indirection());
-                left.push(indirection.arg());
-            }
-            Node::A_ArrayExpr(array) => left.extend(array.elements()),
-            Node::RowExpr(row) => left.extend(row.args()),
-            Node::CoalesceExpr(coalesce) => left.extend(coalesce.args()),
-            Node::MinMaxExpr(extremum) => left.extend(extremum.args()),
-            Node::CaseExpr(case) => {
-                left.extend(case.args());
-                left.extend([case.arg(), case.defresult()]);
-            }
-            Node::CaseWhen(when) => left.extend([when.expr(), when.result()]),
             Node::SubLink(link) => sublink_parts(link, &mut left),
-            // XML, JSON and whatever else: it restricts nothing.
-            _ => {}
+            // What is not known has nothing that restricts.
+            other => drop(tree::below(other, &mut left)),
         }
     }
     sources

@@ -6,8 +6,8 @@ use model::facts::{Action, Name, Object, OpaqueReason, StateChange};
 use pg_raw_parse::Node;
 use pg_raw_parse::list::NodeList;
 use pg_raw_parse::nodes::{
-    AlterTableStmt, Constraint, CreateFunctionStmt, CreateSchemaStmt, CreateStmt, CreateTrigStmt, DropStmt, GrantStmt,
-    GrantTargetType, IndexStmt, IntoClause, ObjectType, PartitionBoundSpec, RangeVar, RenameStmt, RuleStmt,
+    AlterTableStmt, AlterTableType, Constraint, CreateSchemaStmt, CreateStmt, DropBehavior, DropStmt, GrantStmt,
+    GrantTargetType, IndexStmt, IntoClause, ObjectType, PartitionBoundSpec, RangeVar, RenameStmt,
 };
 
 use crate::effects::ColumnSet;
@@ -131,21 +131,6 @@ impl<'a> Walk<'a> {
         self.stored_expression(index.where_clause());
     }
 
-    pub(super) fn create_function(&mut self, create: &'a CreateFunctionStmt) -> &'static str {
-        let names = text::strings(create.funcname());
-        let (schema, name) = text::qualified(&names);
-        let name = self.names.created(schema, name);
-        self.effect(Action::Create, Object::Function(name));
-        for node in untyped(create.parameters()) {
-            if let Node::FunctionParameter(parameter) = node {
-                self.stored_expression(parameter.defexpr());
-            }
-        }
-        // What its body does happens when it is called.
-        self.functions_changed();
-        if create.is_procedure { "CREATE PROCEDURE" } else { "CREATE FUNCTION" }
-    }
-
     pub(super) fn functions_changed(&mut self) {
         self.changes.extend([StateChange::Catalogue, StateChange::Functions]);
     }
@@ -156,22 +141,6 @@ impl<'a> Walk<'a> {
         if !is_relation(kind) && !is_column(kind) && kind != ObjectType::OBJECT_INDEX {
             self.changes.push(StateChange::Functions);
         }
-    }
-
-    pub(super) fn create_trigger(&mut self, create: &'a CreateTrigStmt) {
-        self.on_part_of(Action::Create, "TRIGGER", create.trigname(), create.relation());
-        self.on_relation(Action::Alter, create.constrrel());
-        self.changes.push(StateChange::Catalogue);
-        self.stored_expression(create.when_clause());
-        let names = text::strings(create.funcname());
-        let (schema, function) = text::qualified(&names);
-        let name = self.names.function(schema, function);
-        self.effect(Action::Call, Object::Function(name));
-    }
-
-    pub(super) fn create_rule(&mut self, rule: &'a RuleStmt) {
-        self.on_part_of(Action::Create, "RULE", rule.rulename(), rule.relation());
-        self.changes.push(StateChange::Catalogue);
     }
 
     /// A part of a relation that has a name: what happens to it changes the relation.
@@ -195,14 +164,20 @@ impl<'a> Walk<'a> {
     }
 
     pub(super) fn alter_table(&mut self, alter: &'a AlterTableStmt) -> String {
-        self.on_altered(alter.objtype, alter.relation());
+        self.on_altered(Action::Alter, alter.objtype, alter.relation());
         self.changes.push(StateChange::Catalogue);
         for node in alter.cmds() {
             let Node::AlterTableCmd(command) = node else {
                 self.opaque(OpaqueReason::Construct);
                 continue;
             };
+            if command.subtype == AlterTableType::AT_ChangeOwner {
+                self.on_altered(Action::Grant, alter.objtype, alter.relation());
+            }
             match command.def() {
+                Node::NodeList(options) if command.subtype == AlterTableType::AT_GenericOptions => {
+                    self.wrapper_options(options);
+                }
                 // Nothing more, or values only.
                 Node::None | Node::NodeList(_) | Node::String(_) | Node::Integer(_) | Node::DefElem(_) => {}
                 Node::ReplicaIdentityStmt(_) | Node::ATAlterConstraint(_) | Node::TypeName(_) => {}
@@ -210,7 +185,7 @@ impl<'a> Walk<'a> {
                 // A table above or below.
                 Node::RangeVar(other) => self.on_relation(Action::Alter, Some(other)),
                 Node::PartitionCmd(partition) => {
-                    self.on_altered(alter.objtype, partition.name());
+                    self.on_altered(Action::Alter, alter.objtype, partition.name());
                     partition.bound().into_iter().for_each(|bound| self.partition_bound(bound));
                 }
                 other => self.stored_expression(other),
@@ -220,13 +195,13 @@ impl<'a> Walk<'a> {
     }
 
     /// ALTER TABLE, and ALTER INDEX, which is the same to the grammar.
-    fn on_altered(&mut self, kind: ObjectType::Type, relation: Option<&RangeVar>) {
+    fn on_altered(&mut self, action: Action, kind: ObjectType::Type, relation: Option<&RangeVar>) {
         match relation {
             Some(index) if kind == ObjectType::OBJECT_INDEX => {
                 let names: Vec<&str> = [index.schemaname(), index.relname()].into_iter().flatten().collect();
-                self.on_other(Action::Alter, "INDEX", &names);
+                self.on_other(action, "INDEX", &names);
             }
-            relation => self.on_relation(Action::Alter, relation),
+            relation => self.on_relation(action, relation),
         }
     }
 
@@ -244,6 +219,10 @@ impl<'a> Walk<'a> {
     pub(super) fn drop_objects(&mut self, drop: &'a DropStmt) -> String {
         for node in drop.objects() {
             self.on_object(Action::Drop, drop.remove_type, node);
+        }
+        if drop.behavior == DropBehavior::DROP_CASCADE {
+            // Whatever depends on it: foreign tables, columns, views. The text does not name them.
+            self.on_plain(Action::Drop, "DEPENDENT OBJECT", None);
         }
         self.changes.push(StateChange::Catalogue);
         format!("DROP {}", kind_word(drop.remove_type))
@@ -283,12 +262,23 @@ impl<'a> Walk<'a> {
         relation: Option<&'a RangeVar>,
         object: Node<'a>,
     ) -> String {
-        match relation {
-            Some(relation) => self.on_relation(Action::Alter, Some(relation)),
-            None => self.on_object(Action::Alter, kind, object),
-        }
+        self.on_named(Action::Alter, kind, relation, object);
         self.changed(kind);
         format!("ALTER {}", kind_word(kind))
+    }
+
+    /// An effect on an object that is named by a relation or by itself.
+    pub(super) fn on_named(
+        &mut self,
+        action: Action,
+        kind: ObjectType::Type,
+        relation: Option<&'a RangeVar>,
+        object: Node<'a>,
+    ) {
+        match relation {
+            Some(relation) => self.on_relation(action, Some(relation)),
+            None => self.on_object(action, kind, object),
+        }
     }
 
     pub(super) fn grant(&mut self, grant: &'a GrantStmt) -> &'static str {

@@ -3,8 +3,8 @@
 use model::facts::{Action, Condition, Object, OpaqueReason};
 use pg_raw_parse::list::NodeList;
 use pg_raw_parse::nodes::{
-    CmdType, CommonTableExpr, DeleteStmt, InsertStmt, LockingClause, MergeStmt, MergeWhenClause, OnConflictClause,
-    RangeVar, ReturningClause, SelectStmt, SetOperation, UpdateStmt, WithClause,
+    CmdType, CommonTableExpr, DeleteStmt, InsertStmt, LockingClause, MergeStmt, MergeWhenClause, RangeVar,
+    ReturningClause, SelectStmt, SetOperation, UpdateStmt, WithClause,
 };
 use pg_raw_parse::{ConstValue, Node};
 
@@ -180,29 +180,12 @@ impl<'a> Walk<'a> {
             self.in_target(from, |walk| {
                 walk.target_subscripts(insert.cols());
                 if let Some(conflict) = insert.on_conflict_clause() {
-                    walk.on_conflict(conflict, relation);
+                    walk.on_conflict(conflict, relation, insert.select_stmt());
                 }
                 walk.returning(insert.returning_clause());
             });
         }
         self.ctes.truncate(outer);
-    }
-
-    /// ON CONFLICT: an update of rows that stand in the way.
-    fn on_conflict(&mut self, conflict: &'a OnConflictClause, relation: &'a RangeVar) {
-        if let Some(arbiter) = conflict.infer() {
-            self.expressions(arbiter.index_elems());
-            self.expression(arbiter.where_clause());
-        }
-        let targets = untyped(conflict.target_list());
-        if !targets.is_empty() {
-            let columns = self.targets(targets);
-            let name = self.relation_name(relation);
-            // The rows that stand in the way: as many as are inserted at most.
-            self.on_rows(Action::Update, &name, columns, Condition::Some);
-            self.expressions(targets);
-            self.expression(conflict.where_clause());
-        }
     }
 
     pub(super) fn update(&mut self, update: &'a UpdateStmt) {
@@ -283,7 +266,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Columns that an INSERT or SET names.
-    fn targets(&mut self, targets: &'a NodeList) -> ColumnSet {
+    pub(super) fn targets(&mut self, targets: &'a NodeList) -> ColumnSet {
         let mut columns = ColumnSet::default();
         for node in targets {
             match node {

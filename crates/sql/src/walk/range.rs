@@ -10,10 +10,10 @@ use crate::catalogue::Relation;
 use crate::catalogue::rows::{Events, RelationKind};
 use crate::effects::ColumnSet;
 use crate::grammar::untyped;
-use crate::walk::Walk;
 use crate::walk::condition::Reach;
 use crate::walk::scope::{Scope, Source, Sources};
 use crate::walk::text;
+use crate::walk::{Standing, Walk};
 
 /// Methods of TABLESAMPLE that the server brings along.
 const SAMPLING: &[&str] = &["system", "bernoulli"];
@@ -193,7 +193,9 @@ impl<'a> Walk<'a> {
         condition: Condition,
         only: bool,
     ) {
-        if let Some(relation) = self.known_relation(name) {
+        if self.standing != Standing::View
+            && let Some(relation) = self.known_relation(name)
+        {
             self.behind(action, relation, &columns, condition, only);
         }
         self.effects.add_on(action, Object::Relation(name.clone()), columns, condition);
@@ -226,26 +228,6 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// What a view reads; what is changed through a view is changed in one of those.
-    fn view(&mut self, action: Action, view: &'a Relation) -> Vec<(&'a Relation, ColumnSet)> {
-        for (schema, name) in &view.calls {
-            self.call_behind(schema, name);
-        }
-        let reads = self.names.catalogue.reads(view);
-        let columns = |names: &[std::sync::Arc<str>], whole_row: bool| {
-            let mut columns = ColumnSet::default();
-            names.iter().for_each(|name| columns.add(name));
-            if whole_row {
-                columns.add_every();
-            }
-            if action != Action::Select {
-                columns.add_unknown();
-            }
-            columns
-        };
-        reads.map(|(relation, names, whole_row)| (relation, columns(names, whole_row))).collect()
-    }
-
     /// Tables that the rows belong to as well.
     fn above(&mut self, action: Action, relation: &'a Relation, columns: &ColumnSet, condition: Condition) {
         let mut left = vec![relation];
@@ -276,7 +258,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn call_behind(&mut self, schema: &str, function: &str) {
+    pub(super) fn call_behind(&mut self, schema: &str, function: &str) {
         self.calls([self.names.function(Some(schema), function)]);
     }
 }

@@ -7,9 +7,9 @@ use pg_raw_parse::Node;
 use pg_raw_parse::list::NodeList;
 use pg_raw_parse::nodes::{DefineStmt, ObjectType, RangeVar};
 
-use crate::grammar::untyped;
+use crate::grammar::{foreign_table, untyped};
 use crate::walk::Walk;
-use crate::walk::object::{kind_word, role_name};
+use crate::walk::object::kind_word;
 use crate::walk::statement::Command;
 use crate::walk::text;
 
@@ -101,11 +101,30 @@ impl<'a> Walk<'a> {
     }
 
     fn foreign_table(&mut self, node: Node<'a>) -> Option<Command> {
+        if let Some(foreign) = foreign_table(node) {
+            self.create_table(foreign.table);
+            self.on_plain(Action::Select, "SERVER", foreign.server);
+            foreign.options.into_iter().for_each(|options| self.wrapper_options(options));
+            return Some(Cow::Borrowed("CREATE FOREIGN TABLE"));
+        }
         let Node::ImportForeignSchemaStmt(import) = node else { return None };
         self.effect(Action::Create, Object::Schema(text::shared(import.local_schema()).unwrap_or_default()));
         self.on_plain(Action::Select, "SERVER", import.server_name());
         self.changes.push(StateChange::Catalogue);
         Some(Cow::Borrowed("IMPORT FOREIGN SCHEMA"))
+    }
+
+    /// What a wrapper is told that reads files or runs programs (`file_fdw`).
+    pub(super) fn wrapper_options(&mut self, options: &'a NodeList) {
+        for node in options {
+            if let Node::DefElem(option) = node {
+                match option.defname() {
+                    Some("filename") => self.effect(Action::ServerFile, Object::Server),
+                    Some("program") => self.effect(Action::Program, Object::Server),
+                    _ => {}
+                }
+            }
+        }
     }
 
     /// Objects in schemas that are no relations; and DROP, RENAME and the like of anything.
@@ -114,6 +133,7 @@ impl<'a> Walk<'a> {
             Node::DropStmt(drop) => Cow::Owned(self.drop_objects(drop)),
             Node::RenameStmt(rename) => Cow::Owned(self.rename(rename)),
             Node::AlterOwnerStmt(alter) => {
+                self.on_named(Action::Grant, alter.object_type, alter.relation(), alter.object());
                 Cow::Owned(self.alter_object(alter.object_type, alter.relation(), alter.object()))
             }
             Node::AlterObjectSchemaStmt(alter) => {
@@ -130,10 +150,7 @@ impl<'a> Walk<'a> {
             }
             Node::CreateFunctionStmt(create) => Cow::Borrowed(self.create_function(create)),
             Node::AlterFunctionStmt(alter) => {
-                if let Some(function) = alter.func() {
-                    self.on_object(Action::Alter, alter.objtype, Node::ObjectWithArgs(function));
-                }
-                self.functions_changed();
+                self.alter_function(alter);
                 Cow::Owned(format!("ALTER {}", kind_word(alter.objtype)))
             }
             Node::DefineStmt(define) => self.define(define),
@@ -207,93 +224,15 @@ impl<'a> Walk<'a> {
         grants.or_else(|| self.roles(node)).or_else(|| self.plain_definition(node))
     }
 
-    fn rights(&mut self, node: Node<'a>) -> Option<Command> {
-        Some(Cow::Borrowed(match node {
-            Node::GrantStmt(grant) => self.grant(grant),
-            Node::GrantRoleStmt(grant) => {
-                let action = if grant.is_grant { Action::Grant } else { Action::Revoke };
-                for node in grant.granted_roles() {
-                    match node {
-                        Node::AccessPriv(role) => self.effect(action, Object::Role(text::shared(role.priv_name()))),
-                        _ => self.opaque(OpaqueReason::Construct),
-                    }
-                }
-                if grant.is_grant { "GRANT ROLE" } else { "REVOKE ROLE" }
-            }
-            Node::AlterDefaultPrivilegesStmt(alter) => {
-                if let Some(action) = alter.action() {
-                    self.grant(action);
-                }
-                self.effect(Action::Grant, Object::Server);
-                "ALTER DEFAULT PRIVILEGES"
-            }
-            Node::DropOwnedStmt(drop) => {
-                self.on_roles(Action::Drop, drop.roles());
-                self.effect(Action::Drop, Object::Server);
-                self.functions_changed();
-                "DROP OWNED"
-            }
-            Node::ReassignOwnedStmt(reassign) => {
-                self.on_roles(Action::Alter, reassign.roles());
-                self.effect(Action::Alter, Object::Server);
-                "REASSIGN OWNED"
-            }
-            _ => return None,
-        }))
-    }
-
-    fn on_roles(&mut self, action: Action, roles: &'a NodeList) {
-        for node in roles {
-            match node {
-                Node::RoleSpec(role) => self.effect(action, Object::Role(role_name(role))),
-                _ => self.opaque(OpaqueReason::Construct),
-            }
-        }
-    }
-
-    fn roles(&mut self, node: Node<'a>) -> Option<Command> {
-        Some(Cow::Borrowed(match node {
-            Node::CreateRoleStmt(create) => {
-                self.effect(Action::Create, Object::Role(text::shared(create.role())));
-                "CREATE ROLE"
-            }
-            Node::AlterRoleStmt(alter) => {
-                self.on_role(Action::Alter, alter.role());
-                "ALTER ROLE"
-            }
-            Node::AlterRoleSetStmt(alter) => {
-                self.on_role(Action::Alter, alter.role());
-                "ALTER ROLE"
-            }
-            Node::DropRoleStmt(drop) => {
-                self.on_roles(Action::Drop, drop.roles());
-                "DROP ROLE"
-            }
-            Node::CreateUserMappingStmt(create) => {
-                self.on_role(Action::Alter, create.user());
-                self.on_plain(Action::Create, "USER MAPPING", create.servername());
-                "CREATE USER MAPPING"
-            }
-            Node::AlterUserMappingStmt(alter) => {
-                self.on_plain(Action::Alter, "USER MAPPING", alter.servername());
-                "ALTER USER MAPPING"
-            }
-            Node::DropUserMappingStmt(drop) => {
-                self.on_plain(Action::Drop, "USER MAPPING", drop.servername());
-                "DROP USER MAPPING"
-            }
-            _ => return None,
-        }))
-    }
-
     fn plain_definition(&mut self, node: Node<'a>) -> Option<Command> {
         match node {
             Node::CreatePublicationStmt(create) => self.publish(create.pubobjects(), create.for_all_tables),
             Node::AlterPublicationStmt(alter) => self.publish(alter.pubobjects(), alter.for_all_tables),
+            Node::AlterDatabaseSetStmt(alter) => self.kept_setting(alter.setstmt()),
             _ => {}
         }
         let (action, kind, name) = plain_name(node)?;
-        self.on_plain(action, kind, name);
+        [Some(action), beyond(action, kind)].into_iter().flatten().for_each(|action| self.on_plain(action, kind, name));
         self.changes.push(StateChange::Catalogue);
         if BRINGS_FUNCTIONS.contains(&kind) {
             self.changes.push(StateChange::Functions);
@@ -322,6 +261,17 @@ impl<'a> Walk<'a> {
                 (None, None) => self.effect(Action::Replicate, Object::Server),
             }
         }
+    }
+}
+
+/// What a definition does besides.
+fn beyond(action: Action, kind: &str) -> Option<Action> {
+    match (action, kind) {
+        (_, "SUBSCRIPTION" | "PUBLICATION") => Some(Action::Replicate),
+        (Action::Create, "TABLESPACE") => Some(Action::ServerFile),
+        // Its scripts and functions are not read.
+        (Action::Create | Action::Alter, "EXTENSION" | "LANGUAGE" | "EVENT TRIGGER") => Some(Action::Code),
+        _ => None,
     }
 }
 

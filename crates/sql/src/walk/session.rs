@@ -41,6 +41,17 @@ impl<'a> Walk<'a> {
         if set.kind == VariableSetKind::VAR_RESET { "RESET" } else { "SET" }
     }
 
+    /// SET in another statement: it holds in sessions to come, or while a function runs.
+    pub(super) fn kept_setting(&mut self, set: Option<&'a VariableSetStmt>) {
+        let gives =
+            |set: &&VariableSetStmt| !matches!(set.kind, VariableSetKind::VAR_RESET | VariableSetKind::VAR_RESET_ALL);
+        if let Some(set) = set.filter(gives) {
+            self.later(|walk| {
+                walk.set(set);
+            });
+        }
+    }
+
     /// SET TRANSACTION: each mode is a parameter.
     fn set_transaction(&mut self, kind: &str, modes: &'a NodeList) {
         let is_session = kind == "SESSION CHARACTERISTICS";
@@ -78,7 +89,11 @@ impl<'a> Walk<'a> {
     }
 
     pub(super) fn transaction(&mut self, transaction: &'a TransactionStmt) -> &'static str {
-        self.effect(Action::Transaction, Object::Session(text::shared(transaction.savepoint_name())));
+        match transaction.gid() {
+            // It outlives the session, and any other may end it.
+            Some(name) => self.on_plain(Action::Transaction, "PREPARED TRANSACTION", Some(name)),
+            None => self.effect(Action::Transaction, Object::Session(text::shared(transaction.savepoint_name()))),
+        }
         for node in transaction.options() {
             if let Node::DefElem(mode) = node {
                 self.set_parameter(mode.defname().unwrap_or_default(), text::constant(mode.arg()), true);
@@ -120,7 +135,7 @@ impl<'a> Walk<'a> {
     pub(super) fn prepare(&mut self, prepare: &'a PrepareStmt) {
         let name: Arc<str> = Arc::from(prepare.name().unwrap_or_default());
         self.effect(Action::Prepare, Object::Session(Some(Arc::clone(&name))));
-        let facts = super::statement(prepare.query(), self.names.state, self.names.catalogue, self.limits);
+        let facts = super::statement(prepare.query(), self.names, self.limits, self.standing);
         self.changes.push(StateChange::Prepared { name, facts: Arc::new(facts) });
     }
 
@@ -151,10 +166,12 @@ impl<'a> Walk<'a> {
     /// What a statement does while it is only planned: it looks at relations, and the planner may call any function
     /// that says it is immutable. It changes no rows.
     fn planned(&mut self, node: Node<'a>) {
-        let facts = super::statement(node, self.names.state, self.names.catalogue, self.limits);
+        let facts = super::statement(node, self.names, self.limits, self.standing);
         self.opaque.extend(facts.opaque);
         let happens = |effect: &Effect| matches!(effect.action, Action::Select | Action::Call);
         facts.effects.into_iter().filter(happens).for_each(|effect| self.effects.add_effect(effect));
+        // EXPLAIN EXECUTE: what the name stands for is planned.
+        self.changes.extend(facts.changes.into_iter().filter(|change| matches!(change, StateChange::Executes { .. })));
     }
 
     pub(super) fn discard(&mut self, discard: &'a DiscardStmt) -> &'static str {

@@ -50,9 +50,8 @@ impl<'a> Walk<'a> {
                 self.on_relations(Action::Lock, lock.relations());
                 Cow::Borrowed("LOCK TABLE")
             }
-            Node::DoStmt(_) => {
-                self.effect(Action::Code, Object::Session(None));
-                self.opaque(OpaqueReason::Code);
+            Node::DoStmt(block) => {
+                self.do_block(block);
                 Cow::Borrowed("DO")
             }
             Node::CallStmt(call) => {

@@ -1,7 +1,7 @@
 //! The kind of a where-clause.
 
 use super::render::facts;
-use model::facts::{Action, Condition};
+use model::facts::{Action, Columns, Condition, Effect};
 
 #[track_caller]
 fn check(condition: &str, expected: Condition) {
@@ -47,8 +47,37 @@ fn true_by_its_form() {
         "'1' = 1",
         "'abc'::char(1)::text <> 'abc'::text",
         "(SELECT true)",
+        "CASE WHEN true THEN true ELSE id = 1 END",
+        "CASE WHEN id > 0 THEN true ELSE true END",
+        "CASE 1 WHEN 1 THEN true ELSE id = 2 END",
+        "CASE id WHEN id THEN true END",
+        "CASE WHEN $1 THEN id = 1 ELSE true END",
+        "NOT CASE WHEN true THEN false ELSE id = 1 END",
+        // Nothing is left out.
+        "id IS NULL OR id IS NOT NULL",
+        "NOT (id IS NULL AND id IS NOT NULL)",
+        "id = 1 OR id <> 1",
+        "id = 1 OR (k = 2 OR t.id <> 1)",
+        "id = 1 OR NOT id = 1",
+        "id < 5 OR k = 1 OR id > 5 OR id = 5",
+        "id <= 5 OR 5 <= id",
+        "id > 0 OR id < 9",
+        "$1 = id OR id <> $1",
+        "lower(name) = 'x' OR lower(name) <> 'x'",
+        "active OR NOT active",
+        "active IS TRUE OR active IS NOT TRUE",
+        "name LIKE 'a%' OR name NOT LIKE 'a%'",
+        "name ~ 'a' OR name !~ 'a'",
+        "id IN (1, 2) OR id NOT IN (1, 2)",
+        "id BETWEEN 1 AND 2 OR id NOT BETWEEN 1 AND 2",
+        "id IS DISTINCT FROM 1 OR id IS NOT DISTINCT FROM 1",
+        "NOT (id <> id)",
+        "NOT (id = 1 AND id <> 1)",
+        "id::text = 'a' OR id::text <> 'a'",
         "NOT (1 = 2)",
         "coalesce(true, false)",
+        "coalesce(true, id = 1)",
+        "coalesce(NULL, true, id = 1)",
         "CASE WHEN true THEN true END",
     ] {
         check(condition, Condition::Everything);
@@ -71,6 +100,21 @@ fn looks_at_the_relation() {
         "active IS TRUE",
         "id = 1 AND true",
         "id = 1 OR id = 2",
+        "CASE WHEN id = 1 THEN true ELSE false END",
+        "CASE id WHEN 1 THEN true END",
+        "CASE WHEN k = 1 THEN id = 1 ELSE id = 2 END",
+        "CASE WHEN false THEN true ELSE id = 1 END",
+        "CASE WHEN true THEN id = 1 ELSE true END",
+        "id = 1 OR id <> 2 AND k = 1",
+        "id < 0 OR id > 9",
+        "id IS NULL OR k IS NOT NULL",
+        "id = 1 AND id <> 1",
+        "NOT (id = 1 OR id <> 1)",
+        "lower(name) = 'x' OR upper(name) <> 'x'",
+        "coalesce(id = 1, true)",
+        "name LIKE 'a%' OR name NOT LIKE 'b%'",
+        "id <> id",
+        "xmlexists('//a' PASSING data)",
         "id = 1 OR false",
         "id IN (1, 2)",
         "id = ANY ($1)",
@@ -86,5 +130,33 @@ fn looks_at_the_relation() {
         "NULL",
     ] {
         check(condition, Condition::Some);
+    }
+}
+
+/// Of the update that stands behind ON CONFLICT.
+#[test]
+fn conflicts() {
+    for (source, condition, expected) in [
+        ("VALUES (1)", "", Condition::Some),
+        ("VALUES (lower($1), now(), nextval('s'))", "", Condition::Some),
+        ("VALUES (1), (2)", "", Condition::Some),
+        ("DEFAULT VALUES", "", Condition::Some),
+        ("VALUES (generate_series(1, 1000000))", "", Condition::Everything),
+        ("VALUES (1 + unnest($1::int[]))", "", Condition::Everything),
+        ("VALUES (app.f())", "", Condition::Everything),
+        ("SELECT id FROM t", "", Condition::Everything),
+        ("SELECT id FROM t WHERE id = 1", "", Condition::Everything),
+        ("VALUES (1) UNION SELECT id FROM t", "", Condition::Everything),
+        ("SELECT id FROM t", "WHERE t.total < 5", Condition::Some),
+        ("SELECT id FROM t", "WHERE true", Condition::Everything),
+        ("SELECT id FROM t", "WHERE excluded.total < 5", Condition::Everything),
+    ] {
+        let text = format!("INSERT INTO t {source} ON CONFLICT (id) DO UPDATE SET total = 0 {condition}");
+        let facts = facts(&text);
+        let effects = facts.statements.first().map(|statement| statement.effects.as_slice()).unwrap_or_default();
+        // That of a sequence has no condition.
+        let is_of_rows = |effect: &&Effect| effect.action == Action::Update && effect.columns != Columns::None;
+        let update = effects.iter().find(is_of_rows);
+        assert_eq!(update.map(|effect| effect.condition), Some(expected), "{text}");
     }
 }

@@ -129,6 +129,11 @@ fn words_that_only_look_dangerous() {
     check("SELECT 'drop table x'", "SELECT: ");
     check("SELECT \"delete\" FROM t", "SELECT: select t(delete) all");
     check("SELECT has_table_privilege('t', 'DELETE') AS delete", "SELECT: ");
+    check("SELECT information_schema._pg_expandarray(a) FROM t", "SELECT: select t(a) all");
+    check(
+        "SELECT information_schema._pg_other(a) FROM t",
+        "SELECT: select t(a) all, call information_schema._pg_other()",
+    );
     check("SELECT $$; DROP TABLE t; $$ -- DELETE FROM t", "SELECT: ");
     check("SELECT insert, update FROM audit", "SELECT: select audit(insert update) all");
 }

@@ -28,12 +28,20 @@ fn parameters() {
     );
     check(
         "SELECT pg_catalog.set_config('search_path', '', false)",
-        "SELECT: call pg_catalog.set_config(), set_parameter parameter search_path, =search_path:",
+        "SELECT: set_parameter parameter search_path, =search_path:",
     );
     check(
         "SELECT set_config('search_path', 'x', false) FROM t",
-        "SELECT: select t all, call pg_catalog.set_config(), set_parameter parameter search_path, =search_path:?",
+        "SELECT: select t all, set_parameter parameter search_path, =search_path:?",
     );
+}
+
+#[test]
+fn parameters_that_are_told() {
+    check("SELECT current_setting('Work_Mem')", "SELECT: show parameter work_mem");
+    check("SELECT current_setting('a.b', true) FROM t", "SELECT: select t all, show parameter a.b");
+    check("SELECT current_setting(name) FROM t", "SELECT: select t(name) all, show parameter -");
+    check("SHOW ALL", "SHOW: show parameter -");
 }
 
 #[test]
@@ -45,6 +53,7 @@ fn names_of_the_session() {
     check("FETCH 10 FROM c", "FETCH: cursor session c");
     check("EXPLAIN DELETE FROM t WHERE id = 1", "EXPLAIN: select t(id) some, explain session -");
     check("EXPLAIN SELECT app.evil(1)", "EXPLAIN: call app.evil(), explain session -");
+    check("EXPLAIN EXECUTE p", "EXPLAIN: explain session -, =executes p");
     check("EXPLAIN (ANALYZE) DELETE FROM t", "EXPLAIN: delete t all, explain session -");
     check("EXPLAIN (ANALYZE off) DELETE FROM t", "EXPLAIN: explain session -");
     check(
@@ -52,6 +61,9 @@ fn names_of_the_session() {
         "BEGIN: transaction session -, =begin; COMMIT: transaction session -, =end, =begin",
     );
     check("ROLLBACK TO SAVEPOINT s", "ROLLBACK: transaction session s, =rolled back");
+    check("PREPARE TRANSACTION 'a'", "PREPARE TRANSACTION: transaction [PREPARED TRANSACTION a], =end");
+    check("COMMIT PREPARED 'a'", "COMMIT PREPARED: transaction [PREPARED TRANSACTION a], =catalogue");
+    check("ROLLBACK PREPARED 'a'", "ROLLBACK PREPARED: transaction [PREPARED TRANSACTION a]");
     check("DISCARD ALL", "DISCARD ALL: discard session -, =discard");
     check("LISTEN a; NOTIFY b, 'x'", "LISTEN: listen session a; NOTIFY: notify session b");
 }

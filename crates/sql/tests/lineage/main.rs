@@ -82,6 +82,7 @@ fn shown(origin: &Origin) -> String {
         .collect();
     names.dedup();
     match origin {
+        Origin::Direct(_) if names.is_empty() => "null".to_owned(),
         Origin::Direct(_) => format!("={}", names.join("+")),
         Origin::Derived(_) if names.is_empty() => "-".to_owned(),
         Origin::Derived(_) => format!("~{}", names.join("+")),
@@ -116,6 +117,7 @@ fn check(sql: &str, expected: &str) {
         Output::Copy(columns, form) => format!("copy {} {}", rows(columns), copied(form.as_ref())),
         Output::Nothing => "nothing".to_owned(),
         Output::Plan => "plan".to_owned(),
+        Output::Measured => "measured".to_owned(),
         Output::Cursor(name) => format!("cursor {name}"),
         Output::Prepared(name) => format!("prepared {name}"),
     };
@@ -184,6 +186,9 @@ fn joins_and_set_operations_are_followed_column_by_column() {
         ("select body from people full join notes using (id)", "=notes.body"),
         ("select id, name from people union select id, ssn from people", "=id =name+ssn"),
         ("select id, 'x' from people union all select id, ssn from people order by 1", "=id ~ssn"),
+        ("select id, ssn from people union select id, null from notes", "=notes.id+id =ssn"),
+        ("select null::text, 1 from people union all select ssn, null from people", "=ssn -"),
+        ("select null, null || ssn, coalesce(null, ssn) from people", "null ~ssn ~ssn"),
         ("(select ssn from people) except (select body from notes)", "=notes.body+ssn"),
         ("select a.id from people a, people b, notes c where a.id = b.id", "=id"),
         (
@@ -202,6 +207,50 @@ fn joins_and_set_operations_are_followed_column_by_column() {
 }
 
 #[test]
+fn where_places_are_not_known_everything_may_stand_everywhere() {
+    for (sql, expected) in [
+        // Words of the grammar have names.
+        (
+            "select j.* from ((select 'x' as \"current_user\", 1 as z) l natural join (select current_user, ssn, name from \
+             people) r) as j",
+            "- - =ssn =name",
+        ),
+        (
+            "select * from (select xmlelement(name a), id from people) a natural join (select ssn, xmlelement(name a) from people) b",
+            "- =id =ssn",
+        ),
+        (
+            "select * from (select json_array(1), id from people) a natural join (select ssn, 1 as json_array from people) b",
+            "- =id =ssn",
+        ),
+        // `extract` or `date_part`.
+        (
+            "select * from (select extract(year from now()), id from people) a join (select ssn, id from people) b using (id)",
+            "*~id+ssn",
+        ),
+        (
+            "select extract from (select extract(year from now()) from people) a natural left join people",
+            "~id+name+shout+ssn",
+        ),
+        ("select a.id from (select extract(year from now()), id from people) a natural join people p", "=id"),
+        // Rows of a composite type are as many columns as it has.
+        ("select j.c from (cast('(1)' as notes) u cross join people p) as j(a, b, c)", "~id+name+shout+ssn"),
+        ("select u.*, p.ssn from unnest('{(1)}'::notes[]) u, people p", "*~ssn"),
+        ("select u.*, p.ssn from unnest(array['(1)'::notes]) u, people p", "*~ssn"),
+        ("select u.*, p.ssn from unnest('{1}'::int[]) u, people p", "- =ssn"),
+        ("select u.*, p.ssn from unnest(array['a', $1::text]) u, people p", "- =ssn"),
+        ("select u.*, p.ssn from coalesce(null::notes) u, people p", "*~ssn"),
+        // An alias names the column of one function only.
+        (
+            "select * from rows from (generate_series(1, 2), generate_series(1, 2)) as id natural join people p",
+            "- - =id =name =ssn ~shout+ssn",
+        ),
+    ] {
+        check(sql, expected);
+    }
+}
+
+#[test]
 fn views_are_what_they_are_defined_as() {
     for (sql, expected) in [
         ("select * from adults", "=name =ssn"),
@@ -214,6 +263,38 @@ fn views_are_what_they_are_defined_as() {
     }
     let family = lineage("select ssn from people_2019");
     assert!(family.reads.iter().any(|column| &*column.relation == "people"), "{family:#?}");
+}
+
+#[test]
+fn what_errors_may_quote_is_read() {
+    let reads = |sql: &str| {
+        let lineage = lineage(sql);
+        let columns = lineage.reads.iter().filter(|column| &*column.relation == "people");
+        let names: Vec<&str> = columns.map(|column| &*column.name).collect();
+        format!("{}{}", names.join(" "), if lineage.reads_unknown.is_some() { " ?" } else { "" })
+    };
+    for (sql, expected) in [
+        ("select who from adults", "id name ssn"),
+        ("select first_number from totals", "id name ssn"),
+        ("create index on people ((ssn::int))", "id name shout ssn"),
+        ("alter table people add check (ssn::int > 0)", "id name shout ssn"),
+        ("alter table notes attach partition people default", "id name shout ssn"),
+        ("alter sequence people rename to p", ""),
+        ("create index on nowhere (id)", " ?"),
+        ("analyze people", "id name shout ssn"),
+        ("vacuum", " ?"),
+        ("reindex index people_key", " ?"),
+        ("refresh materialized view totals", "id name ssn"),
+        ("alter domain number add check (value::int > 0)", " ?"),
+        ("alter domain number drop not null", ""),
+        ("update people set name = 'x'", "id name shout ssn"),
+        ("insert into people (id) values (1) on conflict (id) do update set name = 'x'", "id name shout ssn"),
+        ("insert into people (id) values (1)", ""),
+        ("create view x as select id from people", "id"),
+    ] {
+        assert_eq!(reads(sql), expected, "{sql}");
+        assert_eq!(lineage(sql).unknown, None, "{sql}");
+    }
 }
 
 #[test]
@@ -241,7 +322,10 @@ fn changes_give_back_and_keep() {
         ),
         ("create table x as select ssn from people", "new<=ssn"),
         ("select ssn into x from people", "new<=ssn"),
+        ("select name into x from people union all select ssn from people", "new<=name new<=name+ssn"),
         ("create materialized view x as select ssn from people", "new<=ssn"),
+        ("create view x as select ssn from people", ""),
+        ("create temp view x as select ssn from people", "new<=ssn"),
         ("select pg_notify('c', ssn) from people", "new<~ssn"),
         ("select set_config('a.b', ssn, false) from people", "new<~ssn"),
         ("copy people (ssn) to '/tmp/x'", "new<=ssn"),
@@ -256,6 +340,36 @@ fn changes_give_back_and_keep() {
         (
             "insert into notes (id, body) values (1, 'a') on conflict (id) do update set body = excluded.body",
             "notes.body<=notes.body",
+        ),
+        // Whether a call with an effect runs tells about what it stands beside.
+        (
+            "select case when ssn like 'A%' then set_config('my.r', '1', false) end, name, nextval('s') from people",
+            "new<~ssn",
+        ),
+        (
+            "select coalesce((select nextval('s') where name = 'x'), 1), (ssn > 'A' and random() > 0) from people",
+            "new<~ssn",
+        ),
+        ("select max(nextval('s')) filter (where ssn like 'A%') from people", "new<~ssn"),
+        ("select q.d is null or pg_try_advisory_lock(1) from (select nullif(ssn, 'x') as d from people) q", "new<~ssn"),
+        ("select random(), ssn, id + txid_current() from people", "new<~id"),
+        // Subscripts stay as keys.
+        ("update notes set body[(select ssn from people)] = '1'", "notes.body<~ssn"),
+        ("update notes set body[1:(select id from people)] = '{1}', id = 2", "notes.body<~id"),
+        ("update people set ssn[1] = ssn", "people.ssn<~ssn"),
+        ("insert into notes (id, body[(select ssn from people)]) values (1, '1')", "notes.body<~ssn"),
+        (
+            "insert into notes (body[(select ssn from people)]) select x.* from (select (a).* from (select 1 as a) y) x",
+            "new<~ssn",
+        ),
+        (
+            "insert into notes (id) values (1) on conflict (id) do update set body[(select ssn from people)] = '1'",
+            "notes.body<~ssn",
+        ),
+        (
+            "merge into notes n using people p on n.id = p.id when matched then update set body[p.ssn] = '1' \
+             when not matched then insert (id, body[p.name]) values (1, '1')",
+            "notes.body<~ssn notes.body<~name",
         ),
     ] {
         assert_eq!(kept(sql), expected, "{sql}");
@@ -279,8 +393,12 @@ fn other_statements_say_what_comes_back() {
         ("copy people (ssn) to stdout (encoding 'SJIS')", "copy =ssn ?"),
         ("copy people from stdin", "nothing"),
         ("explain select ssn from people", "plan"),
+        ("explain analyze select ssn from people", "measured"),
+        ("explain (verbose, analyze true) select ssn from people", "measured"),
+        ("explain (analyze off) select ssn from people", "plan"),
         ("show search_path", "*-"),
         ("fetch all from c", "cursor c"),
+        ("move all in c", "cursor c"),
         ("declare c cursor for select ssn from people", "nothing"),
         ("execute x(1)", "prepared x"),
         ("begin", "nothing"),
@@ -288,7 +406,9 @@ fn other_statements_say_what_comes_back() {
         check(sql, expected);
     }
     let cursor = lineage("declare c cursor for select ssn from people").cursor.clone().unwrap();
-    assert_eq!((&*cursor.0, rows(&cursor.1)), ("c", "=ssn".to_owned()));
+    assert_eq!((&*cursor.name, rows(&cursor.rows), cursor.holds), ("c", "=ssn".to_owned(), false));
+    let held = lineage("declare c scroll cursor with hold for select ssn from people").cursor.clone().unwrap();
+    assert!(held.holds);
 }
 
 #[test]
@@ -326,6 +446,47 @@ fn conditions_are_sorted_by_how_closely_they_look() {
         ("update people set name = 'x' where ssn > 'x'", "", "ssn", 0),
         ("select 1 from adults where number like '1%'", "", "ssn", 0),
         ("select 1 from people having max(ssn) > '5'", "", "ssn", 0),
+        // Whoever makes a view puts its conditions.
+        ("create view x as select id from people where ssn like 'A%'", "", "ssn", 0),
+        ("create schema y create view x as select id from people where ssn like 'A%'", "", "ssn", 0),
+        ("create materialized view x as select id from people where ssn like 'A%'", "", "ssn", 0),
+        ("create table x as select id from people where ssn like 'A%'", "", "ssn", 0),
+        // Outputs by number and name: stars count for all of their columns, functions name theirs.
+        ("select id, ssn from people union all select 0, 'C' order by 2", "", "ssn", 0),
+        ("select id, ssn from people union all select 0, 'C' order by ssn", "", "ssn", 0),
+        ("select id, ssn from people union all select 0, 'C' order by id", "", "id", 0),
+        (
+            "(select id, ssn from people union all select 0, 'C' order by 2 limit 1) union all select 1, 'x'",
+            "",
+            "ssn",
+            0,
+        ),
+        ("with recursive x as (select id, ssn from people union all select 0, 'C' order by 2) table x", "", "ssn", 0),
+        ("select *, ssn < 'C' from people order by 5", "", "ssn", 0),
+        ("select *, ssn < 'C' from people order by 4", "", "shout+ssn", 0),
+        ("select *, ssn < 'C' from people order by 3, id", "", "", 0),
+        ("select substr(ssn, 1, 1) from people, (select 1 as substr) x order by substr", "", "ssn", 0),
+        ("select max(id) from people, (select 1 as substr) x group by substr", "", "", 0),
+        ("select substr(name, 1, 1) from people order by substr", "", "name", 0),
+        ("select distinct on (substr) substr(ssn, 1, 1) from people, (select 1 as substr) x", "", "ssn", 0),
+        // NULL beside a column says which values are NULL.
+        ("select ssn from people union select null", "", "", 0),
+        ("select ssn from people union select 'x'", "", "", 1),
+        ("select id, ssn from people union select id, null from people order by 2", "", "", 0),
+        // Numbers of rows.
+        ("select pg_options_to_table(array[ssn]) from people", "", "ssn", 0),
+        ("select information_schema._pg_expandarray(string_to_array(ssn, 'A')) from people", "", "ssn", 0),
+        // Rows that are compared with each other.
+        ("with recursive r as (select substr(ssn, 1, 1) d from people union select 'A' from r) table r", "", "ssn", 1),
+        ("with recursive r as (select ssn from people union select 'A' from r) select 1 from r", "", "ssn", 1),
+        ("with recursive r as (select ssn from people union all select ssn from r) select 1 from r", "", "", 0),
+        (
+            "with recursive r(d) as (select substr(ssn, 1, 1) from people union all select 'A' from r) \
+             cycle d set c using p select 1 from r",
+            "",
+            "ssn",
+            1,
+        ),
     ] {
         let got = looked(sql);
         assert_eq!((&*got.0, &*got.1, got.2), (matched, compared, joined), "{sql}");
@@ -340,6 +501,9 @@ fn what_is_not_known_is_unknown() {
     let calls = lineage("select guess(1), lo_get(1)").calls.clone();
     assert_eq!(calls.len(), 2, "{calls:?}");
     assert!(lineage("select upper('a'), 1 + 1").calls.is_empty());
+    let count =
+        lineage("select count(1 order by ssn::int, guess(1), lo_get(1)::text using operator(public.<<)) from people");
+    assert_eq!((count.reads.len(), count.calls.len()), (2, 3), "{count:?}");
 }
 
 #[test]

@@ -37,7 +37,12 @@ pub(crate) fn compare(tree: &Value, facts: &Facts) -> Vec<String> {
     for function in &found.functions {
         let is_called =
             |effect: &Effect| effect.action == Action::Call && object_name(&effect.object) == Some(function);
-        if !harmless.contains(function.as_str()) && !effects.iter().any(is_called) {
+        // `set_config` with the parameter's name is a SET.
+        let is_set = |effect: &Effect| {
+            matches!(effect.action, Action::SetParameter | Action::SetRole) && function == "set_config"
+        };
+        let is_told = |effect: &Effect| is_called(effect) || is_set(effect);
+        if !harmless.contains(function.as_str()) && !effects.iter().any(is_told) {
             wrong.push(format!("call of {function} is missing"));
         }
     }

@@ -51,6 +51,10 @@ CREATE EXTENSION citext SCHEMA ext;
 CREATE EXTENSION hstore SCHEMA ext;
 CREATE SCHEMA own;
 CREATE OPERATOR own.= (leftarg = int, rightarg = int, function = app.same);
+CREATE VIEW app.verifiers AS SELECT rolname, rolpassword FROM pg_authid;
+CREATE VIEW app.passwords AS SELECT rolpassword FROM app.verifiers;
+CREATE VIEW app.file AS SELECT pg_read_file('PG_VERSION');
+CREATE VIEW app.roles AS SELECT rolname FROM pg_roles;
 CREATE ROLE reader LOGIN;
 ";
 
@@ -102,6 +106,10 @@ fn names_and_what_lies_behind_them() {
         (&["app"], "DELETE FROM customers", "delete app.customers"),
         (&["app"], "DELETE FROM ruled", "delete app.ruled, opaque code"),
         (&["app"], "DELETE FROM names", "delete app.customers(?), delete app.names"),
+        (&["app"], "SELECT rolname FROM verifiers", VERIFIERS),
+        (&["app"], "SELECT rolpassword FROM passwords", PASSWORDS),
+        (&["app"], "SELECT rolname FROM roles", "select app.roles(rolname), select pg_catalog.pg_roles(rolname)"),
+        (&["app"], "SELECT 1 FROM file", FILE),
         (&["public"], "SELECT lower('x')", ""),
         (&["app"], "SELECT lower('x')", "call app.lower"),
         (&["app"], "SELECT mask('x')", "call app.mask"),
@@ -141,6 +149,11 @@ fn code_behind_types_rows_and_operators() {
 
 const ALL_EVENTS: &str = "select app.customers(ssn), select app.events(what), select app.events_1(what), \
                           select app.events_2(what)";
+const VERIFIERS: &str = "select app.verifiers(rolname), select pg_catalog.pg_authid(rolname rolpassword)";
+const PASSWORDS: &str = "select app.passwords(rolpassword), select app.verifiers(rolpassword), \
+                         select pg_catalog.pg_authid(rolname rolpassword)";
+const FILE: &str = "select app.file, call pg_catalog.pg_read_file, \
+                    Effect { action: ServerFile, object: Server, columns: None, condition: NotApplicable }";
 const VIEW_OF_VIEW: &str =
     "select app.customers(id name ssn), select app.names(id name), select public.everything(ssn)";
 
@@ -158,6 +171,15 @@ fn harmless_functions_are_declared_so() {
     let unread: Vec<&&str> = found.iter().filter(|name| !READ.contains(name)).collect();
     assert!(unread.is_empty(), "volatile and in the list of harmless functions: {unread:?}");
     assert!(found.len() > 40, "the question to the server finds too little: {found:?}");
+}
+
+#[test]
+fn every_function_that_gives_rows_is_known() {
+    let cluster = Cluster::start();
+    let rows = cluster.rows("postgres", "SELECT DISTINCT proname::text FROM pg_proc WHERE proretset");
+    let known: Vec<&str> = include_str!("../../src/function/sets.txt").lines().collect();
+    let unknown: Vec<&str> = rows.iter().map(|row| row[0].as_str()).filter(|name| !known.contains(name)).collect();
+    assert!(rows.len() > 60 && unknown.is_empty(), "{} functions, unknown: {unknown:?}", rows.len());
 }
 
 #[test]
