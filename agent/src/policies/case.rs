@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use anyhow::{Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use journal::time::Timestamp;
+use model::facts::OpaqueReason;
 use model::time::WallTime;
 use model::verdict::Mode;
 use policy::{SessionContext, Transport, UtcOffset};
@@ -77,6 +78,7 @@ struct CaseForm {
     max_rows: Option<u64>,
     sql: Option<String>,
     open: Option<Opening>,
+    opaque: Option<String>,
     #[serde(flatten)]
     form: Form,
 }
@@ -168,6 +170,12 @@ fn moment(text: &str) -> Option<WallTime> {
     Timestamp::parse(text).map(|timestamp| timestamp.0)
 }
 
+fn opaque(word: &str) -> Result<OpaqueReason> {
+    let reason = OpaqueReason::ALL.iter().find(|reason| reason.word() == word).copied();
+    let words = || OpaqueReason::ALL.iter().map(|reason| reason.word()).collect::<Vec<_>>().join(", ");
+    reason.ok_or_else(|| anyhow!("opaque = {word:?}: write one of {}", words()))
+}
+
 /// Reads a case file.
 pub fn read(name: &str, text: &str) -> Result<Vec<Case>> {
     let file: File = toml::from_str(text)?;
@@ -178,11 +186,12 @@ pub fn read(name: &str, text: &str) -> Result<Vec<Case>> {
 
 impl CaseForm {
     fn case(self, file: &Arc<str>, defaults: &Form) -> Result<Case> {
-        let deed = match (self.sql, self.open) {
-            (Some(sql), None) => Deed::Sql(sql),
-            (None, Some(Opening::Session)) => Deed::Open,
-            (None, Some(Opening::Replication)) => Deed::Replicate,
-            _ => bail!("{:?}: write either sql, or open = \"session\" or \"replication\"", self.name),
+        let deed = match (self.sql, self.open, self.opaque) {
+            (Some(sql), None, None) => Deed::Sql(sql),
+            (None, Some(Opening::Session), None) => Deed::Open,
+            (None, Some(Opening::Replication), None) => Deed::Replicate,
+            (None, None, Some(word)) => Deed::Opaque(opaque(&word).with_context(|| self.name.clone())?),
+            _ => bail!("{:?}: write either sql, open = \"session\" or \"replication\", or opaque", self.name),
         };
         let trial = self.form.or(defaults).trial(deed).map_err(|error| error.context(self.name.clone()))?;
         let Self { name, expect, rule, max_rows, .. } = self;

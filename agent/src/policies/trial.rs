@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use model::Known;
-use model::facts::StatementFacts;
+use model::facts::{OpaqueReason, StatementFacts};
 use model::principal::{Principal, UnknownPrincipal};
 use model::time::WallTime;
 use model::verdict::{Denial, Hold, Obligations, Verdict};
@@ -36,6 +36,8 @@ pub enum Deed {
     Open,
     /// Open a session for replication.
     Replicate,
+    /// Send something that cannot be understood, for this reason.
+    Opaque(OpaqueReason),
 }
 
 /// What came of one part of a deed: a statement, or an opening.
@@ -91,6 +93,7 @@ impl Trial {
         let parts = match &self.deed {
             Deed::Open => vec![self.part(set, "opening", Asked::Connect)],
             Deed::Replicate => vec![self.part(set, "opening for replication", Asked::Replication)],
+            Deed::Opaque(reason) => vec![self.part(set, "message", Asked::Opaque(*reason))],
             Deed::Sql(text) => {
                 let facts = Analyser::new(Limits::default()).facts(
                     text.as_bytes(),
