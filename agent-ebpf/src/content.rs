@@ -187,6 +187,10 @@ fn body(walk: &mut Walk, direction: &mut Direction) {
     walk.position += available;
     direction.remaining -= available;
     skip(walk, direction.message, available, 0);
+    // A long statement has ended, and its answer is next: its client may say nothing more for hours.
+    if direction.remaining == 0 && walk.side as u8 == SIDE_CLIENT && !is_left_out(SIDE_CLIENT, direction.message) {
+        tell(walk, 0);
+    }
 }
 
 #[inline(always)]

@@ -4,10 +4,10 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use warder_tests::agent::Agent;
 use warder_tests::cluster::{Cluster, ClusterOptions};
-use warder_tests::events::{self, Event, What};
+use warder_tests::events::{self, Event, Session, What};
 use warder_tests::wire::{self, RawClient, message};
 use warder_tests::{process, tooling, wait};
 
@@ -36,6 +36,10 @@ impl Stage {
         self.cluster.sql("select 'healthy'")?;
         self.agent.events().wait_for_text("select 'healthy'")?;
         ensure!(self.agent.alive()?, "the agent ended; it said:\n{}", self.agent.log()?);
+        self.check_memory()
+    }
+
+    fn check_memory(&self) -> Result<()> {
         let mut resident = 0;
         for pid in self.agent.processes()? {
             resident += process::resident_bytes(pid)?;
@@ -55,28 +59,64 @@ impl Stage {
     }
 }
 
+/// What the record says of bytes that are no start of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Recorded {
+    /// A gap: not the protocol.
+    NotTheProtocol,
+    /// TLS that is not read.
+    Tls,
+    /// A session that ended before it began.
+    Nobody,
+}
+
 /// Bytes that are no start of a session, one connection each.
-const GARBAGE: &[&[u8]] = &[
-    b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n",
-    b"\0\0\0\0",
-    b"\0\0\0\x08\x04\xd2\x16\x2fnot tls at all, although it was asked for",
-    b"\xff\xff\xff\xff\xff\xff\xff\xff",
-    b"\0\0\0\x09\0\x03\0\0x",
-    b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03direct TLS, cut short",
-    b"\0",
-    b"",
+const GARBAGE: &[(&[u8], Recorded)] = &[
+    (b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n", Recorded::NotTheProtocol),
+    (b"\0\0\0\0", Recorded::Nobody),
+    (b"\0\0\0\x08\x04\xd2\x16\x2fnot tls at all, although it was asked for", Recorded::NotTheProtocol),
+    (b"\xff\xff\xff\xff\xff\xff\xff\xff", Recorded::NotTheProtocol),
+    (b"\0\0\0\x09\0\x03\0\0x", Recorded::Nobody),
+    (b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03direct TLS, cut short", Recorded::Tls),
+    (b"\0", Recorded::Nobody),
+    (b"", Recorded::Nobody),
 ];
 
 #[test]
 fn garbage_on_the_port() -> Result<()> {
     let mut stage = Stage::new()?;
-    for bytes in GARBAGE {
+    let mut sources = Vec::new();
+    for (bytes, _) in GARBAGE {
         let mut connection = TcpStream::connect(("127.0.0.1", stage.cluster.port()))?;
+        sources.push(connection.local_addr()?.to_string());
         connection.write_all(bytes)?;
-        drop(connection);
     }
     stage.check_health()?;
-    stage.wait_closed(GARBAGE.len())
+    stage.wait_closed(GARBAGE.len())?;
+    let all = stage.agent.events().all()?;
+    for ((bytes, expected), source) in GARBAGE.iter().zip(&sources) {
+        let text = String::from_utf8_lossy(bytes);
+        let is_from_there = |session: &&Session| session.client_address.as_ref() == Some(source);
+        let session = events::closed(&all).find(is_from_there).with_context(|| format!("nobody said {text:?}"))?;
+        ensure!(recorded(&all, session) == *expected, "{text:?} is {:?}: {session:?}", recorded(&all, session));
+        ensure!(session.received_bytes == Some(bytes.len() as u64), "{text:?}: {session:?}");
+        let is_somebody =
+            session.user.is_some() || session.authenticated == Some(true) || session.statements != Some(0);
+        ensure!(!is_somebody, "{text:?} became a session: {session:?}");
+    }
+    Ok(())
+}
+
+fn recorded(all: &[Event], session: &Session) -> Recorded {
+    let is_gap = |what: &What| {
+        matches!(what, What::SessionGap { session: id, side, reason }
+            if *id == session.session && side == "client" && reason == "not the PostgreSQL protocol")
+    };
+    match (all.iter().any(|event| is_gap(&event.what)), session.encryption.as_deref()) {
+        (true, _) => Recorded::NotTheProtocol,
+        (false, Some("tls")) => Recorded::Tls,
+        (false, _) => Recorded::Nobody,
+    }
 }
 
 #[test]
@@ -113,13 +153,36 @@ fn a_query_of_64_mebibytes() -> Result<()> {
     client.login()?;
     let text = format!("select length('{}')", "x".repeat(64 << 20));
     client.query(&text)?;
-    client.send(&wire::terminate())?;
+    // While its client says nothing more.
     let statement = stage.agent.events().wait_for("the record of the long query", Duration::from_secs(60), |all| {
         events::statements(all).find(|statement| statement.text_bytes.is_some()).cloned()
     })?;
     ensure!(statement.text_bytes == Some(text.len() as u64), "text_bytes is {:?}", statement.text_bytes);
     let kept = statement.text.unwrap_or_default();
     ensure!(text.starts_with(&kept) && kept.len() > 1024, "{} bytes were kept", kept.len());
+    stage.check_health()
+}
+
+/// In the long form the longest message that the server takes: 1 GiB but for what it adds.
+#[test]
+fn a_message_that_is_streamed() -> Result<()> {
+    const CHUNK: usize = 1 << 20;
+    let chunks = if tooling::long_form() { 1023 } else { 127 };
+    let (before, after) = ("select 1 /*", "*/");
+    let length = before.len() + chunks * CHUNK + after.len();
+    let mut stage = Stage::new()?;
+    let mut client = stage.client()?;
+    client.login()?;
+    client.send(&[b"Q", &u32::try_from(4 + length + 1)?.to_be_bytes()[..], before.as_bytes()].concat())?;
+    for _ in 0..chunks {
+        client.send(&[b'x'; CHUNK])?;
+        stage.check_memory()?;
+    }
+    client.send(format!("{after}\0").as_bytes())?;
+    client.until_ready()?;
+    stage.wait_for("the record of the streamed query", |all| {
+        events::statements(all).any(|statement| statement.text_bytes == Some(length as u64)).then_some(())
+    })?;
     stage.check_health()
 }
 
