@@ -27,7 +27,8 @@ use crate::config::Config;
 use crate::privileges;
 
 /// An answer of the core takes at most 25 s, behind others.
-const LIMITS: Limits = Limits { body_bytes_max: 64 << 10, answer_within: Duration::from_secs(40) };
+const LIMITS: Limits =
+    Limits { body_bytes_max: 64 << 10, answer_within: Duration::from_secs(40), keep_alive: Duration::from_secs(30) };
 
 /// Serves until it is stopped.
 pub(crate) fn serve(config: &Config) -> Result<()> {

@@ -270,7 +270,7 @@ fn read(path: &Path) -> std::io::Result<String> {
 /// One mistake, before its place is known as a line.
 #[derive(Debug)]
 struct Mistake {
-    /// Byte offset in the text, where there is a place.
+    /// Byte offset in the text, where there is a place: of a value, or of the table that it stands in or is missing from.
     offset: Option<usize>,
     key: String,
     what: String,
@@ -285,6 +285,9 @@ pub struct ConfigError {
 
 impl ConfigError {
     fn new(path: &Path, text: &str, mut mistakes: Vec<Mistake>) -> Self {
+        for Mistake { offset, key, .. } in &mut mistakes {
+            *offset = offset.map(|offset| file::place_of(text, offset, key));
+        }
         mistakes.sort_by_key(|mistake| mistake.offset);
         let line = |offset: usize| text.bytes().take(offset).filter(|&byte| byte == b'\n').count() + 1;
         let lines = mistakes

@@ -61,16 +61,10 @@ impl Finding {
 /// Runs every check.
 #[must_use]
 pub fn examine(host: &Host, config: &Config) -> Vec<Finding> {
-    let mut findings = vec![
-        privileges::check_capabilities(host),
-        kernel::check_release(host),
-        kernel::check_btf(host),
-        kernel::check_byte_ledger(host),
-        kernel::check_lockdown(host),
-        kernel::check_bpf(host),
+    let mut findings = examine_kernel(host);
+    findings.extend([
         kernel::check_unprivileged_bpf(host),
         kernel::check_uprobes(host),
-        kernel::check_cgroup2(host),
         kernel::check_filesystems(host),
         accounts::check_user(host, config),
         accounts::check_group(host, config),
@@ -78,10 +72,47 @@ pub fn examine(host: &Host, config: &Config) -> Vec<Finding> {
         accounts::check_control_directory(host, config),
         accounts::check_agent(config),
         accounts::check_metrics_port(config),
-    ];
+    ]);
     findings.extend(servers::check_servers(host, config));
     findings.extend(proxy::check_proxy(host, config));
     findings
+}
+
+/// Runs the checks of what the kernel programs need before they are loaded.
+fn examine_kernel(host: &Host) -> Vec<Finding> {
+    vec![
+        privileges::check_capabilities(host),
+        kernel::check_release(host),
+        kernel::check_btf(host),
+        kernel::check_byte_ledger(host),
+        kernel::check_lockdown(host),
+        kernel::check_bpf(host),
+        kernel::check_cgroup2(host),
+    ]
+}
+
+/// Before anything is loaded: what is missing is told in the log with its remedy, since the kernel only says that it refused.
+///
+/// # Errors
+/// When the kernel programs cannot be loaded here.
+pub fn ensure_kernel(host: &Host) -> anyhow::Result<()> {
+    let findings = examine_kernel(host);
+    for Finding { check, status, meaning, remedy } in &findings {
+        let remedy = remedy.as_deref().unwrap_or_default();
+        match status {
+            Status::Ok => {}
+            Status::Warn => tracing::warn!("{check}: {meaning} -> {remedy}"),
+            Status::Fail => tracing::error!("{check}: {meaning} -> {remedy}"),
+        }
+    }
+    let failed: Vec<&str> =
+        findings.iter().filter(|finding| finding.status == Status::Fail).map(|finding| finding.check).collect();
+    anyhow::ensure!(
+        failed.is_empty(),
+        "this host cannot be observed ({}): the log says what to do, `warder doctor` checks the rest",
+        failed.join(", ")
+    );
+    Ok(())
 }
 
 /// Can anything be observed here?

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use journal::head::TimeText;
 use journal::key::PublicKey;
 use journal::proof::{PROOF_BYTES_MAX, Proof};
-use journal::verify::Verdict;
+use journal::verify::{Report, Verdict};
 use journal::witness::Witness;
 use store::keys::read_public;
 use store::verify::{Trust, WITNESS_BYTES_MAX};
@@ -30,10 +30,9 @@ pub enum Form {
 
 /// Verifies the journal in a folder. The exit status is the verdict: 0 intact, 1 broken, 2 it cannot be told.
 pub fn verify(directory: &Path, keys: &[PathBuf], checkpoints: &[PathBuf], form: Form) -> Result<ExitCode> {
-    let trust = Trust { keys: public_keys(keys)?, witness: witness(checkpoints)? };
-    let report = match store::verify::verify(directory, &trust) {
+    let report = match verified(directory, keys, checkpoints) {
         Ok(report) => report,
-        Err(error) => return Ok(cannot_verify(error.into())),
+        Err(error) => return Ok(cannot_verify(&error)),
     };
     let text = match form {
         Form::Text => report::text(&report, directory, Terminal::stdout()),
@@ -47,8 +46,13 @@ pub fn verify(directory: &Path, keys: &[PathBuf], checkpoints: &[PathBuf], form:
     }))
 }
 
+fn verified(directory: &Path, keys: &[PathBuf], checkpoints: &[PathBuf]) -> Result<Report> {
+    let trust = Trust { keys: public_keys(keys)?, witness: witness(checkpoints)? };
+    Ok(store::verify::verify(directory, &trust)?)
+}
+
 /// Not to be able to read is not the same as to have found something wrong.
-fn cannot_verify(error: anyhow::Error) -> ExitCode {
+fn cannot_verify(error: &anyhow::Error) -> ExitCode {
     eprintln!("warder: cannot verify: {}", escape(&format!("{error:#}")));
     ExitCode::from(2)
 }
@@ -62,13 +66,9 @@ pub fn prove(directory: &Path, seq: u64) -> Result<()> {
 
 /// Checks a proof with nothing but a key. The exit status says it: 0 proved, 1 not, 2 it cannot be told.
 pub fn verify_proof(path: &Path, key: &Path, form: Form) -> Result<ExitCode> {
-    let key = read_public(key)?;
-    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-    let mut text = String::new();
-    file.take(PROOF_BYTES_MAX).read_to_string(&mut text).with_context(|| format!("cannot read {}", path.display()))?;
-    let proof: Proof = match serde_json::from_str(&text) {
-        Ok(proof) => proof,
-        Err(error) => return Ok(cannot_verify(anyhow::Error::new(error).context("this is not a proof"))),
+    let (proof, key) = match read_proof(path).and_then(|proof| Ok((proof, read_public(key)?))) {
+        Ok(read) => read,
+        Err(error) => return Ok(cannot_verify(&error)),
     };
     let proved = match proof.check(&key) {
         Ok(proved) => proved,
@@ -107,6 +107,13 @@ pub fn verify_proof(path: &Path, key: &Path, form: Form) -> Result<ExitCode> {
     };
     terminal::print(&text)?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn read_proof(path: &Path) -> Result<Proof> {
+    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let mut text = String::new();
+    file.take(PROOF_BYTES_MAX).read_to_string(&mut text).with_context(|| format!("cannot read {}", path.display()))?;
+    serde_json::from_str(&text).context("this is not a proof")
 }
 
 /// A time as it stands in its line.

@@ -45,7 +45,7 @@ use crate::kernel_process::proxy_host::ProxyHost;
 use crate::link::{ArgvMode, CoreTexts, FoundOrigin, Hello, Link, Packet, ToCore, ToKernel, VERSION};
 use crate::privileges::{self, Identity};
 use crate::worker_link::in_memory;
-use crate::{clock, exec_socket};
+use crate::{clock, doctor, exec_socket};
 
 /// How long the core may take to write down the end.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
@@ -67,6 +67,7 @@ pub(crate) fn run(config: &Config) -> Result<()> {
         "warder run needs root: it loads eBPF programs; what clients send is decoded by a process without privileges"
     );
     ensure_host_namespaces()?;
+    doctor::ensure_kernel(&doctor::host::Host::this())?;
     let signals = block_signals()?;
     let identity = privileges::account(&config.agent)?;
     let options = load_options(config);

@@ -291,7 +291,7 @@ fn the_proxy_of_a_database() {
         ),
         (
             "tls = \"own-certificate\"\ncertificate = \"/a\"",
-            "4: database.proxy.tls: to end TLS here, the proxy needs a certificate and its key; add certificate = \"...\" and private_key = \"...\"",
+            "5: database.proxy.tls: to end TLS here, the proxy needs a certificate and its key; add certificate = \"...\" and private_key = \"...\"",
         ),
         (
             "private_key = \"/a\"",
@@ -582,9 +582,35 @@ fn exports_are_checked() {
     check(
         "[[export]]\nname = \"a\"\nkind = \"jsonl\"\nfile = \"/srv/a\"\n[[export]]\nname = \"a\"\nkind = \"jsonl\"\nfile = \"/srv/b\"\n",
         &[
-            "5: export.name: name \"a\" already belongs to another export or witness; give each its own: it names the cursor",
+            "6: export.name: name \"a\" already belongs to another export or witness; give each its own: it names the cursor",
         ],
     );
+}
+
+#[test]
+fn a_mistake_in_an_export_says_its_key_its_values_and_what_to_do() {
+    let kinds = "\"jsonl\", \"otlp\", \"ocsf\", \"syslog\", \"webhook\"";
+    let export = |lines: &str| format!("[[export]]\nname = \"a\"\n{lines}");
+    let unknown = format!("3: export.kind: \"foo\" is not one of its values; use one of {kinds}");
+    check(&export("kind = \"foo\"\nfile = \"/srv/a\"\n"), &[&unknown]);
+    let missing = format!("1: export.kind: this key is missing; add kind = \"...\" with one of {kinds}");
+    check(&export("file = \"/srv/a\"\n"), &[&missing]);
+    check("[[export]]\nkind = \"jsonl\"\n", &["1: export.name: this key is missing; add name = ..."]);
+    check(
+        &export("kind = \"jsonl\"\nfile = \"/srv/a\"\n  start = \"middle\"\n"),
+        &["5: export.start: \"middle\" is not one of its values; use one of \"oldest\" or \"newest\""],
+    );
+    // What the exports themselves find, at the key's line as well.
+    check(
+        &export(
+            "kind = \"jsonl\"\nfile = \"/srv/a\"\n\nfacility = \"auth\"\n[[export]]\nname = \"b\"\nkind = \"otlp\"\nurl = \"x\"\n",
+        ),
+        &[
+            "6: export.facility: has no effect for this kind and place; remove it; see docs/exports.md",
+            "10: export.url: begin with http:// or https://; see docs/exports.md",
+        ],
+    );
+    check(&export("kind = \"otlp\"\n"), &["3: export.kind: say once where to: url; see docs/exports.md"]);
 }
 
 #[test]
@@ -616,7 +642,7 @@ fn witnesses_are_checked() {
     check(
         "[[journal.witness]]\nname = \"a\"\nfile = \"/srv/a\"\n[[export]]\nname = \"a\"\nkind = \"jsonl\"\nfile = \"/srv/b\"\n",
         &[
-            "4: export.name: name \"a\" already belongs to another export or witness; give each its own: it names the cursor",
+            "5: export.name: name \"a\" already belongs to another export or witness; give each its own: it names the cursor",
         ],
     );
 }
@@ -676,7 +702,7 @@ fn the_api_is_private_or_has_a_certificate() {
     check("api.key = \"/k\"", &["1: api.certificate: certificate and key belong together; write both, or neither"]);
     check(
         "[[api.webhook]]\nurl = \"http://hooks.example.com/x\"\nsecret_file = \"/s\"",
-        &["1: api.webhook.url: who has access to what is not sent to another host in the clear; use https://; see \
+        &["2: api.webhook.url: who has access to what is not sent to another host in the clear; use https://; see \
            docs/api.md"],
     );
     check(

@@ -26,14 +26,14 @@ fn issuers_are_checked_with_the_files_that_they_name() {
     let folder = tempfile::tempdir().expect("a folder");
     let keys = folder.path().join("jwks.json");
     let named = issuer(&format!("jwks_file = \"{}\"", keys.display()));
-    check(&named, "1: identity.issuer.jwks_file: ");
+    check(&named, "5: identity.issuer.jwks_file: ");
     std::fs::write(&keys, r#"{"keys":[]}"#).expect("a file");
     // A set of keys that has none yet is one.
     match parse(&named) {
         Ok(config) => assert_eq!(config.identity.issuers.len(), 1),
-        Err(error) => assert!(error.contains("1: identity.issuer.jwks_file: "), "{error}"),
+        Err(error) => assert!(error.contains("5: identity.issuer.jwks_file: "), "{error}"),
     }
-    check(&issuer("algorithms = [\"HS256\"]"), "1: identity.issuer.algorithms: ");
+    check(&issuer("algorithms = [\"HS256\"]"), "5: identity.issuer.algorithms: ");
     check(&issuer("colour = 1"), "5: identity.issuer.colour: unknown key `colour`");
 }
 
@@ -41,8 +41,8 @@ fn issuers_are_checked_with_the_files_that_they_name() {
 fn rules_about_processes_hold_on_to_something() {
     let config = parse("[[identity.process]]\nid = \"report\"\nunit = \"report.service\"\n").expect("a rule");
     assert_eq!(config.identity.processes.len(), 1);
-    check("[[identity.process]]\nid = \"report\"\n", "1: identity.process.id: add `uid`, `unit`");
-    check("[[identity.process]]\nid = \"report\"\nunit = \"report\"\n", "1: identity.process.unit: ");
+    check("[[identity.process]]\nid = \"report\"\n", "2: identity.process.id: add `uid`, `unit`");
+    check("[[identity.process]]\nid = \"report\"\nunit = \"report\"\n", "3: identity.process.unit: ");
 }
 
 #[test]
@@ -86,8 +86,8 @@ fn each_way_to_log_in_has_what_it_needs() {
             "mode = \"oauthbearer\"\ndiscovery_url = \"http://a\"",
             "13: database.proxy.login.discovery_url: \"http://a\"",
         ),
-        ("mode = \"certificate\"", "10: database.proxy.login.mode: clients are asked for no certificate"),
-        ("mode = \"token\"\ncertificate = \"/a\"", "10: database.proxy.login.certificate: a certificate needs its key"),
+        ("mode = \"certificate\"", "12: database.proxy.login.mode: clients are asked for no certificate"),
+        ("mode = \"token\"\ncertificate = \"/a\"", "13: database.proxy.login.certificate: a certificate needs its key"),
     ];
     for (login, expected) in cases {
         check(&with("", login), expected);
@@ -110,7 +110,7 @@ fn a_login_by_token_needs_policies_and_a_role() {
     let governed =
         "tls = \"own-certificate\"\ncertificate = \"/c\"\nprivate_key = \"/k\"\npolicies = [\"/etc/warder/policies\"]";
     assert!(parse(&with(governed, "mode = \"token\"\nuser = \"service\"")).is_ok());
-    check(&with("", "mode = \"token\"\nuser = \"service\""), "6: database.proxy.login.mode: without policies");
+    check(&with("", "mode = \"token\"\nuser = \"service\""), "7: database.proxy.login.mode: without policies");
     check(&with(governed, "mode = \"token\""), "9: database.proxy.login.user: the proxy needs a role");
     check(&with("", "user = \"service\""), "7: database.proxy.login.user: clients log in themselves");
     check(&with("", "mode = \"tokens\""), "7: database.proxy.login.mode: \"tokens\" is not known");

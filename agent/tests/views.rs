@@ -230,3 +230,31 @@ fn every_command_has_help_with_its_exit_codes() {
     let output = Command::new(env!("CARGO_BIN_EXE_warder")).arg("nonsense").output().unwrap();
     assert_eq!(output.status.code(), Some(2));
 }
+
+#[test]
+fn what_is_empty_or_garbage_is_not_called_signed() {
+    let check = |directory: &Path, code: i32, words: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_warder")).arg("verify").arg(directory).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        assert!(said.contains(words) && !said.contains("every record is signed"), "{said}");
+    };
+    let folder = tempfile::tempdir().unwrap();
+    check(folder.path(), 2, "there are no records");
+    std::fs::write(segment_path(folder.path(), 1, Form::Plain), "nobody wrote this\n").unwrap();
+    check(folder.path(), 1, "not known: what follows the fault was not read");
+}
+
+#[test]
+fn what_cannot_be_read_proves_nothing_either_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let garbage = folder.path().join("garbage");
+    std::fs::write(&garbage, "nobody wrote this").unwrap();
+    for (proof, key) in [(&garbage, &garbage), (&folder.path().join("nothing"), &garbage)] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_warder"));
+        let output = command.arg("verify-proof").arg(proof).arg("--key").arg(key).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("cannot verify"), "{said}");
+    }
+}

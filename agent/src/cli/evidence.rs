@@ -117,7 +117,8 @@ pub(super) struct Prove {
     journal: JournalArg,
 }
 
-const PROOF_CODES: &str = "Exit codes: 0 proved; 1 not proved; 2 this is not a proof. Needs the two files only.";
+const PROOF_CODES: &str = "Exit codes: 0 proved; 1 not proved; 2 it cannot be told (no proof, no key, or not readable).
+Needs the two files only.";
 
 /// `warder verify-proof`
 #[derive(Debug, Args)]

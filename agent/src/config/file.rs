@@ -1,5 +1,6 @@
 //! What a configuration file may say: names and types of its keys, each with its place in the text.
 
+use export::config::KINDS;
 use identity::config::{CertificateConfig, IssuerConfig, ProcessConfig};
 use serde::Deserialize;
 use toml::Spanned;
@@ -213,8 +214,16 @@ impl File {
 fn mistake(text: &str, error: &toml::de::Error) -> Mistake {
     let offset = error.span().map(|span| span.start);
     let message = error.message().replace('\n', " ");
-    let key = offset.map_or_else(String::new, |offset| key_at(text, offset));
-    let (what, remedy) = if let Some(rest) = message.strip_prefix("unknown field ") {
+    let mut key = offset.map_or_else(String::new, |offset| key_at(text, offset));
+    if let Some(missing) = quoted(&message, "missing field ") {
+        key = format!("{key}.{missing}").trim_start_matches('.').to_owned();
+        return Mistake { offset, remedy: addition(&key, missing), key, what: "this key is missing".into() };
+    }
+    let (what, remedy) = if let Some(value) = quoted(&message, "unknown variant ") {
+        let (_, expected) = message.split_once(", expected ").unwrap_or_default();
+        let allowed = expected.trim_start_matches("one of ").replace('`', "\"");
+        (format!("\"{value}\" is not one of its values"), format!("use one of {allowed}"))
+    } else if let Some(rest) = message.strip_prefix("unknown field ") {
         let (name, expected) = rest.split_once(", ").unwrap_or((rest, ""));
         (format!("unknown key {name}"), format!("remove it, or use a known key ({})", expected.replace('`', "")))
     } else if message.starts_with("invalid type") || message.starts_with("expected an account") {
@@ -225,6 +234,39 @@ fn mistake(text: &str, error: &toml::de::Error) -> Mistake {
         (message, "correct the TOML syntax".into())
     };
     Mistake { offset, key: if key.is_empty() { "syntax".into() } else { key }, what, remedy }
+}
+
+/// The first word in quotes of a message that begins so.
+fn quoted<'a>(message: &'a str, beginning: &str) -> Option<&'a str> {
+    message.strip_prefix(beginning)?.split('`').nth(1)
+}
+
+/// What to write where a key is missing.
+fn addition(key: &str, name: &str) -> String {
+    match key {
+        "export.kind" => format!("add kind = \"...\" with one of \"{}\"", KINDS.join("\", \"")),
+        _ => format!("add {name} = ..."),
+    }
+}
+
+/// Where the table whose header is at `offset` says the last part of `key`, by its text; `offset` itself where it does
+/// not, or where that is no header.
+pub(super) fn place_of(text: &str, offset: usize, key: &str) -> usize {
+    let (before, table) = text.split_at_checked(offset).unwrap_or((text, ""));
+    let indented = before.trim_end_matches([' ', '\t']);
+    let is_header = table.starts_with('[') && (indented.is_empty() || indented.ends_with('\n'));
+    let name = key.rsplit('.').next().unwrap_or(key);
+    let mut at = offset;
+    for (number, line) in table.split_inclusive('\n').enumerate() {
+        if !is_header || number > 0 && line.trim_start().starts_with('[') {
+            break;
+        }
+        if line.split_once('=').is_some_and(|(left, _)| left.trim() == name) {
+            return at;
+        }
+        at += line.len();
+    }
+    offset
 }
 
 /// `table.key` of the line at `offset`, by its text: the parser's error does not carry it.

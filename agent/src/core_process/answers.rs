@@ -209,8 +209,7 @@ impl Handler for Answers {
     }
 
     async fn end_access(&self, whose: &str, uid: u32) -> Vec<AccessView> {
-        let mut meant = self.minting.live();
-        meant.retain(|access| access.is_of(whose));
+        let meant = self.minting.meant(|access| access.is_of(whose));
         let mut ends = JoinSet::new();
         for access in &meant {
             let (minting, access) = (Rc::clone(&self.minting), Rc::clone(access));

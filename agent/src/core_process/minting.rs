@@ -248,12 +248,22 @@ impl Minting {
         let _late = timeout(END_PATIENCE, is_cut.wait_for(|is_cut| *is_cut)).await;
     }
 
-    /// Ends what was made for the holder of a grant that has ended.
+    /// Ends what was made, or is about to be, for the holder of a grant that has ended.
     pub(super) fn end_of_grant(&self, grant: &Grant, end: AccessEnd, when: When) {
-        for access in self.live().iter().filter(|access| access.is_held_by(&grant.holder, &grant.scope.database)) {
+        for access in self.meant(|access| access.is_held_by(&grant.holder, &grant.scope.database)) {
             let by = Some(format!("with grant {}", grant.id));
             access.order(Order { end, when, decided: clock::boot(), by });
         }
+    }
+
+    /// Those that are meant by a decision to end them. Names that are only reserved are forgotten at once: no role is made
+    /// for them any more.
+    pub(super) fn meant(&self, is_meant: impl Fn(&Access) -> bool) -> Vec<Rc<Access>> {
+        let all: Vec<Rc<Access>> = self.accesses.borrow().values().cloned().collect();
+        let (made, reserved): (Vec<_>, Vec<_>) =
+            all.into_iter().filter(|access| is_meant(access)).partition(|access| access.stage.get() == Stage::Made);
+        reserved.iter().for_each(|access| self.forget(access));
+        made
     }
 
     /// Those that there are.

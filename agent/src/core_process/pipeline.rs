@@ -504,6 +504,7 @@ impl Pipeline {
             catalogue_changes.observe(&record.what, sessions);
             access_ends.observe(&record.what);
             tally.count(&record.what);
+            warn_of_disagreement(&record.what);
             if let Err(error) = writer.append(&record) {
                 are_kept &= matches!(error, AppendError::Kept(_));
                 say_once(write_failing, &error);
@@ -599,6 +600,13 @@ fn wire_event(
 ) {
     redaction.event(sessions.get(cookie), &mut event);
     sessions.on_wire(cookie, at, event, records);
+}
+
+/// The two witnesses disagree: whoever reads only the log is told as well. At most once a session and figure.
+fn warn_of_disagreement(what: &What) {
+    if let What::IntegrityAlert { session, figure, proxy, kernel, when } = what {
+        warn!(%session, figure, proxy, kernel, when, "the proxy and the kernel disagree on what a session transferred");
+    }
 }
 
 /// A file system that is full is reported once, not for every record.

@@ -8,8 +8,11 @@ use super::{Finding, Host};
 /// Magic number of BTF (`include/uapi/linux/btf.h`).
 const BTF_MAGIC: [u8; 2] = 0xeb9f_u16.to_ne_bytes();
 const BTF: &str = "/sys/kernel/btf/vmlinux";
-/// Ring buffers, CAP_BPF.
+/// Ring buffers, CAP_BPF: without them nothing loads.
 const RELEASE_MIN: (u32, u32) = (5, 8);
+/// The programs load. Older kernels of distributions may have what is needed, taken from newer ones.
+const RELEASE_FULL: (u32, u32) = (6, 3);
+const UPGRADE: &str = "use Linux 6.3 or later";
 
 /// Kernel release.
 pub(super) fn check_release(host: &Host) -> Finding {
@@ -20,10 +23,13 @@ pub(super) fn check_release(host: &Host) -> Finding {
     let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     if version < RELEASE_MIN {
-        return Finding::fail(
+        return Finding::fail(CHECK, format!("Linux {release} is too old: it has no BPF ring buffer"), UPGRADE);
+    }
+    if version < RELEASE_FULL {
+        return Finding::warn(
             CHECK,
-            format!("Linux {release} is too old: it has no BPF ring buffer"),
-            "use Linux 5.8 or later, best 6.3 or later",
+            format!("Linux {release} is older than 6.3: it cannot be observed unless byte-ledger is ok below"),
+            UPGRADE,
         );
     }
     Finding::ok(CHECK, format!("Linux {release}"))
@@ -57,7 +63,7 @@ pub(super) fn check_byte_ledger(host: &Host) -> Finding {
     Finding::fail(
         CHECK,
         "this kernel has no sock_send_length and sock_recv_length: sessions cannot be observed",
-        "use Linux 6.3 or later",
+        UPGRADE,
     )
 }
 
@@ -90,7 +96,7 @@ pub(super) fn check_bpf(host: &Host) -> Finding {
     const CHECK: &str = "bpf";
     match (host.bpf)() {
         Bpf::Usable => Finding::ok(CHECK, "bpf(2) works, with ring buffers"),
-        Bpf::NoRingBuffer => Finding::fail(CHECK, "bpf(2) has no ring buffers", "use Linux 5.8 or later"),
+        Bpf::NoRingBuffer => Finding::fail(CHECK, "bpf(2) has no ring buffers", UPGRADE),
         Bpf::Refused(why) => Finding::fail(
             CHECK,
             format!("bpf(2) is refused ({why})"),

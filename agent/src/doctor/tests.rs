@@ -131,15 +131,20 @@ fn capabilities() {
 #[test]
 fn kernel_releases() {
     for (release, status) in [
-        ("6.1.0-27-amd64", Status::Ok),
-        ("5.8.0", Status::Ok),
+        ("6.18.1", Status::Ok),
+        ("6.3.0-1-amd64", Status::Ok),
+        ("6.2.16", Status::Warn),
+        ("6.1.0-27-amd64", Status::Warn),
+        ("5.8.0", Status::Warn),
         ("5.7.19", Status::Fail),
         ("4.19-x", Status::Fail),
         ("nonsense", Status::Fail),
     ] {
         let tree = Tree::new();
         tree.write("/proc/sys/kernel/osrelease", release);
+        let said = if status == Status::Ok { String::new() } else { " -> use Linux 6.3 or later".to_owned() };
         tree.check("kernel", status, release);
+        tree.check("kernel", status, &said);
     }
 }
 
@@ -155,6 +160,19 @@ fn type_information() {
     tree.check("btf", Status::Ok, "vmlinux");
     tree.check("byte-ledger", Status::Fail, "Linux 6.3");
     Tree::new().check("byte-ledger", Status::Ok, "full");
+}
+
+#[test]
+fn nothing_is_loaded_where_the_kernel_lacks_what_is_needed() {
+    let tree = Tree::new();
+    assert!(ensure_kernel(&tree.host).is_ok());
+    // What is only missed does not stop the agent.
+    tree.write("/proc/self/mounts", "");
+    assert!(ensure_kernel(&tree.host).is_ok());
+    tree.remove("/sys/kernel/btf/vmlinux");
+    tree.write("/sys/kernel/security/lockdown", "none integrity [confidentiality]\n");
+    let told = ensure_kernel(&tree.host).unwrap_err().to_string();
+    assert!(told.starts_with("this host cannot be observed (btf, byte-ledger, lockdown)"), "{told}");
 }
 
 #[test]
@@ -186,7 +204,7 @@ fn kernel_interfaces() {
     tree.host.bpf = || Bpf::Refused("Operation not permitted".into());
     tree.check("bpf", Status::Fail, "Operation not permitted");
     tree.host.bpf = || Bpf::NoRingBuffer;
-    tree.check("bpf", Status::Fail, "5.8");
+    tree.check("bpf", Status::Fail, "use Linux 6.3 or later");
 }
 
 #[test]

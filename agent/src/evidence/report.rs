@@ -79,6 +79,8 @@ fn records(report: &Report) -> String {
 
 fn tail(report: &Report) -> String {
     let mut text = match report.unsigned_tail {
+        _ if report.fault.is_some() => "not known: what follows the fault was not read".into(),
+        0 if report.records == 0 => "there are no records".into(),
         0 => "every record is signed".into(),
         count => format!("{} not signed yet", words::count(count, "record is", "records are")),
     };

@@ -25,7 +25,11 @@ const PATH: &str = "/mcp";
 /// A text of 1 MiB, as JSON.
 const BODY_BYTES_MAX: usize = 4 << 20;
 /// Longer than a statement may take.
-const LIMITS: Limits = Limits { body_bytes_max: BODY_BYTES_MAX, answer_within: Duration::from_secs(660) };
+const LIMITS: Limits = Limits {
+    body_bytes_max: BODY_BYTES_MAX,
+    answer_within: Duration::from_secs(660),
+    keep_alive: Duration::from_secs(30),
+};
 
 /// Serves whoever has a token.
 pub(super) async fn serve(config: Config, address: SocketAddr) -> Result<Infallible> {

@@ -104,6 +104,9 @@ pub enum Kind {
     Webhook,
 }
 
+/// The words of [`Kind`].
+pub const KINDS: [&str; 5] = ["jsonl", "otlp", "ocsf", "syslog", "webhook"];
+
 /// Where an export without a cursor begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]

@@ -105,7 +105,9 @@ fn a_receiver_that_fails_half_the_time_gets_everything_in_order() {
         3 => Behaviour::Reset,
         5 => Behaviour::TakeAndVanish,
         7 => Behaviour::Status(429),
+        // It costs the exporter's whole timeout: not every time.
         9 if number < 20 => Behaviour::TakeAndHang,
+        9 => Behaviour::Status(500),
         _ => take(),
     });
     let config = ExportConfig { batch_records_max: Some(50), ..webhook(&receiver.url()) };

@@ -26,12 +26,42 @@ pub enum Aspect {
 /// What can be decided.
 pub(crate) const DECISIONS: [&str; 3] = ["allowed", "refused", "would_refuse"];
 
+/// Groups of actions, in the words of a filter: the actions of `Read`, `Write` and `Ddl` in policies. The other groups there
+/// have no word here: `admin` is an action.
+const ACTION_GROUPS: [(&str, &[Action]); 3] = [
+    ("read", &[Action::Select, Action::CopyOut]),
+    (
+        "write",
+        &[
+            Action::Insert,
+            Action::Update,
+            Action::Delete,
+            Action::Merge,
+            Action::Truncate,
+            Action::Lock,
+            Action::CopyIn,
+            Action::Call,
+            Action::Notify,
+        ],
+    ),
+    ("ddl", &[Action::Create, Action::Alter, Action::Drop]),
+];
+
 impl Aspect {
-    /// Values that exist, where they are a fixed set.
+    /// The values that a word of a group stands for.
+    pub(crate) fn group(self, word: &str) -> Option<impl Iterator<Item = &'static str>> {
+        let (_, actions) = ACTION_GROUPS.iter().find(|(group, _)| self == Self::Action && *group == word)?;
+        Some(actions.iter().map(|action| action.word()))
+    }
+
+    /// Words that a filter may say, where they are a fixed set.
     pub(crate) fn words(self) -> Option<Vec<&'static str>> {
         match self {
             Self::Decision => Some(DECISIONS.to_vec()),
-            Self::Action => Some(Action::ALL.iter().map(|action| action.word()).collect()),
+            Self::Action => {
+                let groups = ACTION_GROUPS.iter().map(|(group, _)| *group);
+                Some(groups.chain(Action::ALL.iter().map(|action| action.word())).collect())
+            }
             Self::Opaque => Some(OpaqueReason::ALL.iter().map(|reason| reason.word()).collect()),
             Self::Rule | Self::Relation | Self::Grant => None,
         }

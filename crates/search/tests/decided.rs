@@ -15,7 +15,8 @@ use model::session::{Encryption, Ledger, Login, Origin, Session, Transport};
 use model::statement::{StatementKind, Text};
 use model::time::{BootTime, WallTime};
 use model::verdict::{Denial, Judgement, Masked, Mode, Obligations, PolicyEpoch, Verdict};
-use search::filter::{FilterError, Key};
+use search::aspect::Aspect;
+use search::filter::{Condition, Filter, FilterError, Key};
 use search::index::indexer::Indexer;
 use search::query::{Bounds, Order, Query, SearchError};
 use search::source::Journal;
@@ -192,6 +193,9 @@ fn who_acts_and_what_was_decided_is_found() {
         home.check("rule:owners", &["read"]);
         home.check("rule:hides-other", &["do"]);
         home.check("action:drop,code", &["drop", "do"]);
+        home.check("action:read", &["read"]);
+        home.check("action:ddl,write", &["drop"]);
+        home.check("type:request verdict:allowed,refused,would_refuse -action:read,ddl", &["do"]);
         home.check("relation:customers", &["read", "drop"]);
         home.check("relation:public.customers -action:select", &["drop"]);
         home.check("relation:private.customers", &[]);
@@ -226,8 +230,38 @@ fn what_is_not_recorded_is_no_empty_result() {
     home.check("verdict:refused", &[]);
     home.check("who:bob", &[]);
     home.check("who:alice relation:customers", &["now"]);
-    let told = SearchError::NotRecorded { key: Key::Aspect(search::aspect::Aspect::Rule) }.to_string();
+    let told = SearchError::NotRecorded { key: Key::Aspect(Aspect::Rule) }.to_string();
     assert!(told.contains("\"rule\"") && told.contains("not recorded before facts are enabled"), "{told}");
+}
+
+#[test]
+fn groups_of_actions_are_those_of_policies() {
+    let schema = include_str!("../../../policies/schema.cedarschema");
+    for (word, group) in [("read", "[Read]"), ("write", "[Write]"), ("ddl", "[Ddl]")] {
+        let line = schema.lines().find(|line| line.starts_with("action ") && line.contains(group)).unwrap();
+        let (names, _) = line["action ".len()..].split_once(" in ").unwrap();
+        let actions = names.split(", ").map(|name| {
+            let is_named = |action: &&Action| action.word().replace('_', "") == name.to_ascii_lowercase();
+            Action::ALL.iter().find(is_named).unwrap().word().to_owned()
+        });
+        let filter = Filter::parse(format!("action:{word}").as_bytes(), NOW).unwrap();
+        assert_eq!(filter.terms[0].condition, Condition::Aspect(Aspect::Action, actions.collect()), "{word}");
+    }
+}
+
+#[test]
+fn who_changed_the_customers_is_one_question() {
+    let mut home = Home::new();
+    home.append(NOW, opened(1, principal("alice", PrincipalKind::Person, &[])));
+    home.append(NOW, opened(2, principal("bob", PrincipalKind::Person, &[])));
+    let before = WallTime(NOW.0 - 25 * HOUR);
+    let judged = |action, relation| Some(judgement(action, relation, &[], None));
+    home.append(before, request(1, "yesterday", judged(Action::Delete, "customers")));
+    home.append(NOW, request(1, "changes", judged(Action::Update, "customers")));
+    home.append(NOW, request(1, "reads", judged(Action::Select, "customers")));
+    home.append(NOW, request(1, "changes others", judged(Action::Insert, "orders")));
+    home.append(NOW, request(2, "somebody else", judged(Action::Insert, "customers")));
+    home.check("who:alice relation:customers action:write since:24h", &["changes"]);
 }
 
 #[test]
@@ -235,6 +269,8 @@ fn words_that_do_not_exist_are_mistakes() {
     for (typed, part) in [
         ("verdict:refuse", "did you mean refused?"),
         ("action:dorp", "did you mean drop?"),
+        ("action:wirte", "did you mean write?"),
+        ("verdict:write", "it is one of: allowed, refused, would_refuse"),
         ("opaque:sintax", "did you mean syntax?"),
     ] {
         let error = Query::new(typed.as_bytes(), NOW, Order::OldestFirst).unwrap_err();

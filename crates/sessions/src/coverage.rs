@@ -92,14 +92,16 @@ impl Sessions {
         count(entry, &mut self.interval, &mut self.totals.coverage, false);
     }
 
-    /// A session is announced: from now on its class is known. Tells whoever got around the proxy.
-    pub(crate) fn announced(&mut self, cookie: SocketCookie, at: WallTime, out: &mut Vec<Record>) {
+    /// A session is announced: from now on its class is known. Tells whoever got around the proxy, with the time of the
+    /// telling: the session's own record says when it came.
+    pub(crate) fn announced(&mut self, cookie: SocketCookie, out: &mut Vec<Record>) {
         let Some(entry) = self.live.get_mut(&cookie) else {
             return;
         };
         if let Some(Class::Bypass(reason)) = entry.session.class {
             let session = Arc::new(entry.session.clone());
-            out.push(Record { time: at, what: What::Bypass { session, reason } });
+            let time = self.clock.wall(self.latest);
+            out.push(Record { time, what: What::Bypass { session, reason } });
         }
     }
 

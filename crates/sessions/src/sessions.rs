@@ -223,10 +223,9 @@ impl Sessions {
             reclassify(entry, &self.guards);
         }
         if let Some(record) = entry.record(due, self.clock) {
-            let time = record.time;
             out.push(record);
             if is_new {
-                self.announced(cookie, time, out);
+                self.announced(cookie, out);
             }
         }
     }

@@ -99,7 +99,7 @@ fn a_bypass_is_told_within_a_second_with_its_process() {
     let shown = "7 main client=100/psql server=200/postgres ?@? Undecided";
     assert_eq!(
         lines(&run(&mut sessions, [Step::Tick(2500)])),
-        [format!("2000 open {shown}"), format!("2000 bypass {shown} unix_socket")]
+        [format!("2000 open {shown}"), format!("2500 bypass {shown} unix_socket")]
     );
     assert!(run(&mut sessions, [Step::Tick(5000)]).is_empty(), "once");
     // Nobody is quick enough to be overlooked.

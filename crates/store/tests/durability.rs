@@ -17,7 +17,8 @@ use std::time::Duration;
 use common::*;
 use journal::verify::Verdict;
 use model::record::What;
-use nix::mount::{MsFlags, mount, umount};
+use nix::errno::Errno;
+use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use store::files::{Form, segments};
 use store::form::event::Event;
@@ -137,17 +138,28 @@ fn on_a_disk_that_fails(test: impl FnOnce(&Home, &Path) + Send + 'static) {
         let device = Path::new(device.trim());
         mount(Some(device), &home.journal, Some("ext4"), MsFlags::empty(), None::<&str>).unwrap();
         let tested = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| test(&home, &memory.join("ballast"))));
-        umount(&home.journal).unwrap();
+        unmount(&home.journal);
         // What is not on the device is gone now.
         mount(Some(device), &home.journal, Some("ext4"), MsFlags::empty(), None::<&str>).unwrap();
         let found = tested.is_ok().then(|| (home.statements(), home.verify().verdict()));
-        umount(&home.journal).unwrap();
+        unmount(&home.journal);
         run(Command::new("losetup").arg("-d").arg(device));
-        umount(&memory).unwrap();
+        unmount(&memory);
         tested.unwrap();
         assert_eq!(found, Some(((1..=300).collect(), Verdict::Intact)));
     });
     thread.join().unwrap();
+}
+
+/// A process that another test begins has the files of this one until it has executed its program.
+fn unmount(folder: &Path) {
+    for _ in 0..100 {
+        match nix::mount::umount(folder) {
+            Err(Errno::EBUSY) => std::thread::sleep(Duration::from_millis(50)),
+            ended => return ended.unwrap(),
+        }
+    }
+    panic!("{} is busy for five seconds", folder.display());
 }
 
 fn run(command: &mut Command) -> String {

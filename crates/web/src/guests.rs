@@ -2,10 +2,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::rc::Rc;
 
-/// Connections of one address.
+/// Bits of an IPv6 address that one host chooses for itself.
+const OF_HOST: u128 = u64::MAX as u128;
+/// Connections of one address; of IPv6 of one network, whose hosts have as many addresses as they like.
 pub(crate) const PER_ADDRESS_MAX: usize = 16;
 
 /// All that are there.
@@ -24,7 +26,10 @@ pub(crate) struct Guest {
 impl Guests {
     /// `None`: there are enough of this address.
     pub(crate) fn admit(self: &Rc<Self>, address: IpAddr) -> Option<Guest> {
-        let address = address.to_canonical();
+        let address = match address.to_canonical() {
+            IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !OF_HOST)),
+            address => address,
+        };
         let mut of = self.of.borrow_mut();
         let count = of.entry(address).or_default();
         if *count >= PER_ADDRESS_MAX {
@@ -61,6 +66,17 @@ impl Drop for Guest {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_host_with_many_addresses_is_one() {
+        let guests = Rc::new(Guests::default());
+        let address = |host: u16| IpAddr::from([0x2001, 0xdb8, 0, 1, 0, 0, 0, host]);
+        let inside: Vec<_> = (0..16).map(|host| guests.admit(address(host)).unwrap()).collect();
+        assert!(guests.admit(address(99)).is_none());
+        assert!(guests.admit(IpAddr::from([0x2001, 0xdb8, 0, 2, 0, 0, 0, 1])).is_some());
+        drop(inside);
+        assert!(guests.of.borrow().is_empty());
+    }
 
     #[test]
     fn an_address_has_so_many_and_others_have_theirs() {

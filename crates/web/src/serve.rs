@@ -1,5 +1,6 @@
 //! Serves whoever comes through the door: HTTP/1.1, with a bound on numbers, bytes and time.
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::pin::pin;
 use std::rc::Rc;
@@ -29,8 +30,8 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long it may take to send the body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
-/// After this time a connection takes no further request.
-const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// After its last request a connection is given this time to take the answers.
+const UNREAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// Largest head: a token has 16 KiB at most.
 const HEAD_BYTES_MAX: usize = 32 * 1024;
 /// Pause after a failed accept (out of descriptors): without it the loop would spin.
@@ -46,6 +47,8 @@ pub struct Limits {
     pub body_bytes_max: usize,
     /// How long an answer may take.
     pub answer_within: Duration,
+    /// After this time a connection takes no further request.
+    pub keep_alive: Duration,
 }
 
 struct House<H> {
@@ -106,16 +109,23 @@ where
     }
 
     async fn converse(&self, stream: impl Read + Write + Unpin) {
-        let service = service_fn(async |request| Ok::<_, Infallible>(self.answer(request).await));
+        let answering = Cell::new(false);
+        let service = service_fn(async |request| {
+            answering.set(true);
+            let answer = self.answer(request).await;
+            answering.set(false);
+            Ok::<_, Infallible>(answer)
+        });
         let conversation = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_TIMEOUT)
             .max_buf_size(HEAD_BYTES_MAX)
             .serve_connection(stream, service);
         let mut conversation = pin!(conversation);
-        if timeout(KEEP_ALIVE, conversation.as_mut()).await.is_err() {
+        if timeout(self.limits.keep_alive, conversation.as_mut()).await.is_err() {
             conversation.as_mut().graceful_shutdown();
-            let _too_long = timeout(self.limits.answer_within, conversation).await;
+            // An answer that is being made is waited for; a client that does not read those that are, is not.
+            while timeout(UNREAD_TIMEOUT, conversation.as_mut()).await.is_err() && answering.get() {}
         }
     }
 

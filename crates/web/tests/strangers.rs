@@ -15,13 +15,17 @@ use web::serve::{Limits, serve};
 
 /// A house that says how long the body was; `/slow` never answers.
 fn house() -> Result<SocketAddr> {
+    house_that_listens_for(Duration::from_secs(30))
+}
+
+fn house_that_listens_for(keep_alive: Duration) -> Result<SocketAddr> {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || -> Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async move {
             let door = Door::open("127.0.0.1:0".parse()?, None).await?;
             sender.send(door.address()?)?;
-            let limits = Limits { body_bytes_max: 1024, answer_within: Duration::from_secs(1) };
+            let limits = Limits { body_bytes_max: 1024, answer_within: Duration::from_secs(1), keep_alive };
             match serve(door, limits, async |request| {
                 if request.uri().path() == "/slow" {
                     std::future::pending::<()>().await;
@@ -82,6 +86,26 @@ fn who_says_nothing_is_closed_and_cannot_keep_others_out() -> Result<()> {
     ensure!(took >= Duration::from_secs(4) && took < Duration::from_secs(15), "{took:?}");
     let answer = exchange(house, &post("/", "abc"))?;
     ensure!(answer.ends_with('3'), "{answer}");
+    Ok(())
+}
+
+#[test]
+fn who_does_not_read_is_closed() -> Result<()> {
+    let mut stream = TcpStream::connect(house_that_listens_for(Duration::from_secs(2))?)?;
+    stream.set_write_timeout(Some(Duration::from_millis(200)))?;
+    let begun = Instant::now();
+    let requests = "GET / HTTP/1.1\r\nHost: h\r\n\r\n".repeat(1000);
+    // Until the answers fill every buffer on the way; a write that only has to wait is tried again.
+    let closed = loop {
+        match stream.write_all(requests.as_bytes()) {
+            Err(error) if !matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {
+                break true;
+            }
+            _ if begun.elapsed() > Duration::from_secs(20) => break false,
+            _ => {}
+        }
+    };
+    ensure!(closed, "it is still open after {:?}", begun.elapsed());
     Ok(())
 }
 

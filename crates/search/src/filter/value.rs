@@ -176,7 +176,10 @@ pub(super) fn condition(key: Key, typed: Typed<'_>) -> Result<Condition, FilterE
         Key::Attribute(kind) => {
             Condition::Attribute(typed.values.iter().map(|value| wanted(key, kind, value)).collect::<Result<_, _>>()?)
         }
-        Key::Aspect(aspect) => Condition::Aspect(aspect, each(&|value| aspect_value(key, aspect, value))?),
+        Key::Aspect(aspect) => {
+            let values = typed.values.iter().map(|value| aspect_values(key, aspect, value));
+            Condition::Aspect(aspect, values.collect::<Result<Vec<_>, _>>()?.concat())
+        }
         Key::Error => Condition::Failed(word(key, &single(key, typed)?, &ANSWERS)? == "yes"),
         Key::Duration => Condition::Duration(comparison(key, &single(key, typed)?, duration_micros)?),
         Key::Rows => Condition::Rows(comparison(key, &single(key, typed)?, |text| text.parse().ok())?),
@@ -202,10 +205,14 @@ fn word(key: Key, value: &str, words: &[&'static str]) -> Result<String, FilterE
     Err(bad(key, value, format!("{}it is one of: {}", near.unwrap_or_default(), words.join(", "))))
 }
 
-fn aspect_value(key: Key, aspect: Aspect, value: &str) -> Result<String, FilterError> {
+/// What one typed value asks for: the actions of a group, or itself.
+fn aspect_values(key: Key, aspect: Aspect, value: &str) -> Result<Vec<String>, FilterError> {
+    if let Some(group) = aspect.group(value) {
+        return Ok(group.map(str::to_owned).collect());
+    }
     match aspect.words() {
-        Some(words) => word(key, value, &words),
-        None => Ok(attribute::bounded(value).to_owned()),
+        Some(words) => Ok(vec![word(key, value, &words)?]),
+        None => Ok(vec![attribute::bounded(value).to_owned()]),
     }
 }
 
