@@ -411,6 +411,22 @@ fn segment_bytes(file: &Path) -> Result<Vec<u8>> {
     Ok(process::run(std::process::Command::new("zstd").arg("-dcq").arg(sealed))?.stdout)
 }
 
+/// Time from one record to a later one, at most a day.
+///
+/// # Errors
+/// When one of them has no UTC time in RFC 3339 form.
+pub fn between(earlier: &Event, later: &Event) -> Result<Duration> {
+    const DAY: f64 = 86_400.0;
+    let apart = seconds_of_day(&later.time)? - seconds_of_day(&earlier.time)?;
+    Ok(Duration::from_secs_f64(apart.rem_euclid(DAY)))
+}
+
+fn seconds_of_day(time: &str) -> Result<f64> {
+    let (_, clock) = time.split_once('T').with_context(|| format!("{time} is no time"))?;
+    let clock = clock.strip_suffix('Z').with_context(|| format!("{time} is not UTC"))?;
+    clock.split(':').try_fold(0.0, |sum, part| Ok(sum * 60.0 + part.parse::<f64>()?))
+}
+
 /// The statements among the events.
 pub fn statements(events: &[Event]) -> impl Iterator<Item = &Statement> {
     events.iter().filter_map(|event| match &event.what {

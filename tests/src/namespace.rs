@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result};
 
@@ -12,6 +13,8 @@ use crate::process;
 #[derive(Debug)]
 pub struct Namespace {
     name: String,
+    /// This host's end of the pair.
+    near: String,
     /// This host's address on the pair.
     pub outside: String,
     /// The namespace's address on the pair.
@@ -19,19 +22,23 @@ pub struct Namespace {
 }
 
 impl Namespace {
-    /// Makes a namespace and a pair of addresses in `10.211.NUMBER.0/30`, NUMBER taken from this process's id.
+    /// Makes a namespace and a pair of addresses, a /30 of `10.211.0.0/16`: another one for each of this process.
     ///
     /// # Errors
     /// When `ip` refuses; needs root.
     pub fn create() -> Result<Self> {
-        let number = std::process::id() % 250;
-        let name = format!("warder-{}", std::process::id());
-        let made = Self { outside: format!("10.211.{number}.1"), inside: format!("10.211.{number}.2"), name };
-        let (near, far) = (format!("wdo{}", std::process::id()), format!("wdi{}", std::process::id()));
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let (process, number) = (std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
+        let block = process.wrapping_mul(61).wrapping_add(number) % (1 << 14);
+        let address = |host: u32| format!("10.211.{}.{}", block / 64, block % 64 * 4 + host);
+        let (near, far) = (format!("wdo{process}-{number}"), format!("wdi{process}-{number}"));
+        let name = format!("warder-{process}-{number}");
+        let made = Self { name, near, outside: address(1), inside: address(2) };
+        let near = &made.near;
         ip(&["netns", "add", &made.name])?;
-        ip(&["link", "add", &near, "type", "veth", "peer", "name", &far, "netns", &made.name])?;
-        ip(&["address", "add", &format!("{}/30", made.outside), "dev", &near])?;
-        ip(&["link", "set", &near, "up"])?;
+        ip(&["link", "add", near, "type", "veth", "peer", "name", &far, "netns", &made.name])?;
+        ip(&["address", "add", &format!("{}/30", made.outside), "dev", near])?;
+        ip(&["link", "set", near, "up"])?;
         ip(&["-n", &made.name, "address", "add", &format!("{}/30", made.inside), "dev", &far])?;
         ip(&["-n", &made.name, "link", "set", &far, "up"])?;
         ip(&["-n", &made.name, "link", "set", "lo", "up"])?;
@@ -62,9 +69,8 @@ impl Namespace {
 
 impl Drop for Namespace {
     fn drop(&mut self) {
-        // The pair would go with the namespace, but later: the next test makes one of the same name.
-        let near = format!("wdo{}", std::process::id());
-        if let Err(error) = ip(&["link", "delete", &near]) {
+        // The pair would go with the namespace, but later.
+        if let Err(error) = ip(&["link", "delete", &self.near]) {
             eprintln!("warning: {error:#}");
         }
         if let Err(error) = ip(&["netns", "delete", &self.name]) {

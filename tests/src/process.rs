@@ -227,13 +227,22 @@ pub fn family(pid: u32) -> Result<Vec<u32>> {
     Ok(members)
 }
 
-/// Resident memory of a process in bytes (`VmRSS`).
+/// Resident memory of a process in bytes: `Rss` of all mappings in `/proc/PID/smaps` but those of BPF maps, which
+/// are charged to the maps themselves.
 ///
 /// # Errors
 /// When the process has gone.
 pub fn resident_bytes(pid: u32) -> Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    let kibibytes: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
+    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps"))?;
+    let (mut kibibytes, mut is_map) = (0, false);
+    for line in text.lines() {
+        if let Some(rss) = line.strip_prefix("Rss:").filter(|_| !is_map) {
+            kibibytes += rss.trim().trim_end_matches("kB").trim().parse::<u64>()?;
+        } else if !line.split(' ').next().is_some_and(|word| word.ends_with(':')) {
+            // The first line of a mapping: its addresses, and what is mapped.
+            is_map = line.ends_with("anon_inode:bpf-map");
+        }
+    }
+    ensure!(kibibytes > 0, "process {pid} has ended");
     Ok(kibibytes * 1024)
 }

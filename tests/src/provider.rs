@@ -9,6 +9,9 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
+/// How long one may live: a test takes some seconds.
+const ISSUER_SECONDS_MAX: &str = "300";
+
 /// A running issuer. Dropped, it ends: its standard input is closed.
 pub struct Provider {
     child: Child,
@@ -30,7 +33,9 @@ impl Provider {
         let script =
             Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|folder| folder.join("tests/drivers/issuer.mjs"));
         let script = script.into_iter().find(|path| path.is_file()).context("tests/drivers/issuer.mjs")?;
-        let mut command = Command::new("node");
+        // An issuer that hangs fails its test, and does not keep it for ever.
+        let mut command = Command::new("timeout");
+        command.args(["--signal=KILL", ISSUER_SECONDS_MAX, "node"]);
         command.arg(script).args([certificate, key]).env("NODE_PATH", node_environment.join("node_modules"));
         // Its notices would fill a pipe that nobody reads.
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
@@ -91,6 +96,7 @@ impl Provider {
     fn line(&mut self) -> Result<String> {
         let mut line = String::new();
         self.output.read_line(&mut line)?;
+        ensure!(line.ends_with('\n'), "the issuer has ended: is oidc-provider installed, or did it hang?");
         Ok(line.trim_end().to_owned())
     }
 }

@@ -39,6 +39,23 @@ fn a_wrong_configuration_is_one_line_and_status_2() -> Result<()> {
 }
 
 #[test]
+fn a_missing_capability_is_named_with_its_remedy() -> Result<()> {
+    let folder = directory::private("config")?;
+    let file = folder.path().join("warder.toml");
+    std::fs::write(&file, format!("[agent]\ncontrol_socket = {:?}\n", folder.path().join("control.sock")))?;
+    let mut run = Command::new("setpriv");
+    run.args(["--bounding-set", "-bpf,-perfmon,-sys_admin", "--"]).arg(tooling::agent_binary()?);
+    let output = process::run_any(run.args(["run", "-c"]).arg(&file))?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(output.status.code() == Some(1), "it ended with {}: {said}", output.status);
+    let line = "capabilities: CAP_BPF, CAP_PERFMON missing: kernel programs cannot be loaded, or servers not be found \
+                -> run as root, or grant these capabilities to the service";
+    ensure!(said.lines().any(|said| said.ends_with(line)), "unclear: {said}");
+    ensure!(said.contains("this host cannot be observed (capabilities"), "unclear: {said}");
+    Ok(())
+}
+
+#[test]
 fn the_doctor_is_content_where_the_agent_runs() -> Result<()> {
     let cluster = Cluster::start(&ClusterOptions::default())?;
     let agent = Agent::observing(&tooling::agent_binary()?, &cluster)?;

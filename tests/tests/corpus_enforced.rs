@@ -30,6 +30,12 @@ const fn held_by(policy: Policy) -> &'static str {
 /// which knows the key.
 const BY_KEY: &str = "cancel/";
 
+/// What these names stand for only the catalogue says, and here the guard has none: casts and domains with functions of
+/// users behind them, a function in the notation of a column, one that fits better than the server's of the same name.
+/// `facts` of `crates/sql` has them with a catalogue.
+const BY_THE_CATALOGUE: [&str; 4] =
+    ["code/cast", "code/domain", "code/function_by_attribute_notation", "search_path/better_matching_function"];
+
 #[test]
 fn nothing_evasive_gets_through_and_everything_harmless_does() -> Result<()> {
     let cluster = Cluster::start(&ground::server())?;
@@ -43,11 +49,12 @@ fn nothing_evasive_gets_through_and_everything_harmless_does() -> Result<()> {
         ..PassageOptions::default()
     };
     let passage = Passage::open_with(Kind::Listener, &cluster, &options)?;
-    let login = |policy| Login { user: held_by(policy).into(), password: None };
-    let guarded = Entrance { way: passage.way.clone(), login: Box::new(login) };
+    let login: fn(Policy) -> Login = |policy| Login { user: held_by(policy).into(), password: None };
+    let guarded = Entrance { way: passage.way.clone(), login };
     let mut ground = Ground::make(&cluster)?;
     let corpus = Corpus::read(ground.places())?;
-    let cases: Vec<_> = corpus.asked_for()?.into_iter().filter(|case| !case.to_string().starts_with(BY_KEY)).collect();
+    let is_left_out = |name: &str| name.starts_with(BY_KEY) || BY_THE_CATALOGUE.contains(&name);
+    let cases: Vec<_> = corpus.asked_for()?.into_iter().filter(|case| !is_left_out(&case.to_string())).collect();
     let report = guard::check(&mut ground, &guarded, &cases)?;
     eprintln!("{} plays, {} wrong", report.plays, report.wrong.len());
     ensure!(report.wrong.is_empty(), "{}", report.wrong.join("\n"));

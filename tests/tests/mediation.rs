@@ -113,13 +113,14 @@ impl Visit {
         ensure!(mediation.relayed == expected.relayed, "relayed or not");
         ensure!(mediation.hop.as_ref().is_some_and(|hop| hop.contains(expected.hop)), "another hop");
         ensure!(session.server.is_some(), "the server's process is not known");
-        // What the server did not read before it closed, and the alert that ends TLS, which the client does not wait for.
+        // What the server did not read before it closed, and the alert that ends TLS: nobody waits for it, and the
+        // kernel counts until a socket closes.
         let late = if session.encryption.as_deref() == Some("tls") { CLOSE_ALERT_MAX } else { 0 };
         ensure!(mediation.undelivered_bytes <= late, "undelivered bytes");
         let pairs = [
             ("server received", session.received_bytes, mediation.to_server_bytes - mediation.undelivered_bytes, 0),
             ("server sent", session.sent_bytes, mediation.from_server_bytes, 0),
-            ("proxy received", Some(mediation.front_received_bytes), mediation.from_client_bytes, 0),
+            ("proxy received", Some(mediation.front_received_bytes), mediation.from_client_bytes, late),
             ("proxy sent", Some(mediation.front_sent_bytes), mediation.to_client_bytes, late),
         ];
         for (what, kernel, proxy, late) in pairs {

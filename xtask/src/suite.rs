@@ -48,6 +48,9 @@ const FUZZ: &str = "check: fuzz targets";
 const FUZZ_SECONDS: u32 = 3;
 const FUZZ_SECONDS_LONG: u32 = 300;
 
+/// End-to-end tests that wait more than they work, two at once; the others load the machine, count or measure.
+const TWO_AT_ONCE: &[&str] = &["api", "bypass", "guarded", "mcp", "mediation", "recorded", "steering"];
+
 /// Passed and failed tests so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Tally {
@@ -146,10 +149,10 @@ impl<'a> Prepared<'a> {
     }
 
     /// Runs of test programs and their names.
-    fn steps(&self) -> [(&'static str, Result<Command>); 8] {
+    fn steps(&self) -> Vec<(&'static str, Result<Command>)> {
         let filtered = |command: Result<Command>| command.map(|command| with(command, &self.options.filter));
         let threads = |files, count| Ok(self.tests(files, count));
-        [
+        let mut steps = vec![
             ("test: steering (kernel, PostgreSQL)", filtered(threads(&["steered", "hops", "postgres", "takeover"], 1))),
             ("test: the proxy between clients and a server", filtered(self.proxy())),
             ("test: exports to servers of the distribution", filtered(threads(&["syslog"], 2))),
@@ -157,8 +160,11 @@ impl<'a> Prepared<'a> {
             ("test: tokens of a real issuer", filtered(self.identity())),
             ("test: facts against PostgreSQL's tests and a server", filtered(threads(&["regress", "server"], 1))),
             ("test: masking at a server", filtered(threads(&["canaries"], 2))),
-            ("test: end to end (kernel, PostgreSQL)", self.end_to_end()),
-        ]
+        ];
+        for (name, threads) in [("test: end to end, two at once", 2), ("test: end to end, one at a time", 1)] {
+            steps.extend(self.end_to_end(threads).transpose().map(|command| (name, command)));
+        }
+        steps
     }
 
     /// Runs the tests of these files, so many at once.
@@ -189,16 +195,21 @@ impl<'a> Prepared<'a> {
         Ok(command)
     }
 
-    /// The machine is small and the tests load it: one after the other.
-    fn end_to_end(&self) -> Result<Command> {
-        let files = test_files(&workspace().join("tests").join("tests"))?;
-        let mut command = match files.iter().find(|file| Some(*file) == self.options.filter.as_ref()) {
-            // The name of a file means all tests in it.
-            Some(file) => self.tests(&[file], 1),
-            None => with(self.tests(&files, 1), &self.options.filter),
-        };
-        command.env("WARDER_BIN", &self.binary);
-        Ok(command)
+    /// Those of the tests that run so many at once; `None`: none of them is wanted.
+    fn end_to_end(&self, threads: u32) -> Result<Option<Command>> {
+        let mut files = test_files(&workspace().join("tests").join("tests"))?;
+        // The name of a file means all tests in it.
+        let filter = self.options.filter.as_ref().filter(|filter| !files.contains(filter));
+        if let Some(file) = self.options.filter.as_ref().filter(|_| filter.is_none()) {
+            files.retain(|name| name == file);
+        }
+        files.retain(|name| TWO_AT_ONCE.contains(&name.as_str()) == (threads > 1));
+        if files.is_empty() {
+            return Ok(None);
+        }
+        let mut command = self.tests(&files, threads);
+        command.args(filter).env("WARDER_BIN", &self.binary);
+        Ok(Some(command))
     }
 }
 
@@ -260,6 +271,14 @@ mod tests {
         names.sort();
         for pair in names.windows(2) {
             assert_ne!(pair[0], pair[1]);
+        }
+    }
+
+    #[test]
+    fn tests_that_run_two_at_once_are_there() {
+        let files = test_files(&workspace().join("tests").join("tests")).unwrap();
+        for name in TWO_AT_ONCE {
+            assert!(files.iter().any(|file| file == name), "{name}");
         }
     }
 

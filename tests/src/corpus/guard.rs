@@ -22,7 +22,8 @@ pub struct Report {
 /// # Errors
 /// When the guard ends or the server cannot be prepared; what the guard does wrong is in the report.
 pub fn check(ground: &mut Ground<'_>, guarded: &Entrance, cases: &[&Case]) -> Result<Report> {
-    let direct = Entrance::direct(ground);
+    // As the same role: what says who asks is the same then.
+    let direct = Entrance { login: guarded.login, ..Entrance::direct(ground) };
     let mut report = Report::default();
     for case in cases {
         let through = play::play(ground, guarded, case)?;

@@ -13,14 +13,14 @@ pub struct Entrance {
     /// The way to the server.
     pub way: WayIn,
     /// Who is held by a policy of that kind.
-    pub login: Box<dyn Fn(Policy) -> Login>,
+    pub login: fn(Policy) -> Login,
 }
 
 impl Entrance {
     /// The server itself, where the superuser may do everything.
     #[must_use]
     pub fn direct(ground: &Ground<'_>) -> Self {
-        Self { way: WayIn::direct(ground.cluster()), login: Box::new(|_| Login::superuser()) }
+        Self { way: WayIn::direct(ground.cluster()), login: |_| Login::superuser() }
     }
 }
 
