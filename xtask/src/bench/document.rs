@@ -10,13 +10,7 @@ use crate::shell::workspace;
 pub(super) fn replace_chapter(chapter: &str) -> Result<()> {
     let path = workspace().join("docs").join("benchmarks.md");
     let before = std::fs::read_to_string(&path).with_context(|| format!("{} could not be read", path.display()))?;
-    write(&replaced(&before, chapter))
-}
-
-/// Writes the whole document.
-pub(super) fn write(text: &str) -> Result<()> {
-    let path = workspace().join("docs").join("benchmarks.md");
-    std::fs::write(&path, text).with_context(|| format!("{} could not be written", path.display()))?;
+    std::fs::write(&path, replaced(&before, chapter)).with_context(|| format!("{} could not be written", path.display()))?;
     note(&format!("written to {}", path.display()));
     Ok(())
 }

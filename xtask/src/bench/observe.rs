@@ -12,7 +12,7 @@ use warder_tests::{process, wait};
 
 use super::document;
 use super::machine;
-use super::memory::{self, Memory};
+use super::memory;
 use super::statistics::Summary;
 use super::table::markdown;
 use crate::progress::{note, step};
@@ -126,10 +126,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Some(binary) => Some(step("bench: memory", || memory::measure(binary))?),
         None => None,
     };
-    let text = report(options, &samples, memory.as_ref())?;
-    println!("{text}");
+    let mut chapters = vec![chapter(options, &samples)?];
+    chapters.extend(memory.map(|memory| memory.chapter()));
+    println!("{}", chapters.join("\n"));
     if options.write {
-        document::write(&text)?;
+        chapters.iter().try_for_each(|chapter| document::replace_chapter(chapter))?;
     }
     Ok(())
 }
@@ -198,7 +199,7 @@ fn number_after(output: &str, label: &str) -> Result<f64> {
     digits.parse().with_context(|| format!("pgbench printed no number after '{label}'"))
 }
 
-fn report(options: &Options, samples: &[Sample], memory: Option<&Memory>) -> Result<String> {
+fn chapter(options: &Options, samples: &[Sample]) -> Result<String> {
     let header = ["route", "variant", "TPS", "TPS ratio", "CPU per transaction, us", "CPU ratio"];
     let mut rows = Vec::new();
     for route in Route::ALL {
@@ -206,7 +207,7 @@ fn report(options: &Options, samples: &[Sample], memory: Option<&Memory>) -> Res
             rows.extend(row(samples, route, variant));
         }
     }
-    let mut text = String::from("# Benchmarks\n\n");
+    let mut text = String::from("## Observing\n\n");
     writeln!(
         text,
         "What `cargo xtask bench observe` measured: `pgbench -S`, {CLIENTS} clients, {} rounds of {} s each;",
@@ -221,13 +222,8 @@ fn report(options: &Options, samples: &[Sample], memory: Option<&Memory>) -> Res
         "round and route. Figures are the median (minimum to maximum). CPU is the busy time of the whole machine.\n"
     )?;
     writeln!(text, "{}.\n", super::machine_description())?;
-    text.push_str("## Throughput and CPU time\n\n");
     text.push_str(&markdown(&header, &rows));
     text.push_str("\nTargets: TPS ratio at least 0.95 over TCP and Unix, 0.92 over TLS, and better than pgaudit and log_statement.\n");
-    if let Some(memory) = memory {
-        text.push('\n');
-        text.push_str(&memory.chapter());
-    }
     Ok(text)
 }
 
