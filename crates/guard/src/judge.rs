@@ -172,8 +172,10 @@ impl Bench {
         let catalogue = self.judge.catalogue(database);
         let read = |text: &str| {
             // The decoder replaces what is no UTF-8; here such a text must not be read as something else.
-            let bytes = if text.contains(char::REPLACEMENT_CHARACTER) { &[0xff][..] } else { text.as_bytes() };
-            self.judge.analyser.borrow_mut().facts(bytes, state, &catalogue)
+            if text.contains(char::REPLACEMENT_CHARACTER) {
+                return opaque(OpaqueReason::Encoding);
+            }
+            self.judge.analyser.borrow_mut().facts(text.as_bytes(), state, &catalogue)
         };
         self.names.renew(catalogue.epoch(), read);
         let text = match (&request.text, request.kind) {

@@ -2,7 +2,7 @@
 
 use model::verdict::Mode;
 
-use crate::wire::{bind, execute, once, parse, query, sync};
+use crate::wire::{bind, execute, message, once, parse, query, sync};
 use crate::{Session, kinds};
 
 /// With `standard_conforming_strings` off the first string goes on to the last quote, and rows are deleted.
@@ -76,4 +76,12 @@ fn code_that_ran_for_a_plan_counts_before_the_next_text() {
     let got = session.send(&[planned, once("select 1"), execute("p"), sync()].concat());
     assert_eq!(kinds(&got), "1212CCZ");
     assert_eq!(session.server.asked, asked + 1);
+}
+
+#[test]
+fn what_is_no_utf8_is_not_read_as_something_else() {
+    let mut session = session();
+    session.send(&query("set client_encoding = 'LATIN1'"));
+    let got = session.send(&message(b'Q', b"select 'caf\xe9'\0"));
+    assert!(String::from_utf8_lossy(&got[0].1).contains("not understood (encoding)"), "{got:?}");
 }
