@@ -352,31 +352,34 @@ impl Guard {
     }
 
     fn feed(&mut self, side: Side, at: BootTime, inputs: &[Input<'_>]) -> Option<Box<Request>> {
+        self.follow(|connection, sink| inputs.iter().for_each(|input| connection.feed(side, at, *input, sink)))
+    }
+
+    /// Has the decoder tell what it knows; what is asked for with that.
+    fn follow(&mut self, tell: impl FnOnce(&mut Connection, &mut dyn FnMut(WireEvent))) -> Option<Box<Request>> {
         let Self { connection, desk: Desk { following, .. }, bench, asked, .. } = self;
         let mut requested = None;
-        for input in inputs {
-            connection.feed(side, at, *input, &mut |event| match event {
-                WireEvent::Requested(request) => requested = Some(request),
-                WireEvent::ParameterStatus { name, value } => following.reported(&name, &value),
-                WireEvent::Statement(statement) => {
-                    let is_it = |asked: &Asked| asked.kind == statement.kind && asked.at == statement.started;
-                    let Some(place) = asked.iter().position(is_it) else { return };
-                    let Some(Asked { facts, bounds, .. }) = asked.drain(..=place).next_back() else { return };
-                    let names = &mut bench.names;
-                    if statement.ending == Ending::Lost {
-                        following.lose(&facts);
-                        names.forget_all();
-                    }
-                    let before = names.has_prepared().then(|| following.state().clone());
-                    following.settle(&statement, &facts, |change, place| names.follow(change, &statement, place));
-                    names.settle(&statement, &facts, bounds);
-                    if before.is_some_and(|before| before != *following.state()) {
-                        names.forget_prepared();
-                    }
+        tell(connection, &mut |event| match event {
+            WireEvent::Requested(request) => requested = Some(request),
+            WireEvent::ParameterStatus { name, value } => following.reported(&name, &value),
+            WireEvent::Statement(statement) => {
+                let is_it = |asked: &Asked| asked.kind == statement.kind && asked.at == statement.started;
+                let Some(place) = asked.iter().position(is_it) else { return };
+                let Some(Asked { facts, bounds, .. }) = asked.drain(..=place).next_back() else { return };
+                let names = &mut bench.names;
+                if statement.ending == Ending::Lost {
+                    following.lose(&facts);
+                    names.forget_all();
                 }
-                _ => {}
-            });
-        }
+                let before = names.has_prepared().then(|| following.state().clone());
+                following.settle(&statement, &facts, |change, place| names.follow(change, &statement, place));
+                names.settle(&statement, &facts, bounds);
+                if before.is_some_and(|before| before != *following.state()) {
+                    names.forget_prepared();
+                }
+            }
+            _ => {}
+        });
         requested
     }
 
@@ -518,6 +521,10 @@ impl Guard {
         let out = self.server.take(chunk, &mut self.desk);
         self.around.session.in_transaction = self.desk.in_transaction;
         self.feed(Side::Server, at, &[Input::Bytes(&out)]);
+        if self.desk.cycles.is_quiet() {
+            // What the decoder has lost count of must not be told behind the next decision.
+            self.follow(|connection, sink| connection.all_is_answered(sink));
+        }
         if std::mem::take(&mut self.desk.code_has_run) {
             self.desk.following.code_has_run(self.desk.status());
             self.bench.names.forget_prepared();

@@ -81,6 +81,15 @@ impl Connection {
         self.session.in_progress()
     }
 
+    /// Somebody who counts answers himself says that every request is answered, and nothing is under way: where this
+    /// decoder has lost count, what it took to be in flight is [lost](model::statement::Ending::Lost) now, not only when
+    /// the client speaks again.
+    pub fn all_is_answered(&mut self, sink: &mut dyn FnMut(WireEvent)) {
+        if self.client.is_aligned() {
+            self.session.realign(sink);
+        }
+    }
+
     /// Whether everything that the client has asked is answered, as far as answers can be told apart.
     #[must_use]
     pub fn is_answered(&self) -> bool {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::case::{Answered, Effect};
-use super::play::{Client, Outcome};
+use super::play::{Client, Outcome, Played};
 use super::session::{Answer, told};
 
 /// SQLSTATEs of a refusal: insufficient privilege, and a text that is no SQL.
@@ -78,8 +78,11 @@ pub fn same(direct: &Outcome, through: &Outcome) -> Option<String> {
     let equal = without_pids(&one.answers) == without_pids(&other.answers)
         && one.alive == other.alive
         && other.wrong.is_empty();
-    (!equal)
-        .then(|| format!("{}: directly {}, through the way {}", direct.name, told(&one.answers), told(&other.answers)))
+    let all = |played: &Played| {
+        let end = if played.alive { "" } else { "; the session is dead" };
+        format!("{}{end} {}", told(&played.answers), played.wrong.join("; "))
+    };
+    (!equal).then(|| format!("{}: directly {}, through the way {}", direct.name, all(one), all(other)))
 }
 
 /// Answers without the process of a server that psql names: each session has another one.

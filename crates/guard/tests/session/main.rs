@@ -466,6 +466,21 @@ fn copy_data_that_end_before_their_sync_leave_the_answers_in_order() {
 }
 
 #[test]
+fn behind_a_copy_that_failed_what_follows_is_understood() {
+    let begin = [once("copy nonsense from stdin"), sync()].concat();
+    let (data, end) = (message(b'd', b"1\n"), [message(b'c', &[]), sync()].concat());
+    // A driver sees the error before it has sent all, and goes on at once.
+    for batches in [vec![[&*data, &end].concat(), query("rollback")], vec![data, [&*end, &query("rollback")].concat()]] {
+        let mut session = Session::new(Mode::Enforce, usize::MAX);
+        assert_eq!(kinds(&session.send(&begin)), "12G");
+        let got: Vec<_> = batches.iter().flat_map(|batch| session.send(batch)).collect();
+        assert_eq!(kinds(&got), "EZCZ");
+        assert_eq!(kinds(&session.send(&query("select 1"))), "CZ");
+        assert!(session.guard.is_quiet());
+    }
+}
+
+#[test]
 fn a_name_that_nobody_can_prepare_is_refused_with() {
     let refused = |session: &mut Session| {
         let passed = session.guard.client(BootTime(100), WallTime(1), &query("drop table t"), &mut session.records);

@@ -13,6 +13,8 @@ pub(crate) struct Server {
     texts: std::collections::HashMap<String, String>,
     skipping: bool,
     copying: bool,
+    /// The data are not what the table takes.
+    copying_nonsense: bool,
     block: bool,
     failed: bool,
     /// A function has set another search path; it is gone with its transaction.
@@ -77,7 +79,10 @@ impl Server {
         }
         if self.copying {
             // A Sync means nothing in the middle of COPY data.
-            if kind == b'c' {
+            if kind == b'd' && self.copying_nonsense {
+                (self.copying, self.skipping) = (false, true);
+                self.fail("invalid input", out);
+            } else if kind == b'c' {
                 self.copying = false;
                 append(out, b'C', b"COPY 1\0");
             }
@@ -157,9 +162,9 @@ impl Server {
             "commit" => (self.block, self.strings.now) = (false, self.strings.lasting),
             "savepoint s" => self.moved_at_savepoint = self.moved,
             "rollback to s" => (self.failed, self.moved) = (false, self.moved_at_savepoint),
-            "copy t from stdin" => {
+            "copy t from stdin" | "copy nonsense from stdin" => {
                 self.ran.push(sql.to_owned());
-                self.copying = true;
+                (self.copying, self.copying_nonsense) = (true, sql.contains("nonsense"));
                 return append(out, b'G', &[0, 0, 0]);
             }
             sql if sql.contains("fails") => return self.fail("it fails", out),
