@@ -59,7 +59,7 @@ pub fn plan(trial: &Trial, set: &PolicySet, protection: &Protection, catalogue: 
     let masked = |statement: &StatementFacts| Masked {
         command: statement.command.to_string(),
         lineage: statement.lineage.as_deref().cloned(),
-        planned: mask::plan(protection, statement.lineage.as_deref(), may_read),
+        planned: mask::plan(protection, statement.traced(), may_read),
     };
     facts.statements.iter().map(masked).collect()
 }

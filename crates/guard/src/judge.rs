@@ -14,7 +14,7 @@ use crate::rate::Rates;
 use mask::{Plan, Planned, Protection, Rule};
 use model::Known;
 use model::access::{GrantId, Holder};
-use model::facts::{Facts, OpaqueReason};
+use model::facts::{Facts, OpaqueReason, StatementFacts};
 use model::lineage::StoredColumn;
 use model::principal::{Principal, UnknownPrincipal};
 use model::request::Request;
@@ -323,8 +323,8 @@ impl Judged {
             matches!(decision, Decision::Permit(_))
         };
         let mut refused = None;
-        let lineages = self.facts.statements.iter().map(|statement| statement.lineage.as_deref());
-        for lineage in lineages.chain(self.facts.opaque.map(|_| None)) {
+        let lineages = self.facts.statements.iter().map(StatementFacts::traced);
+        for lineage in lineages.chain(self.facts.opaque.map(Err)) {
             match mask::plan(protection, lineage, &mut may_read) {
                 Planned::Clear => self.plans.push(None),
                 Planned::Masked(plan) => self.plans.push(Some(plan)),
@@ -338,7 +338,7 @@ impl Judged {
                 what: refusal.what.into(),
                 reason: refusal.reason.into(),
                 remedy: refusal.remedy.into(),
-                sqlstate: "42501",
+                sqlstate: if self.facts.opaque == Some(OpaqueReason::Syntax) { "42601" } else { "42501" },
             });
             // What does not run waits for nobody.
             self.verdict.hold = None;

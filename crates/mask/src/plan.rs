@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use model::facts::OpaqueReason;
 use model::lineage::{CopyForm, Lineage, Origin, Output, Rows, Sources, StoredColumn};
 
 use crate::protection::{Mask, Predicates, Protection, Rule, Sight, WhenUnknown};
@@ -10,6 +11,8 @@ use crate::protection::{Mask, Predicates, Protection, Rule, Sight, WhenUnknown};
 pub const ANYTHING: &str = "*";
 /// The rule of a column that is masked because nobody knows where it comes from.
 pub const RULE_UNKNOWN: &str = "unknown-origin";
+/// What somebody can do whose statement is not followed.
+const SIMPLER: &str = "write it in simpler words, or ask for the right to read in clear";
 
 /// What becomes of a statement.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,11 +93,11 @@ pub struct Cell {
     pub mask: Mask,
 }
 
-/// Plans a statement. `lineage`: `None` where it is not understood. `may_read` says whether the principal may read a
+/// Plans a statement. `lineage`, or why it is not understood. `may_read` says whether the principal may read a
 /// column in clear; it is asked about `*.*.*` where a statement may read anything.
 pub fn plan(
     protection: &Protection,
-    lineage: Option<&Lineage>,
+    lineage: Result<&Lineage, OpaqueReason>,
     may_read: impl FnMut(&StoredColumn, &Rule) -> bool,
 ) -> Planned {
     let mut planner = Planner { protection, sight: Sight::new(protection, may_read) };
@@ -119,13 +122,11 @@ struct Planner<'a, F> {
 }
 
 impl<F: FnMut(&StoredColumn, &Rule) -> bool> Planner<'_, F> {
-    fn plan(&mut self, lineage: Option<&Lineage>) -> Result<Planned, Refusal> {
-        let Some(lineage) = lineage else {
-            return if self.sees_everything() {
-                Ok(Planned::Clear)
-            } else {
-                Err(not_understood("it is not understood"))
-            };
+    fn plan(&mut self, lineage: Result<&Lineage, OpaqueReason>) -> Result<Planned, Refusal> {
+        let lineage = match lineage {
+            Ok(lineage) => lineage,
+            Err(_) if self.sees_everything() => return Ok(Planned::Clear),
+            Err(why) => return Err(opaque(why)),
         };
         let untrusted = lineage.calls.iter().find(|function| !self.protection.trusts(function));
         let doubt = match (lineage.unknown, untrusted) {
@@ -340,11 +341,20 @@ fn refusal(rule: &Rule, column: &StoredColumn, does: &str, reason: &str, remedy:
     }
 }
 
+fn opaque(why: OpaqueReason) -> Refusal {
+    let remedy = match why {
+        OpaqueReason::Syntax => "check its spelling: PostgreSQL's grammar does not accept it",
+        OpaqueReason::TooLarge => "send values as parameters, or fewer at a time",
+        _ => SIMPLER,
+    };
+    Refusal { remedy: remedy.to_owned(), ..not_understood(&format!("it is not understood ({})", why.word())) }
+}
+
 fn not_understood(why: &str) -> Refusal {
     Refusal {
         rule: RULE_UNKNOWN.into(),
         what: "a statement that may show protected columns".to_owned(),
         reason: why.to_owned(),
-        remedy: "write it in simpler words, or ask for the right to read in clear".to_owned(),
+        remedy: SIMPLER.to_owned(),
     }
 }

@@ -35,6 +35,15 @@ pub struct StatementFacts {
 }
 
 impl StatementFacts {
+    /// Where its values come from, or why nobody knows.
+    ///
+    /// # Errors
+    /// The reason.
+    pub fn traced(&self) -> Result<&Lineage, OpaqueReason> {
+        let why = || self.opaque.first().copied().unwrap_or(OpaqueReason::Construct);
+        self.lineage.as_deref().ok_or_else(why)
+    }
+
     /// Whether it runs code of which nobody has said what it does: a parameter, and so the meaning of every name behind
     /// it, may be another one then. What the server's own functions do is in other effects.
     #[must_use]

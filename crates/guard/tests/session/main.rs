@@ -470,7 +470,8 @@ fn behind_a_copy_that_failed_what_follows_is_understood() {
     let begin = [once("copy nonsense from stdin"), sync()].concat();
     let (data, end) = (message(b'd', b"1\n"), [message(b'c', &[]), sync()].concat());
     // A driver sees the error before it has sent all, and goes on at once.
-    for batches in [vec![[&*data, &end].concat(), query("rollback")], vec![data, [&*end, &query("rollback")].concat()]] {
+    for batches in [vec![[&*data, &end].concat(), query("rollback")], vec![data, [&*end, &query("rollback")].concat()]]
+    {
         let mut session = Session::new(Mode::Enforce, usize::MAX);
         assert_eq!(kinds(&session.send(&begin)), "12G");
         let got: Vec<_> = batches.iter().flat_map(|batch| session.send(batch)).collect();
