@@ -3,7 +3,7 @@
 
 /// Bytes of one message that are collected before it is judged. Every name of a Bind fits; a longer text is beyond what
 /// is analysed anyway.
-pub(crate) const HELD_BYTES_MAX: usize = 128 << 10;
+pub(crate) const HELD_BYTES_MAX: usize = 512 << 10;
 /// Largest message that PostgreSQL accepts (`PQ_LARGE_MESSAGE_LIMIT`, 1 GiB - 1).
 const MESSAGE_BYTES_MAX: u32 = 0x3fff_ffff;
 const HEADER_BYTES: usize = 5;

@@ -24,8 +24,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            text_bytes_max: 64 * 1024,
-            tokens_max: 48 * 1024,
+            text_bytes_max: 256 * 1024,
+            tokens_max: 192 * 1024,
             nesting_max: 128,
             statements_max: 1024,
             effects_max: 4096,

@@ -15,25 +15,27 @@ pub(crate) fn check(text: &str, conforming_strings: bool, limits: &Limits) -> Re
         return Err(OpaqueReason::Encoding);
     }
     let mut counts = Counts::default();
-    let mut rest = Lexer { text: text.as_bytes(), conforming_strings, comment_depth: 0, comment_cost: 0 };
+    let mut rest =
+        Lexer { text: text.as_bytes(), conforming_strings, comment_depth: 0, comment_cost: 0, comment_run: 0 };
     while let Some(token) = rest.token() {
         counts.add(token);
         if counts.tokens > limits.tokens_max
             || counts.nesting > limits.nesting_max
             || counts.separators > limits.statements_max
-            || rest.comment_depth > limits.nesting_max
-            || rest.comment_cost > COMMENT_COST_MAX
+            || rest.has_costly_comments(limits)
         {
             return Err(OpaqueReason::TooLarge);
         }
     }
-    let has_costly_comments = rest.comment_depth > limits.nesting_max || rest.comment_cost > COMMENT_COST_MAX;
-    if has_costly_comments { Err(OpaqueReason::TooLarge) } else { Ok(()) }
+    if rest.has_costly_comments(limits) { Err(OpaqueReason::TooLarge) } else { Ok(()) }
 }
 
 /// Bytes that PostgreSQL's lexer may look at because of comments. Where one begins it reads all operator characters that
 /// follow, and then goes back: 64 KiB of `/*` take it eleven seconds.
 const COMMENT_COST_MAX: usize = 1024 * 1024;
+
+/// Comments with nothing between them: the grammar's lexer calls itself for each (about 80 bytes of stack).
+const COMMENT_RUN_MAX: usize = 4096;
 
 /// Operator characters behind a comment's beginning that are counted; more of them are over the limit soon enough.
 const OPERATOR_RUN_MAX: usize = 4096;
@@ -78,9 +80,17 @@ struct Lexer<'a> {
     /// Comments inside each other, at most so far.
     comment_depth: usize,
     comment_cost: usize,
+    /// Comments with nothing but blanks between them, at most so far.
+    comment_run: usize,
 }
 
 impl<'a> Lexer<'a> {
+    const fn has_costly_comments(&self, limits: &Limits) -> bool {
+        self.comment_depth > limits.nesting_max
+            || self.comment_cost > COMMENT_COST_MAX
+            || self.comment_run > COMMENT_RUN_MAX
+    }
+
     fn token(&mut self) -> Option<Token<'a>> {
         self.skip_blanks();
         let first = *self.text.first()?;
@@ -106,13 +116,19 @@ impl<'a> Lexer<'a> {
     }
 
     fn skip_blanks(&mut self) {
+        let mut comments = 0_usize;
         loop {
             match self.text {
-                [b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c, ..] => drop(self.take(1)),
+                [b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c, ..] => {
+                    self.take(1);
+                    continue;
+                }
                 [b'-', b'-', ..] => drop(self.take(line_length(self.text))),
                 [b'/', b'*', ..] => self.skip_comment(),
                 _ => return,
             }
+            comments += 1;
+            self.comment_run = self.comment_run.max(comments);
         }
     }
 

@@ -11,7 +11,7 @@ use super::render::{check, facts, state, words};
 /// In a test build, on a busy machine; `cargo bench -p sql` prints what a release build takes (below 50 ms each).
 const SLOWEST: Duration = Duration::from_secs(2);
 
-/// 64 KiB of everything that a grammar can chain or nest.
+/// A whole text of everything that a grammar can chain or nest.
 fn hostile() -> Vec<(String, String)> {
     let full = Limits::default().text_bytes_max - 64;
     let deep = Limits::default().nesting_max - 1;
@@ -56,6 +56,7 @@ fn hostile() -> Vec<(String, String)> {
         ("SELECT 1 ", "/***"),
         ("SELECT 1 ", "/* x */"),
         ("SELECT 1 ", "-- x\n"),
+        ("SELECT 1 ", "--\n"),
         ("", "$a"),
         ("", "'"),
         ("", "\""),
@@ -116,6 +117,15 @@ fn nothing_takes_long_or_overflows_the_stack() {
 }
 
 #[test]
+fn many_rows_in_one_insert_are_read() {
+    // What drivers make of a batch: every row with its own parameters.
+    let rows: Vec<String> = (0..8_000).map(|row| format!("(${},${})", row * 2 + 1, row * 2 + 2)).collect();
+    let text = format!("INSERT INTO t (a, b) VALUES {}", rows.join(","));
+    assert!(text.len() > 100_000 && text.len() < Limits::default().text_bytes_max);
+    check(&text, "INSERT: insert t(a b)");
+}
+
+#[test]
 fn what_is_over_a_limit_is_opaque() {
     let limits = Limits::default();
     check(&" ".repeat(limits.text_bytes_max + 1), "opaque: too_large");
@@ -128,6 +138,9 @@ fn what_is_over_a_limit_is_opaque() {
     check(&format!("SELECT '{}'", "(".repeat(1000)), "SELECT: ");
     check(&"BEGIN;".repeat(limits.statements_max + 1), "opaque: too_large");
     check(&format!("SELECT 1 {}", "/*".repeat(10_000)), "opaque: too_large");
+    check(&format!("SELECT {} 1", "--\n".repeat(4_097)), "opaque: too_large");
+    check(&format!("SELECT {} 1", "--\n".repeat(4_096)), "SELECT: ");
+    assert_eq!(facts(&"SELECT 1 -- one\n;".repeat(1_000)).statements.len(), 1_000);
     assert_eq!(facts(&"BEGIN;".repeat(limits.statements_max)).statements.len(), limits.statements_max);
 }
 
