@@ -89,9 +89,10 @@ pub(crate) enum FromCore {
     Minted { connection: u64, is_made: bool },
     /// The access of this connection has ended, for a reason in its fixed word.
     End { connection: u64, when: SessionEnd, why: String },
-    /// What an SQL database has, from now on. Too long for a packet: one descriptor, a file in memory with
-    /// [`CatalogueForm`](crate::catalogue_form::CatalogueForm) as JSON.
-    Catalogue { database: u16, sql_database: String },
+    /// What an SQL database has, as a reading found that began then ([`BootTime`](model::time::BootTime)). Too long for a
+    /// packet: one descriptor, a file in memory with [`CatalogueForm`](crate::catalogue_form::CatalogueForm) as JSON.
+    /// Without a descriptor: the same as the last time.
+    Catalogue { database: u16, sql_database: String, read_at: u64 },
     /// Who has been granted what in a database: everybody (`whole`), or some whose grants have changed. One descriptor: a
     /// file in memory with [`HolderGrants`](crate::grant_link::HolderGrants) as a JSON array.
     Grants { database: u16, whole: bool },

@@ -154,6 +154,23 @@ fn psql_sees_masks_and_refusals() -> Result<()> {
 }
 
 #[test]
+fn what_a_session_has_made_it_can_use() -> Result<()> {
+    let (stage, port, _folder) = start()?;
+    // One session: until the catalogue has been read again nobody knows what it has made.
+    let attempt = "insert into made values (1);\n\\! sleep 0.25\n";
+    let script = format!("create table made (a int);\n{}select count(*) > 0 from made;\n", attempt.repeat(20));
+    let mut command = stage.client(Place::Outside, "psql");
+    let folder = directory::private("script")?;
+    let path = folder.path().join("script.sql");
+    fs::write(&path, script)?;
+    command.env("PGHOST", "127.0.0.1").env("PGPORT", port.to_string()).arg("-XqAt").arg("-f").arg(&path);
+    let output = process::run_any(&mut command)?;
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    ensure!(stdout.trim() == "t", "{stdout}\n{stderr}");
+    Ok(())
+}
+
+#[test]
 fn records_name_what_was_masked_and_count_it() -> Result<()> {
     let (stage, port, _folder) = start()?;
     psql(&stage, port, "select name, ssn, email from people")?;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use model::time::BootTime;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::spawn_local;
@@ -19,6 +20,7 @@ use super::catalogue_fetch::fetch;
 use super::own_hops::{OwnHops, OwnLogin};
 use super::pipeline::Pipeline;
 use crate::catalogue_form::CatalogueForm;
+use crate::clock;
 use crate::identity_link::FromCore;
 use crate::link::{Link, Purpose};
 use crate::worker_link::in_memory;
@@ -58,6 +60,8 @@ pub(super) struct Catalogues {
 struct Kept {
     /// As the workers were told; `None`: it was not read yet.
     snapshot: RefCell<Option<Rc<[u8]>>>,
+    /// When the reading of it began.
+    read_at: Cell<BootTime>,
     /// It was read, or that has failed.
     is_tried: watch::Sender<bool>,
     /// It has changed.
@@ -82,7 +86,7 @@ impl Catalogues {
     pub(super) fn add(&self, line: &Rc<AsyncFd<Link>>) {
         for (key, kept) in &*self.kept.borrow() {
             if let Some(snapshot) = &*kept.snapshot.borrow() {
-                tell(line.get_ref(), key, snapshot);
+                tell(line.get_ref(), key, kept.read_at.get(), Some(snapshot));
             }
         }
         let mut lines = self.lines.borrow_mut();
@@ -110,7 +114,8 @@ impl Catalogues {
             return None;
         }
         let (is_tried, _) = watch::channel(false);
-        let kept = Rc::new(Kept { snapshot: RefCell::default(), is_tried, changed: Notify::new() });
+        let kept =
+            Rc::new(Kept { snapshot: RefCell::default(), read_at: Cell::default(), is_tried, changed: Notify::new() });
         all.insert(key.clone(), Rc::clone(&kept));
         spawn_local(keep(Rc::clone(self), key, Rc::clone(&kept), period));
         Some(kept)
@@ -126,9 +131,11 @@ impl Catalogues {
         }
     }
 
-    async fn read(&self, (database, name): &Key) -> Result<CatalogueForm> {
+    /// What a catalogue has, and when the reading began.
+    async fn read(&self, (database, name): &Key) -> Result<(BootTime, CatalogueForm)> {
         let _turn = self.reading.acquire().await.context("the core ends")?;
-        fetch(self.login(*database).await?, name).await
+        let began = clock::boot();
+        Ok((began, fetch(self.login(*database).await?, name).await?))
     }
 
     /// A connection to a database with the login that reads its catalogue.
@@ -141,18 +148,19 @@ impl Catalogues {
         self.periods.contains_key(&database)
     }
 
-    /// What was read becomes what the workers know, where it is news.
-    fn publish(&self, key: &Key, kept: &Kept, form: &CatalogueForm) -> Result<()> {
-        let snapshot = serde_json::to_vec(form).context("the rows cannot be passed on")?;
-        if kept.snapshot.borrow().as_deref() == Some(&*snapshot) {
-            return Ok(());
-        }
+    /// What was read becomes what the workers know: the rows where they are news, else only that they are still right.
+    fn publish(&self, key: &Key, kept: &Kept, (read_at, form): (BootTime, CatalogueForm)) -> Result<()> {
+        let snapshot = serde_json::to_vec(&form).context("the rows cannot be passed on")?;
+        let is_news = kept.snapshot.borrow().as_deref() != Some(&*snapshot);
         let mut all_told = true;
         for line in self.lines.borrow().iter().filter_map(Weak::upgrade) {
-            all_told &= tell(line.get_ref(), key, &snapshot);
+            all_told &= tell(line.get_ref(), key, read_at, is_news.then_some(&*snapshot));
         }
-        // Whoever was not told is told after the next reading.
-        *kept.snapshot.borrow_mut() = all_told.then(|| snapshot.into());
+        kept.read_at.set(read_at);
+        if is_news {
+            // Whoever was not told is told after the next reading.
+            *kept.snapshot.borrow_mut() = all_told.then(|| snapshot.into());
+        }
         Ok(())
     }
 
@@ -174,7 +182,7 @@ impl Catalogues {
 async fn keep(catalogues: Rc<Catalogues>, key: Key, kept: Rc<Kept>, period: Duration) {
     let mut has_been_read = false;
     loop {
-        let read = catalogues.read(&key).await.and_then(|form| catalogues.publish(&key, &kept, &form));
+        let read = catalogues.read(&key).await.and_then(|read| catalogues.publish(&key, &kept, read));
         catalogues.pipeline.borrow().catalogue_read(key.0, read.is_ok());
         match read {
             Ok(()) => has_been_read = true,
@@ -194,9 +202,14 @@ async fn keep(catalogues: Rc<Catalogues>, key: Key, kept: Rc<Kept>, period: Dura
 }
 
 /// Each worker gets a file of its own: what one does to it, no other sees. `false`: it could not be told.
-fn tell(line: &Link, (database, name): &Key, snapshot: &[u8]) -> bool {
-    let message = FromCore::Catalogue { database: *database, sql_database: name.to_string() };
-    match in_memory(snapshot).and_then(|memory| line.try_send(&message, &[], &[memory.as_fd()])) {
+fn tell(line: &Link, (database, name): &Key, read_at: BootTime, snapshot: Option<&[u8]>) -> bool {
+    let message = FromCore::Catalogue { database: *database, sql_database: name.to_string(), read_at: read_at.0 };
+    let memory = snapshot.map(in_memory).transpose();
+    let sent = memory.and_then(|memory| {
+        let descriptors: Vec<_> = memory.iter().map(|memory| memory.as_fd()).collect();
+        line.try_send(&message, &[], &descriptors)
+    });
+    match sent {
         Ok(()) => true,
         Err(problem) => {
             warn!(sql_database = %name, "a worker could not be told the catalogue: {problem:#}");

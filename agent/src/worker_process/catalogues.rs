@@ -9,7 +9,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use guard::Judge;
+use guard::{Judge, Snapshot};
+use model::time::BootTime;
 use sql::catalogue::Catalogue;
 use tracing::warn;
 
@@ -22,7 +23,7 @@ const EARLY_MAX: usize = 1024;
 #[derive(Default)]
 pub(super) struct Catalogues {
     judges: RefCell<HashMap<u16, Rc<Judge>>>,
-    early: RefCell<Vec<(u16, Arc<str>, Catalogue)>>,
+    early: RefCell<Vec<(u16, Arc<str>, Snapshot)>>,
     /// Number of the last snapshot.
     epoch: Cell<u64>,
 }
@@ -32,30 +33,37 @@ impl Catalogues {
     pub(super) fn judge(&self, database: u16, judge: Rc<Judge>) {
         let (own, others) = self.early.take().into_iter().partition::<Vec<_>, _>(|(id, ..)| *id == database);
         self.early.replace(others);
-        for (_, name, catalogue) in own {
-            judge.know(name, catalogue);
+        for (_, name, snapshot) in own {
+            judge.know(name, snapshot);
         }
         self.judges.borrow_mut().insert(database, judge);
     }
 
-    /// The core has read a catalogue.
-    pub(super) fn know(&self, database: u16, name: Arc<str>, descriptors: Vec<OwnedFd>) {
-        let catalogue = match self.read(descriptors) {
+    /// The core has begun to read a catalogue at that time. `memory`: what it found; `None`: the same as before.
+    pub(super) fn hear(&self, (database, name): (u16, Arc<str>), read_at: BootTime, memory: Option<OwnedFd>) {
+        let Some(memory) = memory else { return self.confirm(database, &name, read_at) };
+        let catalogue = match self.read(memory) {
             Ok(catalogue) => catalogue,
             Err(problem) => return warn!(sql_database = %name, "a snapshot of the catalogue is not used: {problem:#}"),
         };
+        let snapshot = Snapshot::new(catalogue, read_at);
         if let Some(judge) = self.judges.borrow().get(&database) {
-            return judge.know(name, catalogue);
+            return judge.know(name, snapshot);
         }
         let mut early = self.early.borrow_mut();
         early.retain(|(id, known, _)| (*id, known) != (database, &name));
         if early.len() < EARLY_MAX {
-            early.push((database, name, catalogue));
+            early.push((database, name, snapshot));
         }
     }
 
-    fn read(&self, descriptors: Vec<OwnedFd>) -> Result<Catalogue> {
-        let memory = descriptors.into_iter().next().context("it came without its descriptor")?;
+    fn confirm(&self, database: u16, name: &str, read_at: BootTime) {
+        if let Some(judge) = self.judges.borrow().get(&database) {
+            judge.confirm(name, read_at);
+        }
+    }
+
+    fn read(&self, memory: OwnedFd) -> Result<Catalogue> {
         let form: CatalogueForm =
             serde_json::from_reader(BufReader::new(File::from(memory))).context("it came incomplete")?;
         self.epoch.set(self.epoch.get() + 1);

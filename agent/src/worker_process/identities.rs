@@ -14,6 +14,7 @@ use model::Known;
 use model::credential::AccessEnd;
 use model::id::SocketCookie;
 use model::principal::UnknownPrincipal;
+use model::time::BootTime;
 use proxy::{Identification, Identified, SessionEnd};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Semaphore, oneshot};
@@ -193,8 +194,9 @@ async fn take_answers(inner: Rc<Inner>) {
                 }
             }
             FromCore::End { connection, when, why } => inner.end(connection, when, &why),
-            FromCore::Catalogue { database, sql_database } => {
-                inner.catalogues.know(database, sql_database.into(), packet.descriptors);
+            FromCore::Catalogue { database, sql_database, read_at } => {
+                let place = (database, sql_database.into());
+                inner.catalogues.hear(place, BootTime(read_at), packet.descriptors.into_iter().next());
             }
             FromCore::Grants { database, whole } => inner.grants.know(database, whole, packet.descriptors),
         }

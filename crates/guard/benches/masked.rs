@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::hint::black_box;
 use std::rc::Rc;
 
-use guard::{Book, Guard, Judge};
+use guard::{Book, Guard, Judge, Snapshot};
 use mask::{Mask, Pattern, Protection, Rule, Settings};
 use model::Known;
 use model::principal::UnknownPrincipal;
@@ -73,7 +73,7 @@ fn session(protection: Protection) -> Guard {
     let file = PolicyFile { name: "bench.cedar".into(), text: POLICIES.into() };
     let judge = Judge::new(PolicySet::compile(&[file], PolicyEpoch(1)).unwrap(), Rc::default());
     judge.protect(protection);
-    judge.know("shop".into(), catalogue());
+    judge.know("shop".into(), Snapshot::new(catalogue(), BootTime(0)));
     let context = SessionContext {
         database_name: "shop".into(),
         environment: "production".into(),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use model::Known;
 use model::facts::{Action, Facts, Object, StateChange, StatementFacts, UnknownSchema};
 use model::statement::{Outcome, Statement, Transaction};
+use model::time::BootTime;
 use sql::state::{Encoding, State, Temporary};
 
 /// What the server answers when it is asked.
@@ -38,6 +39,9 @@ pub(crate) struct Following {
     savepoints: Vec<Savepoint>,
     /// Temporary objects may have been made that nobody has seen.
     is_temporary_uncertain: bool,
+    /// Since when everybody sees what this session has changed in the catalogue; `None`: it has changed nothing that it
+    /// has ended, too.
+    committed_at: Option<BootTime>,
 }
 
 /// Savepoints of one transaction whose states are kept: those that were made last.
@@ -76,6 +80,7 @@ impl Following {
             has_set_reading: false,
             savepoints: Vec::new(),
             is_temporary_uncertain: true,
+            committed_at: None,
         }
     }
 
@@ -154,6 +159,22 @@ impl Following {
         }
     }
 
+    /// Everything is answered, outside of a transaction: what the session has changed is there for everybody.
+    pub(crate) const fn is_committed(&mut self, at: BootTime) {
+        if (self.now.catalogue_changed || self.now.functions_changed) && self.committed_at.is_none() {
+            self.committed_at = Some(at);
+        }
+    }
+
+    /// A snapshot is there whose reading began then. To be called outside of transactions only: others do not see what
+    /// happens in one.
+    pub(crate) fn snapshot_taken(&mut self, read_at: BootTime) {
+        if self.committed_at.is_some_and(|committed| committed < read_at) {
+            self.committed_at = None;
+            self.each(|state| (state.catalogue_changed, state.functions_changed) = (false, false));
+        }
+    }
+
     /// Something happened that is not understood.
     fn doubt_all(&mut self) {
         self.doubt_objects();
@@ -223,6 +244,9 @@ impl Following {
     }
 
     fn apply(&mut self, change: &StateChange, is_rollback: bool) {
+        if matches!(change, StateChange::Catalogue | StateChange::Functions) {
+            self.committed_at = None;
+        }
         match change {
             StateChange::End => self.end(is_rollback),
             StateChange::Parameter { name, value, local } => match &**name {

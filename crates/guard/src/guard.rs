@@ -524,6 +524,9 @@ impl Guard {
         if self.desk.cycles.is_quiet() {
             // What the decoder has lost count of must not be told behind the next decision.
             self.follow(|connection, sink| connection.all_is_answered(sink));
+            if !self.around.session.in_transaction {
+                self.desk.following.is_committed(at);
+            }
         }
         if std::mem::take(&mut self.desk.code_has_run) {
             self.desk.following.code_has_run(self.desk.status());

@@ -37,8 +37,8 @@ pub struct Judge {
     rates: RefCell<Rates>,
     policies: RefCell<Rc<PolicySet>>,
     board: Rc<Board>,
-    /// Snapshots, by the name of the SQL database.
-    catalogues: RefCell<HashMap<Arc<str>, Rc<Catalogue>>>,
+    /// By the name of the SQL database.
+    catalogues: RefCell<HashMap<Arc<str>, Snapshot>>,
     /// Where there is no snapshot.
     none: Rc<Catalogue>,
 }
@@ -76,8 +76,20 @@ impl Judge {
     }
 
     /// From the next message on this is what is known of the objects of an SQL database.
-    pub fn know(&self, database: Arc<str>, catalogue: Catalogue) {
-        self.catalogues.borrow_mut().insert(database, Rc::new(catalogue));
+    pub fn know(&self, database: Arc<str>, snapshot: Snapshot) {
+        self.catalogues.borrow_mut().insert(database, snapshot);
+    }
+
+    /// A reading that began then has found what is known.
+    pub fn confirm(&self, database: &str, read_at: BootTime) {
+        if let Some(snapshot) = self.catalogues.borrow_mut().get_mut(database) {
+            snapshot.read_at = snapshot.read_at.max(read_at);
+        }
+    }
+
+    /// When the last reading of an SQL database began whose outcome is known here.
+    pub(crate) fn read_at(&self, database: &str) -> Option<BootTime> {
+        self.catalogues.borrow().get(database).map(|snapshot| snapshot.read_at)
     }
 
     fn policies(&self) -> Rc<PolicySet> {
@@ -85,7 +97,25 @@ impl Judge {
     }
 
     pub(crate) fn catalogue(&self, database: &str) -> Rc<Catalogue> {
-        Rc::clone(self.catalogues.borrow().get(database).unwrap_or(&self.none))
+        let catalogues = self.catalogues.borrow();
+        Rc::clone(catalogues.get(database).map_or(&self.none, |snapshot| &snapshot.catalogue))
+    }
+}
+
+/// What an SQL database has.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Its objects.
+    pub catalogue: Rc<Catalogue>,
+    /// When the reading of it began: what was committed before is in it.
+    pub read_at: BootTime,
+}
+
+impl Snapshot {
+    /// Of a reading that began then.
+    #[must_use]
+    pub fn new(catalogue: Catalogue, read_at: BootTime) -> Self {
+        Self { catalogue: Rc::new(catalogue), read_at }
     }
 }
 
@@ -190,6 +220,11 @@ impl Bench {
             }
         };
         self.names.resolve(read(text))
+    }
+
+    /// When the last reading of an SQL database began whose outcome is known here.
+    pub(crate) fn read_at(&self, database: &str) -> Option<BootTime> {
+        self.judge.read_at(database)
     }
 
     /// Whether anything is protected.

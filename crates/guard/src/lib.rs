@@ -35,5 +35,5 @@ mod startup;
 pub use board::Board;
 pub use guard::{Book, Broken, Cleared, Guard, Passed};
 pub use hold::{Announcement, Answer, Denied, Question};
-pub use judge::Judge;
+pub use judge::{Judge, Snapshot};
 pub use masking::Cells;

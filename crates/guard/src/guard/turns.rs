@@ -45,6 +45,12 @@ impl Guard {
             return false;
         }
         self.desk.following.reading_is_known();
+        if !self.around.session.in_transaction
+            && !self.desk.cycles.has_waiting()
+            && let Some(read_at) = self.bench.read_at(&self.around.session.database)
+        {
+            self.desk.following.snapshot_taken(read_at);
+        }
         if !self.desk.following.is_uncertain || !self.may_ask() {
             return true;
         }

@@ -2,7 +2,8 @@
 
 use std::rc::Rc;
 
-use guard::Judge;
+use guard::{Judge, Snapshot};
+use model::time::BootTime;
 use model::verdict::{Mode, PolicyEpoch};
 use policy::{PolicyFile, PolicySet};
 use sql::catalogue::Builder;
@@ -23,17 +24,21 @@ forbid (principal, action, resource in Schema::"vault");
 
 /// A session of a database with `public.t` and `vault.t`, in which `app.move()` makes the second be found first.
 fn session() -> Session {
+    session_and_judge().0
+}
+
+fn session_and_judge() -> (Session, Rc<Judge>) {
     let file = PolicyFile { name: "test.cedar".into(), text: POLICIES.into() };
-    let judge = Judge::new(PolicySet::compile(&[file], PolicyEpoch(1)).unwrap(), Rc::default());
+    let judge = Rc::new(Judge::new(PolicySet::compile(&[file], PolicyEpoch(1)).unwrap(), Rc::default()));
     let mut builder = Builder::new();
     for (oid, schema) in [(1, "public"), (2, "vault")] {
         builder.schema(schema.into());
         builder.relation(Relation { oid, schema: schema.into(), name: "t".into(), kind: RelationKind::Table });
     }
-    judge.know("shop".into(), builder.build(1));
-    let mut session = Session::judged_by(Rc::new(judge), Mode::Enforce, usize::MAX);
+    judge.know("shop".into(), Snapshot::new(builder.build(1), BootTime(0)));
+    let mut session = Session::judged_by(Rc::clone(&judge), Mode::Enforce, usize::MAX);
     assert_eq!(answers(&mut session, &[query("select from t")]), "CZ");
-    session
+    (session, judge)
 }
 
 fn answers(session: &mut Session, messages: &[Vec<u8>]) -> String {
@@ -148,13 +153,42 @@ fn what_sql_prepared_is_read_by_the_catalogue_of_now() {
     };
     let file = PolicyFile { name: "test.cedar".into(), text: POLICIES.into() };
     let judge = Rc::new(Judge::new(PolicySet::compile(&[file], PolicyEpoch(1)).unwrap(), Rc::default()));
-    judge.know("shop".into(), known(1, 1));
+    judge.know("shop".into(), Snapshot::new(known(1, 1), BootTime(0)));
     let mut session = Session::judged_by(Rc::clone(&judge), Mode::Enforce, usize::MAX);
     assert_eq!(answers(&mut session, &[query("prepare s as select from v")]), "CZ");
     assert_eq!(answers(&mut session, &[query("execute s")]), "CZ");
     // Another session replaces the view.
-    judge.know("shop".into(), known(2, 2));
+    judge.know("shop".into(), Snapshot::new(known(2, 2), BootTime(0)));
     assert_eq!(answers(&mut session, &[query("execute s")]), "EZ");
-    judge.know("shop".into(), known(3, 1));
+    judge.know("shop".into(), Snapshot::new(known(3, 1), BootTime(0)));
     assert_eq!(answers(&mut session, &[query("execute s")]), "CZ");
+}
+
+#[test]
+fn what_a_session_has_changed_is_known_once_it_is_read_again() {
+    let (mut session, judge) = session_and_judge();
+    let later = BootTime(u64::MAX);
+    assert_eq!(answers(&mut session, &[query("create table public.n (a int)")]), "CZ");
+    assert_eq!(answers(&mut session, &[query("select from t")]), "EZ", "it may be anywhere now");
+    judge.confirm("shop", BootTime(1));
+    assert_eq!(answers(&mut session, &[query("select from t")]), "EZ", "that reading began before");
+    judge.confirm("shop", later);
+    assert_eq!(answers(&mut session, &[query("select from t")]), "CZ");
+}
+
+#[test]
+fn what_an_open_transaction_has_changed_is_read_by_nobody() {
+    let (mut session, judge) = session_and_judge();
+    let later = BootTime(u64::MAX);
+    assert_eq!(answers(&mut session, &[query("begin")]), "CZ");
+    assert_eq!(answers(&mut session, &[query("create table public.n (a int)")]), "CZ");
+    judge.confirm("shop", later);
+    assert_eq!(answers(&mut session, &[query("select from t")]), "EZ");
+    assert_eq!(answers(&mut session, &[query("rollback")]), "CZ");
+    assert_eq!(answers(&mut session, &[query("select from t")]), "CZ", "it has not changed anything");
+    for sql in ["begin", "create table public.n (a int)", "commit"] {
+        assert_eq!(answers(&mut session, &[query(sql)]), "CZ");
+    }
+    assert_eq!(answers(&mut session, &[query("begin")]), "CZ");
+    assert_eq!(answers(&mut session, &[query("select from t")]), "CZ");
 }
