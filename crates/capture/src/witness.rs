@@ -252,7 +252,10 @@ impl Witness {
             let enter = (Some(process.network_namespace) != own).then_some(process.pid);
             match scan(&mut self.ebpf, enter) {
                 Ok(mut found) => sockets.append(&mut found),
-                // Its last process may have ended since: then there is nothing to see in it any more.
+                // The process has ended: another one of the namespace leads there, or there is nothing to see any more.
+                Err(_) if enter.is_some_and(|pid| processes::namespace(pid, "net").is_none()) => {
+                    seen.remove(&process.network_namespace);
+                }
                 Err(error) if enter.is_some() => warnings.push(format!(
                     "network namespace {} could not be scanned: {}",
                     process.network_namespace,
