@@ -49,7 +49,7 @@ const FUZZ_SECONDS: u32 = 3;
 const FUZZ_SECONDS_LONG: u32 = 300;
 
 /// End-to-end tests that wait more than they work, two at once; the others load the machine, count or measure.
-const TWO_AT_ONCE: &[&str] = &["api", "bypass", "guarded", "mcp", "mediation", "recorded", "steering"];
+const TWO_AT_ONCE: &[&str] = &["api", "bypass", "guarded", "mcp", "mediation", "recorded", "refused", "steering"];
 
 /// Passed and failed tests so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
