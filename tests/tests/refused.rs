@@ -19,15 +19,15 @@ struct Scene {
 
 impl Scene {
     fn start(lines: &[&str]) -> Result<Self> {
-        let scene = Self::start_without_group(Cgroup::create()?, lines)?;
+        let scene = Self::start_with(Cgroup::create()?, StageOptions::guarded(lines))?;
         scene.wait_refusing(true)?;
         Ok(scene)
     }
 
-    fn start_without_group(group: Cgroup, lines: &[&str]) -> Result<Self> {
+    fn start_with(group: Cgroup, mut options: StageOptions) -> Result<Self> {
         let port = directory::free_port()?;
-        let (listen, refuse) = (format!("listen = [\"127.0.0.1:{port}\"]"), refuse(&group));
-        let stage = Stage::start(&StageOptions::guarded(&[&[&*listen, &*refuse], lines].concat()))?;
+        options.guard.extend([format!("listen = [\"127.0.0.1:{port}\"]"), refuse(&group)]);
+        let stage = Stage::start(&options)?;
         stage.wait_listening(port)?;
         Ok(Self { stage, port, group })
     }
@@ -145,6 +145,20 @@ fn a_process_of_the_group_is_refused_on_every_address_and_on_record() -> Result<
 }
 
 #[test]
+fn a_server_that_listens_everywhere_is_closed_on_all_its_addresses() -> Result<()> {
+    let mut options = StageOptions::guarded(&[]);
+    options.cluster.listen = "*".into();
+    let scene = Scene::start_with(Cgroup::create()?, options)?;
+    scene.wait_refusing(true)?;
+    let inside = scene.stage.namespace.inside.clone();
+    let hosts = [(Place::Inside, "127.0.0.1"), (Place::Inside, "127.9.9.9"), (Place::Inside, "::1")];
+    for (place, host) in hosts.into_iter().chain([(Place::Inside, &*inside), (Place::Outside, &inside)]) {
+        check_refused(&scene.within(place, host)?).with_context(|| format!("{host}, {place:?}"))?;
+    }
+    Ok(())
+}
+
+#[test]
 fn a_port_that_no_database_has_is_open_to_the_group() -> Result<()> {
     let scene = Scene::start(&[])?;
     let other = std::net::TcpListener::bind("127.0.0.1:0")?;
@@ -226,7 +240,7 @@ fn an_allowed_source_is_not_refused() -> Result<()> {
 
 #[test]
 fn a_group_that_comes_later_and_comes_again_is_found() -> Result<()> {
-    let scene = Scene::start_without_group(Cgroup::place()?, &[])?;
+    let scene = Scene::start_with(Cgroup::place()?, StageOptions::guarded(&[]))?;
     scene.stage.wait_state("a remark", |state| {
         let remarks = state["remarks"].as_array().map(Vec::as_slice).unwrap_or_default();
         state["refusing"] == false && remarks.iter().any(|one| one.to_string().contains("cannot be opened"))
