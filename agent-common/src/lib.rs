@@ -12,6 +12,7 @@ pub mod content;
 pub mod listener;
 pub mod offsets;
 pub mod process;
+pub mod refusal;
 pub mod scan;
 pub mod session;
 pub mod settings;
@@ -42,8 +43,10 @@ pub mod kind {
     pub const EXITED: u32 = 8;
     /// [`crate::listener::Listening`]
     pub const LISTENING: u32 = 9;
+    /// [`crate::refusal::Refused`]
+    pub const REFUSED: u32 = 10;
     /// One more than the largest kind: length of the loss counters.
-    pub const COUNT: u32 = 10;
+    pub const COUNT: u32 = 11;
 
     /// Name of a kind in metrics and records; `unknown` for a number that this version does not know.
     #[must_use]
@@ -58,6 +61,7 @@ pub mod kind {
             FORKED => "fork",
             EXITED => "exit",
             LISTENING => "listen",
+            REFUSED => "refused",
             _ => "unknown",
         }
     }

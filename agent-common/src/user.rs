@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "aya::Pod is an unsafe marker trait")]
 
 use crate::listener::TcpListener;
+use crate::refusal::{Group, Lease, RefusedDestination};
 use crate::session::Session;
 use crate::settings::ProbeCounts;
 use crate::steering::{Counters, Destination, Rule, Source, Tuple};
@@ -22,3 +23,9 @@ unsafe impl aya::Pod for Tuple {}
 unsafe impl aya::Pod for Source {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Counters {}
+// SAFETY: as above.
+unsafe impl aya::Pod for RefusedDestination {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Lease {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Group {}

@@ -3,11 +3,13 @@
 use agent_common::kind;
 use agent_common::listener::TcpListener;
 use agent_common::offsets::Offsets;
+use agent_common::refusal::{DESTINATIONS_MAX, GROUPS_MAX, Group, LEASES_MAX, Lease, RefusedDestination, SOURCES_MAX};
 use agent_common::session::{Endpoints, Session};
 use agent_common::settings::{PORT_SET_WORDS, ProbeCounts, Settings, counter};
-use aya_ebpf::bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
+use agent_common::steering::Source;
+use aya_ebpf::bindings::{BPF_F_RDONLY_PROG, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 
 #[unsafe(no_mangle)]
 static OFFSETS: Offsets = Offsets::POISONED;
@@ -56,6 +58,23 @@ pub(crate) static CONNECTING: LruHashMap<Endpoints, u64> = LruHashMap::with_max_
 /// The proxy's sockets to servers, marked before they connect. Value: `HOP_*`. User space sets the size.
 #[map]
 pub(crate) static HOPS: LruHashMap<u64, u32> = LruHashMap::with_max_entries(16384, 0);
+
+/// Addresses of servers that local processes may not connect to.
+#[map]
+pub(crate) static REFUSED_DESTINATIONS: HashMap<RefusedDestination, u32> =
+    HashMap::with_max_entries(DESTINATIONS_MAX, BPF_F_RDONLY_PROG);
+
+/// Until when, for each database.
+#[map]
+pub(crate) static REFUSAL_LEASES: HashMap<u32, Lease> = HashMap::with_max_entries(LEASES_MAX, BPF_F_RDONLY_PROG);
+
+/// Which processes, for each database.
+#[map]
+pub(crate) static REFUSAL_GROUPS: HashMap<Group, u32> = HashMap::with_max_entries(GROUPS_MAX, BPF_F_RDONLY_PROG);
+
+/// Sources that may connect directly.
+#[map]
+pub(crate) static REFUSAL_SOURCES: LpmTrie<Source, u32> = LpmTrie::with_max_entries(SOURCES_MAX, BPF_F_RDONLY_PROG);
 
 /// Records lost per kind because the ring was full.
 #[map]

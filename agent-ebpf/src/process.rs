@@ -29,8 +29,19 @@ pub(crate) fn report_current(record_kind: u32, cookie: u64, other_cookie: u64) -
         count_loss(record_kind);
         return 0;
     };
-    let record = entry.as_mut_ptr();
-    // SAFETY: `record` points to a reserved, writable record; every field that user space reads is written.
+    // SAFETY: a reserved, writable record.
+    unsafe { identify_current(entry.as_mut_ptr(), record_kind, cookie, other_cookie) };
+    entry.submit(wake_flags());
+    0
+}
+
+/// Writes who the current process is.
+///
+/// # Safety
+/// `record` must be reserved and writable. Every field of it that user space reads is written.
+#[inline(always)]
+pub(crate) unsafe fn identify_current(record: *mut Identified, record_kind: u32, cookie: u64, other_cookie: u64) {
+    // SAFETY: the caller's promise.
     unsafe {
         (*record).header = Header { kind: record_kind, abi: ABI_VERSION, at: bpf_ktime_get_boot_ns() };
         (*record).cookie = cookie;
@@ -42,8 +53,6 @@ pub(crate) fn report_current(record_kind: u32, cookie: u64, other_cookie: u64) -
         arguments(record, task);
         ancestors(record, task);
     }
-    entry.submit(wake_flags());
-    0
 }
 
 /// Thread-group id of the current task.
@@ -68,7 +77,7 @@ unsafe fn credentials(record: *mut Identified, task: u64) {
     let mount_namespace: u64 = kernel_or_zero(nsproxy, at.nsproxy_mount);
     // SAFETY: the caller passes a reserved record.
     unsafe {
-        (*record).pid = current_pid();
+        (*record).pid = kernel_or_zero(task, at.task_tgid);
         (*record).start = start_of(task);
         (*record).uid = kernel(cred, at.cred_uid).unwrap_or(u32::MAX);
         (*record).gid = kernel(cred, at.cred_gid).unwrap_or(u32::MAX);

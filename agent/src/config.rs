@@ -10,6 +10,7 @@ mod file;
 pub mod identity;
 pub mod login;
 pub mod proxy;
+mod refusal;
 
 use std::fmt;
 use std::net::SocketAddr;

@@ -198,6 +198,11 @@ pub struct SteeringView {
     pub connections_passed_open: u64,
     /// Connections that were dropped because no worker was alive.
     pub connections_dropped_closed: u64,
+    /// Folder of the control group whose processes may not go past the proxy; absent: none is configured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refuse_direct: Option<String>,
+    /// The kernel refuses them now.
+    pub refusing: bool,
     /// What an operator should know.
     pub remarks: Vec<String>,
 }
@@ -217,6 +222,8 @@ impl From<SteeringState> for SteeringView {
             connections_direct: state.connections.direct,
             connections_passed_open: state.connections.passed_open,
             connections_dropped_closed: state.connections.dropped_closed,
+            refusing: state.refusal.as_ref().is_some_and(|refusal| refusal.attached && refusal.refusing),
+            refuse_direct: state.refusal.map(|refusal| refusal.cgroup),
             remarks: state.remarks,
         }
     }

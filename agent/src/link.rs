@@ -165,8 +165,21 @@ pub(crate) struct SteeringState {
     pub(crate) heartbeats: Vec<(u32, u64)>,
     /// Connections since the steering was made.
     pub(crate) connections: SteeringCounts,
+    /// What is done with local processes that go past the proxy; `None`: nothing.
+    pub(crate) refusal: Option<RefusalState>,
     /// What an operator should know: differences, warnings.
     pub(crate) remarks: Vec<String>,
+}
+
+/// Whether local processes are refused that go past the proxy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RefusalState {
+    /// Folder of the control group.
+    pub(crate) cgroup: String,
+    /// The programs are attached to it.
+    pub(crate) attached: bool,
+    /// They refuse now: somebody serves who goes through the proxy.
+    pub(crate) refusing: bool,
 }
 
 /// What became of connections to a steered port.

@@ -139,6 +139,7 @@ fn every_key_is_understood() {
         danger_fail_open = true
         content = "sampled"
         record = "durable"
+        refuse_direct = "/sys/fs/cgroup/app.slice"
         policies = ["/srv/policies"]
         environment = "production"
         utc_offset = "+02:00"
@@ -216,6 +217,7 @@ fn every_key_is_understood() {
             content: proxy::Content::Sampled,
             record: proxy::Record::Durable,
             direct: vec![direct("standby", "10.0.0.0", 8), direct("backup", "fd00::1", 128)],
+            refuse_direct: Some("/sys/fs/cgroup/app.slice".into()),
             clients: None,
             login: login::Login::Service(login::Service {
                 demand: login::Demand::Token,
@@ -326,6 +328,14 @@ fn the_proxy_of_a_database() {
             "5: database.proxy.record: \"disk\" is not known; use \"memory\" or \"written\" or \"durable\"",
         ),
         (
+            "refuse_direct = \"app.slice\"",
+            "5: database.proxy.refuse_direct: \"app.slice\" is not an absolute path; begin it with /",
+        ),
+        (
+            "refuse_direct = \"/sys/fs/cgroup//unified/\"",
+            "5: database.proxy.refuse_direct: this is the root of all control groups: every process of the host would be refused; name the group of the clients, for example \"/sys/fs/cgroup/app.slice\"",
+        ),
+        (
             "[[database.proxy.direct]]\nname = \"x\"",
             "5: database.proxy.direct: a rule needs a name and a source; add name = \"...\" and source = \"NETWORK\"",
         ),
@@ -339,6 +349,10 @@ fn the_proxy_of_a_database() {
     check(
         "[[database]]\nname = \"a\"\nsocket = \"/s\"\n[database.proxy]\nsteer = true",
         &["4: database.proxy: the server is found by its port; add port = ... to the [[database]]"],
+    );
+    check(
+        "[[database]]\nname = \"a\"\nsocket = \"/s\"\n[database.proxy]\nrefuse_direct = \"/sys/fs/cgroup/x\"",
+        &["5: database.proxy.refuse_direct: the server is found by its port; add port = ... to the [[database]]"],
     );
 }
 

@@ -121,6 +121,16 @@ pub enum What {
         #[serde(flatten)]
         session: Box<Session>,
     },
+    /// A local process that wanted to get around the proxy was refused.
+    #[serde(rename = "bypass.refused")]
+    BypassRefused {
+        /// Name in the configuration.
+        database_entry: String,
+        /// Where it wanted to connect to.
+        server_address: String,
+        /// Who.
+        client: Box<Process>,
+    },
     /// Something happened to the proxy itself.
     #[serde(rename = "proxy")]
     Proxy {

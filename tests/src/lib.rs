@@ -10,6 +10,7 @@
 pub mod account;
 pub mod agent;
 pub mod certificate;
+pub mod cgroup;
 pub mod cluster;
 #[cfg(feature = "end-to-end")]
 pub mod corpus;

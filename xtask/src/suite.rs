@@ -65,6 +65,7 @@ const TWO_AT_ONCE: &[&str] = &[
     "mediation",
     "minted",
     "recorded",
+    "refused",
     "secrets",
     "steering",
     "supervision",

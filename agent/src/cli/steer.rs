@@ -78,6 +78,10 @@ fn describe(state: &SteeringView, text: &mut String) -> std::fmt::Result {
         state.connections_passed_open,
         state.connections_dropped_closed
     )?;
+    if let Some(cgroup) = &state.refuse_direct {
+        let now = if state.refusing { "are refused" } else { "are not refused now" };
+        writeln!(text, "  processes in {} that go past the proxy {now}", terminal::escape(cgroup))?;
+    }
     for remark in &state.remarks {
         writeln!(text, "  note: {}", terminal::escape(remark))?;
     }

@@ -7,7 +7,7 @@ use toml::Spanned;
 
 use super::Mistake;
 
-type Text = Option<Spanned<String>>;
+pub(super) type Text = Option<Spanned<String>>;
 type Number = Option<Spanned<i64>>;
 
 #[derive(Debug, Default, Deserialize)]
@@ -144,6 +144,7 @@ pub(super) struct Guard {
     pub(super) content: Text,
     pub(super) record: Text,
     pub(super) direct: Vec<Spanned<Direct>>,
+    pub(super) refuse_direct: Text,
     pub(super) login: Option<Spanned<Login>>,
 }
 

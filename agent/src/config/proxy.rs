@@ -94,6 +94,8 @@ pub struct Guard {
     pub record: Record,
     /// Who may connect directly.
     pub direct: Vec<Direct>,
+    /// The control group whose processes may not connect directly; `None`: all may.
+    pub refuse_direct: Option<PathBuf>,
     /// How clients log in.
     pub login: Login,
 }
@@ -263,6 +265,7 @@ impl Checker {
             content: self.word(&fields.content, "database.proxy.content", &CONTENTS).unwrap_or(Content::Off),
             record: self.word(&fields.record, "database.proxy.record", &RECORDS).unwrap_or(Record::Memory),
             direct: self.direct(&fields.direct),
+            refuse_direct: self.refuse_direct(&fields.refuse_direct, database),
             login: self.login(fields),
         }
     }

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd as _;
 
 use anyhow::{Context as _, Result};
+use capture::refusal::cgroup_number;
 use steering::bpffs::MOUNT_POINT;
 use store::keys::read_secret;
 
@@ -47,6 +48,7 @@ pub(super) fn check_proxy(host: &Host, config: &Config) -> Vec<Finding> {
         findings.push(check_tls(database, guard));
         findings.extend(check_access(host, database, guard));
         findings.extend(check_catalogue(database, guard));
+        findings.extend(check_refusal(database, guard));
         findings.push(Finding::ok("proxy-differences", differences(database, guard)));
     }
     findings
@@ -195,6 +197,23 @@ fn check_catalogue(database: &Database, guard: &Guard) -> Option<Finding> {
             Finding::warn(CHECK, meaning, "run as root; the file must be readable to its owner only")
         }
     })
+}
+
+/// Whether the control group is there whose processes are to be refused, and whether they have another way.
+fn check_refusal(database: &Database, guard: &Guard) -> Option<Finding> {
+    const CHECK: &str = "proxy-refusal";
+    let (name, folder) = (&database.name, guard.refuse_direct.as_ref()?);
+    let path = folder.display();
+    let number = File::open(folder).map_err(anyhow::Error::from).and_then(|folder| Ok(cgroup_number(&folder)?));
+    if let Err(problem) = number {
+        let meaning = format!("{name}: processes that go past the proxy are not refused: {path}: {problem:#}");
+        return Some(Finding::warn(CHECK, meaning, "start what runs in that control group, or correct refuse_direct"));
+    }
+    if !guard.steer && !guard.take_over_socket && guard.listen.is_empty() {
+        let meaning = format!("{name}: nothing leads through the proxy yet, so no process in {path} is refused");
+        return Some(Finding::warn(CHECK, meaning, "add listen = [...], or steer"));
+    }
+    Some(Finding::ok(CHECK, format!("{name}: processes in {path} that go past the proxy are refused while it serves")))
 }
 
 /// What the server sees otherwise, as far as the configuration tells.

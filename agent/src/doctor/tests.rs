@@ -331,6 +331,16 @@ fn what_the_proxy_will_do_and_hide() {
 }
 
 #[test]
+fn whose_processes_are_refused_past_the_proxy() {
+    let mut tree = Tree::new();
+    let listen = "listen = [\"127.0.0.1:6432\"]";
+    guarded(&mut tree, &format!("{listen}\nrefuse_direct = \"/nowhere/app.slice\""));
+    tree.check("proxy-refusal", Status::Warn, "are not refused: /nowhere/app.slice: No such file");
+    guarded(&mut tree, &format!("{listen}\nrefuse_direct = \"/proc\""));
+    tree.check("proxy-refusal", Status::Warn, "/proc: it is no control group of the unified hierarchy");
+}
+
+#[test]
 fn what_the_rules_make_of_the_hop() {
     let mut tree = Tree::new();
     guarded(&mut tree, "steer = true");

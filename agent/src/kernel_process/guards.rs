@@ -2,6 +2,7 @@
 
 mod equip;
 mod passing;
+mod refusal;
 mod report;
 mod rules;
 mod server;
@@ -21,6 +22,7 @@ use steering::takeover::{self, Taken};
 use tracing::{info, warn};
 
 use self::passing::Passing;
+use self::refusal::Refusing;
 use self::server::Server;
 use super::access::Access;
 use super::certificates::Certificates;
@@ -56,6 +58,8 @@ pub(super) struct Guarded {
     /// The server has removed its Unix socket; it was not there yet at this time.
     socket_missed: Option<BootTime>,
     passing: Passing,
+    /// Local processes that go past the proxy are refused, where the configuration wants it.
+    refusing: Option<Refusing>,
     remarks: Vec<String>,
     /// What `pg_hba.conf` says about replication, where it is steered.
     replication: Option<String>,
@@ -90,6 +94,7 @@ impl Guarded {
                 take,
                 socket: database.socket.clone(),
                 certificates: Certificates::of(&entry),
+                refusing: Refusing::of(&entry.guard),
                 database: entry,
                 retry: BootTime(0),
                 steering: None,
@@ -142,12 +147,18 @@ impl Guarded {
             self.take_now(around)?;
             self.take = true;
         }
+        if let Some(refusing) = &mut self.refusing {
+            refusing.switch(true);
+        }
         Ok(())
     }
 
     /// An operator wants connections to go to the server.
     pub(super) fn switch_off(&mut self, around: &mut Surroundings<'_>) -> Result<()> {
         (self.steer, self.take) = (false, false);
+        if let Some(refusing) = &mut self.refusing {
+            refusing.switch(false);
+        }
         if let Some(steered) = self.steering.take() {
             steered.steering.remove().context("the steering could not be removed: run `warder unload`")?;
             info!(database = %self.database.name, "not steered any more");
@@ -164,6 +175,7 @@ impl Guarded {
     /// The agent stops in order: the host is given back, unless that would open a closed door. What stays is the next
     /// agent's.
     pub(super) fn stop(&mut self) {
+        self.refusing = None;
         let (taken, steering) = (self.taken.take(), self.steering.take());
         if self.guard().fail == Fail::Closed {
             return;
@@ -195,6 +207,7 @@ impl Guarded {
         if let Some(certificates) = &mut self.certificates {
             certificates.watch(around.workers);
         }
+        self.look_after_refusal(around, clock::boot());
     }
 
     /// It is as it should be, or has said why not.

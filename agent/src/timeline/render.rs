@@ -9,7 +9,7 @@ use store::form::event::{
     SessionCloseForm, SessionGapForm,
 };
 use store::form::identity::SessionText;
-use store::form::mediation::{BypassForm, CoverageForm, IntegrityForm, MediationForm};
+use store::form::mediation::{BypassForm, BypassRefusedForm, CoverageForm, IntegrityForm, MediationForm};
 use store::form::session::SessionForm;
 use store::line::Entry;
 
@@ -139,6 +139,7 @@ impl Renderer {
             Event::Coverage(form) if form.classes.iter().all(|class| class.class == "not_guarded") => return,
             Event::Coverage(form) => coverage(form),
             Event::Credential(form) => credential(form),
+            Event::BypassRefused(form) => bypass_refused(form),
             Event::Operator(OperatorForm { verb, uid }) if verb == "exec" => {
                 (Style::Quiet, format!("uid {uid} began a process tree with a token (warder exec)"))
             }
@@ -280,6 +281,16 @@ fn bypass(form: &BypassForm<'_>) -> (Style, String) {
     };
     let style = if form.reason == "before_steering" { Style::Warning } else { Style::Bad };
     (style, format!("!! BYPASS: this session does not go through the proxy: {}", escape(why)))
+}
+
+/// A process that was refused.
+fn bypass_refused(form: &BypassRefusedForm<'_>) -> (Style, String) {
+    let (database, server) = (&form.database_entry, &form.server_address);
+    let text = format!(
+        "{} wanted to go past the proxy of {database}, to {server}, and was refused",
+        words::lineage(&form.client)
+    );
+    (Style::Warning, text)
 }
 
 /// One interval of the coverage ledger.

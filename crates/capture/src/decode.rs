@@ -10,6 +10,7 @@ use agent_common::listener::Listening;
 use agent_common::process::{
     ARGUMENTS_TRUNCATED, EXECUTABLE_DELETED, EXECUTABLE_TRUNCATED, Exited, Forked, Identified,
 };
+use agent_common::refusal::Refused;
 use agent_common::session::{
     CHANNEL_GSS, CHANNEL_TLS, Closed, DirectionCounts, Endpoints, FAMILY_UNIX, LEG_DIRECT, LEG_FRONT, LEG_HOP, Ledger,
     Opened, RESUME_UNKNOWN,
@@ -194,6 +195,7 @@ impl Decoder {
                 let told = Told { client: closed.told_client, server: closed.told_server };
                 Item::Closed { event, told, encryption: encryption(closed.ledger.channel) }
             }
+            kind::REFUSED => Item::Event(self.refused(&read(record)?)?),
             kind::LISTENING => {
                 let listening: Listening = read(record)?;
                 Item::Listening { pid: listening.pid, port: listening.listener.port }
@@ -229,6 +231,15 @@ impl Decoder {
             at: BootTime(identified.header.at),
             process: self.process(identified, source),
         }
+    }
+
+    fn refused(&mut self, refused: &Refused) -> Option<KernelEvent> {
+        Some(KernelEvent::Refused {
+            at: BootTime(refused.process.header.at),
+            database: DatabaseId(u16::try_from(refused.database).ok()?),
+            server: address(refused.destination.address, refused.destination.port),
+            process: self.process(&refused.process, ProcessSource::Kernel),
+        })
     }
 
     fn process(&mut self, identified: &Identified, source: ProcessSource) -> Arc<Process> {
@@ -285,6 +296,7 @@ abi!(
     Exited,
     Closed,
     Listening,
+    Refused,
     Endpoints,
     agent_common::scan::ScannedSocket,
     agent_common::offsets::Offsets,

@@ -29,6 +29,7 @@ pub(crate) struct Families {
     pub(crate) session_gaps: IntCounterVec,
     pub(crate) lost_events: IntCounterVec,
     pub(crate) bypass_sessions: IntCounterVec,
+    pub(crate) bypass_refused: IntCounterVec,
     pub(crate) catalogue_reads: IntCounterVec,
     pub(crate) access_changes: IntCounterVec,
     pub(crate) credentials: IntCounterVec,
@@ -170,6 +171,11 @@ impl Families {
                 "bypass_sessions_total",
                 "Sessions that got around the proxy of a guarded database, by reason.",
                 &["database", "reason"],
+            ),
+            bypass_refused: r.counters(
+                "bypass_refused_total",
+                "Local processes that wanted to get around the proxy of a guarded database and were refused.",
+                &["database"],
             ),
             access_changes: r.counters(
                 "access_changes_total",

@@ -136,6 +136,11 @@ impl Metrics {
                 let labels = [&*observed.databases[database].name, reason.word()];
                 self.families.bypass_sessions.with_label_values(&labels).inc();
             }
+            What::BypassRefused { database_name, .. } => {
+                let mut observed = self.observed();
+                let database = observed.database(&self.families, database_name);
+                self.families.bypass_refused.with_label_values(&[&*observed.databases[database].name]).inc();
+            }
             What::IntegrityAlert { session, figure, .. } => {
                 let mut observed = self.observed();
                 let database = observed.database_of(&self.families, session.cookie);

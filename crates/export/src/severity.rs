@@ -24,7 +24,7 @@ impl Severity {
                 if failed || is_denied(statement.verdict.as_deref()) { Self::Warning } else { Self::Information }
             }
             Event::Request(request) if is_denied(request.verdict.as_deref()) => Self::Warning,
-            Event::Refused(_) => Self::Warning,
+            Event::Refused(_) | Event::BypassRefused(_) => Self::Warning,
             // It was there before the steering: known, and left alone on purpose.
             Event::Bypass(form) if form.reason == "before_steering" => Self::Warning,
             Event::Bypass(_) | Event::Integrity(_) => Self::Critical,

@@ -19,7 +19,7 @@ use model::facts::{Facts, OpaqueReason, StatementFacts};
 use model::id::{BootId, DatabaseId, HostId, SessionId, SocketCookie};
 use model::mediation::{Mediation, RelayCounts};
 use model::principal::{Actor, PrincipalKind, UnknownPrincipal};
-use model::process::UnknownProcess;
+use model::process::{Arguments, Executable, Process, ProcessKey, ProcessSource, UnknownProcess};
 use model::record::{Record, What};
 use model::request::Request;
 use model::session::{Encryption, Ledger, Login, Origin, Session, Transport};
@@ -300,8 +300,41 @@ fn verdicts_and_rules_are_counted_within_a_bound() {
     assert_eq!(rules, RULES_MAX + 1);
 }
 
+fn process() -> Arc<Process> {
+    Arc::new(Process {
+        key: ProcessKey { pid: 7, start: BootTime(1) },
+        name: "psql".into(),
+        executable: Arc::new(Executable {
+            path: "/usr/bin/psql".into(),
+            device: 1,
+            inode: 2,
+            changed: 3,
+            truncated: false,
+            deleted: false,
+            memory: false,
+        }),
+        arguments: Arc::new(Arguments { values: Vec::new(), truncated: false }),
+        uid: 0,
+        gid: 0,
+        login_uid: None,
+        tty: None,
+        cgroup: 0,
+        mount_namespace: 0,
+        ancestors: Vec::new().into(),
+        source: ProcessSource::Kernel,
+    })
+}
+
 fn observe_mediation(metrics: &Metrics) {
     observe(metrics, What::Bypass { session: Arc::new(session(1, "main")), reason: BypassReason::UnixSocket });
+    observe(
+        metrics,
+        What::BypassRefused {
+            database_name: "main".into(),
+            server: "127.0.0.1:5432".parse().unwrap(),
+            client: process(),
+        },
+    );
     let (figure, when) = ("bytes_to_server", "end");
     observe(metrics, What::IntegrityAlert { session: id(1), figure, proxy: 1, kernel: 2, when });
     let count = ClassCount { sessions: 3, open: 2, bytes: 100 };
@@ -353,6 +386,7 @@ fn the_two_witnesses_are_counted() {
         &metrics,
         &[
             ("warder_bypass_sessions_total{database=\"main\",reason=\"unix_socket\"}", 2.0),
+            ("warder_bypass_refused_total{database=\"main\"}", 2.0),
             ("warder_integrity_alerts_total{database=\"main\",figure=\"bytes_to_server\"}", 2.0),
             ("warder_coverage_sessions_total{class=\"mediated\",database=\"main\",detail=\"\"}", 6.0),
             ("warder_coverage_bytes_total{class=\"allowed_direct\",database=\"main\",detail=\"standby\"}", 200.0),

@@ -86,7 +86,7 @@ type Expected = (&'static str, u64, &'static str, Option<u64>);
 fn records_are_what_the_documentation_says() {
     let journal = Journal::new();
     journal.append(all_types());
-    let expected: [Expected; 43] = [
+    let expected: [Expected; 44] = [
         ("segment", 1008, "Rotate", None),
         ("agent.start", 1008, "Start", None),
         ("gap", 1008, "gap", None),
@@ -111,6 +111,7 @@ fn records_are_what_the_documentation_says() {
         ("operator", 1008, "operator", None),
         ("bypass", 4001, "Bypass", None),
         ("bypass", 4001, "Bypass", None),
+        ("bypass.refused", 4001, "Refuse", None),
         ("integrity", 1008, "integrity", None),
         ("coverage", 1008, "coverage", None),
         ("credential", 1008, "credential", None),

@@ -1,5 +1,6 @@
 //! What the kernel witness says, in user-space words. Content travels beside it, as [`crate::wire::Input`].
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::id::{DatabaseId, SocketCookie};
@@ -50,6 +51,17 @@ pub enum KernelEvent {
         /// When.
         at: BootTime,
         /// The client process.
+        process: Arc<Process>,
+    },
+    /// A local process wanted to connect to a database past its proxy, and was refused.
+    Refused {
+        /// When.
+        at: BootTime,
+        /// Which database.
+        database: DatabaseId,
+        /// Where it wanted to connect to.
+        server: SocketAddr,
+        /// The process.
         process: Arc<Process>,
     },
     /// The client process of a session could not be found.

@@ -1,5 +1,6 @@
 //! What leaves the pipeline: the records of the timeline.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::access::AccessEvent;
@@ -131,6 +132,15 @@ pub enum What {
         session: Arc<Session>,
         /// How.
         reason: BypassReason,
+    },
+    /// A local process wanted to get around the proxy, and was refused before it could connect.
+    BypassRefused {
+        /// Name of the database in the configuration.
+        database_name: Arc<str>,
+        /// Where it wanted to connect to.
+        server: SocketAddr,
+        /// The process.
+        client: Arc<Process>,
     },
     /// The two witnesses disagree on a session that went through the proxy.
     IntegrityAlert {

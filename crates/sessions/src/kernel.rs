@@ -58,6 +58,12 @@ impl Sessions {
                 self.see(at);
                 self.exited(at, process, out);
             }
+            KernelEvent::Refused { at, database, server, process } => {
+                self.see(at);
+                let database_name = self.database_name(database);
+                let time = self.clock.wall(at);
+                out.push(Record { time, what: What::BypassRefused { database_name, server, client: process } });
+            }
             KernelEvent::Lost { at, kind, stage, count } => {
                 self.see(at);
                 *self.totals.lost.entry((kind, stage)).or_default() += count;
@@ -105,9 +111,14 @@ impl Sessions {
             | KernelEvent::Executed { .. }
             | KernelEvent::Forked { .. }
             | KernelEvent::Exited { .. }
+            | KernelEvent::Refused { .. }
             | KernelEvent::Lost { .. } => {}
         }
         self.settle(cookie, out);
+    }
+
+    fn database_name(&self, id: DatabaseId) -> Arc<str> {
+        self.database_names.get(&id).map_or_else(|| Arc::from("unnamed"), Arc::clone)
     }
 
     pub(crate) fn opened(&mut self, cookie: SocketCookie, opening: Opening, out: &mut Vec<Record>) {
@@ -162,7 +173,7 @@ impl Sessions {
     }
 
     fn insert(&mut self, cookie: SocketCookie, opening: Opening) {
-        let name = self.database_names.get(&opening.database).map_or_else(|| Arc::from("unnamed"), Arc::clone);
+        let name = self.database_name(opening.database);
         let absent = absent_client(&self.local, &opening.transport, opening.client_cookie);
         let session = Session {
             id: self.id(cookie),

@@ -5,11 +5,15 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::panic::resume_unwind;
 
 use nix::sched::{CloneFlags, setns};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+
+/// `SO_NETNS_COOKIE` of `include/uapi/asm-generic/socket.h`.
+const NETNS_COOKIE: libc::c_int = 71;
 
 /// Inode of the network namespace of the calling thread.
 ///
@@ -25,6 +29,21 @@ pub fn own() -> io::Result<u64> {
 /// When the descriptor cannot be asked.
 pub fn inode(namespace: BorrowedFd<'_>) -> io::Result<u64> {
     File::from(namespace.try_clone_to_owned()?).metadata().map(|metadata| metadata.ino())
+}
+
+/// Cookie of a namespace: what programs of the kernel know it by. `SO_NETNS_COOKIE`, since 5.14.
+///
+/// # Errors
+/// When the namespace cannot be entered, or the kernel is older.
+pub fn cookie(namespace: BorrowedFd<'_>) -> io::Result<u64> {
+    inside(namespace, || {
+        let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+        let (mut cookie, mut length) = (0u64, libc::socklen_t::try_from(size_of::<u64>()).unwrap_or(0));
+        let (value, socket) = (std::ptr::from_mut(&mut cookie).cast(), socket.as_raw_fd());
+        // SAFETY: the kernel writes at most `length` bytes, the size of `cookie`.
+        let asked = unsafe { libc::getsockopt(socket, libc::SOL_SOCKET, NETNS_COOKIE, value, &raw mut length) };
+        if asked == 0 { Ok(cookie) } else { Err(io::Error::last_os_error()) }
+    })
 }
 
 /// Runs `work` in a network namespace (an open `/proc/PID/ns/net` or a file of `/var/run/netns`).

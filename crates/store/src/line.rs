@@ -14,7 +14,7 @@ use crate::form::event::{
     SessionCloseForm, SessionGapForm,
 };
 use crate::form::identity::SessionText;
-use crate::form::mediation::{BypassForm, CoverageForm, IntegrityForm};
+use crate::form::mediation::{BypassForm, BypassRefusedForm, CoverageForm, IntegrityForm};
 use crate::form::process::ProcessForm;
 use crate::form::session::SessionForm;
 use crate::form::statement_line::{write_request_line, write_statement};
@@ -79,6 +79,10 @@ pub fn encode(out: &mut Vec<u8>, seq: u64, machine: Machine, record: &Record) {
         What::Bypass { session, reason } => {
             write_fields(out, &BypassForm { session: SessionForm::from(&**session), reason: reason.word().into() });
         }
+        What::BypassRefused { database_name, server, client } => {
+            let (database_entry, client) = ((&**database_name).into(), ProcessForm::from(&**client));
+            write_fields(out, &BypassRefusedForm { database_entry, server_address: server.to_string().into(), client });
+        }
         What::IntegrityAlert { session, figure, proxy, kernel, when } => {
             let (figure, when) = ((*figure).into(), (*when).into());
             write_fields(
@@ -117,6 +121,7 @@ const fn type_word(what: &What) -> &'static str {
         What::OperatorCommand { .. } => "operator",
         What::Proxy { .. } => "proxy",
         What::Bypass { .. } => "bypass",
+        What::BypassRefused { .. } => "bypass.refused",
         What::IntegrityAlert { .. } => "integrity",
         What::Coverage(_) => "coverage",
         What::Credential(_) => "credential",
@@ -191,6 +196,7 @@ pub fn decode(head: &Head<'_>, line: &[u8]) -> Result<Entry, serde_json::Error> 
         "access" => Event::Access(serde_json::from_slice(line)?),
         "operator" => Event::Operator(serde_json::from_slice(line)?),
         "bypass" => Event::Bypass(serde_json::from_slice(line)?),
+        "bypass.refused" => Event::BypassRefused(serde_json::from_slice(line)?),
         "integrity" => Event::Integrity(serde_json::from_slice(line)?),
         "proxy" => Event::Proxy(serde_json::from_slice(line)?),
         "coverage" => Event::Coverage(serde_json::from_slice(line)?),

@@ -64,6 +64,7 @@ fn written_again(event: &Event) -> Json {
         Event::Access(form) => serde_json::to_value(form),
         Event::Proxy(form) => serde_json::to_value(form),
         Event::Bypass(form) => serde_json::to_value(form),
+        Event::BypassRefused(form) => serde_json::to_value(form),
         Event::Integrity(form) => serde_json::to_value(form),
         Event::Coverage(form) => serde_json::to_value(form),
         Event::Credential(form) => serde_json::to_value(form),
@@ -492,6 +493,17 @@ fn what_the_two_witnesses_tell_of_each_other() {
     let session = Arc::new(Session { class: Some(Class::Bypass(reason)), ..session(4242) });
     let bypass = json!({"type": "bypass", "class": "bypass", "class_detail": "unix_socket", "reason": "unix_socket"});
     check(What::Bypass { session, reason }, with(session_json(), bypass));
+    check(
+        What::BypassRefused {
+            database_name: "main".into(),
+            server: "127.0.0.1:5432".parse().unwrap(),
+            client: Arc::new(process()),
+        },
+        json!({
+            "type": "bypass.refused", "database_entry": "main", "server_address": "127.0.0.1:5432",
+            "client": process_json(),
+        }),
+    );
     let session = session_id(4242);
     check(
         What::IntegrityAlert { session, figure: "bytes_to_server", proxy: 90, kernel: 100, when: "quiet" },

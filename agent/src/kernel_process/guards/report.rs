@@ -4,6 +4,7 @@ use crate::config::proxy::Fail;
 use crate::link::{Guarding, SteeringCounts, SteeringState};
 
 use super::Guarded;
+use super::refusal::Refusing;
 
 impl Guarded {
     /// What the core shall know, where it is news.
@@ -43,9 +44,11 @@ impl Guarded {
             database: self.database.name.clone(),
             socket_taken: self.taken.is_some(),
             fail_closed: self.guard().fail == Fail::Closed,
+            refusal: self.refusing.as_ref().map(Refusing::state),
             remarks: self.remarks.clone(),
             ..SteeringState::default()
         };
+        state.remarks.extend(self.refusing.as_ref().and_then(Refusing::problem));
         let Some(steered) = &self.steering else { return state };
         let Ok(status) = steered.steering.status() else { return state };
         let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);

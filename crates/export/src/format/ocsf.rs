@@ -13,7 +13,7 @@ use store::line::Entry;
 use self::activity::{Activity, Class};
 use super::outcome::Status;
 use crate::config::Identity;
-use crate::context::Facts;
+use crate::context::{Facts, ProcessFacts};
 use crate::severity::Severity;
 use crate::source::NewLogin;
 
@@ -182,6 +182,12 @@ impl Material<'_> {
                 &form.session
             }
             Event::Bypass(form) => &form.session,
+            Event::BypassRefused(form) => {
+                event.insert("actor".into(), json!({"process": objects::process(&ProcessFacts::from(&form.client))}));
+                event.insert("dst_endpoint".into(), objects::address(&form.server_address));
+                event.insert("unmapped".into(), json!({"database_entry": form.database_entry}));
+                return;
+            }
             _ => return,
         };
         let traffic = json!({

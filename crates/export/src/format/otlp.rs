@@ -122,6 +122,11 @@ pub(crate) fn log_record(
             }
         }
         Event::Bypass(form) => attributes.text("warder.bypass.reason", Some(&form.reason)),
+        Event::BypassRefused(form) => {
+            attributes.text("warder.database_entry", Some(&form.database_entry));
+            address(&mut attributes, ["server.address", "server.port"], Some(&form.server_address));
+            process(&mut attributes, &ProcessFacts::from(&form.client));
+        }
         Event::Integrity(form) => {
             attributes.text("warder.integrity.figure", Some(&form.figure));
             attributes.number("warder.integrity.proxy", Some(form.proxy));

@@ -92,6 +92,7 @@ pub(crate) fn all_types() -> Vec<String> {
         ("operator", r#""verb":"scan","uid":0"#.into()),
         ("bypass", format!(r#"{},"class":"bypass","class_detail":"unix_socket","reason":"unix_socket""#, session(0, true))),
         ("bypass", format!(r#"{},"reason":"before_steering""#, session(0, true))),
+        ("bypass.refused", format!(r#""database_entry":"main","server_address":"127.0.0.1:5432","client":{PROCESS}"#)),
         ("integrity", format!(r#""session":"{s}","figure":"bytes_to_server","proxy":90,"kernel":100,"when":"end""#)),
         ("coverage", r#""database_entry":"main","from":"2026-11-22T00:00:00.000000Z","to":"2026-11-22T00:01:00.000000Z","observed":{"sessions":1,"open":1,"bytes":9},"classes":[{"class":"bypass","detail":"unix_socket","sessions":1,"open":1,"bytes":9}]"#.into()),
         ("credential", r#""step":"orphan","role":"warder_s_0","group":"warder_read","database_entry":"main","end":"orphan","confirmation":"no_session","latency_us":9"#.into()),

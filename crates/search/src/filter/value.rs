@@ -13,12 +13,13 @@ use crate::aspect::Aspect;
 use crate::attribute::{self, AttributeKind};
 
 /// Types of records that exist. `session` stands for all `session.…`.
-const TYPES: [&str; 30] = [
+const TYPES: [&str; 31] = [
     "access",
     "agent",
     "agent.start",
     "agent.stop",
     "bypass",
+    "bypass.refused",
     "cancel",
     "checkpoint",
     "coverage",

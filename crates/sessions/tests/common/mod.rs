@@ -245,6 +245,9 @@ fn line(record: &Record) -> String {
             format!("{change} {} pid {pid} {path}", cookie(session)).trim_end().to_owned()
         }
         What::Bypass { session, reason } => format!("bypass {} {}", shown(session), reason.word()),
+        What::BypassRefused { database_name, server, client } => {
+            format!("bypass refused {database_name} {server} pid {}", client.key.pid)
+        }
         What::IntegrityAlert { session, figure, proxy, kernel, when } => {
             format!("integrity {} {figure} {proxy} {kernel} {when}", cookie(session))
         }

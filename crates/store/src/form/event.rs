@@ -9,7 +9,7 @@ use super::access::AccessForm;
 use super::credential::CredentialForm;
 use super::identity::{Hex128, SessionText};
 use super::is_false;
-use super::mediation::{BypassForm, CoverageForm, IntegrityForm};
+use super::mediation::{BypassForm, BypassRefusedForm, CoverageForm, IntegrityForm};
 use super::process::ProcessForm;
 use super::session::SessionForm;
 use super::statement::{RequestForm, StatementForm};
@@ -190,6 +190,8 @@ pub enum Event {
     Proxy(ProxyForm<'static>),
     /// `bypass`
     Bypass(Box<BypassForm<'static>>),
+    /// `bypass.refused`
+    BypassRefused(Box<BypassRefusedForm<'static>>),
     /// `integrity`
     Integrity(IntegrityForm<'static>),
     /// `coverage`

@@ -8,6 +8,7 @@ use model::session::Transport;
 use serde::{Deserialize, Serialize};
 
 use super::identity::SessionText;
+use super::process::ProcessForm;
 use super::session::{SessionForm, encryption_word};
 use super::{is_false, is_zero};
 use crate::time::Timestamp;
@@ -109,6 +110,18 @@ pub struct BypassForm<'a> {
     pub session: SessionForm<'a>,
     /// `before_steering`, `unix_socket`, `tcp_direct`, `fail_open`, `unsteered_address`.
     pub reason: Cow<'a, str>,
+}
+
+/// `bypass.refused`: a local process wanted to get around the proxy of a guarded database.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BypassRefusedForm<'a> {
+    /// Name of the database entry in the configuration.
+    pub database_entry: Cow<'a, str>,
+    /// `ip:port` that it wanted to connect to.
+    pub server_address: Cow<'a, str>,
+    /// The process.
+    pub client: ProcessForm<'a>,
 }
 
 /// `integrity`: the two witnesses disagree.

@@ -58,6 +58,7 @@ impl<'a> Activity<'a> {
             Event::SessionChange(_) => is(Class::Network, OTHER, "Change"),
             Event::SessionClose(_) => is(Class::Network, 2, "Close"),
             Event::Bypass(_) => is(Class::Network, OTHER, "Bypass"),
+            Event::BypassRefused(_) => is(Class::Network, 5, "Refuse"),
             // SQLSTATE class 28: invalid authorization specification.
             Event::Refused(form) if form.sqlstate.starts_with("28") => is(Class::Authentication, 1, "Logon"),
             Event::Refused(_) => is(Class::Datastore, 3, "Connect"),

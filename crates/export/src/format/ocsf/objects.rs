@@ -96,6 +96,12 @@ pub(super) fn server(facts: Option<&Facts>, identity: &Identity) -> Value {
     with(server, "svc_name", Some("postgresql".into()))
 }
 
+/// A server's address that nobody reached.
+pub(super) fn address(address: &str) -> Value {
+    let known = split_address(address).map(|(ip, port)| json!({"ip": ip, "port": port}));
+    with(known.unwrap_or_else(|| json!({"name": UNKNOWN})), "svc_name", Some("postgresql".into()))
+}
+
 /// An address; this host, where the session does not leave it; or nobody knows.
 fn endpoint(address: Option<&str>, facts: Option<&Facts>, identity: &Identity) -> Value {
     if let Some((ip, port)) = address.and_then(split_address) {
