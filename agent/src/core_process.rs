@@ -71,6 +71,8 @@ const PAUSE_IDLE: Duration = Duration::from_millis(100);
 const IDLE_AFTER: u32 = 50;
 /// Records taken before other tasks get their turn.
 const RECORDS_PER_TURN: usize = 8192;
+/// Turns at the end: more than the rings hold.
+const LAST_TURNS: u32 = 64;
 /// How often counters, clocks and the heartbeat file are looked after.
 const TICK: Duration = Duration::from_millis(200);
 /// How long the roles of sessions that have just ended may take to go when the agent stops. The kernel process waits longer.
@@ -161,14 +163,29 @@ async fn serve(hello: Hello, descriptors: Vec<OwnedFd>, link: Link) -> Result<()
     tokio::task::spawn_local(serve_people(hello, listener, Rc::clone(&pipeline), Rc::clone(&answers)));
     let listener = self::listener(descriptors.exec).context("the socket of `warder exec` cannot be served")?;
     tokio::task::spawn_local(exec_socket::server::serve(listener, Rc::clone(&trees)));
+    let mut ring = readable(ring).context("the ring cannot be polled")?;
     let end = tokio::select! {
         end = follow(&link, &core) => end,
-        never = drain(ring, &core) => never,
-        () = tick(&core) => Ok(()),
+        never = drain(&mut ring, &core) => never,
+        () = tick(&core) => Ok(End::Gone),
     };
-    pipeline.borrow_mut().flush();
+    // What happened before is in the rings: the loop above may have been in a pause.
+    let _last = (0..LAST_TURNS).find(|_| turn(ring.get_mut(), &core) == 0);
+    let mut pipeline = pipeline.borrow_mut();
+    if let Ok(End::Asked) = end {
+        pipeline.stop();
+    }
+    pipeline.flush();
     exports.stop();
-    end
+    end.map(drop)
+}
+
+/// Why the core ends.
+enum End {
+    /// The agent stops.
+    Asked,
+    /// The kernel process is not there any more.
+    Gone,
 }
 
 fn listener(descriptor: OwnedFd) -> std::io::Result<UnixListener> {
@@ -243,27 +260,28 @@ struct Core {
     minting: Rc<Minting>,
 }
 
+/// Takes records out of the rings once; how many came, [`RECORDS_PER_TURN`] where there may be more.
+fn turn(ring: &mut Ring, core: &Core) -> usize {
+    let mut pipeline = core.pipeline.borrow_mut();
+    let drained = ring.drain(RECORDS_PER_TURN, &mut |item| pipeline.take(item));
+    pipeline.drained(drained.bytes);
+    let mut intakes = core.workers.intakes.borrow_mut();
+    let mediated = intakes.drain(&mut pipeline);
+    if intakes.awaited() == Some(Level::Durable) {
+        pipeline.hurry();
+    }
+    pipeline.flush();
+    intakes.answer(pipeline.progress());
+    if mediated.more { RECORDS_PER_TURN } else { drained.records.max(mediated.taken) }
+}
+
 /// Takes records out of the rings, for ever.
-async fn drain(ring: Ring, core: &Core) -> Result<()> {
+async fn drain(ring: &mut AsyncFd<Ring>, core: &Core) -> Result<End> {
     let Core { pipeline, answers, workers, catalogues, minting, .. } = core;
-    let mut ring = readable(ring).context("the ring cannot be polled")?;
     let mut empty_rounds = 0;
     loop {
-        let is_awaited;
-        let count = {
-            let mut pipeline = pipeline.borrow_mut();
-            let drained = ring.get_mut().drain(RECORDS_PER_TURN, &mut |item| pipeline.take(item));
-            pipeline.drained(drained.bytes);
-            let mut intakes = workers.intakes.borrow_mut();
-            let mediated = intakes.drain(&mut pipeline);
-            if intakes.awaited() == Some(Level::Durable) {
-                pipeline.hurry();
-            }
-            pipeline.flush();
-            intakes.answer(pipeline.progress());
-            is_awaited = intakes.awaited().is_some() && !pipeline.is_write_failing();
-            if mediated.more { RECORDS_PER_TURN } else { drained.records.max(mediated.taken) }
-        };
+        let count = turn(ring.get_mut(), core);
+        let is_awaited = workers.intakes.borrow().awaited().is_some() && !pipeline.borrow().is_write_failing();
         answers.pass_on_wishes();
         catalogues.pass_on_changes();
         minting.look();
@@ -298,7 +316,7 @@ async fn tick(core: &Core) {
 }
 
 /// Follows the kernel process until it says stop, or is gone.
-async fn follow(link: &AsyncFd<Link>, core: &Core) -> Result<()> {
+async fn follow(link: &AsyncFd<Link>, core: &Core) -> Result<End> {
     let Core { pipeline, answers, workers, identities, attestation, trees, own, minting, .. } = core;
     loop {
         let mut guard = link.readable().await.context("the link cannot be polled")?;
@@ -309,13 +327,12 @@ async fn follow(link: &AsyncFd<Link>, core: &Core) -> Result<()> {
         }
         let Some(packet) = packet else {
             warn!("the kernel process is gone: the core ends");
-            return Ok(());
+            return Ok(End::Gone);
         };
         match packet.message {
             ToCore::Stop => {
                 minting.settle(SETTLE).await;
-                pipeline.borrow_mut().stop();
-                return Ok(());
+                return Ok(End::Asked);
             }
             ToCore::Scanned { requested, micros, error } => answers.scanned(requested, micros, error),
             ToCore::Settled => answers.settled(),

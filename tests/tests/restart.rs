@@ -57,6 +57,25 @@ fn killed_under_load_and_restarted() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn what_happened_just_before_the_agent_stops_is_recorded() -> Result<()> {
+    let cluster = Cluster::start(&ClusterOptions::default())?;
+    let mut agent = Agent::observing(&tooling::agent_binary()?, &cluster)?;
+    let mut witness = cluster.interactive(Route::Tcp, "witness")?;
+    witness.write_line("select 'the first words';")?;
+    witness.read_line()?;
+    agent.events().wait_for_text("select 'the first words';")?;
+    // Nothing happens for a while: then records wait longest until somebody looks.
+    std::thread::sleep(Duration::from_secs(2));
+    witness.write_line("select 'the last words';")?;
+    witness.read_line()?;
+    agent.stop()?;
+    let all = agent.events().all()?;
+    let is_there = events::statements(&all).any(|found| found.text.as_deref() == Some("select 'the last words';"));
+    ensure!(is_there, "the last statement is in no record");
+    Ok(())
+}
+
 fn check_sequence(numbers: &[u64]) -> Result<()> {
     let broken = numbers.windows(2).find(|pair| pair[1] != pair[0] + 1);
     ensure!(broken.is_none(), "record numbers do not continue: {broken:?}");
