@@ -10,8 +10,9 @@ use crate::filter::FilterError;
 use crate::query::{Bounds, Figures, Hit, Order, Query, SearchError};
 use crate::source::Blocks;
 
-/// Records that are fetched at once.
-const PAGE: Bounds = Bounds { hits_max: 256, blocks_max: usize::MAX };
+/// Records that are fetched at once. Each page looks at the whole journal's list of blocks, so pages are large; their
+/// lines are bounded by [`crate::query::PAGE_BYTES_MAX`].
+const PAGE: Bounds = Bounds { hits_max: 4096, blocks_max: usize::MAX };
 
 /// A record of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
