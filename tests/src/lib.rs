@@ -11,6 +11,7 @@ pub mod account;
 pub mod agent;
 pub mod certificate;
 pub mod cluster;
+pub mod collector;
 #[cfg(feature = "end-to-end")]
 pub mod corpus;
 pub mod directory;
