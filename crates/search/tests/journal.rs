@@ -11,6 +11,7 @@ use model::time::WallTime;
 use search::index::indexer::{Indexer, Progress};
 use search::query::{Bounds, IndexState, Order, Page, Query};
 use search::source::Journal;
+use search::transcript::Transcript;
 use store::files::{self, Form};
 use store::form::event::Event;
 use store::keys::KeyFiles;
@@ -184,6 +185,10 @@ fn a_reader_passes_over_what_the_index_excludes_and_nothing_else() {
     let first = &files::segments(&directory).unwrap()[0];
     assert!(passable(&index).have_all(1, 200));
     damage_begin(&first.path);
+    let mut journal = Journal::new(&directory);
+    let mut transcript = Transcript::new(&mut journal, &none, "none").unwrap();
+    let steps = (&mut transcript).map(Result::unwrap).count();
+    assert!(steps > 1500 && transcript.figures().is_incomplete(), "{steps} {:?}", transcript.figures());
     assert_eq!(read_all(&mut Reader::new(&directory)), None);
     assert_eq!(read_all(&mut narrowed()).unwrap(), all);
 }
