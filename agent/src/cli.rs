@@ -140,6 +140,12 @@ struct Sessions {
 struct Timeline {
     /// Only this session: its id, a unique beginning of it, or its cookie (the last number)
     session: Option<String>,
+    /// From when on: 24h, 7d, 2026-11-22 [default: all that the journal has]
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Only the newest records, so many (checkpoints and segments are not counted)
+    #[arg(long, value_name = "RECORDS", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    last: Option<u32>,
     /// Continue with what happens from now on, until Ctrl-C
     #[arg(short, long)]
     follow: bool,
@@ -273,6 +279,8 @@ fn show_timeline(arguments: &Timeline) -> anyhow::Result<()> {
     timeline::show(&timeline::Question {
         directory: arguments.journal.directory()?,
         session: arguments.session.clone(),
+        since: arguments.since.clone(),
+        last: arguments.last.map(usize::try_from).transpose()?,
         end: if arguments.follow { timeline::End::Follow } else { timeline::End::Stop },
         form: if arguments.json { timeline::Form::Json } else { timeline::Form::Text },
     })

@@ -156,6 +156,8 @@ pub struct StatusView {
     pub events_written: u64,
     /// Records dropped since the start.
     pub events_dropped: u64,
+    /// The journal cannot be written now.
+    pub write_failing: bool,
 }
 
 /// What an operator wants of steering.

@@ -69,6 +69,7 @@ pub fn examine(host: &Host, config: &Config) -> Vec<Finding> {
         accounts::check_user(host, config),
         accounts::check_group(host, config),
         accounts::check_journal_directory(host, config),
+        accounts::check_journal_space(host, config),
         accounts::check_control_directory(host, config),
         accounts::check_agent(config),
         accounts::check_metrics_port(config),

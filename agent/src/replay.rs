@@ -5,12 +5,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use search::query::Figures;
 use search::source::Journal;
 use search::transcript::Transcript;
 
-use crate::search_view::index_folder;
+use crate::search_view::{index_folder, unreadable};
 use crate::terminal::{Terminal, escape_json};
 use crate::timeline::{Renderer, readable, session_of};
+use crate::words;
 
 /// What somebody wants to see again.
 #[derive(Clone, Debug)]
@@ -51,7 +53,8 @@ pub fn play(question: &Question) -> Result<()> {
     let mut renderer = Renderer::new(Terminal::stdout()).only(session);
     let mut out = io::stdout().lock();
     let mut shown = 0_u64;
-    for step in Transcript::new(&mut journal, &index, session.as_str())? {
+    let mut transcript = Transcript::new(&mut journal, &index, session.as_str())?;
+    for step in &mut transcript {
         let step = step?;
         let pause = question.pace.pause(step.pause);
         if !pause.is_zero() {
@@ -64,10 +67,26 @@ pub fn play(question: &Question) -> Result<()> {
         }
         shown += 1;
     }
+    out.flush()?;
+    warn_of_unreadable(transcript.figures());
     if shown == 0 {
         bail!("session {} has no records any more: they were removed by retention", session.as_str());
     }
-    Ok(out.flush()?)
+    Ok(())
+}
+
+/// What could not be read may have been of this session.
+fn warn_of_unreadable(figures: &Figures) {
+    for warning in unreadable(figures) {
+        eprintln!("warning: {warning}");
+    }
+    if figures.unreadable_blocks > 0 || figures.damaged_lines > 0 {
+        eprintln!(
+            "warning: {} and {} of the journal cannot be read, which may be of this session; see warder verify",
+            words::count(figures.unreadable_blocks as u64, "part", "parts"),
+            words::count(figures.damaged_lines, "line", "lines")
+        );
+    }
 }
 
 #[cfg(test)]

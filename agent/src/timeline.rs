@@ -1,20 +1,22 @@
 //! `warder timeline`: what was recorded, for people. Needs only the journal, no agent.
+//!
+//! The search index tells which blocks need not be read ([`narrow`]); what is shown is decided by the records themselves,
+//! so the answer is the same without it.
 
 mod access;
+mod narrow;
 mod render;
 mod statement;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
 use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use store::form::identity::SessionText;
-use store::reader::{ReadError, Reader};
-use store::select::{Fit, SessionSelector};
+use store::reader::ReadError;
 
 use crate::terminal::{self, Terminal};
 pub(crate) use render::Renderer;
@@ -31,6 +33,10 @@ pub struct Question {
     pub directory: PathBuf,
     /// Only this session: id, beginning, or cookie.
     pub session: Option<String>,
+    /// From when on, as in a filter: `24h`, `2026-11-22`; everything where nothing is said.
+    pub since: Option<String>,
+    /// Only so many records, the newest; the journal's own book-keeping does not count.
+    pub last: Option<usize>,
     /// What to do at the end of the file.
     pub end: End,
     /// How to show it.
@@ -58,13 +64,12 @@ pub enum Form {
 /// Shows the timeline.
 pub fn show(question: &Question) -> anyhow::Result<()> {
     readable(&question.directory)?;
-    let mut reader = Reader::new(&question.directory);
+    let session = question.session.as_deref().map(|typed| session_of(&question.directory, typed)).transpose()?;
     let mut renderer = Renderer::new(Terminal::stdout());
-    if let Some(typed) = &question.session {
-        let session = session_of(&question.directory, typed)?;
-        reader = reader.select(SessionSelector::exactly(session));
+    if let Some(session) = session {
         renderer = renderer.only(session);
     }
+    let mut reader = narrow::reader(question, session)?;
     let mut out = BufWriter::new(io::stdout().lock());
     loop {
         match reader.next_entry() {
@@ -106,18 +111,7 @@ pub(crate) fn readable(directory: &Path) -> anyhow::Result<()> {
 
 /// The one session that `typed` means.
 pub(crate) fn session_of(directory: &Path, typed: &str) -> anyhow::Result<SessionText> {
-    let selector = SessionSelector::new(typed);
-    let (mut exact, mut prefix) = (BTreeSet::new(), BTreeSet::new());
-    Reader::new(directory).for_each_head(|head| {
-        if let Some(session) = &head.session {
-            match selector.fit(session) {
-                Some(Fit::Exact) => exact.insert(*session),
-                Some(Fit::Prefix) => prefix.insert(*session),
-                None => false,
-            };
-        }
-    })?;
-    let found = if exact.is_empty() { prefix } else { exact };
+    let found = narrow::sessions(directory, typed)?;
     match (found.len(), found.first()) {
         (1, Some(session)) => Ok(*session),
         (0, _) | (_, None) => bail!(

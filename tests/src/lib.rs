@@ -12,6 +12,7 @@ pub mod agent;
 pub mod certificate;
 pub mod cgroup;
 pub mod cluster;
+pub mod collector;
 #[cfg(feature = "end-to-end")]
 pub mod corpus;
 pub mod directory;

@@ -187,6 +187,84 @@ fn check_copies(scene: &Scene, old_key: &Path) -> Result<()> {
     Ok(())
 }
 
+/// What `warder` says about a journal: status, standard output and standard error.
+fn said(scene: &Scene, words: &[&str], journal: &Path) -> Result<(Option<i32>, String, String)> {
+    let mut command = scene.agent.command_alone(words);
+    let Output { status, stdout, stderr } = process::run_any(command.arg("--journal").arg(journal))?;
+    Ok((status.code(), String::from_utf8(stdout)?, String::from_utf8(stderr)?))
+}
+
+#[test]
+fn timeline_and_replay_are_the_same_with_and_without_the_index() -> Result<()> {
+    let mut scene = Scene::start(SMALL)?;
+    for round in 0..6 {
+        let many: Vec<String> = (0..100).map(|number| format!("select {round} + {number}")).collect();
+        scene.psql("postgres", &many.join(";\n"))?;
+    }
+    let last = scene.agent.events().wait_for_text("select 5 + 99;")?;
+    // Most of the journal is indexed when the agent ends, and the end is not.
+    wait::until("an index of most of it", wait::PATIENCE, || {
+        let about = scene.agent.cli_json(&["search", "--json", "--limit", "1"])?.pop().context("no line about it")?;
+        let number = |name: &str| about["search"][name].as_u64().unwrap_or(0);
+        Ok((number("indexed_through") > 400 && number("not_indexed_records") > 0).then_some(()))
+    })?;
+    scene.agent.stop()?;
+    let (journal, bare) = (scene.agent.events_directory(), scene.outside.join("bare"));
+    copy_journal(&journal, &bare)?;
+    ensure!(journal.join("index").exists() && !bare.join("index").exists(), "both have an index, or none");
+
+    let middle = scene.search("text:\"select 3 + 50\" type:statement")?;
+    let since = middle[0]["time"].as_str().context("no time")?.to_owned();
+    let (session, cookie) = (&*last.session, last.session.rsplit('-').next().context("no cookie")?);
+    let boot = &session[..17];
+    let questions: &[&[&str]] = &[
+        &["timeline"],
+        &["timeline", session],
+        &["timeline", cookie],
+        &["timeline", boot],
+        &["timeline", "--since", &since],
+        &["timeline", session, "--since", &since],
+        &["timeline", "--last", "20"],
+        &["timeline", "--last", "10000"],
+        &["timeline", session, "--last", "3"],
+        &["timeline", "--since", &since, "--last", "7"],
+        &["replay", "--no-wait", session],
+        &["replay", "--no-wait", cookie],
+    ];
+    for question in questions {
+        let forms: &[&[&str]] = if question[0] == "timeline" { &[&[], &["--json"]] } else { &[&[]] };
+        for form in forms {
+            let words = [*question, *form].concat();
+            let (with, without) = (said(&scene, &words, &journal)?, said(&scene, &words, &bare)?);
+            ensure!(with == without, "{words:?} with the index:\n{with:?}\nwithout:\n{without:?}");
+            let fits_many = words.contains(&boot);
+            ensure!(with.0 == Some(i32::from(fits_many)) && with.1.is_empty() == fits_many, "{words:?}: {with:?}");
+        }
+    }
+    check_narrowing(&scene, &journal, session, &since)
+}
+
+/// `--since` and `--last` leave out what they should, and nothing else.
+fn check_narrowing(scene: &Scene, journal: &Path, session: &str, since: &str) -> Result<()> {
+    let records = |words: &[&str]| -> Result<Vec<Value>> {
+        let (_, lines, _) = said(scene, &[&["timeline", "--json"], words].concat(), journal)?;
+        Ok(lines.lines().map(serde_json::from_str).collect::<Result<_, _>>()?)
+    };
+    let book_keeping = |record: &&Value| matches!(record["type"].as_str(), Some("checkpoint" | "segment"));
+    let all = records(&[])?;
+    let from: Vec<Value> = all.iter().filter(|record| record["time"].as_str() >= Some(since)).cloned().collect();
+    ensure!(from.len() < all.len() && records(&["--since", since])? == from, "--since does not mean what it says");
+    let wanted = |record: &&Value| record["session"] == session || record["session"].is_null() && !book_keeping(record);
+    let of_session: Vec<&Value> = all.iter().filter(wanted).collect();
+    let shown = records(&[session, "--last", "3"])?;
+    ensure!(shown.len() == 3, "--last 3 shows others: {shown:?}");
+    let newest = records(&["--last", "30"])?;
+    let counted = newest.iter().filter(|record| !book_keeping(record)).count();
+    ensure!(counted == 30 && all.ends_with(&newest), "--last 30 shows {counted}: {newest:?}");
+    ensure!(of_session.ends_with(&shown.iter().collect::<Vec<_>>()), "they are not the last: {shown:?}");
+    Ok(())
+}
+
 #[test]
 fn what_was_changed_is_found() -> Result<()> {
     let mut scene = Scene::start(LARGE)?;

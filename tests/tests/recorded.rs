@@ -7,12 +7,13 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
 use warder_tests::account::Account;
 use warder_tests::agent::CORE_ACCOUNT;
-use warder_tests::events::What;
+use warder_tests::events::{self, What};
 use warder_tests::process::{self, Running};
 use warder_tests::stage::{Place, Stage, StageOptions};
-use warder_tests::{directory, wait};
+use warder_tests::{directory, http, wait};
 
 /// Longest that the proxy waits for the journal, and time to spare.
 const WAIT_MAX: Duration = Duration::from_secs(8);
@@ -143,6 +144,12 @@ impl SmallJournal {
         Ok(())
     }
 
+    /// Somebody makes room: for what fits, and for what waits in memory (4 MiB) as well.
+    fn make_room(&self) -> Result<()> {
+        std::fs::remove_file(self.0.join("filler"))?;
+        process::run(Command::new("mount").args(["-o", "remount,size=64m"]).arg(&self.0)).map(drop)
+    }
+
     fn path(&self) -> &Path {
         &self.0
     }
@@ -204,5 +211,115 @@ fn a_full_journal_is_counted_in_observe() -> Result<()> {
         let counted: f64 = counted.filter_map(|line| line.split_whitespace().last()?.parse::<f64>().ok()).sum();
         Ok((counted > 0.0).then_some(()))
     })?;
+    Ok(())
+}
+
+/// Sum of a metric over its series.
+fn metric(stage: &Stage, name: &str) -> Result<f64> {
+    http::metric(&stage.agent.metrics()?, name, &[]).with_context(|| format!("no metric {name}"))
+}
+
+/// What the doctor finds in a check: `ok`, `warn` or `fail`, and the words.
+fn finding(stage: &Stage, check: &str) -> Result<(String, String)> {
+    let report = stage.agent.cli_json(&["doctor", "--json"])?.pop().context("the doctor says nothing")?;
+    let findings = report["findings"].as_array().context("no findings")?;
+    let found = findings.iter().find(|finding| finding["check"] == check).context("no such check")?;
+    let word = |name: &str| found[name].as_str().unwrap_or_default().to_owned();
+    Ok((word("status"), word("meaning")))
+}
+
+/// The agent says that it cannot write, or that it can: in its metrics, by the doctor, and in its log.
+fn wait_writing(stage: &Stage, failing: bool) -> Result<()> {
+    wait::until("the metric to tell", wait::PATIENCE, || {
+        let failing = f64::from(u8::from(failing));
+        Ok((metric(stage, "warder_journal_write_failing")?.total_cmp(&failing).is_eq()).then_some(()))
+    })?;
+    let (status, meaning) = finding(stage, "agent")?;
+    ensure!((status == "warn") == failing, "the doctor says {status}: {meaning}");
+    ensure!(meaning.contains("cannot write the journal") == failing, "the doctor says {meaning}");
+    let (_, room) = finding(stage, "journal-space")?;
+    ensure!(room.starts_with("0 bytes are free") == failing, "the doctor says {room}");
+    let line = if failing { "the journal cannot be written" } else { "the journal can be written again" };
+    ensure!(stage.agent.log()?.contains(line), "the log does not say that {line}");
+    Ok(())
+}
+
+/// After an orderly end: the journal is intact, and this many losses are stated.
+fn verify_after_stop(stage: &mut Stage) -> Result<u64> {
+    stage.agent.stop()?;
+    let mut verify = stage.agent.command_alone(&["verify", "--json"]);
+    verify.arg(stage.agent.events_directory()).arg("--key").arg(stage.agent.public_key());
+    let output = process::run_any(&mut verify)?;
+    let report: Value = serde_json::from_slice(&output.stdout).with_context(|| format!("{output:?}"))?;
+    ensure!(output.status.code() == Some(0) && report["verdict"] == "intact", "{report}");
+    report["losses"].as_u64().context("no number of losses")
+}
+
+#[test]
+fn in_enforce_a_full_journal_loses_nothing_that_ran_and_goes_on_by_itself() -> Result<()> {
+    let (mut stage, port) = stage(&["record = \"written\"", "mode = \"enforce\""])?;
+    let journal = SmallJournal::under(&mut stage, &port)?;
+    stage.cluster.sql("create table t (number int)")?;
+    journal.fill()?;
+    let refused = run_all(&stage, &port)?;
+    ensure!(String::from_utf8_lossy(&refused.stderr).contains("could not be recorded"), "psql said {refused:?}");
+    wait_writing(&stage, true)?;
+    journal.make_room()?;
+    wait_writing(&stage, false)?;
+    let again = run_all(&stage, &port)?;
+    ensure!(again.status.success(), "psql said {again:?}");
+    stage.agent.events().wait_for_text(&statement(STATEMENTS_MAX - 1))?;
+    // What the server ran is there, before the refusal and after it; what it refused to take did not run.
+    let all = stage.agent.events().all()?;
+    let rows = stage.cluster.sql("select number, count(*) from t group by number")?;
+    for row in rows.lines() {
+        let (number, ran) = row.split_once('|').context("two columns")?;
+        let (text, ran) = (statement(number.parse()?), ran.parse::<usize>()?);
+        let asked =
+            all.iter().filter(|event| matches!(&event.what, What::Request { text: Some(said), .. } if *said == text));
+        let told = events::statements(&all).filter(|statement| statement.text.as_deref() == Some(&text));
+        let (asked, told) = (asked.count(), told.count());
+        ensure!(asked >= ran && told >= ran, "{number} ran {ran} times; {asked} requests, {told} statements");
+    }
+    ensure!(metric(&stage, "warder_journal_dropped_total")?.total_cmp(&0.0).is_eq(), "something was dropped");
+    ensure!(verify_after_stop(&mut stage)? == 0, "a loss is stated where nothing was lost");
+    Ok(())
+}
+
+#[test]
+fn in_observe_a_full_journal_costs_what_is_counted_and_stated() -> Result<()> {
+    let (mut stage, port) = stage(&["record = \"written\""])?;
+    let journal = SmallJournal::under(&mut stage, &port)?;
+    journal.fill()?;
+    // More than the memory for records that wait takes: each is there twice, asked and answered.
+    let sql = format!("select 1 /* {} */;\n", "x".repeat(300_000)).repeat(12);
+    let mut file = tempfile::NamedTempFile::new()?;
+    file.write_all(sql.as_bytes())?;
+    let mut command = stage.client(Place::Outside, "psql");
+    command.env("PGHOST", "127.0.0.1").env("PGPORT", &port);
+    process::run(command.args(["-Xq", "-f"]).arg(file.path()))?;
+    wait::until("something to be dropped", wait::PATIENCE, || {
+        Ok((metric(&stage, "warder_journal_dropped_total")? > 0.0).then_some(()))
+    })?;
+    wait_writing(&stage, true)?;
+    journal.make_room()?;
+    wait_writing(&stage, false)?;
+    let mut psql = session(&stage, &port)?;
+    psql.write_line("select 'room again';")?;
+    stage.agent.events().wait_for_text("select 'room again';")?;
+    let dropped = metric(&stage, "warder_journal_dropped_total")?;
+    let stated = stage
+        .agent
+        .events()
+        .all()?
+        .iter()
+        .filter_map(|event| match &event.what {
+            What::Loss { kind, stage, count } if kind == "record" && stage == "core" => Some(*count),
+            _ => None,
+        })
+        .sum::<u64>();
+    ensure!(dropped.total_cmp(&(stated as f64)).is_eq(), "{dropped} were dropped, {stated} are stated");
+    drop(psql);
+    ensure!(verify_after_stop(&mut stage)? > 0, "verify does not know of the loss");
     Ok(())
 }

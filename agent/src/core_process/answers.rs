@@ -159,6 +159,7 @@ impl Handler for Answers {
             lost: pipeline.tally.lost,
             events_written,
             events_dropped,
+            write_failing: pipeline.is_write_failing(),
         }
     }
 

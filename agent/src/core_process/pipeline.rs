@@ -565,6 +565,7 @@ impl Pipeline {
             durable_record: self.writer.durable(),
             unsigned_records: self.writer.unsigned(),
             index_lag: self.indexing.lag(),
+            write_failing: self.write_failing,
         });
         self.metrics.map("sessions", self.sessions.live().count() as u64, u64::from(self.sessions_max));
         self.metrics.map("decoders", self.streams.len() as u64, u64::from(self.sessions_max));

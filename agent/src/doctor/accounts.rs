@@ -5,11 +5,13 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use nix::sys::statvfs::statvfs;
 use nix::unistd::{AccessFlags, access};
 
 use super::{Finding, Host};
 use crate::config::{Account, Config};
 use crate::control::client::{self, ClientError};
+use crate::words;
 
 /// The account of the core process.
 pub(super) fn check_user(host: &Host, config: &Config) -> Finding {
@@ -54,6 +56,32 @@ fn shown(account: &Account) -> String {
 /// The folder of the journal.
 pub(super) fn check_journal_directory(host: &Host, config: &Config) -> Finding {
     check_directory("journal-directory", host, &config.journal.directory)
+}
+
+/// Room for the journal: a segment is written, and the one before it is sealed into another file.
+pub(super) fn check_journal_space(host: &Host, config: &Config) -> Finding {
+    const CHECK: &str = "journal-space";
+    let (directory, needed) = (&config.journal.directory, config.journal.limits.segment_bytes_max.saturating_mul(2));
+    let path = host.path(&directory.to_string_lossy());
+    let existing = path.ancestors().find(|ancestor| ancestor.symlink_metadata().is_ok()).unwrap_or(&path);
+    let room = match statvfs(existing) {
+        // Its types differ between platforms.
+        #[allow(clippy::useless_conversion, clippy::allow_attributes, reason = "not on every platform")]
+        Ok(disk) => u64::from(disk.blocks_available()).saturating_mul(u64::from(disk.fragment_size())),
+        Err(errno) => {
+            let meaning = format!("the room at {} cannot be told ({})", directory.display(), errno.desc());
+            return Finding::warn(CHECK, meaning, "run as root");
+        }
+    };
+    let left = format!("{} bytes are free at {}", words::bytes(room), directory.display());
+    if room >= needed {
+        return Finding::ok(CHECK, left);
+    }
+    Finding::warn(
+        CHECK,
+        format!("{left}, less than two segments ({}): records are lost when it is full", words::bytes(needed)),
+        "make room, or lower [journal] bytes_max and segment_bytes_max",
+    )
 }
 
 /// The folder of the control socket.
@@ -106,6 +134,15 @@ fn check_directory(check: &'static str, host: &Host, directory: &Path) -> Findin
 pub(super) fn check_agent(config: &Config) -> Finding {
     const CHECK: &str = "agent";
     match client::status(&config.agent.control_socket) {
+        Ok(status) if status.write_failing => Finding::warn(
+            CHECK,
+            format!(
+                "version {} runs and cannot write the journal: records wait in memory, and are dropped when that is full \
+                 ({} so far)",
+                status.version, status.events_dropped
+            ),
+            "its log has the reason; make room or repair the disk, writing goes on by itself",
+        ),
         Ok(status) => Finding::ok(
             CHECK,
             format!(

@@ -213,6 +213,10 @@ fn accounts_and_folders() {
     tree.check("journal-directory", Status::Ok, "will be created");
     fs::create_dir_all(tree.host.path("/var/lib/warder/journal")).unwrap();
     tree.check("journal-directory", Status::Ok, "can be written");
+    tree.config.journal.limits.segment_bytes_max = 4096;
+    tree.check("journal-space", Status::Ok, "bytes are free at /var/lib/warder/journal");
+    tree.config.journal.limits.segment_bytes_max = u64::MAX;
+    tree.check("journal-space", Status::Warn, "make room");
     use std::os::unix::fs::PermissionsExt as _;
     fs::set_permissions(tree.host.path("/var/lib/warder/journal"), fs::Permissions::from_mode(0o777)).unwrap();
     tree.check("journal-directory", Status::Warn, "chmod 0750");

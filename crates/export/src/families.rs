@@ -76,6 +76,7 @@ pub(crate) struct JournalFamilies {
     pub(crate) durable_record: IntGauge,
     pub(crate) unsigned_records: IntGauge,
     pub(crate) index_lag: IntGauge,
+    pub(crate) write_failing: IntGauge,
 }
 
 impl JournalFamilies {
@@ -95,6 +96,7 @@ impl JournalFamilies {
                 .gauge("journal_durable_record", "Number of the last record that survives a power failure."),
             unsigned_records: r.gauge("journal_unsigned_records", "Records after the last checkpoint."),
             index_lag: r.gauge("index_lag_records", "Records that the search index does not cover yet."),
+            write_failing: r.gauge("journal_write_failing", "1 while the journal cannot be written, 0 otherwise."),
         }
     }
 }

@@ -68,6 +68,8 @@ pub struct JournalTotals {
     pub unsigned_records: u64,
     /// Records that the index does not cover yet.
     pub index_lag: u64,
+    /// It cannot be written now.
+    pub write_failing: bool,
 }
 
 /// All metrics of the agent.
@@ -286,6 +288,7 @@ impl Metrics {
         families.durable_record.set(clamped(totals.durable_record));
         families.unsigned_records.set(clamped(totals.unsigned_records));
         families.index_lag.set(clamped(totals.index_lag));
+        families.write_failing.set(totals.write_failing.into());
         self.newest_record(totals.last_record);
     }
 

@@ -21,6 +21,12 @@ pub const REMOVED: &str = "segments.removed";
 /// Type word of a repair.
 pub const RECOVERED: &str = "journal.recovered";
 
+/// Whether a type says nothing but how the journal is kept: nobody who reads about sessions or the host misses it.
+#[must_use]
+pub fn is_book_keeping(type_word: &str) -> bool {
+    matches!(type_word, SEGMENT | CHECKPOINT)
+}
+
 /// No line of these types is longer.
 pub const OWN_LINE_BYTES_MAX: usize = 768;
 

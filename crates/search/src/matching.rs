@@ -101,8 +101,11 @@ fn fits_itself(filter: &Filter, head: &Head<'_>, line: &[u8]) -> bool {
         let holds = match condition {
             Condition::Attribute(_) => return true,
             Condition::Session(patterns) => {
-                let sessions = [&head.session, &head.target].into_iter().flatten();
-                sessions.into_iter().any(|Str(session)| patterns.iter().any(|pattern| pattern.fits(session)))
+                let mut sessions = [&head.session, &head.target].into_iter().flatten().peekable();
+                match sessions.peek() {
+                    None => patterns.iter().any(|pattern| pattern.fits_no_session(&head.type_word.0)),
+                    Some(_) => sessions.any(|Str(session)| patterns.iter().any(|pattern| pattern.fits(session))),
+                }
             }
             Condition::Type(words) => words.iter().any(|word| is_type(&head.type_word.0, word)),
             Condition::Sqlstate(codes) => {

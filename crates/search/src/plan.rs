@@ -87,11 +87,18 @@ pub(crate) fn may_fit(head: &Head, filter: &Filter, terms: &SessionTerms<'_>, la
         Condition::Session(patterns) => patterns.iter().any(|pattern| match pattern {
             SessionPattern::Whole(id) => has(SESSION, id),
             SessionPattern::Cookie(cookie) => has(COOKIE, cookie),
+            SessionPattern::NoSession => has(SESSION, ""),
             SessionPattern::Prefix(_) => true,
         }),
         _ => true,
     });
     attributes && records
+}
+
+/// Whether every record of a type belongs to a session. Of types that are not known here nobody knows it.
+fn has_session(type_word: &str) -> bool {
+    type_word.starts_with("session.")
+        || matches!(type_word, "statement" | "request" | "process" | "refused" | "cancel" | "bypass" | "integrity")
 }
 
 /// What of a part is read.
@@ -178,12 +185,18 @@ fn blocks_with(body: &Body, condition: &Condition) -> Option<BlockSet> {
             Some(of_records(body, TYPE, |word| word == "statement"))
         }
         Condition::Session(patterns) => {
-            let fitting = body
-                .sessions
-                .iter()
-                .filter(|session| !session.id.is_empty() && patterns.iter().any(|pattern| pattern.fits(&session.id)));
             let mut blocks = BlockSet::default();
-            fitting.for_each(|session| blocks.union(session.blocks));
+            for session in &body.sessions {
+                if session.id.is_empty() {
+                    let mut here = of_records(body, TYPE, |word| {
+                        !has_session(word) && patterns.iter().any(|pattern| pattern.fits_no_session(word))
+                    });
+                    here.intersect(session.blocks);
+                    blocks.union(here);
+                } else if patterns.iter().any(|pattern| pattern.fits(&session.id)) {
+                    blocks.union(session.blocks);
+                }
+            }
             Some(blocks)
         }
         Condition::Aspect(aspect, values) => {

@@ -4,6 +4,7 @@
 //! a remaining block is compared with the filter itself. What the index does not cover yet is read too, so a result is
 //! never older than the journal was when the search began, and [`Figures`] says how it was come by.
 
+mod narrow;
 mod page;
 mod view;
 
@@ -19,6 +20,7 @@ use crate::matching::{self, Fitting, SessionTerms};
 use crate::plan::{self, Candidates, Late, Recorded};
 use crate::source::{Block, Blocks};
 use crate::token::{self, Token, TokenError};
+pub use narrow::sessions;
 pub use page::{Figures, Hit, IndexState, Page, UnreadableRange};
 use view::{Trouble, Unit, View};
 
@@ -131,25 +133,36 @@ impl Query {
 
     /// Searches for one page. `index` is the folder of the index, which may be missing, behind or damaged.
     pub fn search<B: Blocks>(&self, source: &mut B, index: &Path, bounds: Bounds) -> Result<Page, SearchError> {
+        let (mut page, state) = self.attempt(source, index, bounds, |search| search.run())?;
+        if state == IndexState::Damaged {
+            page.figures.index = state;
+        }
+        Ok(page)
+    }
+
+    /// Does something with journal and index as they are now: again if the journal changed meanwhile, and without the
+    /// damaged parts of the index.
+    fn attempt<B: Blocks, T>(
+        &self,
+        source: &mut B,
+        index: &Path,
+        bounds: Bounds,
+        work: impl Fn(Search<'_, B>) -> Result<T, Trouble>,
+    ) -> Result<(T, IndexState), SearchError> {
         let (mut parts_max, mut state) = (usize::MAX, IndexState::Used);
-        for change in 0.. {
+        let mut change = 0;
+        loop {
             let last = change >= CHANGES_MAX;
             let view = View::open(source, index, parts_max, plan::needs_attributes(&self.filter), last);
-            let page = view.and_then(|view| Search::new(self, source, &view, bounds, last).run());
-            match page {
-                Ok(mut page) => {
-                    if state == IndexState::Damaged {
-                        page.figures.index = state;
-                    }
-                    return Ok(page);
-                }
+            match view.and_then(|view| work(Search::new(self, source, &view, bounds, last))) {
+                Ok(done) => return Ok((done, state)),
                 Err(Trouble::Changed) => {}
                 Err(Trouble::Part(_)) if change == 0 => {}
                 Err(Trouble::Part(part)) => (parts_max, state) = (parts_max.min(part), IndexState::Damaged),
                 Err(Trouble::Failed(error)) => return Err(error),
             }
+            change += 1;
         }
-        Ok(Page::default())
     }
 }
 

@@ -10,8 +10,9 @@ use crate::filter::FilterError;
 use crate::query::{Bounds, Figures, Hit, Order, Query, SearchError};
 use crate::source::Blocks;
 
-/// Records that are fetched at once.
-const PAGE: Bounds = Bounds { hits_max: 256, blocks_max: usize::MAX };
+/// Records that are fetched at once. Each page looks at the whole journal's list of blocks, so pages are large; their
+/// lines are bounded by [`crate::query::PAGE_BYTES_MAX`].
+const PAGE: Bounds = Bounds { hits_max: 4096, blocks_max: usize::MAX };
 
 /// A record of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +46,7 @@ impl<'a, B: Blocks> Transcript<'a, B> {
         Ok(Self { source, index, query, fetched: VecDeque::new(), before: None, figures: Figures::default() })
     }
 
-    /// How the last page was come by.
+    /// How the last page was come by; what could not be read is that of all pages so far.
     #[must_use]
     pub fn figures(&self) -> &Figures {
         &self.figures
@@ -55,7 +56,9 @@ impl<'a, B: Blocks> Transcript<'a, B> {
         while let Some(query) = self.query.take_if(|_| self.fetched.is_empty()) {
             let page = query.search(self.source, self.index, PAGE)?;
             self.query = page.next.map(|token| query.next(token));
-            self.figures = page.figures;
+            let before = std::mem::replace(&mut self.figures, page.figures);
+            self.figures.unreadable_blocks += before.unreadable_blocks;
+            self.figures.damaged_lines += before.damaged_lines;
             self.fetched.extend(page.hits);
         }
         Ok(())

@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -12,7 +13,8 @@ use common::{Memory, NOW};
 use proptest::prelude::*;
 use search::filter::{Condition, Filter, Key};
 use search::index::indexer::Indexer;
-use search::query::{Bounds, Order, Query, SearchError};
+use search::query::{Bounds, Order, Query, SearchError, sessions};
+use serde_json::Value;
 
 /// What happens to journal and index.
 #[derive(Clone, Debug)]
@@ -137,6 +139,29 @@ impl<'j> World<'j> {
         Ok(found)
     }
 
+    /// Whoever passes over what the index allows to pass over misses nothing that a search finds.
+    fn check_passable(&self, filter: &str, found: &[u64]) {
+        let query = Query::new(filter.as_bytes(), NOW, Order::OldestFirst).unwrap();
+        let passable = query.passable(&mut &*self.journal, self.directory).unwrap();
+        assert!(found.iter().all(|seq| !passable.have_all(*seq, *seq)), "{filter}: {found:?} and {passable:?}");
+    }
+
+    /// The index knows the sessions that a look at every line knows, or says that it does not.
+    fn check_sessions(&self, typed: &str) {
+        let records = self.journal.lines().into_iter().map(|line| serde_json::from_str::<Value>(&line).unwrap());
+        let all: BTreeSet<String> = records.filter_map(|record| Some(record["session"].as_str()?.to_owned())).collect();
+        let pick = |fits: &dyn Fn(&str) -> bool| all.iter().filter(|id| fits(id)).cloned().collect::<Vec<_>>();
+        let exact = pick(&|id| id == typed || id.rsplit('-').next() == Some(typed));
+        let expected = if exact.is_empty() { pick(&|id| id.starts_with(typed)) } else { exact };
+        if let Some(found) = sessions(typed, &mut &*self.journal, self.directory).unwrap() {
+            assert_eq!(
+                found.iter().map(|session| session.as_str().to_owned()).collect::<Vec<_>>(),
+                expected,
+                "{typed}"
+            );
+        }
+    }
+
     fn check(&self, terms: &[Typed], since: Option<u8>, order: Order, bounds: Bounds) {
         let mut filter: Vec<String> = terms.iter().map(Typed::text).collect();
         filter.extend(since.map(|minutes| format!("since:{minutes}m")));
@@ -148,6 +173,7 @@ impl<'j> World<'j> {
             assert!(!brute::is_recorded(&lines, &key.to_string(), since), "{filter}: {key} is recorded");
             Vec::new()
         });
+        self.check_passable(&filter, &found);
         let parsed = Filter::parse(filter.as_bytes(), NOW).unwrap();
         let attributes = parsed.terms.iter().any(|term| matches!(term.condition, Condition::Attribute(_)));
         if !self.retired || !attributes {
@@ -183,6 +209,9 @@ proptest! {
             let (terms, since, newest, hits_max, blocks_max) = &questions[number % questions.len()];
             let order = if *newest { Order::NewestFirst } else { Order::OldestFirst };
             world.check(terms, *since, order, Bounds { hits_max: *hits_max, blocks_max: *blocks_max });
+        }
+        for typed in ["40", "41", "0", "0123abcd-feed0001", "0123abcd-feed0000-42", "9", "none", ""] {
+            world.check_sessions(typed);
         }
         for (terms, since, newest, hits_max, blocks_max) in &questions {
             let order = if *newest { Order::NewestFirst } else { Order::OldestFirst };

@@ -65,6 +65,7 @@ fn terms_are_understood() {
         ("duration:<250us", vec![duration(Relation::Less, 250)]),
         ("rows:>=1000", vec![is(Condition::Rows(Comparison { relation: Relation::AtLeast, bound: 1000 }))]),
         ("rows:0", vec![is(Condition::Rows(Comparison { relation: Relation::Equal, bound: 0 }))]),
+        ("session:none", vec![is(Condition::Session(vec![SessionPattern::NoSession]))]),
         ("type:session", vec![is(Condition::Type(vec!["session".into()]))]),
     ] {
         assert_eq!(terms(typed), expected, "{typed}");
@@ -176,6 +177,7 @@ fn sessions_are_meant_by_id_cookie_or_beginning() {
         ("0123abcd-feed", true),
         ("0123abcd-feed0001-", true),
         ("feed0001", false),
+        ("none", false),
     ] {
         assert_eq!(SessionPattern::new(typed).fits(id), fits, "{typed}");
     }

@@ -11,9 +11,12 @@ use model::time::WallTime;
 use search::index::indexer::{Indexer, Progress};
 use search::query::{Bounds, IndexState, Order, Page, Query};
 use search::source::Journal;
+use search::transcript::Transcript;
 use store::files::{self, Form};
+use store::form::event::Event;
 use store::keys::KeyFiles;
 use store::line::Machine;
+use store::reader::Reader;
 use store::writer::{Limits, Writer};
 
 /// 2026-11-22T09:30:00Z
@@ -139,6 +142,62 @@ fn one_damaged_footer_hides_no_other_segment() {
     fs::remove_dir_all(&index).unwrap();
     catch_up(&mut Indexer::open(&index, Journal::new(&directory)).unwrap());
     assert_eq!(search(&directory, &index, "uid:7 type:operator").hits, found.hits);
+}
+
+/// Numbers of the ends of agents that a reader reads; `None` if it cannot.
+fn read_all(reader: &mut Reader) -> Option<Vec<u64>> {
+    let mut numbers = Vec::new();
+    while let Some(entry) = reader.next_entry() {
+        let entry = entry.ok()?;
+        numbers.extend(matches!(&entry.event, Event::AgentStop).then_some(entry.seq));
+    }
+    Some(numbers)
+}
+
+#[test]
+fn a_reader_passes_over_what_the_index_excludes_and_nothing_else() {
+    let root = tempfile::tempdir().unwrap();
+    let (directory, index, none) = (root.path().join("journal"), root.path().join("index"), root.path().join("none"));
+    let mut writer = writer(root.path());
+    let stop = |writer: &mut Writer| writer.append(&Record { time: NOW, what: What::AgentStopped }).unwrap();
+    append(&mut writer, 700);
+    stop(&mut writer);
+    append(&mut writer, 700);
+    seal(&mut writer, &directory);
+    catch_up(&mut Indexer::open(&index, Journal::new(&directory)).unwrap());
+    // One that is not indexed, and segments that wait to be sealed.
+    append(&mut writer, 700);
+    stop(&mut writer);
+    writer.settle(NOW).unwrap();
+    let passable = |index: &Path| {
+        let query = Query::new(b"type:agent.stop", NOW, Order::OldestFirst).unwrap();
+        query.passable(&mut Journal::new(&directory), index).unwrap()
+    };
+    assert!(passable(&none).is_empty());
+    let narrowed = || Reader::new(&directory).pass_over(passable(&index));
+    let all = read_all(&mut Reader::new(&directory)).unwrap();
+    assert_eq!(all.len(), 2);
+    assert_eq!(read_all(&mut narrowed()).unwrap(), all);
+    let mut some = narrowed();
+    let read = std::iter::from_fn(|| some.next_entry()).count();
+    assert!(read > 700 && read < 1000, "of 2102 records {read} were read");
+    // It does not even look at the rest: there may be anything.
+    let first = &files::segments(&directory).unwrap()[0];
+    assert!(passable(&index).have_all(1, 200));
+    damage_begin(&first.path);
+    let mut journal = Journal::new(&directory);
+    let mut transcript = Transcript::new(&mut journal, &none, "none").unwrap();
+    let steps = (&mut transcript).map(Result::unwrap).count();
+    assert!(steps > 1500 && transcript.figures().is_incomplete(), "{steps} {:?}", transcript.figures());
+    assert_eq!(read_all(&mut Reader::new(&directory)), None);
+    assert_eq!(read_all(&mut narrowed()).unwrap(), all);
+}
+
+/// Puts other bytes into the first block of a sealed segment.
+fn damage_begin(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[100..120].fill(0xff);
+    fs::write(path, bytes).unwrap();
 }
 
 #[test]

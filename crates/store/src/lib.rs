@@ -16,6 +16,7 @@ pub mod files;
 pub mod form;
 pub mod keys;
 pub mod line;
+pub mod numbers;
 pub mod prove;
 pub mod reader;
 pub mod recovery;

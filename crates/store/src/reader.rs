@@ -6,8 +6,12 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use journal::{head, record};
+use model::time::WallTime;
+
 use crate::files::{self, Form, SegmentFile};
 use crate::line::{self, Entry, Head};
+use crate::numbers::Numbers;
 use crate::segment::{SegmentError, SegmentLines};
 use crate::select::SessionSelector;
 
@@ -39,9 +43,37 @@ pub struct Reader {
     directory: PathBuf,
     selector: Option<SessionSelector>,
     open: Option<Open>,
-    /// Records up to this one are not wanted.
-    after: u64,
+    wanted: Wanted,
     line: Vec<u8>,
+}
+
+/// Which records are read, as far as their heads tell.
+#[derive(Debug, Default)]
+struct Wanted {
+    /// Records up to this one are not.
+    after: u64,
+    /// Records before this time are not.
+    since: Option<WallTime>,
+    /// Nor are these.
+    passed_over: Numbers,
+}
+
+impl Wanted {
+    /// Whether some of these numbers may be.
+    fn may_have(&self, first: u64, last: u64) -> bool {
+        last > self.after && !self.passed_over.have_all(first, last)
+    }
+
+    /// Whether a line is. One that is no record is: whoever reads should be told.
+    fn has(&self, line: &[u8]) -> bool {
+        if self.after == 0 && self.since.is_none() && self.passed_over.is_empty() {
+            return true;
+        }
+        head::parse(line).is_none_or(|head| {
+            let in_time = || self.since.is_none_or(|since| head.wall_time().is_none_or(|time| time >= since));
+            self.may_have(head.seq, head.seq) && in_time()
+        })
+    }
 }
 
 /// The segment that is being read.
@@ -68,7 +100,8 @@ impl Reader {
     /// A reader at the first record after this number.
     #[must_use]
     pub fn after(directory: &Path, seq: u64) -> Self {
-        Self { directory: directory.to_owned(), selector: None, open: None, after: seq, line: Vec::new() }
+        let wanted = Wanted { after: seq, ..Wanted::default() };
+        Self { directory: directory.to_owned(), selector: None, open: None, wanted, line: Vec::new() }
     }
 
     /// A reader at the first record of the folder, without the records of sessions that were not selected.
@@ -77,10 +110,25 @@ impl Reader {
         Self::new(directory).select(selector)
     }
 
-    /// Leaves out records of other sessions. Records that belong to no session remain.
+    /// Leaves out records of other sessions, and checkpoints and beginnings of segments. Other records that belong to no
+    /// session remain.
     #[must_use]
     pub fn select(self, selector: SessionSelector) -> Self {
         Self { selector: Some(selector), ..self }
+    }
+
+    /// Leaves out records from before this time.
+    #[must_use]
+    pub fn since(mut self, time: WallTime) -> Self {
+        self.wanted.since = Some(time);
+        self
+    }
+
+    /// Leaves out records with these numbers, without reading what has no others: an index knows which they are.
+    #[must_use]
+    pub fn pass_over(mut self, numbers: Numbers) -> Self {
+        self.wanted.passed_over = numbers;
+        self
     }
 
     /// The next record. `None` at the end; call it again later to follow. A half-written last line is not read
@@ -142,7 +190,7 @@ impl Reader {
                 return Ok(false);
             };
             match open.lines.next_line().map_err(file_error)? {
-                Some(line) if is_unwanted(line, self.after) => {}
+                Some(line) if !self.wanted.has(line) => {}
                 Some(line) => {
                     self.line.clear();
                     self.line.extend_from_slice(line);
@@ -167,17 +215,15 @@ impl Reader {
     /// Opens the segment that follows, at first the one in which the next record is; false if there is none.
     fn open_next(&mut self) -> Result<bool, ReadError> {
         loop {
-            let segment = match &self.open {
-                Some(open) => later(&self.directory, open.first_seq)?,
-                None => first(&self.directory, self.after.saturating_add(1))?,
-            };
+            let before = self.open.as_ref().map(|open| open.first_seq);
+            let segment = next_with(&self.directory, before, &self.wanted)?;
             let Some(SegmentFile { first_seq, form, .. }) = segment else { return Ok(false) };
             match segment.as_ref().map(SegmentLines::open) {
                 // Sealed, or removed by retention, since it was listed.
                 Some(Err(error)) if error.is_gone() => {}
                 Some(Err(error)) => return Err(file_error(error)),
                 Some(Ok(mut lines)) => {
-                    lines.skip_to(self.after);
+                    lines.keep(|first, last| self.wanted.may_have(first, last));
                     self.open = Some(Open { first_seq, lines, is_complete: form == Form::Sealed });
                     return Ok(true);
                 }
@@ -203,20 +249,26 @@ fn later(directory: &Path, first_seq: u64) -> Result<Option<SegmentFile>, ReadEr
     Ok(list(directory)?.into_iter().find(|segment| segment.first_seq > first_seq))
 }
 
-/// The segment that contains this number, or the first one after it.
-fn first(directory: &Path, seq: u64) -> Result<Option<SegmentFile>, ReadError> {
-    let mut segments = list(directory)?;
-    let before = segments.partition_point(|segment| segment.first_seq <= seq);
-    let at = before.saturating_sub(1);
-    Ok((at < segments.len()).then(|| segments.swap_remove(at)))
+/// The segment after the one that begins with `before`, without those that have no wanted record. The last one of the
+/// folder may always get some.
+fn next_with(directory: &Path, before: Option<u64>, wanted: &Wanted) -> Result<Option<SegmentFile>, ReadError> {
+    let mut segments = list(directory)?.into_iter().peekable();
+    while let Some(segment) = segments.next() {
+        let is_later = before.is_none_or(|before| segment.first_seq > before);
+        let may_have = |next: &SegmentFile| wanted.may_have(segment.first_seq, next.first_seq.saturating_sub(1));
+        if is_later && segments.peek().is_none_or(may_have) {
+            return Ok(Some(segment));
+        }
+    }
+    Ok(None)
 }
 
-fn is_unwanted(line: &[u8], after: u64) -> bool {
-    after > 0 && journal::head::parse(line).is_some_and(|head| head.seq <= after)
-}
-
-/// A record is selected through either of its sessions; one that belongs to none always is.
+/// A record is selected through either of its sessions; one that belongs to none always is, if it is not about the
+/// journal itself.
 fn selects(selector: &SessionSelector, head: &Head<'_>) -> bool {
     let mut sessions = head.session.iter().chain(&head.target).peekable();
-    sessions.peek().is_none() || sessions.any(|session| selector.fit(session).is_some())
+    match sessions.peek() {
+        None => !record::is_book_keeping(&head.type_word),
+        Some(_) => sessions.any(|session| selector.fit(session).is_some()),
+    }
 }

@@ -1,5 +1,6 @@
 //! Reading what segments say about themselves, and their lines one by one.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::FileExt as _;
@@ -124,13 +125,11 @@ impl SegmentLines {
         }
     }
 
-    /// Passes over blocks that end at or before this record.
-    pub(crate) fn skip_to(&mut self, seq: u64) {
+    /// Passes over blocks of a sealed segment whose numbers, from the first to the last, are not wanted.
+    pub(crate) fn keep(&mut self, wanted: impl Fn(u64, u64) -> bool) {
         if let Self::Sealed(sealed) = self {
-            let blocks = &sealed.footer.blocks;
-            let last = |block: &Block| block.first_seq + u64::from(block.records) - 1;
-            sealed.next_block = blocks.partition_point(|block| last(block) <= seq);
-            sealed.offset = blocks.iter().take(sealed.next_block).map(|block| u64::from(block.lines_bytes)).sum();
+            let last = |block: &Block| block.first_seq.saturating_add(u64::from(block.records)).saturating_sub(1);
+            sealed.blocks.retain(|(_, block)| wanted(block.first_seq, last(block)));
         }
     }
 
@@ -192,9 +191,9 @@ impl Lines {
 pub(crate) struct SealedLines {
     path: PathBuf,
     file: File,
-    footer: Footer,
     opener: Opener,
-    next_block: usize,
+    /// Blocks that are not read yet, each with the bytes of lines before it.
+    blocks: VecDeque<(u64, Block)>,
     frame: Vec<u8>,
     lines: Vec<u8>,
     /// Where the next line begins in `lines`.
@@ -204,20 +203,26 @@ pub(crate) struct SealedLines {
 
 impl SealedLines {
     fn open(path: PathBuf, file: File) -> Result<Self, SegmentError> {
-        let footer = footer(&path, &file)?;
+        let Footer { blocks, .. } = footer(&path, &file)?;
+        let place = |before: &mut u64, block: Block| {
+            let offset = *before;
+            *before += u64::from(block.lines_bytes);
+            Some((offset, block))
+        };
+        let blocks = blocks.into_iter().scan(0, place).collect();
         let opener = Opener::new().map_err(SegmentError::file(&path))?;
         let (frame, lines) = (Vec::new(), Vec::new());
-        Ok(Self { path, file, footer, opener, next_block: 0, frame, lines, at: 0, offset: 0 })
+        Ok(Self { path, file, opener, blocks, frame, lines, at: 0, offset: 0 })
     }
 
     fn next_line(&mut self) -> Result<Option<&[u8]>, SegmentError> {
         if self.at == self.lines.len() {
-            let Some(block) = self.footer.blocks.get(self.next_block) else { return Ok(None) };
+            let Some((offset, block)) = self.blocks.front() else { return Ok(None) };
             let read = read_block(&self.file, block, &mut self.frame)
                 .and_then(|()| self.opener.open(block, &self.frame, &mut self.lines));
             read.map_err(SegmentError::file(&self.path))?;
-            self.next_block += 1;
-            self.at = 0;
+            (self.offset, self.at) = (*offset, 0);
+            self.blocks.pop_front();
         }
         let rest = &self.lines[self.at..];
         // A block ends in a newline, see `Opener::open`.

@@ -38,6 +38,9 @@ pub(crate) const QUESTIONS: [&str; 12] = [
     "session:77",
 ];
 
+/// Cookies of sessions that are read as a whole: a connection of the pool, and a short session.
+pub(crate) const SESSIONS: [&str; 2] = ["77", "250"];
+
 const MACHINE: Machine = Machine { host: HostId(0x0123_4567 << 96 | 1), boot: BootId(0xfeed_beef << 96 | 1) };
 const NANOS_PER_RECORD: u64 = 400_000;
 const POOLED: u64 = 200;

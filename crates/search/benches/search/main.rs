@@ -2,7 +2,7 @@
 //!
 //! `cargo bench -p search -- [RECORDS] [--directory DIR]`: makes a journal of 2 million records (or as many as given)
 //! through the store's writer, indexes it on one core, and asks for the first page of common, rare and absent
-//! identities. Each question is asked by a process of its own, once with journal and index put out of the page cache
+//! identities, and for what a reader of all of one session gains by the index. Each question is asked by a process of its own, once with journal and index put out of the page cache
 //! and once more with them in it. With `--directory` the journal stays, and one that is there is used again.
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
 
@@ -18,6 +18,8 @@ use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use search::index::indexer::Indexer;
 use search::query::{Bounds, Order, Query};
 use search::source::Journal;
+use store::reader::Reader;
+use store::select::SessionSelector;
 
 const RECORDS: u64 = 2_000_000;
 const PAGE: Bounds = Bounds { hits_max: 50, blocks_max: usize::MAX };
@@ -26,6 +28,7 @@ fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["ask", directory, filter] => ask(Path::new(directory), filter),
+        ["read", directory, way, filter] => read(Path::new(directory), way, filter),
         ["index", directory] => index(Path::new(directory)),
         ["--directory", directory] => measure(Path::new(directory), RECORDS),
         [records, "--directory", directory] => measure(Path::new(directory), records.parse()?),
@@ -36,6 +39,7 @@ fn main() -> Result<()> {
 }
 
 fn measure(directory: &Path, records: u64) -> Result<()> {
+    fs::create_dir_all(directory)?;
     let journal = directory.join("journal");
     if !journal.exists() {
         let start = Instant::now();
@@ -64,6 +68,44 @@ fn measure(directory: &Path, records: u64) -> Result<()> {
         let [warm, hits, blocks, examined, memory] = answer[..] else { anyhow::bail!("not an answer: {answer:?}") };
         println!("{filter:<52} {cold:>9} {warm:>9} {hits:>6} {blocks:>6} {examined:>9} {memory:>8}");
     }
+    println!("{:<52} {:>9} {:>9} {:>9} {:>8}", "all of", "cold ms", "warm ms", "records", "RSS MB");
+    for filter in generate::SESSIONS {
+        for way in ["whole", "narrowed"] {
+            forget(&journal)?;
+            forget(&index)?;
+            let cold = run(&["read", text(&journal)?, way, filter])?;
+            let warm = run(&["read", text(&journal)?, way, filter])?;
+            let (cold, _) = cold.split_once(' ').context("an answer")?;
+            let answer: Vec<&str> = warm.split_whitespace().collect();
+            let [warm, records, memory] = answer[..] else { anyhow::bail!("not an answer: {answer:?}") };
+            let question = format!("session:{filter},none, {way}");
+            println!("{question:<52} {cold:>9} {warm:>9} {records:>9} {memory:>8}");
+        }
+    }
+    Ok(())
+}
+
+/// Reads one session, and what belongs to none, as a timeline does: the whole journal, or what the index leaves over.
+fn read(directory: &Path, way: &str, session: &str) -> Result<()> {
+    let start = Instant::now();
+    let (mut journal, index) = (Journal::new(directory), index_directory(directory));
+    let mut reader = Reader::open(directory, SessionSelector::new(session));
+    if way == "narrowed" {
+        let sessions = search::query::sessions(session, &mut journal, &index)?.context("a sound index")?;
+        ensure!(sessions.len() == 1, "{session} is {sessions:?}");
+        let filter = format!("session:{session},none");
+        let query = Query::new(filter.as_bytes(), generate::END, Order::OldestFirst)?;
+        reader = reader.pass_over(query.passable(&mut journal, &index)?);
+    } else {
+        // Which session is meant was found in the same way.
+        Reader::new(directory).for_each_head(|_| {})?;
+    }
+    let mut records = 0;
+    while let Some(entry) = reader.next_entry() {
+        entry?;
+        records += 1;
+    }
+    println!("{:.1} {records} {:.0}", start.elapsed().as_secs_f64() * 1e3, peak_memory_megabytes()?);
     Ok(())
 }
 

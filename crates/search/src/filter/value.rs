@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
+use journal::record;
 use journal::time::Timestamp;
 use model::time::WallTime;
 
@@ -62,7 +63,12 @@ pub enum SessionPattern {
     Cookie(String),
     /// The sessions whose id begins like this.
     Prefix(String),
+    /// None: records that belong to no session, without the journal's own book-keeping.
+    NoSession,
 }
+
+/// The word for records without a session; no id begins like it.
+const NO_SESSION: &str = "none";
 
 impl SessionPattern {
     /// The pattern of what was typed. Any text is one; it may fit nothing.
@@ -73,6 +79,9 @@ impl SessionPattern {
         let hex = |text: &str| text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         if all_digits(&text) {
             return Self::Cookie(text);
+        }
+        if text == NO_SESSION {
+            return Self::NoSession;
         }
         match *text.split('-').collect::<Vec<_>>() {
             [host, boot, cookie] if hex(host) && hex(boot) && all_digits(cookie) => Self::Whole(text),
@@ -87,7 +96,13 @@ impl SessionPattern {
             Self::Whole(id) => id == session,
             Self::Cookie(cookie) => session.rsplit('-').next() == Some(cookie),
             Self::Prefix(beginning) => session.starts_with(&**beginning),
+            Self::NoSession => false,
         }
+    }
+
+    /// Whether it means a record without a session, of this type.
+    pub(crate) fn fits_no_session(&self, type_word: &str) -> bool {
+        *self == Self::NoSession && !record::is_book_keeping(type_word)
     }
 }
 

@@ -88,6 +88,7 @@ fn one_holds(key: &'static str, value: &str, record: &Value, known: &Known) -> b
     let outcomes = record["outcomes"].as_array().cloned().unwrap_or_default();
     states.extend(outcomes.iter().filter_map(|outcome| outcome["sqlstate"].as_str()));
     match key {
+        "session" if value == "none" => sessions == [None, None] && !["checkpoint", "segment"].contains(&kind),
         "session" => sessions.into_iter().flatten().any(|session| match value {
             "40" | "9" => session.ends_with(&format!("-{value}")),
             whole if whole.matches('-').count() == 2 => session == whole,

@@ -193,7 +193,7 @@ pub fn typed() -> impl Strategy<Value = Typed> {
         ("uid", &["1000", "1001", "9"]),
         ("transport", &["tcp", "unix"]),
         ("encryption", &["tls", "plaintext"]),
-        ("session", &["40", "0123abcd-feed0000-42", "0123abcd-feed0001", "9"]),
+        ("session", &["40", "0123abcd-feed0000-42", "0123abcd-feed0001", "9", "none"]),
         ("type", &["statement", "session", "session.open", "refused", "cancel", "operator", "loss"]),
         ("sqlstate", &["23505", "23", "42", "28P01", "00000"]),
         ("kind", &["simple", "execute"]),
