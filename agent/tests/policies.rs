@@ -86,7 +86,7 @@ fn mistakes_in_cases_are_told() {
     for (wrong, part) in [
         ("who = \"person:a\"\n[[case]]\nname = \"x\"\nexpect = \"permit\"\nsql = \"\"", "unknown field"),
         ("[[case]]\nname = \"x\"\nexpect = \"permit\"\nsql = \"\"", "nobody acts"),
-        ("[[case]]\nname = \"x\"\nexpect = \"permit\"\nwho = \"person:a\"", "write either sql, or open"),
+        ("[[case]]\nname = \"x\"\nexpect = \"permit\"\nwho = \"person:a\"", "write either sql, open"),
         ("[[case]]\nname = \"x\"\nexpect = \"permit\"\nwho = \"person:a\"\nsql = \"\"\nat = \"noon\"", "write a time"),
         ("[[case]]\nname = \"x\"\nexpect = \"perhaps\"\nwho = \"person:a\"\nsql = \"\"", "unknown variant"),
     ] {
