@@ -67,11 +67,19 @@ fn main() {
     cost(&set, "point select, service", &service, &select("public.orders"));
     cost(&set, "point select, analyst", &analyst, &select("public.orders"));
     cost(&set, "point select, agent", &agent, &select("public.orders"));
+    let contractor = Known::Known(who(PrincipalKind::Person, "bob@example.com", &["analysts", "contractors"]));
+    cost(&set, "point select, contractor", &contractor, &select("public.orders"));
     cost(&set, "point select, schema not known", &service, &select("orders"));
     cost(&set, "three relations", &analyst, &join);
     cost(&set, "delete, agent", &agent, &statement("DELETE", delete));
     cost(&set, "drop, refused", &service, &statement("DROP TABLE", [effect(Action::Drop, "public.orders")]));
     cost(&set, "BEGIN", &service, &statement("BEGIN", [effect(Action::Transaction, "public.orders")]));
+    // What the text of a policy does not tell.
+    let network = "@id(\"network\") @reason(\"r\") forbid (principal, action, resource)
+        when { context.session has address && !context.session.address.isInRange(ip(\"10.0.0.0/8\")) };";
+    let network = PolicyFile { name: "network.cedar".to_owned(), text: network.to_owned() };
+    let set = PolicySet::compile(&[&files[..], &[network]].concat(), PolicyEpoch(1)).unwrap();
+    cost(&set, "point select, service, a network besides", &service, &select("public.orders"));
 }
 
 fn cost(set: &PolicySet, name: &str, principal: &Who, facts: &StatementFacts) {

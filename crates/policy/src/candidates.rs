@@ -32,14 +32,6 @@ impl Candidates {
         if mistakes.is_empty() { Ok(candidates) } else { Err(mistakes.into_iter().collect()) }
     }
 
-    /// The names of both.
-    pub(crate) fn and(mut self, other: &Self) -> Self {
-        self.schemas.extend(other.schemas.iter().cloned());
-        self.parameters.extend(other.parameters.iter().cloned());
-        self.roles.extend(other.roles.iter().cloned());
-        self
-    }
-
     /// What an object may be besides what its name says: empty where that is all.
     pub(crate) fn for_object(&self, object: &Object) -> impl Iterator<Item = &str> {
         static NONE: BTreeSet<Arc<str>> = BTreeSet::new();

@@ -17,6 +17,7 @@ use crate::scope::Scope;
 use crate::set::{Compiled, PolicyEffect, Rule};
 use crate::slice::{Member, Slice};
 use crate::source::{self, FILE_BYTES_MAX, FILES_MAX, POLICIES_MAX, Piece};
+use crate::told::Test;
 use crate::{PolicyFile, Problem};
 
 /// The id of a policy that has none, until that is told.
@@ -31,6 +32,7 @@ struct Checked<'a> {
     policy: Policy,
     annotations: Annotations,
     scope: Scope,
+    test: Arc<Test>,
     reads: Reads,
     candidates: Candidates,
 }
@@ -116,11 +118,15 @@ fn check<'a>(language: &Language, piece: Piece<'a>) -> Result<Checked<'a>, Vec<P
     };
     let mut problems = validate(validator, &piece, &policy);
     let candidates = Candidates::of(language, &policy);
-    let seen = Scope::of(language, &policy).zip(reads::of(&policy));
+    let seen = (Scope::of(language, &policy), Test::of(language, &policy).map(Arc::new), reads::of(&policy));
+    let seen = match seen {
+        (Some(scope), Some(test), Some(reads)) => Some((scope, test, reads)),
+        _ => None,
+    };
     let seen = seen.ok_or_else(|| vec![("it cannot be looked through".to_owned(), SEE.to_owned())]);
     match (annotations, candidates, seen) {
-        (Ok(annotations), Ok(candidates), Ok((scope, reads))) if problems.is_empty() => {
-            Ok(Checked { piece, policy, annotations, scope, reads, candidates })
+        (Ok(annotations), Ok(candidates), Ok((scope, test, reads))) if problems.is_empty() => {
+            Ok(Checked { piece, policy, annotations, scope, test, reads, candidates })
         }
         (annotations, candidates, seen) => {
             let mistakes = [annotations.err(), candidates.err(), seen.err()].into_iter().flatten().flatten();
@@ -195,20 +201,22 @@ fn first_of_each_place(mut problems: Vec<Problem>) -> Vec<Problem> {
 /// The policies that can be about an action.
 fn slice(language: &Language, verb: Verb, action: &Entity, checked: &[Checked<'_>]) -> Result<Slice, String> {
     let within = language.action_with_groups(action);
-    let about = |one: &&Checked<'_>| match one.policy.action_constraint() {
+    let about = |(_, one): &(usize, &Checked<'_>)| match one.policy.action_constraint() {
         // Reading in clear must be named: who permits everything has hardly thought of it.
         ActionConstraint::Any if verb == Verb::ReadClear => one.policy.effect() == Effect::Forbid,
         ActionConstraint::Any => !verb.is_about_grants(),
         ActionConstraint::Eq(uid) => uid == action.uid(),
         ActionConstraint::In(uids) => uids.iter().any(|uid| within.contains(uid)),
     };
-    let member = |one: &Checked<'_>| Member {
+    let member = |(place, one): (usize, &Checked<'_>)| Member {
+        place,
         policy: one.policy.clone(),
         scope: one.scope.clone(),
+        test: Arc::clone(&one.test),
         reads: one.reads,
         candidates: one.candidates.clone(),
     };
-    Slice::new(action.clone(), checked.iter().filter(about).map(member).collect())
+    Slice::new(action.clone(), checked.iter().enumerate().filter(about).map(member).collect())
 }
 
 /// Whether a policy speaks of this action by its name.

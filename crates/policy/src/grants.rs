@@ -15,7 +15,7 @@ use crate::decision::Ground;
 use crate::granted::{self, ScopeError};
 use crate::language::{Kind, Language, Verb};
 use crate::session::UtcOffset;
-use crate::set::PolicySet;
+use crate::set::{Matching, PolicySet};
 
 /// Somebody asks for access, or wants to decide about what another one asks for.
 #[derive(Clone, Copy, Debug)]
@@ -103,7 +103,9 @@ impl PolicySet {
         let request = question.build(self.compiled().language, &slice.action).ok().flatten();
         let Some((request, entities)) = request else { return Err(denial(Ground::Failed)) };
         let response = self.compiled().authorizer.is_authorized(&request, &slice.whole().policies, &entities);
-        self.compiled().grounds(&response).map_err(denial).map(|matching| {
+        let mut matching = Matching::default();
+        self.compiled().note(&response, &mut matching);
+        matching.conclude(self.compiled()).map_err(denial).map(|matching| {
             let rules = matching.iter().map(|rule| Arc::clone(&rule.annotations.id));
             let terms = matching.iter().fold(Terms::default(), |terms, rule| terms.tighter(rule.annotations.terms));
             let mut rules: Vec<_> = rules.collect();

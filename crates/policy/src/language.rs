@@ -174,6 +174,11 @@ impl Language {
         Kind::ALL.iter().copied().find(|kind| self.names.of(*kind) == name)
     }
 
+    /// The same, of a name as text.
+    pub(crate) fn kind_of_name(&self, name: &str) -> Option<Kind> {
+        self.kind(&EntityTypeName::from_str(name).ok()?)
+    }
+
     /// Is the entity of that kind?
     pub(crate) fn is(&self, uid: &EntityUid, kind: Kind) -> bool {
         uid.type_name() == self.names.of(kind)

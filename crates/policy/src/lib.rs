@@ -9,8 +9,9 @@
 //! taken for something else: a relation whose schema is not known must be allowed in every schema that a policy names.
 //!
 //! Policies are compiled whole and at once: each is parsed, validated against the schema (`policies/schema.cedarschema`),
-//! looked through for what it reads, and put aside for the actions that it can be about. Of these, a request meets only
-//! those whose scope can fit it, and carries only what they read, so that what a decision [`reads`](Permit::reads) is known without looking.
+//! looked through for what it reads, and put aside for the actions that it can be about. Of most of these the text alone
+//! tells whether they match what is asked; Cedar evaluates the others, and a request carries only what they read, so that
+//! what a decision [`reads`](Permit::reads) is known.
 //!
 //! Not here: reading SQL (facts come in), files, clocks, the cache of decisions, and what becomes of a refusal.
 
@@ -21,6 +22,7 @@
 mod annotations;
 mod calendar;
 mod candidates;
+mod case;
 mod compile;
 pub mod decision;
 pub mod granted;
@@ -36,6 +38,7 @@ pub mod session;
 pub mod set;
 mod slice;
 mod source;
+mod told;
 mod what;
 
 pub use annotations::Terms;

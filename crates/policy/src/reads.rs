@@ -21,6 +21,16 @@ macro_rules! fields {
             pub const fn path(self) -> &'static str {
                 match self { $(Self::$field => $path),+ }
             }
+
+            /// The last part of that: `user`.
+            pub(crate) fn name(self) -> &'static str {
+                self.path().rsplit('.').next().unwrap_or_default()
+            }
+
+            /// The field of that path; `None`: there is none, or it is more than one.
+            pub(crate) fn at(path: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|field| field.path() == path)
+            }
         }
     };
 }
@@ -140,6 +150,10 @@ impl Reads {
         Self(self.0 | other.0)
     }
 
+    /// What is in `principal`.
+    pub(crate) const PRINCIPAL: Self = Self::span(Field::Issuer, Field::Purpose);
+    /// What is in `resource`.
+    pub(crate) const RESOURCE: Self = Self::span(Field::ObjectName, Field::Tags);
     /// What is in `context.session`.
     pub(crate) const SESSION: Self = Self::span(Field::SqlDatabase, Field::InTransaction);
     /// What is in `context.process`, and whether it is there.
@@ -148,9 +162,15 @@ impl Reads {
     pub(crate) const TIME: Self = Self::span(Field::Hour, Field::Date);
     /// What is in `context.statement`.
     pub(crate) const STATEMENT: Self = Self::span(Field::Command, Field::Limit);
-
+    /// What is in `context` itself.
+    pub(crate) const EFFECT: Self = Self::span(Field::Condition, Field::Granted);
     /// What is in `context.grant`, and whether it is there.
     pub(crate) const GRANT: Self = Self::span(Field::Grant, Field::GrantBreakGlass);
+
+    /// Those of these fields that are read.
+    pub(crate) const fn of(self, fields: Self) -> Self {
+        Self(self.0 & fields.0)
+    }
 
     /// From one field to another.
     const fn span(first: Field, last: Field) -> Self {
@@ -193,7 +213,7 @@ fn everything() -> Reads {
 }
 
 /// A path that is read, all that is in it, and what it is in.
-fn at(path: &str) -> Reads {
+pub(crate) fn at(path: &str) -> Reads {
     Field::ALL.iter().copied().filter(|field| below(field.path(), path) || below(path, field.path())).collect()
 }
 
@@ -222,7 +242,7 @@ fn expression(expr: &Expr) -> Reads {
 }
 
 /// A chain of attributes of a variable: `context.session.user`.
-fn path(expr: &Expr) -> Option<String> {
+pub(crate) fn path(expr: &Expr) -> Option<String> {
     match expr {
         Expr::Var(Var::Principal) => Some("principal".to_owned()),
         Expr::Var(Var::Resource) => Some("resource".to_owned()),
@@ -239,6 +259,8 @@ mod tests {
     #[test]
     fn the_parts_of_the_context_are_whole() {
         let parts = [
+            ("principal", Reads::PRINCIPAL),
+            ("resource", Reads::RESOURCE),
             ("context.session", Reads::SESSION),
             ("context.process", Reads::PROCESS),
             ("context.time", Reads::TIME),
@@ -248,6 +270,10 @@ mod tests {
         for (path, part) in parts {
             assert_eq!(part, at(path), "{path}");
         }
+        let effect = |field: &Field| field.path().matches('.').count() == 1 && field.path().starts_with("context.");
+        let alone =
+            Field::ALL.iter().copied().filter(effect).filter(|field| at(field.path()) == Reads::from_iter([*field]));
+        assert_eq!(alone.collect::<Reads>(), Reads::EFFECT);
     }
 
     #[test]

@@ -9,13 +9,15 @@ use model::verdict::{Denial, Hold, Obligations, PolicyEpoch, Verdict};
 
 use crate::annotations::Annotations;
 use crate::calendar::Local;
+use crate::case::{Case, Place};
 use crate::compile;
 use crate::decision::{Decision, Ground};
 use crate::language::{Language, Verb};
 use crate::question::Question;
 use crate::reads::Reads;
-use crate::request::{Ask, Builder, Place};
-use crate::slice::Slice;
+use crate::request::Ask;
+use crate::slice::{Member, Near, Part, Slice};
+use crate::told::Told;
 use crate::what::what;
 use crate::{PolicyFile, Problem};
 
@@ -175,56 +177,89 @@ impl Compiled {
     /// Decides about one thing, as each that it may be.
     fn judge(&self, question: &Question<'_>, ask: Ask<'_>, findings: &mut Findings) {
         let Some(slice) = self.slices.get(&ask.action()) else { return findings.deny(&ask, Ground::Failed) };
-        let part = slice.part(question, ask.resource());
-        findings.reads = findings.reads.and(part.reads);
-        if part.policies.is_empty() {
-            return findings.deny(&ask, Ground::NotPermitted);
-        }
-        let supposed = part.candidates.for_object(ask.object()).map(Place::Supposed);
-        for place in std::iter::once(Place::AsNamed).chain(supposed) {
+        let near = slice.near(question, ask.resource());
+        let supposed: BTreeSet<&str> =
+            near.iter().flat_map(|(_, member)| member.candidates.for_object(ask.object())).collect();
+        for place in std::iter::once(Place::AsNamed).chain(supposed.into_iter().map(Place::Supposed)) {
             findings.requests = findings.requests.saturating_add(1);
             if findings.requests > REQUESTS_MAX {
                 return findings.deny(&ask, Ground::TooMuch);
             }
-            let builder = Builder { language: self.language, question, ask, reads: part.reads, place };
-            let Some((request, entities)) = builder.build(&slice.action) else {
-                return findings.deny(&ask, Ground::Failed);
-            };
-            let response = self.authorizer.is_authorized(&request, &part.policies, &entities);
-            self.note(&ask, &response, findings);
-        }
-    }
-
-    fn note(&self, ask: &Ask<'_>, response: &Response, findings: &mut Findings) {
-        match self.grounds(response) {
-            Ok(matching) => matching.into_iter().for_each(|rule| findings.allow(&rule.annotations)),
-            Err(ground) => findings.deny(ask, ground),
-        }
-    }
-
-    /// The policies that allow, or why it is not allowed.
-    pub(crate) fn grounds(&self, response: &Response) -> Result<Vec<&Rule>, Ground> {
-        let reasons = response.diagnostics().reason();
-        let matching = reasons.filter_map(|id| self.places.get(AsRef::<str>::as_ref(id)).copied());
-        match response.decision() {
-            cedar_policy::Decision::Allow if response.diagnostics().errors().next().is_none() => {
-                Ok(matching.filter_map(|place| self.rules.get(place)).collect())
+            let case = Case::new(self.language, question, ask, place);
+            match self.matching(slice, &near, &case, &mut findings.reads).conclude(self) {
+                Ok(rules) => rules.into_iter().for_each(|rule| findings.allow(&rule.annotations)),
+                Err(ground) => findings.deny(&ask, ground),
             }
-            cedar_policy::Decision::Allow => Err(Ground::Failed),
-            cedar_policy::Decision::Deny => Err(self.ground(matching.min(), response)),
         }
     }
 
-    fn ground(&self, forbidding: Option<usize>, response: &Response) -> Ground {
-        match forbidding.and_then(|place| Some((place, self.rules.get(place)?))) {
-            Some((place, Rule { annotations, .. })) => Ground::Forbidden {
+    /// The policies that match. Cedar evaluates those of which nothing else tells.
+    fn matching(&self, slice: &Slice, near: &[Near<'_>], case: &Case<'_>, reads: &mut Reads) -> Matching {
+        let mut matching = Matching::default();
+        let mut open = Vec::new();
+        for (member, Member { place, test, .. }) in near {
+            match test.tell(case, reads) {
+                Told::Matches => self.add(*place, &mut matching),
+                Told::Passes => {}
+                Told::Open => open.push(*member),
+            }
+        }
+        if !open.is_empty() {
+            self.evaluate(slice, &slice.part(open), case, reads, &mut matching);
+        }
+        matching
+    }
+
+    fn evaluate(&self, slice: &Slice, part: &Part, case: &Case<'_>, reads: &mut Reads, matching: &mut Matching) {
+        *reads = reads.and(part.reads);
+        match case.request(&slice.action, part.reads) {
+            Some((request, entities)) => {
+                self.note(&self.authorizer.is_authorized(&request, &part.policies, &entities), matching);
+            }
+            None => matching.failed = true,
+        }
+    }
+
+    /// What Cedar says: the policies that decide, and whether one of them failed.
+    pub(crate) fn note(&self, response: &Response, matching: &mut Matching) {
+        matching.failed |= response.diagnostics().errors().next().is_some();
+        let reasons = response.diagnostics().reason();
+        let places = reasons.filter_map(|id| self.places.get(AsRef::<str>::as_ref(id)).copied());
+        places.for_each(|place| self.add(place, matching));
+    }
+
+    fn add(&self, place: usize, matching: &mut Matching) {
+        match self.rules.get(place).map(|rule| rule.effect) {
+            Some(PolicyEffect::Permit) => _ = matching.permits.insert(place),
+            Some(PolicyEffect::Forbid) => _ = matching.forbids.insert(place),
+            None => matching.failed = true,
+        }
+    }
+}
+
+/// The policies that match one request, as places in the set.
+#[derive(Debug, Default)]
+pub(crate) struct Matching {
+    permits: BTreeSet<usize>,
+    forbids: BTreeSet<usize>,
+    /// One could not be evaluated.
+    failed: bool,
+}
+
+impl Matching {
+    /// The policies that allow, or why it is not allowed.
+    pub(crate) fn conclude(self, set: &Compiled) -> Result<Vec<&Rule>, Ground> {
+        let forbids = self.forbids.first().and_then(|place| Some((*place, set.rules.get(*place)?)));
+        match forbids {
+            Some((place, Rule { annotations, .. })) => Err(Ground::Forbidden {
                 place,
                 rule: Arc::clone(&annotations.id),
                 reason: Arc::clone(&annotations.reason),
                 remedy: Arc::clone(&annotations.remedy),
-            },
-            None if response.diagnostics().errors().next().is_some() => Ground::Failed,
-            None => Ground::NotPermitted,
+            }),
+            None if self.failed => Err(Ground::Failed),
+            None if self.permits.is_empty() => Err(Ground::NotPermitted),
+            None => Ok(self.permits.into_iter().filter_map(|place| set.rules.get(place)).collect()),
         }
     }
 }

@@ -1,7 +1,6 @@
-//! The policies of one action, and of these the ones that a request can be about: no others are evaluated for it.
+//! The policies of one action, and sets of those that Cedar has to evaluate together.
 //!
-//! Which these are follows from the scopes of the policies. Requests for which they are the same share a [`Part`], which
-//! is made when it is needed first. `tests/laws.rs` holds decisions against those of policies that have no scopes.
+//! Requests for which these are the same share a [`Part`], which is made when it is needed first.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -13,6 +12,7 @@ use crate::language::Kind;
 use crate::question::Question;
 use crate::reads::Reads;
 use crate::scope::Scope;
+use crate::told::Test;
 
 /// Parts of one action that are kept. Beyond that all policies of the action are evaluated: slower, and never wrong.
 const PARTS_MAX: usize = 256;
@@ -22,6 +22,7 @@ const PARTS_MAX: usize = 256;
 pub(crate) struct Slice {
     pub(crate) action: Entity,
     members: Vec<Member>,
+    /// All of them.
     whole: Arc<Part>,
     /// By the places of their policies in `members`.
     parts: RwLock<HashMap<Vec<usize>, Arc<Part>>>,
@@ -30,8 +31,11 @@ pub(crate) struct Slice {
 /// A policy of a slice.
 #[derive(Clone, Debug)]
 pub(crate) struct Member {
+    /// Its place in the set.
+    pub(crate) place: usize,
     pub(crate) policy: Policy,
     pub(crate) scope: Scope,
+    pub(crate) test: Arc<Test>,
     pub(crate) reads: Reads,
     pub(crate) candidates: Candidates,
 }
@@ -41,8 +45,10 @@ pub(crate) struct Member {
 pub(crate) struct Part {
     pub(crate) policies: cedar_policy::PolicySet,
     pub(crate) reads: Reads,
-    pub(crate) candidates: Candidates,
 }
+
+/// A policy and its place in the slice.
+pub(crate) type Near<'a> = (usize, &'a Member);
 
 impl Slice {
     /// The policies of an action.
@@ -55,11 +61,15 @@ impl Slice {
     }
 
     /// The policies that can match where this is asked about something of that kind.
-    pub(crate) fn part(&self, question: &Question<'_>, resource: Kind) -> Arc<Part> {
-        let may_match = |(_, member): &(usize, &Member)| member.scope.may_match(question, resource);
-        let places: Vec<usize> = self.members.iter().enumerate().filter(may_match).map(|(place, _)| place).collect();
-        let kept = self.parts.read().unwrap_or_else(PoisonError::into_inner).get(&places).cloned();
-        kept.unwrap_or_else(|| self.make(places))
+    pub(crate) fn near(&self, question: &Question<'_>, resource: Kind) -> Vec<Near<'_>> {
+        let members = self.members.iter().enumerate();
+        members.filter(|(_, member)| member.scope.may_match(question, resource)).collect()
+    }
+
+    /// These, to be evaluated; maybe with others of the action.
+    pub(crate) fn part(&self, members: Vec<usize>) -> Arc<Part> {
+        let kept = self.parts.read().unwrap_or_else(PoisonError::into_inner).get(&members).cloned();
+        kept.unwrap_or_else(|| self.make(members))
     }
 
     /// Whether the policy of this id is one of them.
@@ -72,14 +82,14 @@ impl Slice {
         &self.whole
     }
 
-    fn make(&self, places: Vec<usize>) -> Arc<Part> {
-        let members = places.iter().filter_map(|place| self.members.get(*place));
-        let Ok(part) = Part::new(members).map(Arc::new) else { return Arc::clone(&self.whole) };
+    fn make(&self, members: Vec<usize>) -> Arc<Part> {
         let mut parts = self.parts.write().unwrap_or_else(PoisonError::into_inner);
         if parts.len() >= PARTS_MAX {
             return Arc::clone(&self.whole);
         }
-        Arc::clone(parts.entry(places).or_insert(part))
+        let part = Part::new(members.iter().filter_map(|place| self.members.get(*place)));
+        let Ok(part) = part.map(Arc::new) else { return Arc::clone(&self.whole) };
+        Arc::clone(parts.entry(members).or_insert(part))
     }
 }
 
@@ -88,8 +98,7 @@ impl Part {
         let policies = cedar_policy::PolicySet::from_policies(members.clone().map(|member| member.policy.clone()));
         Ok(Self {
             policies: policies.map_err(|error| error.to_string())?,
-            reads: members.clone().fold(Reads::default(), |reads, member| reads.and(member.reads)),
-            candidates: members.fold(Candidates::default(), |all, member| all.and(&member.candidates)),
+            reads: members.fold(Reads::default(), |reads, member| reads.and(member.reads)),
         })
     }
 }

@@ -14,6 +14,7 @@ use model::access::GrantId;
 use model::facts::{Action, Columns, Condition, Effect, Object, OpaqueReason};
 use model::principal::{PrincipalKind, UnknownPrincipal};
 use model::verdict::Mode;
+use policy::reads::Field;
 use policy::{Asked, Decision, Question};
 use support::*;
 
@@ -317,4 +318,28 @@ fn what_is_not_understood_can_be_held() {
     };
     assert!(matches!(ask(OpaqueReason::Code), Decision::Hold(_)));
     assert!(matches!(ask(OpaqueReason::Syntax), Decision::Permit(_)));
+}
+
+#[test]
+fn a_policy_about_something_else_does_not_make_a_decision_depend_on_what_it_reads() {
+    let set = set(r#"
+        @id("all") @reason("r") permit (principal, action == Action::"Select", resource);
+        @id("hr") @reason("r") forbid (principal, action == Action::"Select", resource)
+            when { resource in Schema::"hr" && (context.time.minute < 30 || context has process) };"#);
+    let check = |relation: &str, outcomes: &str, expected: &[Field]| {
+        let decision = ask(&set, &alice(), &select(relation));
+        assert_eq!(outcome(&decision), outcomes, "{relation}");
+        let reads = match &decision {
+            Decision::Permit(permit) => permit.reads(),
+            Decision::Hold(hold) => hold.reads(),
+            Decision::Refusal(refusal) => refusal.reads(),
+        };
+        assert_eq!(reads.fields().filter(|field| expected.contains(field)).count(), expected.len(), "{relation}");
+        assert_eq!(decision.not_after().is_some(), expected.contains(&Field::Minute), "{relation}");
+        assert_eq!(reads.contains(Field::Process), expected.contains(&Field::Process), "{relation}");
+    };
+    check("public.orders", "all", &[]);
+    // 12:34, and nobody knows the process.
+    check("hr.salaries", "all", &[Field::Minute, Field::Process]);
+    check("salaries", "all", &[Field::Minute, Field::Process]);
 }

@@ -252,6 +252,107 @@ proptest! {
     }
 }
 
+/// Conditions of which the text tells all, some, or nothing.
+const ATOMS: [&str; 29] = [
+    "principal is Person",
+    "principal == Agent::\"somebody\"",
+    "principal in Group::\"analysts\"",
+    "principal is Service in Group::\"analysts\"",
+    "principal in [Person::\"somebody\", Service::\"somebody\"]",
+    "(!(principal is Unknown) && principal has on_behalf_of)",
+    "(principal is Unknown || principal.proof == Proof::\"token\")",
+    "resource is Relation",
+    "resource in Schema::\"public\"",
+    "resource in [Schema::\"hr\", Relation::\"other.orders\", Role::\"app\"]",
+    "resource == Relation::\"public.orders\"",
+    "Database::\"shop\" == resource",
+    "(resource is Relation && resource.name like \"or*\")",
+    "(resource is Relation && resource.name like \"*a*s\")",
+    "(resource is Relation && resource has unknown_schema)",
+    "context.condition != Condition::\"everything\"",
+    "[Columns::\"all\", Columns::\"named\"].contains(context.columns_kind)",
+    "(context has columns && [\"id\"].containsAll(context.columns))",
+    "context.granted",
+    "(context has process && context.process.exe like \"/usr/*\")",
+    "(context has process && context.process has unit && context.process.unit == \"a\")",
+    "context.session.encrypted",
+    "[\"SELECT\", \"DELETE\"].contains(context.statement.command)",
+    "context.session.transport == Transport::\"unix\"",
+    "context.time.minute < 30",
+    "12 <= context.time.hour",
+    "[0, 1].contains(context.statement.effects)",
+    "(context has process && context.process.uid != 1000)",
+    // Fails in the second half of an hour.
+    "9223372036854775807 - 30 + context.time.minute > 0",
+];
+
+fn conditions() -> impl Strategy<Value = String> {
+    one_of(&ATOMS[..]).prop_map(str::to_owned).prop_recursive(3, 12, 3, |inner| {
+        prop_oneof![
+            (inner.clone(), inner.clone()).prop_map(|(left, right)| format!("({left} && {right})")),
+            (inner.clone(), inner.clone()).prop_map(|(left, right)| format!("({left} || {right})")),
+            inner.clone().prop_map(|inner| format!("!({inner})")),
+            (inner.clone(), inner.clone(), inner)
+                .prop_map(|(test, yes, no)| format!("(if {test} then {yes} else {no})")),
+        ]
+    })
+}
+
+/// Policies about SELECT, and the same ones so that their text tells nothing: Cedar evaluates each. What the validator
+/// does not take, because it can never match, is left out.
+fn told_and_untold(policies: &[(bool, String, String)]) -> Option<(PolicySet, PolicySet)> {
+    let mut texts = [String::new(), String::new()];
+    for (number, (forbids, when, unless)) in policies.iter().enumerate() {
+        let effect = if *forbids { "forbid" } else { "permit" };
+        let head =
+            format!("@id(\"p{number}\") @reason(\"r\") {effect} (principal, action == Action::\"Select\", resource)");
+        let hidden = |text: &str| format!("if context.time.hour + 1 > 0 then {text} else !({text})");
+        let told = format!("{head} when {{ {when} }} unless {{ {unless} }};\n");
+        let untold = format!("{head} when {{ {} }} unless {{ {} }};\n", hidden(when), hidden(unless));
+        let taken = |text: &str| PolicySet::compile(&[file(text.to_owned())], PolicyEpoch(7)).is_ok();
+        if taken(&told) && taken(&untold) {
+            texts[0] += &told;
+            texts[1] += &untold;
+        }
+    }
+    let [told, untold] = texts.map(|text| PolicySet::compile(&[file(text)], PolicyEpoch(7)));
+    Some((told.ok()?, untold.ok()?))
+}
+
+/// Cases that read, of something with or without a known schema.
+fn reading() -> impl Strategy<Value = Case> {
+    cases().prop_map(|mut case| {
+        case.facts.opaque.clear();
+        case.facts.effects.iter_mut().for_each(|effect| effect.action = Action::Select);
+        case.facts.effects.truncate(1);
+        case
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_the_text_of_a_policy_tells_is_what_cedar_says(
+        policies in prop::collection::vec((prop::bool::weighted(0.4), conditions(), conditions()), 1..4),
+        cases in prop::collection::vec((reading(), reading()), 1..40),
+    ) {
+        let sets = told_and_untold(&policies);
+        prop_assert!(sets.is_some(), "{policies:?}");
+        let Some((told, untold)) = sets else { return Ok(()) };
+        for (case, other) in cases {
+            let (with, without) = (case.decide(&told), case.decide(&untold));
+            prop_assert_eq!(with.verdict(), without.verdict());
+            // And what it says it depends on is all.
+            let (reads, not_after) = reads(&with);
+            let mut later = unread(&case, &other, reads);
+            later.now = not_after.map_or(other.now, |last| last);
+            let made = later.decide(&untold);
+            prop_assert_eq!(made.verdict(), with.verdict());
+        }
+    }
+}
+
 /// Policies as people break them.
 fn broken() -> impl Strategy<Value = String> {
     let shipped = concat!(

@@ -20,6 +20,10 @@ use crate::progress::note;
 /// Memory that a backend of the server needs, with room: fewer sessions are opened where the machine has less.
 const BACKEND_BYTES: u64 = 3 * 1024 * 1024;
 
+/// Sessions before anything is measured, enough for each worker to have one: with its first statement a worker allocates
+/// what all its sessions share, several MiB where policies decide, and that is no session's.
+const FIRST: u32 = 16;
+
 /// Limits in KiB for each session (design: sharp edges, 27): plaintext, and TLS on both sides.
 const PLAIN_MAX: u32 = 24;
 const TLS_MAX: u32 = 64;
@@ -64,7 +68,7 @@ pub(super) fn measure(ways: &[Variant], wanted: u32, binary: Option<&Path>) -> R
     let header =
         ["way", "transport", "at rest, MiB", "with sessions, MiB", "RSS per session, KiB", "PSS per session, KiB"];
     Ok(format!(
-        "## Idle sessions through a proxy\n\n{sessions} sessions, each of which has asked once; all processes of the way.\n\n{}\n\
+        "## Idle sessions through a proxy\n\n{sessions} sessions, each of which has asked once, behind {FIRST} that have ended; all processes of the way.\n\n{}\n\
          Limits of Warder: {PLAIN_MAX} KiB for a plaintext session, {TLS_MAX} KiB with TLS on both sides.\n",
         markdown(&header, &rows)
     ))
@@ -75,15 +79,11 @@ fn row(variant: &Variant, route: Route, sessions: u32, binary: Option<&Path>) ->
     let cluster = Cluster::start(&options.with("shared_buffers", "16MB"))?;
     let passage = Passage::open_with(variant.kind, &cluster, &variant.options(route, binary))?;
     let pids = passage.processes()?;
-    let rest = Held::by(&pids)?;
-    let mut python = Command::new(tooling::python_environment()?.join("bin/python"));
-    python.envs(passage.way.environment(route)?).arg(drivers::scripts().join("idle_sessions.py"));
-    python.arg(sessions.to_string()).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut clients = Running::start("the clients", Signal::SIGTERM, &mut python)?;
-    ensure!(clients.read_line()? == "open", "the sessions do not stand");
+    end(hold(&passage, route, FIRST)?)?;
+    let rest = settled(&pids)?;
+    let clients = hold(&passage, route, sessions)?;
     let busy = settled(&pids)?;
-    clients.close_input();
-    clients.wait(Duration::from_mins(2))?;
+    end(clients)?;
     let each = |busy: u64, rest: u64| format!("{:.1}", busy.saturating_sub(rest) as f64 / f64::from(sessions) / 1024.0);
     let mebibytes = |bytes: u64| format!("{:.1}", bytes as f64 / 1_048_576.0);
     Ok(vec![
@@ -94,6 +94,22 @@ fn row(variant: &Variant, route: Route, sessions: u32, binary: Option<&Path>) ->
         each(busy.resident, rest.resident),
         each(busy.proportional, rest.proportional),
     ])
+}
+
+/// Clients whose sessions stand, each of which has asked once.
+fn hold(passage: &Passage, route: Route, sessions: u32) -> Result<Running> {
+    let mut python = Command::new(tooling::python_environment()?.join("bin/python"));
+    python.envs(passage.way.environment(route)?).arg(drivers::scripts().join("idle_sessions.py"));
+    python.arg(sessions.to_string()).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut clients = Running::start("the clients", Signal::SIGTERM, &mut python)?;
+    ensure!(clients.read_line()? == "open", "the sessions do not stand");
+    Ok(clients)
+}
+
+fn end(mut clients: Running) -> Result<()> {
+    clients.close_input();
+    clients.wait(Duration::from_mins(2))?;
+    Ok(())
 }
 
 /// What is held when two looks in a row agree.
