@@ -10,7 +10,8 @@ use crate::shell::workspace;
 pub(super) fn replace_chapter(chapter: &str) -> Result<()> {
     let path = workspace().join("docs").join("benchmarks.md");
     let before = std::fs::read_to_string(&path).with_context(|| format!("{} could not be read", path.display()))?;
-    std::fs::write(&path, replaced(&before, chapter)).with_context(|| format!("{} could not be written", path.display()))?;
+    std::fs::write(&path, replaced(&before, chapter))
+        .with_context(|| format!("{} could not be written", path.display()))?;
     note(&format!("written to {}", path.display()));
     Ok(())
 }
