@@ -229,7 +229,7 @@ pub struct Passage {
 #[derive(Debug)]
 enum Guard {
     Nothing,
-    Relay(Relay),
+    Relay(Box<Relay>),
     Agent(Box<Agent>),
 }
 
@@ -299,7 +299,7 @@ impl Passage {
     /// The way through a relay that stands.
     #[must_use]
     pub fn of_relay(relay: Relay) -> Self {
-        Self { way: relay.way().clone(), guard: Guard::Relay(relay) }
+        Self { way: relay.way().clone(), guard: Guard::Relay(Box::new(relay)) }
     }
 
     /// The processes that stand for it.
