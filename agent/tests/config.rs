@@ -72,7 +72,8 @@ fn documented_defaults_of_a_databases_proxy_are_the_defaults() {
     let mut keys = 0;
     for row in documentation.lines().filter_map(|line| line.strip_prefix("| `[[database]] proxy.")) {
         let (key, rest) = row.split_once('`').unwrap();
-        let default = rest.split('|').nth(1).unwrap().trim().trim_matches('`');
+        // Behind a semicolon: with other values of other keys.
+        let default = rest.split('|').nth(1).unwrap().split(';').next().unwrap().trim().trim_matches('`');
         if default.is_empty() {
             continue;
         }
@@ -240,6 +241,22 @@ fn a_proxy_fails_open_until_it_is_enforced() {
     assert_eq!(fails("mode = \"warn\""), Some(proxy::Fail::Open));
     assert_eq!(fails("mode = \"enforce\""), Some(proxy::Fail::Closed));
     assert_eq!(fails("mode = \"enforce\"\ndanger_fail_open = true"), Some(proxy::Fail::Open));
+}
+
+/// What is enforced is in the journal before it runs, unless its operator says otherwise.
+#[test]
+fn requests_of_an_enforced_database_are_written_first() {
+    let record = |lines: &str| {
+        let text = format!("[[database]]\nname = \"a\"\nport = 1\n[database.proxy]\n{lines}");
+        let config = Config::parse(&text, Path::new("w.toml")).unwrap();
+        config.databases[0].guard.as_ref().map(|guard| guard.record)
+    };
+    assert_eq!(record(""), Some(proxy::Record::Memory));
+    assert_eq!(record("mode = \"warn\""), Some(proxy::Record::Memory));
+    assert_eq!(record("mode = \"enforce\""), Some(proxy::Record::Written));
+    assert_eq!(record("mode = \"enforce\"\ndanger_fail_open = true"), Some(proxy::Record::Written));
+    assert_eq!(record("mode = \"enforce\"\nrecord = \"memory\""), Some(proxy::Record::Memory));
+    assert_eq!(record("mode = \"observe\"\nrecord = \"durable\""), Some(proxy::Record::Durable));
 }
 
 #[test]

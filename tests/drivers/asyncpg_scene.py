@@ -12,12 +12,9 @@ import asyncpg
 
 
 def tls():
-    if os.environ["PGSSLMODE"] != "require":
+    if os.environ["PGSSLMODE"] == "disable":
         return False
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
+    return ssl.create_default_context(cafile=os.environ["WARDER_TLS_AUTHORITY"])
 
 
 class TellingConnection(asyncpg.Connection):

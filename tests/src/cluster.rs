@@ -44,6 +44,8 @@ pub struct ClusterOptions {
     pub access: Vec<String>,
     /// `listen_addresses`.
     pub listen: String,
+    /// TCP port, and number of the Unix socket; a free one if absent.
+    pub port: Option<u16>,
     /// Program to start the server with, where it is not the installed one (an overlay mount).
     pub server: Option<PathBuf>,
     /// Folder of `initdb` and `postgres`, where they are not the installed ones (another major).
@@ -58,6 +60,7 @@ impl Default for ClusterOptions {
             settings: Vec::new(),
             access: Vec::new(),
             listen: "127.0.0.1".into(),
+            port: None,
             server: None,
             server_programs: None,
             wrapper: Vec::new(),
@@ -115,7 +118,7 @@ impl Cluster {
         let mut initdb = process::command_as(&owner, server_programs.join("initdb"));
         initdb.args(["--no-sync", "--auth=trust", "--encoding=UTF8", "--locale=C", "--username=postgres", "-D"]);
         process::run(initdb.arg(&data).current_dir(directory.path()))?;
-        let port = directory::free_port()?;
+        let port = options.port.map_or_else(directory::free_port, Ok)?;
         write_access(&data, &owner, options)?;
         write_settings(&data, &owner, options, &certificate, &directory.path().join("s"), port)?;
         let server = start_server(&programs, &data, &owner, options)?;

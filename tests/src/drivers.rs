@@ -59,7 +59,8 @@ impl Driver {
     /// # Errors
     /// As [`Driver::play`].
     pub fn play_along(&self, way: &WayIn, route: Route, amount: Amount) -> Result<Output> {
-        let mut command = (self.command)(way, route, amount).with_context(|| format!("driver {}", self.name))?;
+        let command = (self.command)(way, route, amount).with_context(|| format!("driver {}", self.name))?;
+        let mut command = way.wrapped(command);
         command.envs(way.environment(route)?).env("PGAPPNAME", self.name);
         let output = process::run_any(&mut command)?;
         anyhow::ensure!(

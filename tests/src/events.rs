@@ -242,6 +242,8 @@ pub struct Mediation {
     pub messages_to_client: u64,
     pub front_received_bytes: u64,
     pub front_sent_bytes: u64,
+    pub kernel_messages_to_server: u64,
+    pub kernel_messages_from_server: u64,
     pub undelivered_bytes: u64,
     pub refused: Option<String>,
     pub ended_by: Option<String>,

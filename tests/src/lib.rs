@@ -22,6 +22,7 @@ pub mod effects;
 pub mod encodings;
 pub mod events;
 pub mod governed;
+pub mod hammer;
 pub mod hook;
 pub mod http;
 #[cfg(feature = "end-to-end")]

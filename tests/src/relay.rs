@@ -126,8 +126,8 @@ impl Relay {
             Ok(TcpStream::connect((HOST, port)).ok())
         })?;
         let socket_directory = (name == "pgbouncer").then_some(folder);
-        let way =
-            WayIn { name: name.into(), port, socket_directory, authority: upstream.certificate.authority.clone() };
+        let authority = upstream.certificate.authority.clone();
+        let way = WayIn { name: name.into(), port, socket_directory, authority, wrapper: Vec::new() };
         Ok(Self { running, way, _directory: directory })
     }
 

@@ -30,7 +30,15 @@ impl Scene {
         let cluster = Cluster::start(&self.server)?;
         cluster.prepare_pgbench(1)?;
         let passage = open(kind, &cluster, route)?;
-        self.drivers.iter().map(|driver| Ok((driver.name, self.told_by(driver, &passage.way, route)?))).collect()
+        self.told_along(&passage.way, route)
+    }
+
+    /// Plays it along a way that stands.
+    ///
+    /// # Errors
+    /// When a driver fails.
+    pub fn told_along(&self, way: &WayIn, route: Route) -> Result<Told> {
+        self.drivers.iter().map(|driver| Ok((driver.name, self.told_by(driver, way, route)?))).collect()
     }
 
     fn told_by(&self, driver: &Driver, way: &WayIn, route: Route) -> Result<String> {

@@ -18,7 +18,7 @@ use crate::{directory, tooling};
 
 /// Ways that the suites prove unless `WARDER_WAYS` names others. `governed` is asked for by name, for the time that the suite
 /// takes. `steered` attaches to the network namespace of whoever runs
-/// the suites; `steering.rs` proves it in namespaces of its own.
+/// the suites; `steering.rs`, and for the drivers `proxy_drivers.rs`, prove it in namespaces of their own.
 const USUAL: &[Kind] = &[Kind::Listener, Kind::TakenOver];
 
 /// Account of Warder's workers, by number: it needs no name and has no right.
@@ -38,6 +38,8 @@ pub struct WayIn {
     pub socket_directory: Option<PathBuf>,
     /// The authority that signed what it presents with TLS.
     pub authority: PathBuf,
+    /// Words in front of a client, for example those that lead into a network namespace.
+    pub wrapper: Vec<String>,
 }
 
 impl WayIn {
@@ -49,6 +51,7 @@ impl WayIn {
             port: cluster.port(),
             socket_directory: Some(cluster.socket_directory()),
             authority: cluster.certificate().authority.clone(),
+            wrapper: Vec::new(),
         }
     }
 
@@ -58,7 +61,8 @@ impl WayIn {
         Self { name: name.into(), port, socket_directory: None, ..Self::direct(cluster) }
     }
 
-    /// The environment that leads any driver along this way as the superuser.
+    /// The environment that leads any driver along this way as the superuser. Clients with TLS believe nobody but the
+    /// server's authority, and only its certificate for this host.
     ///
     /// # Errors
     /// When the way has no Unix socket, and that is asked for.
@@ -68,17 +72,30 @@ impl WayIn {
             (Route::Unix, Some(folder)) => folder.to_string_lossy().into_owned(),
             (Route::Unix, None) => anyhow::bail!("{self} has no Unix socket"),
         };
+        let tls_mode = if route == Route::Tls { "verify-full" } else { route.tls_mode() };
+        let authority = self.authority.to_string_lossy().into_owned();
         Ok(vec![
             ("PGHOST", host),
             ("PGPORT", self.port.to_string()),
             ("PGUSER", "postgres".into()),
             ("PGDATABASE", "postgres".into()),
-            ("PGSSLMODE", route.tls_mode().into()),
+            ("PGSSLMODE", tls_mode.into()),
+            ("PGSSLROOTCERT", authority.clone()),
             ("PGGSSENCMODE", "disable".into()),
             ("PGCONNECT_TIMEOUT", "20".into()),
             ("PSQLRC", "/dev/null".into()),
-            ("WARDER_TLS_AUTHORITY", self.authority.to_string_lossy().into_owned()),
+            ("WARDER_TLS_AUTHORITY", authority),
         ])
+    }
+
+    /// A whole command line behind the words of [`WayIn::wrapper`].
+    #[must_use]
+    pub fn wrapped(&self, command: Command) -> Command {
+        let Some((first, rest)) = self.wrapper.split_first() else { return command };
+        let mut wrapped = Command::new(first);
+        wrapped.args(rest).arg(command.get_program()).args(command.get_args());
+        wrapped.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        wrapped
     }
 
     /// A program with its environment set for this way.
@@ -212,7 +229,7 @@ pub struct Passage {
 #[derive(Debug)]
 enum Guard {
     Nothing,
-    Relay(Relay),
+    Relay(Box<Relay>),
     Agent(Box<Agent>),
 }
 
@@ -282,7 +299,7 @@ impl Passage {
     /// The way through a relay that stands.
     #[must_use]
     pub fn of_relay(relay: Relay) -> Self {
-        Self { way: relay.way().clone(), guard: Guard::Relay(relay) }
+        Self { way: relay.way().clone(), guard: Guard::Relay(Box::new(relay)) }
     }
 
     /// The processes that stand for it.

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use warder_tests::account::Account;
+use warder_tests::cluster::{Cluster, ClusterOptions};
 use warder_tests::events::{self, Event, Session, What};
+use warder_tests::namespace::Namespace;
 use warder_tests::process::{self, Running};
 use warder_tests::route::Route;
 use warder_tests::stage::{Place, Stage, StageOptions};
@@ -174,6 +176,37 @@ fn wait_closed(stage: &Stage, number: usize) -> Result<()> {
     stage.agent.events().wait_for("the end of the sessions", wait::PATIENCE, |all| {
         (events::closed(all).count() >= number).then_some(())
     })
+}
+
+#[test]
+fn the_servers_own_port_beside_a_plain_listener() -> Result<()> {
+    let port = directory::free_port()?;
+    let stage = Stage::start(&StageOptions::guarded(&[&format!("listen = [\"127.0.0.1:{port}\"]")]))?;
+    stage.wait_listening(port)?;
+    let mut at_listener = stage.client(Place::Outside, "psql");
+    let through = stay(at_listener.env("PGHOST", "127.0.0.1").env("PGPORT", port.to_string()))?;
+    let around = check_bypass(&stage, &mut stage.client(Place::Outside, "psql"), "tcp_direct")?;
+    drop((through, around));
+    check_ledger(stage, &[("bypass/tcp_direct", 1), ("mediated", 1)])
+}
+
+#[test]
+fn another_server_of_the_database_that_is_not_steered() -> Result<()> {
+    let stage = Stage::start_steered(&StageOptions::default())?;
+    // The same port in another network namespace: a copy that somebody has started.
+    let elsewhere = Namespace::create()?;
+    let options = ClusterOptions {
+        port: Some(stage.cluster.port()),
+        listen: elsewhere.inside.clone(),
+        wrapper: elsewhere.enter(),
+        ..ClusterOptions::default()
+    };
+    let copy = Cluster::start(&options)?;
+    let mut command = stage.client(Place::Outside, "psql");
+    let around = check_bypass(&stage, command.env("PGHOST", &elsewhere.inside), "unsteered_address")?;
+    let through = stay(&mut stage.client(Place::Outside, "psql"))?;
+    drop((around, through, copy));
+    check_ledger(stage, &[("bypass/unsteered_address", 1), ("mediated", 1)])
 }
 
 #[test]

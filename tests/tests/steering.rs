@@ -247,7 +247,11 @@ fn a_worker_that_is_killed_has_a_sibling() -> Result<()> {
 
 #[test]
 fn a_worker_that_hangs_is_passed_by_and_replaced() -> Result<()> {
-    let stage = Stage::start_steered(&StageOptions::default())?;
+    ["observe", "enforce"].into_iter().try_for_each(|mode| check_hanging_worker(mode).context(mode))
+}
+
+fn check_hanging_worker(mode: &str) -> Result<()> {
+    let stage = Stage::start_steered(&StageOptions::steered(&[&format!("mode = \"{mode}\"")]))?;
     let worker = *stage.workers()?.first().context("no worker")?;
     // The agent leaves a worker that it has just started alone.
     wait::until("a worker that is not young", wait::PATIENCE, || {

@@ -171,6 +171,16 @@ pub enum Record {
     Durable,
 }
 
+impl Record {
+    /// Unless the configuration says otherwise: what is enforced runs only when its line is out of the agent's hands.
+    const fn usual_of(mode: Mode) -> Self {
+        match mode {
+            Mode::Observe | Mode::Warn => Self::Memory,
+            Mode::Enforce => Self::Written,
+        }
+    }
+}
+
 /// Who may connect directly.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Direct {
@@ -263,7 +273,7 @@ impl Checker {
             environment: fields.environment.as_ref().map_or_else(String::new, |name| name.get_ref().clone()),
             utc_offset: self.utc_offset(&fields.utc_offset),
             content: self.word(&fields.content, "database.proxy.content", &CONTENTS).unwrap_or(Content::Off),
-            record: self.word(&fields.record, "database.proxy.record", &RECORDS).unwrap_or(Record::Memory),
+            record: self.word(&fields.record, "database.proxy.record", &RECORDS).unwrap_or(Record::usual_of(mode)),
             direct: self.direct(&fields.direct),
             refuse_direct: self.refuse_direct(&fields.refuse_direct, database),
             login: self.login(fields),

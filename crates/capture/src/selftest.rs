@@ -1,6 +1,7 @@
 //! Proof before use: the programs observe two connections of our own, and what they read through BTF offsets is
 //! compared with `/proc`, `getsockname` and `SO_COOKIE`. Wrong offsets fail silently; this is where they are caught.
 
+use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdTcpListener, TcpStream};
 use std::os::fd::{AsFd as _, AsRawFd as _};
@@ -47,7 +48,14 @@ struct Seen {
     opened: Vec<Opened>,
     connected: Vec<Identified>,
     owned: Vec<Identified>,
-    content: Vec<Vec<u8>>,
+    /// Of each session by the cookie of its socket: databases that are observed already are in use meanwhile.
+    content: HashMap<u64, Vec<u8>>,
+}
+
+impl Seen {
+    fn content_of(&self, cookie: u64) -> &[u8] {
+        self.content.get(&cookie).map_or(&[], Vec::as_slice)
+    }
 }
 
 /// Differences between what was seen and what is true.
@@ -109,7 +117,7 @@ fn over_tcp(
     differences.compare("client address", address(ends.peer, ends.peer_port), client_address);
     differences.compare("network namespace", ends.network_namespace, network_namespace);
     differences.compare("client of a TCP session", opened.client_cookie, client_cookie);
-    differences.compare("content", seen.content.concat(), GREETING.to_vec());
+    differences.compare("content", seen.content_of(server_cookie), &GREETING);
     for (role, identified) in [("client", seen.connected.first()), ("server", seen.owned.first())] {
         match identified {
             Some(identified) => compare_process(role, identified, differences, capture_arguments),
@@ -183,7 +191,7 @@ fn through_proxy(witness: &mut Witness, differences: &mut Differences) -> Result
     differences.compare("leg of the proxy's connection", find(hop_cookie), Some(LEG_HOP));
     let of_hop = seen.opened.iter().find(|opened| opened.cookie == hop_cookie).map(|opened| opened.client_cookie);
     differences.compare("the proxy's socket", of_hop, Some(upstream_cookie));
-    differences.compare("content of the proxy's connection", seen.content.concat(), Vec::new());
+    differences.compare("content of the proxy's connection", seen.content_of(hop_cookie), &[]);
     Ok(())
 }
 
@@ -254,7 +262,8 @@ fn drain(witness: &mut Witness) -> Result<Seen, SelfTestError> {
             kind::CONTENT => {
                 if let Some(content) = read::<Content>(&record) {
                     let start = size_of::<Content>();
-                    seen.content.extend(record.get(start..start + content.bytes as usize).map(<[u8]>::to_vec));
+                    let bytes = record.get(start..start + content.bytes as usize).unwrap_or_default();
+                    seen.content.entry(content.cookie).or_default().extend(bytes);
                 }
             }
             _ => {}

@@ -54,6 +54,17 @@ pub enum Route {
     },
 }
 
+/// What was under way on a connection when the proxy counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// Bytes wait to be passed on.
+    Busy,
+    /// Nothing: bytes accepted from the client are all forwarded, and the other way round.
+    Quiet,
+    /// The server has finished: it sends nothing more, and nothing reaches it.
+    ServerFinished,
+}
+
 /// Bytes and messages that the proxy relayed on one connection, since its beginning.
 ///
 /// Upstream figures count plaintext where the proxy holds the plaintext, and bytes on the socket always: the second
@@ -243,7 +254,7 @@ pub enum MediationEvent {
         /// Who.
         principal: Known<Arc<Principal>, UnknownPrincipal>,
     },
-    /// Counts of a connection: at a quiet point (nothing buffered in either direction) and at its end.
+    /// Counts of a connection.
     Counted {
         /// The accepted socket.
         connection: SocketCookie,
@@ -251,8 +262,8 @@ pub enum MediationEvent {
         at: BootTime,
         /// Since the beginning.
         counts: RelayCounts,
-        /// Bytes accepted from the client are all forwarded, and the other way round.
-        quiet: bool,
+        /// What was under way then.
+        moment: Moment,
     },
     /// The proxy itself refused the connection.
     Refused {

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use model::Known;
 use model::credential::AccessEnd;
-use model::mediation::{End, MediationEvent, Refusal, RelayCounts};
+use model::mediation::{End, MediationEvent, Moment, Refusal, RelayCounts};
 use model::principal::UnknownPrincipal;
 use model::time::BootTime;
 use recorder::Pending;
@@ -268,8 +268,12 @@ impl Relay {
             return;
         }
         self.entry.counted();
+        self.tell_counts(Moment::Quiet);
+    }
+
+    fn tell_counts(&self, moment: Moment) {
         let (connection, at) = (self.entry.cookie, clock::now());
-        self.common.note(&MediationEvent::Counted { connection, at, counts: self.counts(), quiet: true });
+        self.common.note(&MediationEvent::Counted { connection, at, counts: self.counts(), moment });
     }
 
     /// Adds to the worker's statistics what was relayed since the last time.
@@ -530,6 +534,8 @@ impl Relay {
     fn server_finished(&mut self, by: End) {
         self.end(by);
         self.down = Way::Finishing;
+        // The client may stay for long, and nobody waits for it to compare.
+        self.tell_counts(Moment::ServerFinished);
     }
 
     /// Records a piece of the server's stream and passes it on.

@@ -15,7 +15,7 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use guard::Guard;
-use model::mediation::{End, Listener, MediationEvent, Refusal, RelayCounts, Route};
+use model::mediation::{End, Listener, MediationEvent, Moment, Refusal, RelayCounts, Route};
 use model::session::Encryption;
 use model::time::WallTime;
 use model::wire::Input;
@@ -93,8 +93,9 @@ pub(crate) async fn run<H: Hops>(accepted: Accepted<H>) {
         Opened::Relay(mut relay) => {
             let stop = poll_fn(|cx| relay.poll(cx)).await;
             relay.tell_statistics();
-            let (counts, quiet) = (relay.counts(), relay.is_quiet());
-            common.note(&MediationEvent::Counted { connection: entry.cookie, at: clock::now(), counts, quiet });
+            let counts = relay.counts();
+            let moment = if relay.is_quiet() { Moment::Quiet } else { Moment::Busy };
+            common.note(&MediationEvent::Counted { connection: entry.cookie, at: clock::now(), counts, moment });
             let can_be_told = relay.can_be_told();
             let client = Client::new(entry.clone(), relay.client);
             say_goodbye(&common, &entry, client, &stop, can_be_told).await;

@@ -40,6 +40,9 @@ const LOOK: Duration = Duration::from_millis(500);
 const PUBLISH: Duration = Duration::from_secs(2);
 /// After this time without traffic the counts of a session are told.
 const QUIET: Duration = Duration::from_secs(1);
+/// And again after this time, for as long as nothing moves: the core can only hold counts against the kernel's that are
+/// younger than those, and reads the kernel's every 5 s.
+const COUNT_AGAIN: Duration = Duration::from_secs(10);
 /// How long a client may stay after its server has finished.
 const ENDING: Duration = Duration::from_secs(30);
 /// How long a farewell may take.
@@ -330,9 +333,13 @@ fn look_at_all(common: &Common, now: BootTime) {
             Phase::Startup | Phase::Ending | Phase::Farewell => None,
             Phase::Relaying | Phase::Unread => {
                 let idle = settings.idle.filter(|_| entry.ready().is_some());
+                let (counts_age, count_after) = match entry.is_uncounted() {
+                    true => (entry.idle_nanos(now), QUIET),
+                    false => (entry.unpublished_nanos(now), COUNT_AGAIN),
+                };
                 if idle.is_some_and(|idle| entry.idle_nanos(now) >= nanos(idle)) {
                     Some(Order::Idle)
-                } else if entry.is_uncounted() && entry.idle_nanos(now) >= nanos(QUIET) {
+                } else if counts_age >= nanos(count_after) {
                     Some(Order::Count)
                 } else if entry.is_uncounted() && entry.unpublished_nanos(now) >= nanos(PUBLISH) {
                     Some(Order::Publish)

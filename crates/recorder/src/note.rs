@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use model::id::{DatabaseId, SocketCookie};
-use model::mediation::{End, Listener, MediationEvent, Refusal, RelayCounts, Route};
+use model::mediation::{End, Listener, MediationEvent, Moment, Refusal, RelayCounts, Route};
 use model::session::Encryption;
 use model::time::BootTime;
 
@@ -11,6 +11,7 @@ use crate::codec::{Reader, Writer};
 
 const LISTENERS: [Listener; 3] = [Listener::Steered, Listener::Plain, Listener::UnixSocket];
 const ENCRYPTIONS: [Encryption; 4] = [Encryption::Undecided, Encryption::Plaintext, Encryption::Tls, Encryption::Gss];
+const MOMENTS: [Moment; 3] = [Moment::Busy, Moment::Quiet, Moment::ServerFinished];
 
 pub(crate) fn encode(event: &MediationEvent, out: &mut Vec<u8>) {
     let mut out = Writer(out);
@@ -33,11 +34,11 @@ pub(crate) fn encode(event: &MediationEvent, out: &mut Vec<u8>) {
             out.word(&ENCRYPTIONS, *encryption);
             out.byte(u8::from(*relayed));
         }
-        MediationEvent::Counted { at, counts, quiet, .. } => {
+        MediationEvent::Counted { at, counts, moment, .. } => {
             out.byte(3);
             out.number(at.0);
             out.counts(counts);
-            out.byte(u8::from(*quiet));
+            out.word(&MOMENTS, *moment);
         }
         MediationEvent::Refused { at, reason, sqlstate, message, .. } => {
             out.byte(4);
@@ -84,7 +85,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<MediationEvent> {
             connection,
             at: BootTime(input.number()?),
             counts: input.counts()?,
-            quiet: input.byte()? != 0,
+            moment: input.word(&MOMENTS)?,
         },
         4 => MediationEvent::Refused {
             connection,

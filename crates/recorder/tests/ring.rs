@@ -6,7 +6,7 @@ use std::sync::Arc;
 use model::Known;
 use model::facts::{Facts, OpaqueReason};
 use model::id::{DatabaseId, SocketCookie};
-use model::mediation::{End, Listener, MediationEvent, Refusal, RelayCounts, Route};
+use model::mediation::{End, Listener, MediationEvent, Moment, Refusal, RelayCounts, Route};
 use model::principal::{Actor, Principal, PrincipalKind, Proof, UnknownPrincipal};
 use model::session::Encryption;
 use model::time::{BootTime, WallTime};
@@ -73,7 +73,7 @@ fn events() -> Vec<MediationEvent> {
         MediationEvent::Accepted { connection, at, database, listener: Listener::UnixSocket, route: unix },
         MediationEvent::Connected { connection, upstream: SocketCookie(8), at },
         MediationEvent::Encrypted { connection, encryption: Encryption::Tls, relayed: true },
-        MediationEvent::Counted { connection, at, counts, quiet: true },
+        MediationEvent::Counted { connection, at, counts, moment: Moment::Quiet },
         MediationEvent::Refused {
             connection,
             at,

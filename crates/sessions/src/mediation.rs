@@ -14,7 +14,7 @@ use model::Known;
 use model::coverage::Class;
 use model::id::{DatabaseId, SocketCookie};
 use model::kernel::KernelEvent;
-use model::mediation::{Leg, Listener, Mediation, MediationEvent, RelayCounts, Route};
+use model::mediation::{Leg, Listener, Mediation, MediationEvent, Moment, RelayCounts, Route};
 use model::principal::{Principal, UnknownPrincipal};
 use model::record::{Record, What};
 use model::session::{Encryption, Origin, Session, Transport};
@@ -148,7 +148,7 @@ impl Sessions {
                 self.client_encrypted(cookie, encryption, relayed, out);
             }
             MediationEvent::Identified { at, principal, .. } => self.identified(cookie, at, principal),
-            MediationEvent::Counted { at, counts, quiet, .. } => self.relayed(cookie, at, counts, quiet),
+            MediationEvent::Counted { at, counts, moment, .. } => self.relayed(cookie, at, counts, moment),
             MediationEvent::Refused { at, reason, sqlstate, message, connection } => {
                 if let Some(mediation) = self.mediation(cookie) {
                     mediation.refused = Some(reason.word());
@@ -168,7 +168,7 @@ impl Sessions {
                 self.refused(cookie, at, &sqlstate, text, out);
             }
             MediationEvent::Ended { at, counts, by, .. } => {
-                self.relayed(cookie, at, counts, false);
+                self.relayed(cookie, at, counts, Moment::Busy);
                 if let Some(mediation) = self.mediation(cookie) {
                     mediation.ended_by = Some(by.word());
                 }
@@ -191,12 +191,12 @@ impl Sessions {
         self.record(cookie, at, |session| What::Refused { session, severity, sqlstate, message }, out);
     }
 
-    fn relayed(&mut self, cookie: SocketCookie, at: BootTime, counts: RelayCounts, quiet: bool) {
+    fn relayed(&mut self, cookie: SocketCookie, at: BootTime, counts: RelayCounts, moment: Moment) {
         if let Some(mediation) = self.mediation(cookie) {
             mediation.counts = counts;
         }
         if let Some(relay) = self.relay(cookie) {
-            relay.comparison.counted(at, quiet);
+            relay.comparison.counted(at, moment);
         }
     }
 
@@ -502,7 +502,7 @@ impl Sessions {
         let (Some(relay), Some(mediation)) = (&mut entry.relay, &mut entry.session.mediation) else {
             return;
         };
-        let Some(ended) = relay.ended.filter(|_| is_whole) else {
+        let Some(ended) = relay.last_counts().filter(|_| is_whole) else {
             return;
         };
         mediation.undelivered = mediation.counts.to_upstream.saturating_sub(ledger.socket_received);

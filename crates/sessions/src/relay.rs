@@ -1,7 +1,7 @@
 //! What is kept of a proxied connection beside its session: whose word counts, which ends were seen, and whether the
 //! two witnesses agree.
 
-use model::mediation::RelayCounts;
+use model::mediation::{Moment, RelayCounts};
 use model::session::Ledger;
 use model::time::BootTime;
 
@@ -42,6 +42,11 @@ impl Relay {
         Box::new(Self { since: at, ..Self::default() })
     }
 
+    /// When the proxy told counts that nothing of the server's can follow any more.
+    pub(crate) fn last_counts(&self) -> Option<BootTime> {
+        self.ended.or(self.comparison.finished)
+    }
+
     /// When the first of its ends was seen.
     pub(crate) fn first_end(&self) -> Option<BootTime> {
         let server = self.server_closed.map(|(at, _)| at);
@@ -72,6 +77,8 @@ pub(crate) struct Comparison {
     last_look: BootTime,
     /// When the proxy counted, if it was at a quiet point.
     quiet: Option<BootTime>,
+    /// When it counted after the server had finished.
+    finished: Option<BootTime>,
     /// Looks in a row that found a difference.
     suspicious: u8,
     /// Reported already: a wrong ledger does not become right.
@@ -85,8 +92,11 @@ const CLOCK_SLACK: u64 = 1_000_000_000;
 
 impl Comparison {
     /// The proxy has counted.
-    pub(crate) fn counted(&mut self, at: BootTime, quiet: bool) {
-        self.quiet = quiet.then_some(at);
+    pub(crate) fn counted(&mut self, at: BootTime, moment: Moment) {
+        self.quiet = (moment == Moment::Quiet).then_some(at);
+        if moment == Moment::ServerFinished {
+            self.finished = Some(at);
+        }
     }
 
     /// A look at the kernel's ledger. Returns what differs, once.

@@ -9,7 +9,7 @@ use model::Known;
 use model::coverage::Class;
 use model::id::{DatabaseId, SocketCookie};
 use model::kernel::KernelEvent;
-use model::mediation::{End, Leg, Listener, MediationEvent, Refusal, RelayCounts, Route};
+use model::mediation::{End, Leg, Listener, MediationEvent, Moment, Refusal, RelayCounts, Route};
 use model::principal::{Actor, Principal, PrincipalKind, Proof, UnknownPrincipal};
 use model::record::{Record, What};
 use model::request::Request;
@@ -56,9 +56,13 @@ fn counts(to_upstream: u64, from_upstream: u64) -> RelayCounts {
     RelayCounts { to_upstream, from_upstream, ..RelayCounts::default() }
 }
 
-fn quiet(at: u64, to_upstream: u64) -> Step {
+fn told(at: u64, to_upstream: u64, moment: Moment) -> Step {
     let counts = counts(to_upstream, 0);
-    Step::Mediation(MediationEvent::Counted { connection: SocketCookie(A), at: ms(at), counts, quiet: true })
+    Step::Mediation(MediationEvent::Counted { connection: SocketCookie(A), at: ms(at), counts, moment })
+}
+
+fn quiet(at: u64, to_upstream: u64) -> Step {
+    told(at, to_upstream, Moment::Quiet)
 }
 
 fn ended(at: u64, to_upstream: u64) -> Step {
@@ -465,6 +469,20 @@ fn at_the_end_the_server_may_have_received_less_never_more() {
     assert_eq!(end(100, 100), (vec![], Some(0)));
     assert_eq!(end(100, 60), (vec![], Some(40)));
     assert_eq!(end(90, 100), (vec!["51 integrity 4 bytes_to_server 90 100 end".to_owned()], Some(0)));
+}
+
+#[test]
+fn a_client_that_stays_after_its_server_has_gone_puts_nothing_off() {
+    let end = |moment| {
+        let mut sessions = subject(Limits::default());
+        // The worker sees the end of the stream before the socket is closed.
+        let steps = [told(49, 90, moment), closed(S, 50, 100), Step::Tick(100), Step::Tick(2100)];
+        let records = run(&mut sessions, joined().into_iter().chain(steps));
+        (integrity(&records), last(&records).mediation.as_ref().map(|mediation| mediation.counts.to_upstream))
+    };
+    assert_eq!(end(Moment::ServerFinished), (vec!["49 integrity 4 bytes_to_server 90 100 end".to_owned()], Some(90)));
+    // The last bytes may have passed since, and the worker said nothing more.
+    assert_eq!(end(Moment::Quiet), (vec![], Some(90)));
 }
 
 #[test]

@@ -460,7 +460,9 @@ fn mediated() -> Session {
         refused: Some("pg_hba"),
         ended_by: Some("client"),
     };
-    Session { mediation: Some(Box::new(mediation)), class: Some(Class::Mediated), ..session(4242) }
+    let mut session = Session { mediation: Some(Box::new(mediation)), class: Some(Class::Mediated), ..session(4242) };
+    (session.ledger.messages_received, session.ledger.messages_sent) = (11, 12);
+    session
 }
 
 #[test]
@@ -469,7 +471,8 @@ fn the_proxys_part_of_a_session() {
         "accepted": 41, "listener": "steered", "upstream": 43, "hop": "127.0.0.1:40000", "hop_encryption": "plaintext",
         "relayed": true, "from_client_bytes": 1, "to_client_bytes": 2, "to_server_bytes": 3, "from_server_bytes": 4,
         "messages_to_server": 5, "messages_to_client": 6, "masked_cells": 10, "front_received_bytes": 7,
-        "front_sent_bytes": 8, "undelivered_bytes": 9, "refused": "pg_hba", "ended_by": "client",
+        "front_sent_bytes": 8, "kernel_messages_to_server": 11, "kernel_messages_from_server": 12,
+        "undelivered_bytes": 9, "refused": "pg_hba", "ended_by": "client",
     });
     check(
         What::SessionOpened(Arc::new(mediated())),
@@ -477,6 +480,7 @@ fn the_proxys_part_of_a_session() {
     );
     let mut bare = mediated();
     bare.mediation = Some(Box::new(Mediation::of(SocketCookie(41))));
+    (bare.ledger.messages_received, bare.ledger.messages_sent) = (0, 0);
     let mediation = json!({
         "accepted": 41, "from_client_bytes": 0, "to_client_bytes": 0, "to_server_bytes": 0, "from_server_bytes": 0,
         "messages_to_server": 0, "messages_to_client": 0, "front_received_bytes": 0, "front_sent_bytes": 0,

@@ -31,7 +31,7 @@ async fn connect() -> Result<Client> {
     let mut config = Config::new();
     config.host(var("PGHOST")?).port(var("PGPORT")?.parse()?).user(var("PGUSER")?).dbname(var("PGDATABASE")?);
     config.application_name(var("PGAPPNAME").unwrap_or_default());
-    if var("PGSSLMODE")? != "require" {
+    if var("PGSSLMODE")? == "disable" {
         let (client, connection) = config.ssl_mode(SslMode::Disable).connect(NoTls).await?;
         tokio::spawn(connection);
         return Ok(client);

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use model::coverage::{Class, ClassCount, Coverage};
 use model::mediation::{Listener, Mediation};
-use model::session::Transport;
+use model::session::{Ledger, Transport};
 use serde::{Deserialize, Serialize};
 
 use super::identity::SessionText;
@@ -13,7 +13,8 @@ use super::session::{SessionForm, encryption_word};
 use super::{is_false, is_zero};
 use crate::time::Timestamp;
 
-/// The proxy's part of a session. Sizes are those that the proxy counted, except `front_…`, which the kernel counted.
+/// The proxy's part of a session. Sizes are those that the proxy counted, except `front_…` and `kernel_…`, which the kernel
+/// counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct MediationForm<'a> {
@@ -53,6 +54,12 @@ pub struct MediationForm<'a> {
     pub front_received_bytes: u64,
     /// Bytes that the kernel saw the proxy send to the client.
     pub front_sent_bytes: u64,
+    /// Messages that the kernel saw the server receive.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub kernel_messages_to_server: u64,
+    /// Messages that the kernel saw the server send.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub kernel_messages_from_server: u64,
     /// Sent to the server, which did not receive it.
     #[serde(skip_serializing_if = "is_zero")]
     pub undelivered_bytes: u64,
@@ -64,8 +71,9 @@ pub struct MediationForm<'a> {
     pub ended_by: Option<Cow<'a, str>>,
 }
 
-impl<'a> From<&'a Mediation> for MediationForm<'a> {
-    fn from(mediation: &'a Mediation) -> Self {
+impl<'a> MediationForm<'a> {
+    /// What the proxy counted, beside what the kernel counted of the server's socket.
+    pub(crate) fn new(mediation: &'a Mediation, server: &Ledger) -> Self {
         let hop = mediation.hop.as_ref().map(|hop| match hop {
             Transport::Tcp { client, .. } => client.to_string().into(),
             Transport::Unix { path } => path.as_str().into(),
@@ -86,6 +94,8 @@ impl<'a> From<&'a Mediation> for MediationForm<'a> {
             masked_cells: mediation.counts.masked_cells,
             front_received_bytes: mediation.front_received,
             front_sent_bytes: mediation.front_sent,
+            kernel_messages_to_server: server.messages_received,
+            kernel_messages_from_server: server.messages_sent,
             undelivered_bytes: mediation.undelivered,
             refused: mediation.refused.map(Cow::from),
             ended_by: mediation.ended_by.map(Cow::from),

@@ -187,7 +187,7 @@ impl<'a> From<&'a Session> for SessionForm<'a> {
             coverage: session.coverage_ppm().map(|ppm| f64::from(ppm) / 1e6),
             class: session.class.as_ref().map(|class| class.word().into()),
             class_detail: session.class.as_ref().and_then(|class| class.detail()).map(Cow::from),
-            mediation: session.mediation.as_deref().map(MediationForm::from),
+            mediation: session.mediation.as_deref().map(|mediation| MediationForm::new(mediation, ledger)),
         }
     }
 }
