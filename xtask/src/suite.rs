@@ -55,6 +55,7 @@ const TWO_AT_ONCE: &[&str] = &[
     "catalogue",
     "cli",
     "exec",
+    "fail_modes",
     "found",
     "grants",
     "guarded",
@@ -69,6 +70,7 @@ const TWO_AT_ONCE: &[&str] = &[
     "secrets",
     "steering",
     "supervision",
+    "witnesses",
 ];
 
 /// Passed and failed tests so far.
