@@ -59,7 +59,7 @@ use crate::core_process::own_hops::OwnHops;
 use crate::core_process::pipeline::Pipeline;
 use crate::core_process::trees::Trees;
 use crate::link::{ArgvMode, CoreTexts, Hello, Link, ToCore, ToKernel, VERSION};
-use crate::{control, exec_socket, privileges, run};
+use crate::{clock, control, exec_socket, privileges, run};
 
 /// Pause between drains while records arrive. The kernel wakes the core earlier when an eighth of the ring is full.
 const PAUSE_BUSY: Duration = Duration::from_millis(20);
@@ -71,8 +71,8 @@ const PAUSE_IDLE: Duration = Duration::from_millis(100);
 const IDLE_AFTER: u32 = 50;
 /// Records taken before other tasks get their turn.
 const RECORDS_PER_TURN: usize = 8192;
-/// Turns at the end: more than the rings hold.
-const LAST_TURNS: u32 = 64;
+/// How long the rings are emptied when the agent stops; what comes later happens while it is not there.
+const LAST_TURNS_NANOS: u64 = 2_000_000_000;
 /// How often counters, clocks and the heartbeat file are looked after.
 const TICK: Duration = Duration::from_millis(200);
 /// How long the roles of sessions that have just ended may take to go when the agent stops. The kernel process waits longer.
@@ -169,8 +169,9 @@ async fn serve(hello: Hello, descriptors: Vec<OwnedFd>, link: Link) -> Result<()
         never = drain(&mut ring, &core) => never,
         () = tick(&core) => Ok(End::Gone),
     };
-    // What happened before is in the rings: the loop above may have been in a pause.
-    let _last = (0..LAST_TURNS).find(|_| turn(ring.get_mut(), &core) == 0);
+    // What happened before is in the rings: the loop above may have been in a pause. More may come all the time.
+    let asked = clock::boot();
+    while turn(ring.get_mut(), &core) == RECORDS_PER_TURN && clock::boot().nanos_since(asked) < LAST_TURNS_NANOS {}
     let mut pipeline = pipeline.borrow_mut();
     if let Ok(End::Asked) = end {
         pipeline.stop();

@@ -238,7 +238,8 @@ impl Agent {
     /// # Errors
     /// When it did not stop by itself.
     pub fn stop(&mut self) -> Result<()> {
-        self.running.take().map_or(Ok(()), |mut running| running.stop())
+        let Some(mut running) = self.running.take() else { return Ok(()) };
+        running.stop().with_context(|| self.log_tail())
     }
 
     /// A command of the agent's CLI on this agent's configuration.
