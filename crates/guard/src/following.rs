@@ -169,7 +169,7 @@ impl Following {
     /// A snapshot is there whose reading began then. To be called outside of transactions only: others do not see what
     /// happens in one.
     pub(crate) fn snapshot_taken(&mut self, read_at: BootTime) {
-        if self.committed_at.is_some_and(|committed| committed < read_at) {
+        if !self.is_temporary_uncertain && self.committed_at.is_some_and(|committed| committed < read_at) {
             self.committed_at = None;
             self.each(|state| (state.catalogue_changed, state.functions_changed) = (false, false));
         }
@@ -245,6 +245,9 @@ impl Following {
 
     fn apply(&mut self, change: &StateChange, is_rollback: bool) {
         if matches!(change, StateChange::Catalogue | StateChange::Functions) {
+            // Types may lie with the temporary objects, and those may have other names: no snapshot has them. Schemas may
+            // have come and gone.
+            (self.is_uncertain, self.is_temporary_uncertain) = (true, true);
             self.committed_at = None;
         }
         match change {

@@ -45,13 +45,11 @@ impl Guard {
             return false;
         }
         self.desk.following.reading_is_known();
-        if !self.around.session.in_transaction
-            && !self.desk.cycles.has_waiting()
-            && let Some(read_at) = self.bench.read_at(&self.around.session.database)
-        {
-            self.desk.following.snapshot_taken(read_at);
+        if !self.desk.following.is_uncertain {
+            self.take_snapshot();
+            return true;
         }
-        if !self.desk.following.is_uncertain || !self.may_ask() {
+        if !self.may_ask() {
             return true;
         }
         if self.desk.cycles.is_quiet() {
@@ -60,6 +58,16 @@ impl Guard {
             self.desk.cycles.push(Cycle { own: true, unsettling: true, ..Cycle::default() });
         }
         false
+    }
+
+    /// What the session has changed may be in what is known of the catalogue by now.
+    fn take_snapshot(&mut self) {
+        if !self.around.session.in_transaction
+            && !self.desk.cycles.has_waiting()
+            && let Some(read_at) = self.bench.read_at(&self.around.session.database)
+        {
+            self.desk.following.snapshot_taken(read_at);
+        }
     }
 
     /// Whether the server can be asked something without a trace: behind the first statement of a transaction, and before

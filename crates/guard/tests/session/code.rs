@@ -177,6 +177,15 @@ fn what_a_session_has_changed_is_known_once_it_is_read_again() {
 }
 
 #[test]
+fn what_lies_with_temporary_objects_is_in_no_snapshot() {
+    let (mut session, judge) = session_and_judge();
+    assert_eq!(answers(&mut session, &[query("create domain pg_temp.t as int")]), "CZ");
+    judge.confirm("shop", BootTime(u64::MAX));
+    assert_eq!(answers(&mut session, &[query("select from t")]), "EZ", "anything may be hidden");
+    assert_eq!(answers(&mut session, &[query("select from public.t")]), "CZ");
+}
+
+#[test]
 fn what_an_open_transaction_has_changed_is_read_by_nobody() {
     let (mut session, judge) = session_and_judge();
     let later = BootTime(u64::MAX);

@@ -21,6 +21,8 @@ pub(crate) struct Server {
     moved: bool,
     moved_before: bool,
     moved_at_savepoint: bool,
+    /// The session has a schema of temporary objects.
+    temporary: bool,
     /// `standard_conforming_strings`.
     strings: Strings,
     /// How often it was asked for its search path.
@@ -128,7 +130,8 @@ impl Server {
         if sql.contains("current_schemas") {
             self.asked += 1;
             let schema = if self.moved { "vault" } else { "public" };
-            for value in [self.strings.now, "UTF8", "pg_catalog", schema] {
+            let temporary = self.temporary.then_some("pg_temp_3");
+            for value in [self.strings.now, "UTF8"].into_iter().chain(temporary).chain(["pg_catalog", schema]) {
                 let mut row = vec![0, 1];
                 row.extend_from_slice(&u32::try_from(value.len()).unwrap().to_be_bytes());
                 row.extend_from_slice(value.as_bytes());
@@ -169,6 +172,7 @@ impl Server {
             }
             sql if sql.contains("fails") => return self.fail("it fails", out),
             sql => {
+                self.temporary |= sql.contains("pg_temp");
                 self.runs += 1;
                 self.deletes += usize::from(sql.contains("delete"));
                 self.ran.push(sql.to_owned());
