@@ -12,8 +12,9 @@ use nix::unistd::Pid;
 use crate::account::Account;
 use crate::wait;
 
-/// How long a program may take to follow its stop signal before it is killed.
-const STOP_LIMIT: Duration = Duration::from_secs(15);
+/// How long a program may take to follow its stop signal before it is killed: an agent without optimisation, under load.
+/// systemd waits 90 s.
+const STOP_LIMIT: Duration = Duration::from_secs(45);
 
 /// A command that runs `program` as `account` and that dies with the thread that starts it.
 #[must_use]

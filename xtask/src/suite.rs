@@ -55,7 +55,6 @@ const TWO_AT_ONCE: &[&str] = &[
     "catalogue",
     "cli",
     "exec",
-    "fail_modes",
     "found",
     "grants",
     "guarded",
