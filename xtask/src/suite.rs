@@ -68,7 +68,6 @@ const TWO_AT_ONCE: &[&str] = &[
     "refused",
     "secrets",
     "steering",
-    "supervision",
     "witnesses",
 ];
 

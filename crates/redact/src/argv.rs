@@ -1,8 +1,8 @@
 //! Takes secrets out of a command line.
 //!
-//! Three views of an argument, one after the other: as words of a command line (options with a secret as value,
-//! environment assignments; also inside of `sh -c "..."`), as SQL, and as free text (connection strings, URIs,
-//! bearer tokens). Each only ever removes text.
+//! Three views of an argument, one after the other: as SQL, as words of a command line (options with a secret as value,
+//! environment assignments; also inside of `sh -c "..."`), and as free text (connection strings, URIs, bearer tokens).
+//! Each only ever removes text.
 
 use crate::mark::has;
 use crate::uri::{self, End};
@@ -27,6 +27,8 @@ pub(crate) fn redact(raw: &[u8]) -> Vec<String> {
     let mut is_script = false;
     split(raw)
         .map(|(argument, end)| {
+            // First: what takes words out could take the beginning of a literal, and leave its end.
+            let argument = redact_sql(&argument);
             let script = std::mem::replace(&mut is_script, takes_script(&argument));
             let text = if script {
                 redact_words(&argument)
@@ -50,8 +52,7 @@ fn takes_script(argument: &str) -> bool {
 }
 
 fn redact_text(text: &str, end: End) -> String {
-    let text = redact_sql(text);
-    let text = uri::replace(&text, end);
+    let text = uri::replace(text, end);
     let text = redact_tokens(&text);
     assignment::replace(&text)
 }

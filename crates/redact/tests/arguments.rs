@@ -25,6 +25,14 @@ fn policy_none_keeps_nothing_and_full_keeps_all() {
 }
 
 #[test]
+fn a_literal_of_sql_does_not_outlive_the_word_that_it_begins_in() {
+    check(
+        &["psql", "-c", "update a set password_hash=crypt($t$x SECRET$t$, 'x')"],
+        &["psql", "-c", "update a set password_hash=***"],
+    );
+}
+
+#[test]
 fn ordinary_arguments_are_kept() {
     check_kept(&["psql", "-h", "db.example.org", "-p", "5432", "-U", "alice", "-d", "app", "-W"]);
     check_kept(&["psql", "-p5432", "-c", "SELECT 'it''s', $1 FROM users"]);
