@@ -123,10 +123,13 @@ fn row() -> Vec<u8> {
 fn ask(guard: &mut Guard, sql: &str) {
     let mut passed = guard.client(BootTime(3), WallTime(1), &wire::query(sql), &mut NoRecords).unwrap().bytes;
     if passed.first() != Some(&b'Q') {
-        // At first the guard asks itself in which schemas names are looked up.
+        // At first the guard asks itself how texts are read, and in which schemas names are looked up.
         let mut answer = [wire::message(b'1', b""), wire::message(b'2', b"")].concat();
-        wire::append(&mut answer, b'D', b"\0\x01\0\0\0\x06public");
-        wire::append(&mut answer, b'C', b"SELECT 1\0");
+        for value in ["on", "UTF8", "public"] {
+            let length = u32::try_from(value.len()).unwrap().to_be_bytes();
+            wire::append(&mut answer, b'D', &[&[0, 1][..], &length, value.as_bytes()].concat());
+        }
+        wire::append(&mut answer, b'C', b"SELECT 3\0");
         wire::append(&mut answer, b'3', b"");
         wire::append(&mut answer, b'Z', b"I");
         let _own = guard.server(BootTime(3), &answer);
