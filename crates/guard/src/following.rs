@@ -201,6 +201,18 @@ impl Following {
         if facts.opaque.is_some() || facts.statements.iter().any(changes) {
             self.doubt_all();
         }
+        for change in facts.statements.iter().flat_map(|facts| &facts.changes).filter(|change| is_of_catalogue(change))
+        {
+            self.doubt_snapshot();
+            self.each(|state| state.apply(change));
+        }
+    }
+
+    /// What is known of the catalogue is older than a change. Types may lie with the temporary objects, and those may have
+    /// other names: no snapshot has them. Schemas may have come and gone.
+    const fn doubt_snapshot(&mut self) {
+        (self.is_uncertain, self.is_temporary_uncertain) = (true, true);
+        self.committed_at = None;
     }
 
     /// A statement has ended. `changed` hears of every change that counts, and of its place in the text.
@@ -244,11 +256,8 @@ impl Following {
     }
 
     fn apply(&mut self, change: &StateChange, is_rollback: bool) {
-        if matches!(change, StateChange::Catalogue | StateChange::Functions) {
-            // Types may lie with the temporary objects, and those may have other names: no snapshot has them. Schemas may
-            // have come and gone.
-            (self.is_uncertain, self.is_temporary_uncertain) = (true, true);
-            self.committed_at = None;
+        if is_of_catalogue(change) {
+            self.doubt_snapshot();
         }
         match change {
             StateChange::End => self.end(is_rollback),
@@ -322,4 +331,8 @@ impl Following {
         let undetermined = self.now.undetermined | std::mem::take(&mut self.has_set_reading);
         self.now = State { undetermined, ..self.session.clone() };
     }
+}
+
+const fn is_of_catalogue(change: &StateChange) -> bool {
+    matches!(change, StateChange::Catalogue | StateChange::Functions)
 }
