@@ -96,7 +96,7 @@ pub fn escape(text: &str) -> Cow<'_, str> {
     out.into()
 }
 
-/// A line of JSON with dangerous characters as `\uXXXX`: the same JSON, safe to show.
+/// A line of JSON with dangerous characters escaped (`\u` and four digits): the same JSON, safe to show.
 #[must_use]
 pub fn escape_json(json: &str) -> Cow<'_, str> {
     if !json.chars().any(is_dangerous) {

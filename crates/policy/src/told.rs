@@ -16,6 +16,21 @@ use crate::case::{Case, Plain, Side};
 use crate::language::{Kind, Language};
 use crate::reads::{self, Field, Reads};
 
+/// What the scope says of one side: the constraints of both sides have the same forms and different types.
+macro_rules! scope {
+    ($language:expr, $side:expr, $constraint:expr, $of:ident) => {
+        match $constraint {
+            $of::Any => Test::Constant(true),
+            $of::Is(kind) => Test::Is($side, $language.kind(&kind)?),
+            $of::In(uid) => Test::In($side, vec![id($language, &uid)?]),
+            $of::Eq(uid) => Test::Same($side, id($language, &uid)?),
+            $of::IsIn(kind, uid) => {
+                Test::Is($side, $language.kind(&kind)?).and(Test::In($side, vec![id($language, &uid)?]))
+            }
+        }
+    };
+}
+
 /// Whether a policy matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Told {
@@ -77,8 +92,9 @@ impl Test {
             Clause::When(expr) => language.test(expr),
             Clause::Unless(expr) => Self::Not(language.test(expr).into()),
         });
-        let scope = [principal(language, policy)?, resource(language, policy)?];
-        scope.into_iter().chain(conditions).reduce(Self::and)
+        let principal = scope!(language, Side::Principal, policy.principal_constraint(), PrincipalConstraint);
+        let resource = scope!(language, Side::Resource, policy.resource_constraint(), ResourceConstraint);
+        [principal, resource].into_iter().chain(conditions).reduce(Self::and)
     }
 
     fn and(self, other: Self) -> Self {
@@ -157,32 +173,6 @@ impl Value {
             _ => None,
         }
     }
-}
-
-fn principal(language: &Language, policy: &Policy) -> Option<Test> {
-    let side = Side::Principal;
-    Some(match policy.principal_constraint() {
-        PrincipalConstraint::Any => Test::Constant(true),
-        PrincipalConstraint::Is(kind) => Test::Is(side, language.kind(&kind)?),
-        PrincipalConstraint::In(uid) => Test::In(side, vec![id(language, &uid)?]),
-        PrincipalConstraint::Eq(uid) => Test::Same(side, id(language, &uid)?),
-        PrincipalConstraint::IsIn(kind, uid) => {
-            Test::Is(side, language.kind(&kind)?).and(Test::In(side, vec![id(language, &uid)?]))
-        }
-    })
-}
-
-fn resource(language: &Language, policy: &Policy) -> Option<Test> {
-    let side = Side::Resource;
-    Some(match policy.resource_constraint() {
-        ResourceConstraint::Any => Test::Constant(true),
-        ResourceConstraint::Is(kind) => Test::Is(side, language.kind(&kind)?),
-        ResourceConstraint::In(uid) => Test::In(side, vec![id(language, &uid)?]),
-        ResourceConstraint::Eq(uid) => Test::Same(side, id(language, &uid)?),
-        ResourceConstraint::IsIn(kind, uid) => {
-            Test::Is(side, language.kind(&kind)?).and(Test::In(side, vec![id(language, &uid)?]))
-        }
-    })
 }
 
 fn id(language: &Language, uid: &EntityUid) -> Option<Id> {
