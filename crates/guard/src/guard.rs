@@ -1,6 +1,7 @@
 //! One session: its client's stream, its server's stream, and the decision about each message between them.
 
 mod desk;
+mod expected;
 mod holding;
 mod masked;
 mod turns;
@@ -11,7 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use model::Known;
-use model::facts::{Action, Facts, OpaqueReason, StateChange, StatementFacts};
+use model::facts::{Facts, OpaqueReason};
 use model::principal::{Principal, UnknownPrincipal};
 use model::request::Request;
 use model::statement::{Ending, StatementKind};
@@ -22,7 +23,6 @@ use policy::SessionContext;
 use recorder::EncodedJudgement;
 use wire_pg::{Connection, Limits, Start};
 
-use crate::bounds::Bounds;
 use crate::client::{HELD_BYTES_MAX, Next, Stream};
 use crate::cycle::Refused;
 use crate::following::Following;
@@ -446,59 +446,6 @@ impl Guard {
         }
     }
 
-    /// Something goes to the server: what will be known once it is answered.
-    fn expect(&mut self, kind: u8, requested: Option<&Request>, judged: &Judged, at: BootTime) {
-        let is_named = |name: Option<&Arc<str>>| name.is_none_or(|name| !name.is_empty());
-        let cycle = self.desk.cycles.open();
-        cycle.query |= kind == b'Q';
-        cycle.unsettling |= match kind {
-            b'P' => is_named(requested.and_then(|request| request.prepared.as_ref())),
-            b'B' => is_named(requested.and_then(|request| request.portal.as_ref())),
-            _ => unsettles(&judged.facts, |_| true),
-        };
-        // A plan is made of a Bind: parts of the statement may run for it.
-        cycle.code |= kind != b'P' && runs_code(&judged.facts);
-        cycle.planned_code |= kind == b'B' && runs_code(&judged.facts);
-        // Drivers put BEGIN and the first statement of a transaction into one batch.
-        cycle.unsettling_inside |= kind == b'E' && unsettles(&judged.facts, |change| *change != StateChange::Begin);
-        if self.connection.is_lost() {
-            self.desk.following.lose(&judged.facts);
-            self.bench.names.forget_all();
-        }
-        cycle.copies += u32::from(kind == b'E' && takes_copy_data(&judged.facts));
-        if matches!(kind, b'Q' | b'E')
-            && self.around.session.mode == Mode::Enforce
-            && let Some(bounds) = Bounds::of(&judged.verdict, at)
-        {
-            match &mut cycle.bounds {
-                Some(known) => known.tighten(bounds),
-                none => *none = Some(Box::new(bounds)),
-            }
-        }
-        if matches!(kind, b'Q' | b'E' | b'F') && self.masks() {
-            self.expect_results(kind, judged);
-        }
-        self.replace_name(kind, requested, &judged.facts);
-        if let (Some(request), b'Q' | b'E') = (requested, kind) {
-            let (facts, bounds) = (Arc::clone(&judged.facts), judged.verdict.obligations);
-            self.asked.push_back(Asked { kind: request.kind, at, facts, bounds });
-        }
-    }
-
-    /// A Parse or Bind takes the place of whatever SQL has under its name.
-    fn replace_name(&mut self, kind: u8, requested: Option<&Request>, facts: &Facts) {
-        let names = &mut self.bench.names;
-        match (kind, requested) {
-            (b'P', Some(Request { prepared: Some(name), .. })) => names.statement_replaced(name),
-            (b'B', Some(request @ Request { portal: Some(name), .. })) => {
-                names.portal_replaced(name);
-                names.bind(request, facts);
-            }
-            (b'P' | b'B', _) => names.forget_all(),
-            _ => {}
-        }
-    }
-
     /// Makes the server fail in place of what was refused, so that the batch and the transaction end as after any error.
     fn refuse(&mut self, kind: u8, denial: &Denial, passed: &mut Passed) {
         let name = self.name("refuses");
@@ -581,25 +528,4 @@ enum Sentence {
     Pass,
     Refuse(Denial),
     Park(Box<Parked>),
-}
-
-/// Whether statements behind it may mean something else, as far as `counts` a change of the session.
-fn unsettles(facts: &Facts, counts: impl Fn(&StateChange) -> bool) -> bool {
-    let declares = |statement: &StatementFacts| &*statement.command == "DECLARE CURSOR";
-    facts.opaque.is_some()
-        || facts.statements.iter().any(|statement| {
-            statement.changes.iter().any(&counts) || !statement.opaque.is_empty() || declares(statement)
-        })
-        || runs_code(facts)
-}
-
-/// Whether code runs that may have changed what the names behind it mean, or nobody knows.
-fn runs_code(facts: &Facts) -> bool {
-    let is_code = |statement: &StatementFacts| statement.runs_code() || !statement.opaque.is_empty();
-    facts.opaque.is_some() || facts.statements.iter().any(is_code)
-}
-
-/// Whether the client sends the rows behind it.
-fn takes_copy_data(facts: &Facts) -> bool {
-    facts.statements.iter().flat_map(|statement| &statement.effects).any(|effect| effect.action == Action::CopyIn)
 }
