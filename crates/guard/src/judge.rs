@@ -34,6 +34,8 @@ const DECISIONS_MAX: usize = 256;
 pub struct Judge {
     analyser: RefCell<Analyser>,
     protection: RefCell<Rc<Protection>>,
+    /// The same with each of the catalogues.
+    protected: RefCell<HashMap<Arc<str>, Rc<Protected>>>,
     rates: RefCell<Rates>,
     policies: RefCell<Rc<PolicySet>>,
     board: Rc<Board>,
@@ -50,8 +52,16 @@ impl Judge {
         let analyser = RefCell::new(Analyser::new(sql::Limits::default()));
         let policies = RefCell::new(Rc::new(policies));
         let none = Rc::new(Catalogue::none());
-        let protection = RefCell::default();
-        Self { analyser, protection, rates: RefCell::default(), policies, board, catalogues: RefCell::default(), none }
+        Self {
+            analyser,
+            protection: RefCell::default(),
+            protected: RefCell::default(),
+            rates: RefCell::default(),
+            policies,
+            board,
+            catalogues: RefCell::default(),
+            none,
+        }
     }
 
     /// From the next message on this is protected. What was decided before is decided again with the next policies:
@@ -60,6 +70,14 @@ impl Judge {
         let lineage = !protection.is_empty();
         *self.analyser.borrow_mut() = Analyser::new(sql::Limits { lineage, ..sql::Limits::default() });
         *self.protection.borrow_mut() = Rc::new(protection);
+        for (database, snapshot) in &*self.catalogues.borrow() {
+            self.protect_with(Arc::clone(database), &snapshot.catalogue);
+        }
+    }
+
+    fn protect_with(&self, database: Arc<str>, catalogue: &Rc<Catalogue>) {
+        let protected = Protected::new(self.protection(), Rc::clone(catalogue));
+        self.protected.borrow_mut().insert(database, Rc::new(protected));
     }
 
     fn protects(&self) -> bool {
@@ -70,6 +88,13 @@ impl Judge {
         Rc::clone(&self.protection.borrow())
     }
 
+    /// What is protected in an SQL database, where anything is.
+    fn protected(&self, database: &str) -> Option<Rc<Protected>> {
+        let known = self.protected.borrow().get(database).cloned();
+        let without = || Rc::new(Protected::new(self.protection(), Rc::clone(&self.none)));
+        self.protects().then(|| known.unwrap_or_else(without))
+    }
+
     /// From the next message on other policies hold, for live sessions too.
     pub fn replace(&self, policies: PolicySet) {
         *self.policies.borrow_mut() = Rc::new(policies);
@@ -77,6 +102,7 @@ impl Judge {
 
     /// From the next message on this is what is known of the objects of an SQL database.
     pub fn know(&self, database: Arc<str>, snapshot: Snapshot) {
+        self.protect_with(Arc::clone(&database), &snapshot.catalogue);
         self.catalogues.borrow_mut().insert(database, snapshot);
     }
 
@@ -233,9 +259,8 @@ impl Bench {
     }
 
     /// What is protected here, where anything is.
-    pub(crate) fn protected(&self, database: &str) -> Option<Protected> {
-        let protection = self.judge.protection();
-        (!protection.is_empty()).then(|| Protected { protection, catalogue: self.judge.catalogue(database) })
+    pub(crate) fn protected(&self, database: &str) -> Option<Rc<Protected>> {
+        self.judge.protected(database)
     }
 
     /// Decides about a request.

@@ -4,11 +4,12 @@
 //! types and formats are known whatever the client has asked before. The answers of a cycle come in the order of its
 //! messages (chapter 55.2.3), up to the first error.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use mask::{CopyRows, Description, Plan, Protection, Rows};
+use mask::{CopyRows, Description, Plan, Protection, Rows, Source};
 use sql::catalogue::Catalogue;
 
 use crate::message;
@@ -19,11 +20,32 @@ pub type Cells = BTreeMap<Arc<str>, u64>;
 /// Longest row that is rewritten whole; in a longer one hidden values are overwritten in their place.
 pub(crate) const ROW_BYTES_MAX: u32 = 1 << 20;
 
-/// What is protected, and what the server's numbers stand for.
-#[derive(Clone)]
+/// The protected columns from which values come; `None`: nobody knows.
+type Found = Option<Arc<[Source]>>;
+
+/// What is protected in one SQL database, and what the server's numbers stand for.
 pub(crate) struct Protected {
-    pub(crate) protection: Rc<Protection>,
-    pub(crate) catalogue: Rc<Catalogue>,
+    protection: Rc<Protection>,
+    catalogue: Rc<Catalogue>,
+    /// What was asked before, by the numbers of a relation and of a column that it has: families and rules can be large.
+    known: RefCell<HashMap<(u32, i16), Found>>,
+}
+
+impl Protected {
+    pub(crate) fn new(protection: Rc<Protection>, catalogue: Rc<Catalogue>) -> Self {
+        Self { protection, catalogue, known: RefCell::default() }
+    }
+
+    /// Those from which the values of a column come.
+    fn sources(&self, relation: u32, column: i16) -> Found {
+        let place = (relation, column);
+        if let Some(known) = self.known.borrow().get(&place) {
+            return known.clone();
+        }
+        let sources = self.protection.sources(&self.catalogue.origin(relation, column)?);
+        self.known.borrow_mut().insert(place, sources.clone());
+        sources
+    }
 }
 
 /// One thing that the server will answer.
@@ -89,10 +111,9 @@ impl Results {
         }
         let Some(plan) = self.plan() else { return };
         let description = body.and_then(Description::parse);
-        let Protected { protection, catalogue } = protected;
-        let origin = |relation, column| catalogue.origin(relation, column);
+        let sources = |relation, column| protected.sources(relation, column);
         self.rows = Some(match description {
-            Some(description) => Rows::new(&plan, &description, protection, origin),
+            Some(description) => Rows::new(&plan, &description, protected.protection.settings(), sources),
             None => Rows::blind(),
         });
     }

@@ -30,6 +30,6 @@ pub use description::Description;
 pub use detect::Detector;
 pub use pattern::Pattern;
 pub use plan::{Plan, Planned, Refusal, plan};
-pub use protection::{Mask, Predicates, Protection, Rule, Settings, WhenUnknown};
+pub use protection::{Mask, Predicates, Protection, Rule, Settings, Source, WhenUnknown};
 pub use rows::Rows;
 pub use token::Key;

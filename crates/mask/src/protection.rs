@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use model::facts::Name;
-use model::lineage::StoredColumn;
+use model::lineage::{Origin, StoredColumn};
 
 use crate::detect::Detector;
 use crate::pattern::Pattern;
@@ -83,6 +83,15 @@ pub struct Settings {
     pub key: Option<Key>,
 }
 
+/// A protected column from which the values of another one come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// It.
+    pub column: StoredColumn,
+    /// The rule that protects it.
+    pub rule: Arc<str>,
+}
+
 /// Everything that is protected in one database. The first rule that names a column holds.
 #[derive(Clone, Debug, Default)]
 pub struct Protection {
@@ -131,6 +140,19 @@ impl Protection {
     #[must_use]
     pub fn rule(&self, column: &StoredColumn) -> Option<&Rule> {
         self.rules.iter().find(|rule| rule.columns.iter().any(|pattern| pattern.matches(column)))
+    }
+
+    /// The protected columns from which values come. `None`: they may come from any.
+    #[must_use]
+    pub fn sources(&self, origin: &Origin) -> Option<Arc<[Source]>> {
+        if matches!(origin, Origin::Unknown(_)) {
+            return None;
+        }
+        let source = |column: &StoredColumn| {
+            let rule = Arc::clone(&self.rule(column)?.name);
+            Some(Source { column: column.clone(), rule })
+        };
+        Some(origin.sources().filter_map(source).collect())
     }
 
     /// All rules, in order.

@@ -6,13 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use model::lineage::Origin;
+use model::lineage::Sources;
 
 use crate::description::{Column, Description};
 use crate::detect::Detector;
 use crate::fill::Fill;
 use crate::plan::{Cell, Columns, Plan, RULE_UNKNOWN};
-use crate::protection::{Mask, Protection};
+use crate::protection::{Mask, Settings, Source};
 use crate::token::Key;
 use crate::types::{Format, Type};
 use crate::value;
@@ -43,27 +43,23 @@ struct Action {
 }
 
 impl Rows {
-    /// For a result that the server has described. `origin` says what a column of a relation is, both by their numbers.
+    /// For a result that the server has described. `sources` says from which protected columns the values of a column of a
+    /// relation come, both by their numbers; `None`: from any.
     #[must_use]
     pub fn new(
         plan: &Plan,
         description: &Description,
-        protection: &Protection,
-        origin: impl Fn(u32, i16) -> Option<Origin>,
+        settings: &Settings,
+        mut sources: impl FnMut(u32, i16) -> Option<Arc<[Source]>>,
     ) -> Self {
         let width = description.columns.len();
-        let hidden = |origin: &Origin| {
-            let sources = origin.sources().filter(|column| !plan.clear.contains(*column));
-            sources.filter_map(|column| protection.rule(column)).map(|rule| Arc::clone(&rule.name)).next()
-        };
-        let action = |(place, column): (usize, &Column)| {
-            let cell = planned(&plan.columns, place, width).or_else(|| checked(column, &origin, &hidden));
+        let mut action = |place: usize, column: &Column| {
+            let cell = planned(&plan.columns, place, width).or_else(|| checked(column, &mut sources, &plan.clear));
             let format = if column.is_binary { Format::Binary } else { Format::Text };
             Action { cell, kind: Type::of(column.type_oid), format }
         };
-        let settings = protection.settings();
         Self {
-            actions: description.columns.iter().enumerate().map(action).collect(),
+            actions: description.columns.iter().enumerate().map(|(place, column)| action(place, column)).collect(),
             detectors: settings.detectors.clone(),
             key: settings.key.clone(),
             cells: BTreeMap::new(),
@@ -212,18 +208,18 @@ fn planned(columns: &Columns, place: usize, width: usize) -> Option<Cell> {
     }
 }
 
-/// What the server says about a column that the plan leaves in clear.
+/// What the server says about a column that the plan leaves in clear. `clear`: what the principal may read.
 fn checked(
     column: &Column,
-    origin: &impl Fn(u32, i16) -> Option<Origin>,
-    hidden: &impl Fn(&Origin) -> Option<Arc<str>>,
+    sources: &mut impl FnMut(u32, i16) -> Option<Arc<[Source]>>,
+    clear: &Sources,
 ) -> Option<Cell> {
     // Of no relation, a whole row, or a column of the system: the plan has followed it.
     if column.relation == 0 || column.number <= 0 {
         return None;
     }
-    let rule = match origin(column.relation, column.number) {
-        Some(origin) => hidden(&origin)?,
+    let rule = match sources(column.relation, column.number) {
+        Some(sources) => Arc::clone(&sources.iter().find(|source| !clear.contains(&source.column))?.rule),
         None => RULE_UNKNOWN.into(),
     };
     Some(Cell { rule, mask: Mask::Null })

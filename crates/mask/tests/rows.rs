@@ -1,10 +1,12 @@
 //! Laws of rewriting: a row keeps its width and what is in clear, whatever the bytes are.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
+use std::sync::Arc;
+
 use mask::description::Column;
 use mask::plan::{Cell, Columns};
 use mask::{Description, Detector, Mask, Plan, Protection, Rows, Settings};
-use model::lineage::{Origin, Sources, StoredColumn};
+use model::lineage::{Origin, Sources, StoredColumn, UnknownLineage};
 use proptest::prelude::*;
 
 const TEXT: u32 = 25;
@@ -26,7 +28,7 @@ fn plan(masked: &[bool]) -> Plan {
 }
 
 fn rows(masked: &[bool], description: &Description) -> Rows {
-    Rows::new(&plan(masked), description, &Protection::default(), |_, _| Some(Origin::none()))
+    Rows::new(&plan(masked), description, &Settings::default(), |_, _| Some(Arc::default()))
 }
 
 fn body(values: &[Option<Vec<u8>>]) -> Vec<u8> {
@@ -124,12 +126,12 @@ fn what_the_server_says_can_only_add() {
     };
     let protection = Protection::new(vec![rule], Settings::default());
     let description = Description { columns: vec![column(7, TEXT), column(8, TEXT), column(9, TEXT), column(0, TEXT)] };
-    let origin = |relation: u32, _: i16| match relation {
-        7 => Some(Origin::Direct(std::sync::Arc::new([hidden.clone()].into()))),
-        8 => Some(Origin::none()),
-        _ => None,
+    let sources = |relation: u32, _: i16| match relation {
+        7 => protection.sources(&Origin::Direct(Arc::new([hidden.clone()].into()))),
+        8 => protection.sources(&Origin::none()),
+        _ => protection.sources(&Origin::Unknown(UnknownLineage::Column)),
     };
-    let mut rows = Rows::new(&plan(&[false; 4]), &description, &protection, origin);
+    let mut rows = Rows::new(&plan(&[false; 4]), &description, protection.settings(), sources);
     let mut out = Vec::new();
     rows.rewrite(
         &body(&[Some(b"a".to_vec()), Some(b"b".to_vec()), Some(b"c".to_vec()), Some(b"d".to_vec())]),
@@ -141,9 +143,8 @@ fn what_the_server_says_can_only_add() {
 #[test]
 fn detectors_look_at_what_is_in_clear() {
     let settings = Settings { detectors: [Detector::Card].into(), ..Settings::default() };
-    let protection = Protection::new(Vec::new(), settings);
     let description = Description { columns: vec![column(0, TEXT), column(0, 1009), column(0, BIGINT)] };
-    let mut rows = Rows::new(&plan(&[false; 3]), &description, &protection, |_, _| None);
+    let mut rows = Rows::new(&plan(&[false; 3]), &description, &settings, |_, _| None);
     let mut out = Vec::new();
     let card = b"4111111111111111".to_vec();
     rows.rewrite(&body(&[Some(card.clone()), Some([b"{", &card[..], b"}"].concat()), Some(card.clone())]), &mut out);

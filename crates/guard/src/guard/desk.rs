@@ -1,6 +1,7 @@
 //! What the server's messages mean for a session: which of them the client gets, what is known behind them, and what
 //! is still awaited.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use model::statement::Transaction;
@@ -36,7 +37,7 @@ pub(super) struct Desk {
     /// The server is asked something within the open batch.
     pub(super) asks_inside: bool,
     /// What is protected, where anything is.
-    pub(super) protected: Option<Protected>,
+    pub(super) protected: Option<Rc<Protected>>,
     /// Cells that were masked so far.
     pub(super) cells: Cells,
 }
