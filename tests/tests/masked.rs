@@ -50,6 +50,8 @@ create table orders (id int primary key, person int, what text);
 insert into orders select i, i % 5 + 1, 'thing' || i from generate_series(1, 9) i;
 create view contacts as select name as who, email as mail from people;
 create function peek() returns text language sql as 'select ssn from people limit 1';
+create function stash() returns trigger language plpgsql as
+    'begin new.x := (select ssn from people limit 1); return new; end';
 ";
 
 /// What `warder classify` looks at besides.
@@ -153,20 +155,70 @@ fn psql_sees_masks_and_refusals() -> Result<()> {
     no_canary(&errors)
 }
 
-#[test]
-fn what_a_session_has_made_it_can_use() -> Result<()> {
-    let (stage, port, _folder) = start()?;
-    // One session: until the catalogue has been read again nobody knows what it has made.
-    let attempt = "insert into made values (1);\n\\! sleep 0.25\n";
-    let script = format!("create table made (a int);\n{}select count(*) > 0 from made;\n", attempt.repeat(20));
+/// Lines that one session of `psql` reads: what it shows, and its errors. `port`: `None` for the server's own socket.
+fn script(stage: &Stage, port: Option<u16>, text: &str) -> Result<(String, String)> {
     let mut command = stage.client(Place::Outside, "psql");
     let folder = directory::private("script")?;
     let path = folder.path().join("script.sql");
-    fs::write(&path, script)?;
-    command.env("PGHOST", "127.0.0.1").env("PGPORT", port.to_string()).arg("-XqAt").arg("-f").arg(&path);
+    fs::write(&path, text)?;
+    match port {
+        Some(port) => command.env("PGHOST", "127.0.0.1").env("PGPORT", port.to_string()),
+        None => {
+            let port = stage.cluster.port().to_string();
+            command.env("PGHOST", stage.cluster.socket_directory()).env("PGPORT", port)
+        }
+    };
+    command.arg("-XqAt").arg("-f").arg(&path);
     let output = process::run_any(&mut command)?;
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    ensure!(stdout.trim() == "t", "{stdout}\n{stderr}");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    Ok((text(&output.stdout), text(&output.stderr)))
+}
+
+/// Until the catalogue has been read again nobody knows what a session has made.
+fn attempts(sql: &str) -> String {
+    format!("{sql};\n\\! sleep 0.25\n").repeat(20)
+}
+
+#[test]
+fn what_a_session_has_made_it_can_use() -> Result<()> {
+    let (stage, port, _folder) = start()?;
+    let attempts = attempts("insert into made values (1)");
+    let text = format!("create table made (a int);\n{attempts}select count(*) > 0 from made;\n");
+    let (stdout, stderr) = script(&stage, Some(port), &text)?;
+    ensure!(stdout == "t", "{stdout}\n{stderr}");
+    Ok(())
+}
+
+#[test]
+fn a_session_with_temporary_tables_goes_on_behind_ddl() -> Result<()> {
+    let (stage, port, _folder) = start()?;
+    let text = format!(
+        "create temp table mine as select id, name from people;\ncreate temp table other (id int);\ndrop table other;\n\
+         {}select (select count(*) from mine), (select count(*) from orders);\n",
+        attempts("select from orders where false")
+    );
+    let (stdout, stderr) = script(&stage, Some(port), &text)?;
+    ensure!(stdout == "5|9", "{stdout}\n{stderr}");
+    Ok(())
+}
+
+#[test]
+fn what_code_puts_into_temporary_tables_is_not_shown() -> Result<()> {
+    let (stage, port, _folder) = start()?;
+    for filled in [
+        "create trigger t before insert on mine for each row execute function stash();\ninsert into mine values ('a')",
+        "create rule \"_RETURN\" as on select to mine do instead select ssn as x from people",
+    ] {
+        let text = format!(
+            "create temp table mine (x text);\n{filled};\n{}{filled};\nselect x from mine;\n",
+            attempts("select from orders where false")
+        );
+        let (stdout, stderr) = script(&stage, None, &text)?;
+        ensure!(no_canary(&stdout).is_err(), "there is nothing to hide: {stdout}\n{stderr}");
+        let (stdout, stderr) = script(&stage, Some(port), &text)?;
+        no_canary(&stdout)?;
+        ensure!(stderr.contains("unknown-origin"), "{stdout}\n{stderr}");
+    }
     Ok(())
 }
 

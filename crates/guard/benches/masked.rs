@@ -125,7 +125,7 @@ fn ask(guard: &mut Guard, sql: &str) {
     if passed.first() != Some(&b'Q') {
         // At first the guard asks itself how texts are read, and in which schemas names are looked up.
         let mut answer = [wire::message(b'1', b""), wire::message(b'2', b"")].concat();
-        for value in ["on", "UTF8", "public"] {
+        for value in ["on", "UTF8", "true", "public"] {
             let length = u32::try_from(value.len()).unwrap().to_be_bytes();
             wire::append(&mut answer, b'D', &[&[0, 1][..], &length, value.as_bytes()].concat());
         }

@@ -11,12 +11,47 @@ use model::statement::{Outcome, Statement, Transaction};
 use model::time::BootTime;
 use sql::state::{Encoding, State, Temporary};
 
-/// What the server answers when it is asked.
+/// What the server is asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Question {
+    /// How texts are read, and where names are looked up.
+    #[default]
+    Names,
+    /// Which temporary objects there are.
+    Temporary,
+}
+
+/// What the server answers when it is asked for names.
 pub(crate) struct Answer {
     /// Parameters that decide how a text is read, with their values.
     pub(crate) reading: [(&'static str, Arc<str>); 2],
+    /// Whether it may be asked for temporary objects.
+    pub(crate) lists_temporary: bool,
     /// Schemas in the order in which names are looked up in them.
     pub(crate) schemas: Vec<Arc<str>>,
+}
+
+/// Changes of the catalogue after which temporary objects hold what they held: those that are left. Others make a view of a
+/// table, or have it filled by code.
+const PLAIN: [&str; 8] = [
+    "CREATE TABLE",
+    "CREATE TABLE AS",
+    "CREATE VIEW",
+    "CREATE INDEX",
+    "DROP TABLE",
+    "DROP VIEW",
+    "DROP INDEX",
+    "DROP SEQUENCE",
+];
+
+/// What is not known of temporary objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Doubt {
+    Nothing,
+    /// Their names: some may have come or gone.
+    Names,
+    /// Also what is in them: code may have written there.
+    Contents,
 }
 
 /// The state now, and the states to go back to.
@@ -37,8 +72,10 @@ pub(crate) struct Following {
     /// How a text is read may have changed in the open transaction: its end may change it back.
     has_set_reading: bool,
     savepoints: Vec<Savepoint>,
-    /// Temporary objects may have been made that nobody has seen.
-    is_temporary_uncertain: bool,
+    /// Whether temporary objects may have been made, or written to, by what nobody has seen.
+    temporary: Doubt,
+    /// The server is to be asked for them; what was known before.
+    listing: Option<Temporary>,
     /// Since when everybody sees what this session has changed in the catalogue; `None`: it has changed nothing that it
     /// has ended, too.
     committed_at: Option<BootTime>,
@@ -79,7 +116,8 @@ impl Following {
             learnt_inside: false,
             has_set_reading: false,
             savepoints: Vec::new(),
-            is_temporary_uncertain: true,
+            temporary: Doubt::Contents,
+            listing: None,
             committed_at: None,
         }
     }
@@ -92,31 +130,63 @@ impl Following {
         [&mut self.now, &mut self.session, &mut self.committed].into_iter().for_each(change);
     }
 
+    /// What the server must be asked before the next statement.
+    pub(crate) const fn question(&self) -> Option<Question> {
+        match (self.is_uncertain, &self.listing) {
+            (true, _) => Some(Question::Names),
+            (false, Some(_)) => Some(Question::Temporary),
+            (false, None) => None,
+        }
+    }
+
     /// The server has said how texts are read, and which schemas are looked up in which order. What it says within a
     /// transaction may be taken back with it.
-    pub(crate) fn learn(&mut self, Answer { reading, schemas }: Answer, in_transaction: bool) {
+    pub(crate) fn learn(&mut self, Answer { reading, lists_temporary, schemas }: Answer, in_transaction: bool) {
         self.learn_nothing(in_transaction);
         reading.iter().for_each(|(name, value)| self.reported(name, value));
         self.reading_is_known();
         let is_temporary = |schema: &Arc<str>| schema.starts_with("pg_temp_");
         let has_temporary = schemas.iter().any(is_temporary);
-        let temporary =
-            self.is_temporary_uncertain.then_some(if has_temporary { Temporary::Unknown } else { Temporary::None });
-        self.is_temporary_uncertain &= in_transaction;
+        let temporary = match (self.temporary, has_temporary) {
+            (Doubt::Nothing, _) => None,
+            (_, false) => Some(Temporary::None),
+            (doubt, true) => {
+                let known = if doubt == Doubt::Names { self.now.temporary.clone() } else { Temporary::Unknown };
+                self.listing = lists_temporary.then_some(known);
+                Some(Temporary::Unknown)
+            }
+        };
+        if !in_transaction {
+            self.temporary = Doubt::Nothing;
+        }
         let schemas: Arc<[Arc<str>]> = schemas.into_iter().filter(|schema| !is_temporary(schema)).collect();
-        let learn = |state: &mut State| {
+        self.know(in_transaction, |state| {
             state.search_path = Known::Known(Arc::clone(&schemas));
             state.path_is_written = false;
             if let Some(temporary) = &temporary {
                 state.temporary = temporary.clone();
             }
-        };
+        });
+    }
+
+    /// The server has said which temporary objects there are. `None`: it has not.
+    pub(crate) fn learn_temporary(&mut self, names: Option<Vec<Arc<str>>>, in_transaction: bool) {
+        let known = self.listing.take().unwrap_or(Temporary::Unknown);
+        let Some(names) = names else { return };
+        let are_followed = known.are_followed();
+        let temporary = Temporary::listed(names, |_| are_followed);
+        self.know(in_transaction, |state| state.temporary = temporary.clone());
+    }
+
+    /// Something is known of the state: within a transaction only until its end.
+    fn know(&mut self, in_transaction: bool, learn: impl Fn(&mut State)) {
         if in_transaction { learn(&mut self.now) } else { self.each(learn) }
     }
 
     /// It has not: what it was asked cannot be answered here.
     pub(crate) fn learn_nothing(&mut self, in_transaction: bool) {
         self.is_uncertain = false;
+        self.listing = None;
         self.learnt_inside = in_transaction;
     }
 
@@ -169,7 +239,7 @@ impl Following {
     /// A snapshot is there whose reading began then. To be called outside of transactions only: others do not see what
     /// happens in one.
     pub(crate) fn snapshot_taken(&mut self, read_at: BootTime) {
-        if !self.is_temporary_uncertain && self.committed_at.is_some_and(|committed| committed < read_at) {
+        if self.temporary == Doubt::Nothing && self.committed_at.is_some_and(|committed| committed < read_at) {
             self.committed_at = None;
             self.each(|state| (state.catalogue_changed, state.functions_changed) = (false, false));
         }
@@ -183,7 +253,7 @@ impl Following {
 
     /// Names may be looked up elsewhere, and there may be other temporary objects.
     fn doubt_objects(&mut self) {
-        self.is_temporary_uncertain = true;
+        self.temporary = Doubt::Contents;
         self.doubt_names();
     }
 
@@ -203,15 +273,16 @@ impl Following {
         }
         for change in facts.statements.iter().flat_map(|facts| &facts.changes).filter(|change| is_of_catalogue(change))
         {
-            self.doubt_snapshot();
+            self.doubt_snapshot(Doubt::Contents);
             self.each(|state| state.apply(change));
         }
     }
 
     /// What is known of the catalogue is older than a change. Types may lie with the temporary objects, and those may have
     /// other names: no snapshot has them. Schemas may have come and gone.
-    const fn doubt_snapshot(&mut self) {
-        (self.is_uncertain, self.is_temporary_uncertain) = (true, true);
+    fn doubt_snapshot(&mut self, temporary: Doubt) {
+        self.is_uncertain = true;
+        self.temporary = self.temporary.max(temporary);
         self.committed_at = None;
     }
 
@@ -239,6 +310,10 @@ impl Following {
                         self.doubt_all();
                     }
                     self.follow_savepoints(facts);
+                    if facts.changes.iter().any(is_of_catalogue) {
+                        let is_plain = PLAIN.contains(&&*facts.command);
+                        self.doubt_snapshot(if is_plain { Doubt::Names } else { Doubt::Contents });
+                    }
                     for change in &facts.changes {
                         self.apply(change, tag == "ROLLBACK");
                         changed(change, index);
@@ -256,9 +331,6 @@ impl Following {
     }
 
     fn apply(&mut self, change: &StateChange, is_rollback: bool) {
-        if is_of_catalogue(change) {
-            self.doubt_snapshot();
-        }
         match change {
             StateChange::End => self.end(is_rollback),
             StateChange::Parameter { name, value, local } => match &**name {

@@ -1,12 +1,14 @@
 //! What of a session decides what a text means.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use model::Known;
 use model::facts::{StateChange, UnknownSchema};
 
-/// Names of temporary objects that are followed; with more of them each name may be hidden by one.
-const TEMPORARY_NAMES_MAX: usize = 256;
+/// Names of temporary objects that are followed; with more of them each name may be hidden by one. A table has at least two:
+/// its own, and that of the type of its arrays.
+pub const TEMPORARY_NAMES_MAX: usize = 1024;
 
 /// The encoding of what the client sends (`client_encoding`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -41,36 +43,75 @@ pub enum Temporary {
     /// There are none.
     #[default]
     None,
-    /// These, sorted.
-    Names(Arc<[Arc<str>]>),
+    /// These, sorted by name.
+    Names(Arc<[TemporaryName]>),
     /// There may be any.
     Unknown,
 }
 
+/// The name of a temporary object.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TemporaryName {
+    /// It.
+    pub name: Arc<str>,
+    /// Only statements of this session that were followed have made it and written to it.
+    pub is_followed: bool,
+}
+
 impl Temporary {
-    /// Whether a name may stand for one of them.
+    /// These, of which some were followed all the time.
     #[must_use]
-    pub fn may_hide(&self, name: &str) -> bool {
-        match self {
-            Self::None => false,
-            Self::Names(names) => names.binary_search_by(|known| (**known).cmp(name)).is_ok(),
-            Self::Unknown => true,
+    pub fn listed(names: impl IntoIterator<Item = Arc<str>>, is_followed: impl Fn(&str) -> bool) -> Self {
+        let names: BTreeSet<Arc<str>> = names.into_iter().collect();
+        match names.len() {
+            0 => Self::None,
+            1..=TEMPORARY_NAMES_MAX => Self::Names(
+                names.into_iter().map(|name| TemporaryName { is_followed: is_followed(&name), name }).collect(),
+            ),
+            _ => Self::Unknown,
         }
     }
 
+    /// Whether a name may stand for one of them.
+    #[must_use]
+    pub fn may_hide(&self, name: &str) -> bool {
+        matches!(self, Self::Unknown) || self.find(name).is_some()
+    }
+
+    /// Whether a name stands for one that was followed all the time.
+    #[must_use]
+    pub fn is_followed(&self, name: &str) -> bool {
+        self.find(name).is_some_and(|known| known.is_followed)
+    }
+
+    /// Whether all of them were followed all the time.
+    #[must_use]
+    pub fn are_followed(&self) -> bool {
+        match self {
+            Self::None => true,
+            Self::Names(names) => names.iter().all(|name| name.is_followed),
+            Self::Unknown => false,
+        }
+    }
+
+    fn find(&self, name: &str) -> Option<&TemporaryName> {
+        let Self::Names(names) = self else { return None };
+        names.get(names.binary_search_by(|known| (*known.name).cmp(name)).ok()?)
+    }
+
+    /// One that a statement has made. It may have found another one there.
     fn add(&mut self, name: Option<&Arc<str>>) {
-        let Some(name) = name else {
+        let (Some(name), Self::None | Self::Names(_)) = (name, &*self) else {
             *self = Self::Unknown;
             return;
         };
-        let mut names = match self {
-            Self::None => Vec::new(),
-            Self::Names(names) => names.to_vec(),
-            Self::Unknown => return,
-        };
-        let Err(place) = names.binary_search(name) else { return };
-        names.insert(place, Arc::clone(name));
-        *self = if names.len() > TEMPORARY_NAMES_MAX { Self::Unknown } else { Self::Names(names.into()) };
+        if self.find(name).is_some() {
+            return;
+        }
+        let before = std::mem::take(self);
+        let known: &[TemporaryName] = if let Self::Names(names) = &before { names } else { &[] };
+        let names = known.iter().map(|known| &known.name).chain([name]).cloned();
+        *self = Self::listed(names, |listed| *listed == **name || before.is_followed(listed));
     }
 }
 

@@ -5,16 +5,19 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use model::statement::Transaction;
+use sql::state::TEMPORARY_NAMES_MAX;
 
 use crate::cycle::Cycles;
-use crate::following::{Answer, Following};
+use crate::following::{Answer, Following, Question};
 use crate::masking::{Cells, Protected};
 use crate::message;
 use crate::server::{Fate, Reader};
 
 /// Schemas of an answer; a path of more names is not followed.
 const SCHEMAS_MAX: usize = 256;
-/// Parameters that stand before them in an answer, in this order.
+/// Rows of an answer: more are not kept.
+const ROWS_MAX: usize = TEMPORARY_NAMES_MAX + 2;
+/// Parameters that stand before them in an answer, in this order. Behind these: whether temporary objects can be listed.
 const READING: [&str; 2] = ["standard_conforming_strings", "client_encoding"];
 
 /// Where the server's messages are looked at.
@@ -24,7 +27,9 @@ pub(super) struct Desk {
     pub(super) cancel: Cancel,
     /// What the client is told between two messages of the server.
     pub(super) notices: Vec<u8>,
-    /// Rows of the answer to the guard's own question.
+    /// What the guard has asked last.
+    question: Question,
+    /// Rows of the answer to it.
     answer: Vec<Arc<str>>,
     pub(super) logged_in: bool,
     pub(super) in_transaction: bool,
@@ -50,6 +55,7 @@ impl Desk {
             following,
             cancel: Cancel::default(),
             notices: Vec::new(),
+            question: Question::default(),
             answer: Vec::new(),
             logged_in: false,
             in_transaction: false,
@@ -72,7 +78,8 @@ impl Desk {
     }
 
     /// The guard's own question goes to the server.
-    pub(super) fn asks(&mut self) {
+    pub(super) fn asks(&mut self, question: Question) {
+        self.question = question;
         self.answer.clear();
     }
 }
@@ -143,7 +150,7 @@ impl Reader for Desk {
                 self.answered(true);
             }
             Some(b'D') if self.answers_guard() => {
-                let has_room = self.answer.len() < SCHEMAS_MAX + READING.len();
+                let has_room = self.answer.len() < ROWS_MAX;
                 self.answer.extend(only_column(message).filter(|_| has_room));
             }
             Some(b'D') => self.rewrite(message, out),
@@ -197,16 +204,29 @@ impl Desk {
     }
 
     fn answered(&mut self, in_transaction: bool) {
-        let mut answer = std::mem::take(&mut self.answer).into_iter();
-        let reading = READING.map(|name| answer.next().map(|value| (name, value)));
-        match (reading, answer.len()) {
-            ([Some(strings), Some(encoding)], 1..SCHEMAS_MAX) => {
-                let answer = Answer { reading: [strings, encoding], schemas: answer.collect() };
-                self.following.learn(answer, in_transaction);
+        let answer = std::mem::take(&mut self.answer);
+        match self.question {
+            Question::Names => match names(answer) {
+                Some(answer) => self.following.learn(answer, in_transaction),
+                None => self.following.learn_nothing(in_transaction),
+            },
+            Question::Temporary => {
+                let is_whole = answer.iter().any(|name| name.is_empty());
+                let names = answer.into_iter().filter(|name| !name.is_empty()).collect();
+                self.following.learn_temporary(is_whole.then_some(names), in_transaction);
             }
-            _ => self.following.learn_nothing(in_transaction),
         }
     }
+}
+
+/// What the server answers when it is asked for names.
+fn names(answer: Vec<Arc<str>>) -> Option<Answer> {
+    let mut answer = answer.into_iter();
+    let [strings, encoding] = READING.map(|name| answer.next().map(|value| (name, value)));
+    let lists_temporary = *answer.next()? == *"true";
+    let schemas: Vec<Arc<str>> = answer.collect();
+    let is_whole = (1..SCHEMAS_MAX).contains(&schemas.len());
+    is_whole.then_some(Answer { reading: [strings?, encoding?], lists_temporary, schemas })
 }
 
 /// What it takes to cancel what runs.

@@ -5,13 +5,24 @@ use std::hash::{BuildHasher as _, RandomState};
 
 use super::{Guard, Passed};
 use crate::cycle::Cycle;
+use crate::following::Question;
 use crate::message;
 
-/// What the server is asked when it knows better: how texts are read, and schemas in the order in which names are looked
-/// up in them.
-const QUESTION: &str = "select pg_catalog.unnest(pg_catalog.array_cat(array[\
-    pg_catalog.current_setting('standard_conforming_strings'), pg_catalog.current_setting('client_encoding')], \
+/// How texts are read, whether the role may look into the catalogue, and schemas in the order in which names are looked up
+/// in them.
+const NAMES: &str = "select pg_catalog.unnest(pg_catalog.array_cat(array[\
+    pg_catalog.current_setting('standard_conforming_strings'), pg_catalog.current_setting('client_encoding'), \
+    (pg_catalog.has_table_privilege('pg_catalog.pg_class', 'select') \
+    and pg_catalog.has_table_privilege('pg_catalog.pg_type', 'select'))::pg_catalog.text], \
     pg_catalog.current_schemas(true)::pg_catalog.text[]))";
+
+/// Names of temporary relations and types: of all temporary objects only these are found without their schema (manual,
+/// 20.11.1, `search_path`). The empty one says that it is an answer.
+const TEMPORARY: &str = "select ''::pg_catalog.text union (\
+    select relname::pg_catalog.text from pg_catalog.pg_class \
+    where relnamespace operator(pg_catalog.=) (select pg_catalog.pg_my_temp_schema()) union \
+    select typname::pg_catalog.text from pg_catalog.pg_type \
+    where typnamespace operator(pg_catalog.=) (select pg_catalog.pg_my_temp_schema()) limit 2048)";
 
 impl Guard {
     /// Whether the next message can be judged now. If the server must be asked something before, it is.
@@ -45,15 +56,15 @@ impl Guard {
             return false;
         }
         self.desk.following.reading_is_known();
-        if !self.desk.following.is_uncertain {
+        let Some(question) = self.desk.following.question() else {
             self.take_snapshot();
             return true;
-        }
+        };
         if !self.may_ask() {
             return true;
         }
         if self.desk.cycles.is_quiet() {
-            self.ask(passed);
+            self.ask(question, passed);
             message::sync(&mut passed.bytes);
             self.desk.cycles.push(Cycle { own: true, unsettling: true, ..Cycle::default() });
         }
@@ -85,11 +96,14 @@ impl Guard {
             return false;
         }
         let is_planned = self.desk.cycles.is_open_planned() && matches!(kind, b'P' | b'B' | b'Q' | b'F');
-        let may_ask = |guard: &Self| {
+        let question = |guard: &Self| {
             let following = &guard.desk.following;
-            following.is_uncertain && following.has_run_code && guard.may_ask()
+            following.question().filter(|_| following.has_run_code && guard.may_ask())
         };
-        let waits = is_planned || may_ask(self) || self.desk.cycles.is_open_unsettling() || matches!(kind, b'Q' | b'F');
+        let waits = is_planned
+            || question(self).is_some()
+            || self.desk.cycles.is_open_unsettling()
+            || matches!(kind, b'Q' | b'F');
         if waits && !self.connection.is_answered() {
             self.flush(passed);
             return false;
@@ -98,9 +112,8 @@ impl Guard {
             self.desk.following.code_may_have_run();
             self.desk.cycles.settle_plans();
         }
-        let asks = may_ask(self);
-        if asks {
-            self.ask(passed);
+        if let Some(question) = question(self) {
+            self.ask(question, passed);
             message::flush(&mut passed.bytes);
             self.desk.asks_inside = true;
             return false;
@@ -111,11 +124,15 @@ impl Guard {
     }
 
     /// The question; what ends it has to follow.
-    fn ask(&mut self, passed: &mut Passed) {
+    fn ask(&mut self, question: Question, passed: &mut Passed) {
         let name = self.name("asks");
-        message::question(&name, QUESTION, &mut passed.bytes);
+        let text = match question {
+            Question::Names => NAMES,
+            Question::Temporary => TEMPORARY,
+        };
+        message::question(&name, text, &mut passed.bytes);
         passed.messages += 5;
-        self.desk.asks();
+        self.desk.asks(question);
     }
 
     /// Has the server answer what it has of the open batch, once.

@@ -131,13 +131,11 @@ impl Server {
             self.asked += 1;
             let schema = if self.moved { "vault" } else { "public" };
             let temporary = self.temporary.then_some("pg_temp_3");
-            for value in [self.strings.now, "UTF8"].into_iter().chain(temporary).chain(["pg_catalog", schema]) {
-                let mut row = vec![0, 1];
-                row.extend_from_slice(&u32::try_from(value.len()).unwrap().to_be_bytes());
-                row.extend_from_slice(value.as_bytes());
-                append(out, b'D', &row);
-            }
-            return append(out, b'C', b"SELECT 4\0");
+            let known = [self.strings.now, "UTF8", "true"];
+            return rows(known.into_iter().chain(temporary).chain(["pg_catalog", schema]), out);
+        }
+        if sql.contains("pg_my_temp_schema") {
+            return rows([""].into_iter().chain(self.temporary.then_some("t")), out);
         }
         if self.failed && !sql.starts_with("rollback") {
             return self.fail("current transaction is aborted", out);
@@ -206,4 +204,17 @@ impl Server {
         }
         append(out, b'Z', &[status]);
     }
+}
+
+/// A result with one column.
+fn rows(values: impl Iterator<Item = &'static str>, out: &mut Vec<u8>) {
+    let mut count = 0;
+    for value in values {
+        let mut row = vec![0, 1];
+        row.extend_from_slice(&u32::try_from(value.len()).unwrap().to_be_bytes());
+        row.extend_from_slice(value.as_bytes());
+        append(out, b'D', &row);
+        count += 1;
+    }
+    append(out, b'C', format!("SELECT {count}\0").as_bytes());
 }

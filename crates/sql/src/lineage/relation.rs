@@ -76,14 +76,13 @@ impl<'a> Trace<'a> {
         }
     }
 
-    /// A temporary relation of this session. Nothing protected gets into one; but if it was dropped meanwhile, the name
-    /// stands for what it has hidden.
+    /// A temporary relation of this session. Nothing protected gets into one that only followed statements write to; but if
+    /// it was dropped meanwhile, the name stands for what it has hidden.
     fn temporary(&mut self, relation: &RangeVar) -> Option<Row> {
         let Names { state, catalogue } = self.names;
         let name = relation.relname().unwrap_or_default();
-        let is_named = matches!(state.temporary, Temporary::Names(_)) && state.temporary.may_hide(name);
         let is_its_schema = relation.schemaname().is_none() || is_temporary(relation.schemaname());
-        if !is_named || !is_its_schema || state.catalogue_changed || !catalogue.is_known() {
+        if !state.temporary.is_followed(name) || !is_its_schema || state.catalogue_changed || !catalogue.is_known() {
             return None;
         }
         let without = State { temporary: Temporary::None, ..state.clone() };

@@ -552,7 +552,7 @@ fn temporary_relations_hold_nothing_and_hide_others() {
     let shown_with = |sql: &str| {
         let state = State {
             search_path: Known::Known(Arc::from([Arc::from("public")])),
-            temporary: Temporary::Names(Arc::from([Arc::from("people"), Arc::from("scratch")])),
+            temporary: Temporary::listed([Arc::from("people"), Arc::from("scratch")], |_| true),
             ..State::new("alice".into())
         };
         let limits = Limits { lineage: true, ..Limits::default() };
