@@ -20,6 +20,7 @@ pub mod drivers;
 #[cfg(feature = "end-to-end")]
 pub mod effects;
 pub mod encodings;
+pub mod entrance;
 pub mod events;
 pub mod governed;
 pub mod hammer;

@@ -14,7 +14,7 @@ use crate::agent::{Agent, AgentOptions, DatabaseEntry};
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::namespace::Namespace;
 use crate::process::{self, Running};
-use crate::{tooling, wait};
+use crate::{entrance, tooling, wait};
 
 /// Account of the workers, by number: it needs no name and has no right.
 const WORKER: u32 = 65_533;
@@ -148,9 +148,7 @@ impl Stage {
     /// # Errors
     /// When they do not in time; with what the agent said.
     pub fn wait_steered(&self) -> Result<()> {
-        self.wait_state("steering", |state| {
-            state["steered"] == true && state["listeners"] == state["listeners_live"] && state["listeners"] != 0
-        })
+        entrance::wait_steered(&self.agent)
     }
 
     /// Waits until the Unix socket is taken over.
@@ -158,7 +156,7 @@ impl Stage {
     /// # Errors
     /// As [`Stage::wait_steered`].
     pub fn wait_taken(&self) -> Result<()> {
-        self.wait_state("the takeover of the Unix socket", |state| state["socket_taken"] == true)
+        entrance::wait_taken(&self.agent)
     }
 
     /// Waits until a plain listener of the proxy takes connections.
@@ -178,8 +176,7 @@ impl Stage {
     /// # Errors
     /// As [`Stage::wait_steered`].
     pub fn wait_state(&self, what: &str, predicate: impl Fn(&Value) -> bool) -> Result<()> {
-        wait::until(what, wait::PATIENCE, || Ok(self.state().is_ok_and(|state| predicate(&state)).then_some(())))
-            .with_context(|| format!("{:?}; the agent said:\n{}", self.state(), self.agent.log().unwrap_or_default()))
+        entrance::wait(&self.agent, what, predicate)
     }
 
     /// `warder steer status`.
@@ -187,7 +184,7 @@ impl Stage {
     /// # Errors
     /// When the agent does not answer.
     pub fn state(&self) -> Result<Value> {
-        self.agent.cli_json(&["steer", "status", "--json"])?.into_iter().next().context("no database has a proxy")
+        entrance::state(&self.agent)
     }
 
     /// `warder steer on|off`, whatever comes of it.

@@ -14,7 +14,7 @@ use crate::agent::{Agent, AgentOptions, DatabaseEntry};
 use crate::cluster::Cluster;
 use crate::relay::{Encryption, Relay, Upstream};
 use crate::route::Route;
-use crate::{directory, tooling};
+use crate::{directory, entrance, tooling};
 
 /// Ways that the suites prove unless `WARDER_WAYS` names others. `governed` is asked for by name, for the time that the suite
 /// takes. `steered` attaches to the network namespace of whoever runs
@@ -288,8 +288,14 @@ impl Passage {
                 Ok(Self { way: WayIn { name: kind.name().into(), ..through.way }, ..through })
             }
             Kind::Steered | Kind::TakenOver => {
-                let entrance = if kind == Kind::Steered { "steer = true" } else { "take_over_socket = true" };
-                let agent = agent(cluster, entry, options, entrance)?;
+                let is_steered = kind == Kind::Steered;
+                let line = if is_steered { "steer = true" } else { "take_over_socket = true" };
+                let agent = agent(cluster, entry, options, line)?;
+                if is_steered {
+                    entrance::wait_steered(&agent)?
+                } else {
+                    entrance::wait_taken(&agent)?
+                };
                 let way = WayIn { name: kind.name().into(), ..upstream.target().clone() };
                 Ok(Self { way, guard: Guard::Agent(Box::new(agent)) })
             }

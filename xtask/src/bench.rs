@@ -3,6 +3,7 @@
 
 mod document;
 mod machine;
+mod mask;
 mod memory;
 mod observe;
 mod parts;
@@ -22,6 +23,8 @@ pub(crate) enum Subject {
     Memory(memory::Options),
     /// What a relay in front of the server costs: HAProxy, PgBouncer and Warder against direct access; idle sessions
     Proxy(proxy::Options),
+    /// What masking costs: long results, memory while they pass, point selects
+    Mask(mask::Options),
     /// What each part costs by itself: a statement decoded, joined, counted, redacted, written; an idle session
     Parts,
 }
@@ -32,6 +35,7 @@ pub(crate) fn run(subject: &Subject) -> Result<()> {
         Subject::Observe(options) => observe::run(options),
         Subject::Memory(options) => memory::run(options),
         Subject::Proxy(options) => proxy::run(options),
+        Subject::Mask(options) => mask::run(options),
         Subject::Parts => parts::run(),
     }
 }
