@@ -21,6 +21,9 @@ use crate::{directory, entrance, tooling};
 /// the suites; `steering.rs`, and for the drivers `proxy_drivers.rs`, prove it in namespaces of their own.
 const USUAL: &[Kind] = &[Kind::Listener, Kind::TakenOver];
 
+/// Of a server that admits everybody from everywhere, steered.
+const STEERED: &str = "steer = true\nhop_address = [\"127.86.0.1\", \"::1\"]";
+
 /// Account of Warder's workers, by number: it needs no name and has no right.
 const WORKER: u32 = 65_533;
 
@@ -289,8 +292,8 @@ impl Passage {
             }
             Kind::Steered | Kind::TakenOver => {
                 let is_steered = kind == Kind::Steered;
-                let line = if is_steered { "steer = true" } else { "take_over_socket = true" };
-                let agent = agent(cluster, entry, options, line)?;
+                let lines = if is_steered { STEERED } else { "take_over_socket = true" };
+                let agent = agent(cluster, entry, options, lines)?;
                 if is_steered {
                     entrance::wait_steered(&agent)?
                 } else {

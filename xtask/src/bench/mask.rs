@@ -115,7 +115,7 @@ fn tables() -> String {
         let rows = format!("select {columns}, i as {key} from generate_series(1, {TABLE_ROWS}) i");
         sql.push_str(&format!("create table {table} as {rows};\nalter table {table} add primary key ({key});\n"));
     }
-    sql.push_str("vacuum analyze;\n");
+    sql.push_str("analyze;\n");
     sql
 }
 
