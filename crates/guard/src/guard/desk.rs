@@ -15,8 +15,8 @@ use crate::server::{Fate, Reader};
 
 /// Schemas of an answer; a path of more names is not followed.
 const SCHEMAS_MAX: usize = 256;
-/// Rows of an answer: more are not kept.
-const ROWS_MAX: usize = TEMPORARY_NAMES_MAX + 2;
+/// Rows of an answer: one with more is not whole. A table and its type have one name.
+const ROWS_MAX: usize = 2 * TEMPORARY_NAMES_MAX;
 /// Parameters that stand before them in an answer, in this order. Behind these: whether temporary objects can be listed.
 const READING: [&str; 2] = ["standard_conforming_strings", "client_encoding"];
 
@@ -211,7 +211,7 @@ impl Desk {
                 None => self.following.learn_nothing(in_transaction),
             },
             Question::Temporary => {
-                let is_whole = answer.iter().any(|name| name.is_empty());
+                let is_whole = answer.len() < ROWS_MAX && answer.iter().any(|name| name.is_empty());
                 let names = answer.into_iter().filter(|name| !name.is_empty()).collect();
                 self.following.learn_temporary(is_whole.then_some(names), in_transaction);
             }

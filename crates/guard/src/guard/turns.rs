@@ -8,21 +8,29 @@ use crate::cycle::Cycle;
 use crate::following::Question;
 use crate::message;
 
-/// How texts are read, whether the role may look into the catalogue, and schemas in the order in which names are looked up
-/// in them.
+/// How texts are read, whether [`TEMPORARY`] can be asked, and schemas in the order in which names are looked up in them.
 const NAMES: &str = "select pg_catalog.unnest(pg_catalog.array_cat(array[\
     pg_catalog.current_setting('standard_conforming_strings'), pg_catalog.current_setting('client_encoding'), \
     (pg_catalog.has_table_privilege('pg_catalog.pg_class', 'select') \
-    and pg_catalog.has_table_privilege('pg_catalog.pg_type', 'select'))::pg_catalog.text], \
+    and pg_catalog.has_table_privilege('pg_catalog.pg_type', 'select') \
+    and pg_catalog.has_table_privilege('pg_catalog.pg_depend', 'select'))::pg_catalog.text], \
     pg_catalog.current_schemas(true)::pg_catalog.text[]))";
 
 /// Names of temporary relations and types: of all temporary objects only these are found without their schema (manual,
-/// 20.11.1, `search_path`). The empty one says that it is an answer.
-const TEMPORARY: &str = "select ''::pg_catalog.text union (\
-    select relname::pg_catalog.text from pg_catalog.pg_class \
-    where relnamespace operator(pg_catalog.=) (select pg_catalog.pg_my_temp_schema()) union \
-    select typname::pg_catalog.text from pg_catalog.pg_type \
-    where typnamespace operator(pg_catalog.=) (select pg_catalog.pg_my_temp_schema()) limit 2048)";
+/// 20.11.1, `search_path`). By what depends on the schema, for which there is an index; and types that come with others.
+/// The empty name says that it is an answer.
+const TEMPORARY: &str = "with held as (select classid, objid from pg_catalog.pg_depend \
+    where refclassid operator(pg_catalog.=) 'pg_catalog.pg_namespace'::pg_catalog.regclass \
+    and refobjid operator(pg_catalog.=) (select pg_catalog.pg_my_temp_schema())), \
+    relations as (select relname, reltype from pg_catalog.pg_class where oid operator(pg_catalog.=) any (array(\
+    select objid from held where classid operator(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass))), \
+    types as (select typname, typarray from pg_catalog.pg_type where oid operator(pg_catalog.=) any (array(\
+    select reltype from relations union all \
+    select objid from held where classid operator(pg_catalog.=) 'pg_catalog.pg_type'::pg_catalog.regclass))) \
+    select ''::pg_catalog.text union all select relname::pg_catalog.text from relations union all \
+    select typname::pg_catalog.text from types union all \
+    select typname::pg_catalog.text from pg_catalog.pg_type where oid operator(pg_catalog.=) any (array(\
+    select typarray from types)) limit 4096";
 
 impl Guard {
     /// Whether the next message can be judged now. If the server must be asked something before, it is.

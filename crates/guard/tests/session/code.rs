@@ -195,8 +195,18 @@ fn what_lies_with_temporary_objects_is_in_no_snapshot() {
     let (mut session, judge) = session_and_judge();
     assert_eq!(answers(&mut session, &[query("create domain pg_temp.t as int")]), "CZ");
     judge.confirm("shop", BootTime(u64::MAX));
-    assert_eq!(answers(&mut session, &[query("select from t")]), "EZ", "anything may be hidden");
+    assert_eq!(answers(&mut session, &[query("select from t")]), "EZ", "it is hidden");
     assert_eq!(answers(&mut session, &[query("select from public.t")]), "CZ");
+}
+
+#[test]
+fn temporary_objects_hide_what_has_their_names() {
+    let (mut session, judge) = session_and_judge();
+    assert_eq!(answers(&mut session, &[query("create domain pg_temp.n as int")]), "CZ");
+    judge.confirm("shop", BootTime(u64::MAX));
+    assert_eq!(answers(&mut session, &[query("select from t")]), "CZ");
+    assert_eq!(answers(&mut session, &[query("select app.many()")]), "CZ");
+    assert_eq!(answers(&mut session, &[query("select from t")]), "EZ", "not all of them were listed");
 }
 
 #[test]

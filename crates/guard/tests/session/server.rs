@@ -21,8 +21,8 @@ pub(crate) struct Server {
     moved: bool,
     moved_before: bool,
     moved_at_savepoint: bool,
-    /// The session has a schema of temporary objects.
-    temporary: bool,
+    /// Names of its temporary objects.
+    temporary: Vec<String>,
     /// `standard_conforming_strings`.
     strings: Strings,
     /// How often it was asked for its search path.
@@ -130,12 +130,12 @@ impl Server {
         if sql.contains("current_schemas") {
             self.asked += 1;
             let schema = if self.moved { "vault" } else { "public" };
-            let temporary = self.temporary.then_some("pg_temp_3");
+            let temporary = (!self.temporary.is_empty()).then_some("pg_temp_3");
             let known = [self.strings.now, "UTF8", "true"];
             return rows(known.into_iter().chain(temporary).chain(["pg_catalog", schema]), out);
         }
         if sql.contains("pg_my_temp_schema") {
-            return rows([""].into_iter().chain(self.temporary.then_some("t")), out);
+            return rows([""].into_iter().chain(self.temporary.iter().map(String::as_str)), out);
         }
         if self.failed && !sql.starts_with("rollback") {
             return self.fail("current transaction is aborted", out);
@@ -170,7 +170,10 @@ impl Server {
             }
             sql if sql.contains("fails") => return self.fail("it fails", out),
             sql => {
-                self.temporary |= sql.contains("pg_temp");
+                self.temporary.extend(sql.split_once("pg_temp.").map(|(_, name)| name[..1].to_owned()));
+                if sql == "select app.many()" {
+                    self.temporary.extend((0..3000).map(|number| format!("n{number}")));
+                }
                 self.runs += 1;
                 self.deletes += usize::from(sql.contains("delete"));
                 self.ran.push(sql.to_owned());
@@ -207,7 +210,7 @@ impl Server {
 }
 
 /// A result with one column.
-fn rows(values: impl Iterator<Item = &'static str>, out: &mut Vec<u8>) {
+fn rows<'a>(values: impl Iterator<Item = &'a str>, out: &mut Vec<u8>) {
     let mut count = 0;
     for value in values {
         let mut row = vec![0, 1];
