@@ -42,8 +42,9 @@ pub(crate) struct Options {
     /// Only these cells, `PROTOCOL/CLIENTS/TRANSPORT` or a part of it: `tls`, `prepared/8`, `simple/1/plain`
     #[arg(long, value_delimiter = ',')]
     cells: Vec<String>,
-    /// Ways that are compared; Warder's may have words for `tls` and `record` behind them: `steered:relay:written`
-    #[arg(long, value_delimiter = ',', default_value = "direct,haproxy,pgbouncer,listener,steered")]
+    /// Ways that are compared; Warder's may have words for `tls` and `record` behind them: `steered:relay:written`. `steered`
+    /// attaches to the network namespace that this runs in: give it one of its own (`unshare --net`, and `ip link set lo up`)
+    #[arg(long, value_delimiter = ',', default_value = "direct,haproxy,pgbouncer,listener,governed:memory,governed")]
     ways: Vec<Variant>,
     /// Idle sessions of the measurement of memory; 0 leaves it out
     #[arg(long, default_value_t = 5_000)]
