@@ -262,12 +262,29 @@ pub fn postgresql_title(pid: u32) -> Option<(String, String)> {
     parse_title(&String::from_utf8_lossy(&raw).replace('\0', " "))
 }
 
+/// Names may contain anything, and nothing separates them but a space: where more than two words could be the names, or
+/// more than one the client, nobody knows which.
 fn parse_title(title: &str) -> Option<(String, String)> {
-    let words: Vec<&str> = title.strip_prefix("postgres: ")?.split_whitespace().collect();
-    let client = words.iter().position(|word| *word == "[local]" || (word.ends_with(')') && word.contains('(')))?;
-    let database = words.get(client.checked_sub(1)?)?;
-    let user = words.get(client.checked_sub(2)?)?;
-    Some(((*user).to_owned(), (*database).to_owned()))
+    let words: Vec<&str> = title.strip_prefix("postgres: ")?.split(' ').collect();
+    let mut clients = words.iter().enumerate().filter(|(_, word)| is_client(word)).map(|(at, _)| at);
+    let (Some(client), None) = (clients.next(), clients.next()) else { return None };
+    let names = words.get(..client)?;
+    let cluster = names.iter().rposition(|word| word.ends_with(':'));
+    match *names.get(cluster.map_or(0, |last| last + 1)..)? {
+        // A standby has no database; or somebody is called so.
+        ["walsender", _] => None,
+        // An empty name, or one with a space at its end.
+        ["", _] | [_, ""] => None,
+        ["walsender", user, database] | [user, database] => Some((user.to_owned(), database.to_owned())),
+        _ => None,
+    }
+}
+
+/// `[local]`, or `HOST(PORT)`; not `(aborted)`, which is a state.
+fn is_client(word: &str) -> bool {
+    let parts = word.strip_suffix(')').and_then(|word| word.rsplit_once('('));
+    let is_port = |port: &str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    word == "[local]" || parts.is_some_and(|(host, port)| !host.is_empty() && is_port(port))
 }
 
 #[cfg(test)]
@@ -291,7 +308,17 @@ mod tests {
         };
         check("postgres: alice shop [local] idle", Some(("alice", "shop")));
         check("postgres: 15/main: alice shop 10.0.0.7(40112) idle in transaction", Some(("alice", "shop")));
+        check("postgres: main: cluster: alice shop ::1(40112) SELECT", Some(("alice", "shop")));
+        check("postgres: alice shop 10.0.0.7(40112) idle in transaction (aborted)", Some(("alice", "shop")));
+        check("postgres: walsender alice shop [local] START_REPLICATION", Some(("alice", "shop")));
+        check("postgres: walsender alice 10.0.0.7(40112) streaming 0/3000060", None);
         check("postgres: walwriter", None);
+        // Nobody knows where one name ends and the other begins.
+        check("postgres: alice my shop [local] idle", None);
+        check("postgres: alice shop [local] idle [local] idle", None);
+        check("postgres: 15/main: alice shop(2) [local] idle", None);
+        check("postgres: alice  [local] idle", None);
+        check("postgres: alice: shop [local] idle", None);
         check("psql -h localhost", None);
     }
 
