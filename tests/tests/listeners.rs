@@ -151,6 +151,26 @@ fn a_server_is_read_after_many_others_are_gone() -> Result<()> {
 }
 
 #[test]
+fn a_server_whose_executable_was_replaced_is_found() -> Result<()> {
+    let folder = directory::private("replaced")?;
+    let server = folder.path().join("postgres");
+    std::fs::copy(tooling::postgres_programs()?.join("postgres"), &server)?;
+    let options = ClusterOptions { server: Some(server.clone()), ..ClusterOptions::default() };
+    let cluster = Cluster::start(&options)?;
+    // As a package manager does it: under the server that runs.
+    let next = folder.path().join("postgres.new");
+    std::fs::copy(&server, &next)?;
+    std::fs::rename(&next, &server)?;
+    let agent = discovering()?;
+    for route in Route::ALL {
+        let text = format!("select 'by the server before, over {route}'");
+        process::run(cluster.client("psql", route).args(["-XqAtc", &text]))?;
+        agent.events().wait_for_text(&text)?;
+    }
+    Ok(())
+}
+
+#[test]
 fn nobody_hides_a_database_behind_a_flood_of_listeners() -> Result<()> {
     /// More than the share of a user, and than a scan would take without one.
     const FLOOD: usize = 1_500;

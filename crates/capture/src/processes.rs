@@ -1,7 +1,9 @@
 //! Processes as `/proc` shows them: for servers that listen, and for sessions older than the agent.
 
 use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -11,12 +13,16 @@ use agent_common::process::{
 };
 use agent_common::{ABI_VERSION, Header};
 
+/// What the kernel writes behind the path of a file that was unlinked.
+const DELETED: &str = " (deleted)";
+
 /// A process with what decides whether it is a database server.
 #[derive(Clone, Debug)]
 pub struct ProcessEntry {
     /// Process id in the agent's (initial) pid namespace.
     pub pid: u32,
-    /// Target of `/proc/PID/exe`; `None` for kernel threads.
+    /// Target of `/proc/PID/exe`; `None` for kernel threads. Of a file that is not there any more (an upgrade has replaced
+    /// it under a server that runs on), the path that it had.
     pub executable: Option<PathBuf>,
     /// Inode number of its network namespace.
     pub network_namespace: u32,
@@ -32,11 +38,19 @@ pub fn all() -> Vec<ProcessEntry> {
         .filter_map(|pid: u32| {
             Some(ProcessEntry {
                 pid,
-                executable: fs::read_link(format!("/proc/{pid}/exe")).ok(),
+                executable: fs::read_link(format!("/proc/{pid}/exe")).ok().map(as_it_was),
                 network_namespace: namespace(pid, "net")?,
             })
         })
         .collect()
+}
+
+/// The path of an executable, without what the kernel adds where the file is not there any more.
+fn as_it_was(shown: PathBuf) -> PathBuf {
+    match shown.as_os_str().as_bytes().strip_suffix(DELETED.as_bytes()) {
+        Some(path) => PathBuf::from(OsStr::from_bytes(path)),
+        None => shown,
+    }
 }
 
 /// Inode number of a namespace of a process.
@@ -134,7 +148,7 @@ fn kernel_device(device: u64) -> u32 {
 /// The path in the form of the kernel's walk: names from leaf to root.
 fn fill_path(record: &mut Identified, path: &Path) {
     let text = path.to_string_lossy();
-    let live = text.strip_suffix(" (deleted)");
+    let live = text.strip_suffix(DELETED);
     if live.is_some() {
         record.flags |= EXECUTABLE_DELETED;
     }
@@ -289,7 +303,9 @@ fn is_client(word: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{CommandLines, identify, parse_title, terminal};
+    use std::path::PathBuf;
+
+    use super::{CommandLines, as_it_was, identify, parse_title, terminal};
 
     /// With `argv = "none"` the privileged process never holds a command line.
     #[test]
@@ -320,6 +336,13 @@ mod tests {
         check("postgres: alice  [local] idle", None);
         check("postgres: alice: shop [local] idle", None);
         check("psql -h localhost", None);
+    }
+
+    #[test]
+    fn an_executable_that_was_replaced_keeps_its_path() {
+        for shown in ["/usr/bin/postgres", "/usr/bin/postgres (deleted)"] {
+            assert_eq!(as_it_was(shown.into()), PathBuf::from("/usr/bin/postgres"));
+        }
     }
 
     #[test]
