@@ -185,7 +185,8 @@ fn as_server_sees(client: Endpoints) -> Endpoints {
 #[inline(always)]
 fn take_client(ends: &Endpoints) -> u64 {
     let anywhere = Endpoints { network_namespace: 0, ..*ends };
-    let loopback = ends.peer[12] == 127 || ends.peer[..15] == [0; 15];
+    let is_v4 = ends.peer[..12] == mapped([0; 4])[..12];
+    let loopback = if is_v4 { ends.peer[12] == 127 } else { ends.peer[..15] == [0; 15] };
     let mut found = 0;
     if let Some(cookie) = CONNECTING.get_ptr(ends) {
         // SAFETY: the pointer comes from the map.
