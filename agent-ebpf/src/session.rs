@@ -228,11 +228,11 @@ impl New {
 /// The database whose listener accepted a connection. A configured port is a database's wherever somebody listens on
 /// it; any other belongs to the one listener that user space has judged.
 #[inline(always)]
-fn database_of(listener: TcpListener, by_port: u32) -> Option<u32> {
+fn database_of(listener: TcpListener, family: u16, by_port: u32) -> Option<u32> {
     if by_port != u32::MAX {
         return Some(by_port);
     }
-    for candidate in listener.candidates().into_iter().flatten() {
+    for candidate in listener.candidates(family).into_iter().flatten() {
         if let Some(database) = TCP_LISTENERS.get_ptr(candidate) {
             // SAFETY: as above.
             return Some(unsafe { *database });
@@ -247,10 +247,11 @@ fn accepted(sk: *mut core::ffi::c_void) {
     let Some(by_port) = PORTS.get_ptr(listener.port) else { return };
     // SAFETY: the pointer comes from the map.
     let by_port = unsafe { *by_port };
+    let family = family(sk as u64);
     // A steered connection has the database's own address: only the mark tells whose listener accepted it.
     let (database, is_front) = match front_of(sk) {
         Some(database) => (database, true),
-        None => match database_of(listener, by_port) {
+        None => match database_of(listener, family, by_port) {
             Some(database) => (database, false),
             None => return,
         },
@@ -259,7 +260,6 @@ fn accepted(sk: *mut core::ffi::c_void) {
     let client = take_client(&ends);
     // SAFETY: `sk` is the trusted socket argument of the tracepoint.
     let cookie = unsafe { bpf_get_socket_cookie(sk) };
-    let family = kernel_or_zero(sk as u64, offsets().sock_family);
     let new = New::of(cookie, client, database, family, is_front);
     if insert(&new).is_some() {
         report_opened(&new, client, sk as u64, Some(&ends));

@@ -281,7 +281,9 @@ impl Witness {
                 return Some(Unknown { socket, database, leg: Some(LEG_FRONT) });
             }
             let candidates = match key_of(socket) {
-                ListenerKey::Tcp(listener) => listener.candidates().map(|candidate| candidate.map(ListenerKey::Tcp)),
+                ListenerKey::Tcp(listener) => {
+                    listener.candidates(socket.scanned.family).map(|candidate| candidate.map(ListenerKey::Tcp))
+                }
                 key @ ListenerKey::Unix { .. } => [Some(key), None, None],
             };
             let registered = candidates.iter().flatten().find_map(|key| listeners.get(key))?;
