@@ -1,7 +1,7 @@
 //! Which listening sockets belong to databases.
 
 use crate::Header;
-use crate::session::FAMILY_INET6;
+use crate::session::{FAMILY_INET6, UNIX_PATH_MAX};
 
 /// Key of the map `TCP_LISTENERS`: an address in a network namespace. Value: database id (u32).
 #[repr(C)]
@@ -37,6 +37,20 @@ impl TcpListener {
         [Some(self), any_v4, any]
     }
 }
+
+/// Value of the map `UNIX_LISTENERS`.
+///
+/// Its key is where the kernel keeps the bound address, which accepted sockets share. When all of them are gone the kernel
+/// uses that memory again, for another socket's address as well: so its name is compared.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct UnixListener {
+    /// The bound path, as in [`crate::session::Opened::path`].
+    pub path: [u8; UNIX_PATH_MAX],
+    /// Database id; with `LISTENER_IS_FRONT` the listener is the proxy's.
+    pub database: u32,
+}
+const _: () = assert!(size_of::<UnixListener>() == 112);
 
 /// A process called `listen` on a TCP socket (any process: user space decides whether it is a database).
 #[repr(C)]

@@ -132,7 +132,7 @@ pub const LEG_HOP: u16 = 2;
 pub const HOP_READ: u32 = 1;
 /// Value of the map `HOPS`: the content of this hop is not read, the proxy's worker does it.
 pub const HOP_UNREAD: u32 = 2;
-/// Bit in a value of the map `UNIX_LISTENERS`: the listener is the proxy's, the rest is the database's id.
+/// Bit in [`crate::listener::UnixListener::database`]: the listener is the proxy's, the rest is the database's id.
 pub const LISTENER_IS_FRONT: u32 = 1 << 31;
 
 /// State of one direction of the message walk.

@@ -17,10 +17,10 @@ use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 
 use crate::content::walk;
-use crate::maps::{OWNERS, PORT_SET, SESSIONS, UNIX_LISTENERS, count, offsets};
+use crate::maps::{OWNERS, PORT_SET, SESSIONS, count, offsets};
 use crate::process::{current_pid, report_current, track_current};
 use crate::read::{kernel_or_zero, member, user};
-use crate::session::{first_touch_unix, is_hop, is_internet};
+use crate::session::{NO_LISTENER, first_touch_unix, is_hop, is_internet, unix_listener};
 use crate::storage::{calls, is_identified, set_identified};
 
 /// `MSG_PEEK`: the bytes stay in the socket and will be counted when they are really read.
@@ -147,8 +147,7 @@ fn unix_client(sk: *mut c_void) {
 
 #[inline(never)]
 fn identify_unix_client(sk: *mut c_void, peer: u64) -> u32 {
-    let bound: u64 = kernel_or_zero(peer, offsets().unix_address);
-    if bound == 0 || UNIX_LISTENERS.get_ptr(bound).is_none() {
+    if unix_listener(peer) == NO_LISTENER {
         return 0;
     }
     set_identified(sk);

@@ -266,17 +266,40 @@ fn accepted(sk: *mut core::ffi::c_void) {
     }
 }
 
+/// What [`unix_listener`] says of a socket that no database's listener has accepted.
+pub(crate) const NO_LISTENER: u32 = u32::MAX;
+
+/// The database whose listener has accepted this Unix socket, with `LISTENER_IS_FRONT`. In a frame of its own.
+#[inline(never)]
+pub(crate) fn unix_listener(sk: u64) -> u32 {
+    const WORDS: usize = UNIX_PATH_MAX / size_of::<u32>();
+    let bound: u64 = kernel_or_zero(sk, offsets().unix_address);
+    if bound == 0 {
+        return NO_LISTENER;
+    }
+    let Some(listener) = UNIX_LISTENERS.get_ptr(bound) else { return NO_LISTENER };
+    let mut path = [0_u32; WORDS];
+    // SAFETY: `path` has UNIX_PATH_MAX bytes; `listener` comes from the map and begins with as many.
+    unsafe {
+        unix_path(sk, path.as_mut_ptr().cast());
+        let expected = (&raw const (*listener).path).cast::<u32>();
+        for (index, word) in path.iter().enumerate() {
+            if *word != *expected.add(index) {
+                return NO_LISTENER;
+            }
+        }
+        (*listener).database
+    }
+}
+
 /// A socket that is not known touches data: is it the server's end of a Unix session?
 #[inline(never)]
 pub(crate) fn first_touch_unix(sk: *mut core::ffi::c_void, cookie: u64) -> u32 {
     let at = offsets();
-    let bound: u64 = kernel_or_zero(sk as u64, at.unix_address);
-    if bound == 0 {
+    let database = unix_listener(sk as u64);
+    if database == NO_LISTENER {
         return 0;
     }
-    let Some(database) = UNIX_LISTENERS.get_ptr(bound) else { return 0 };
-    // SAFETY: the pointer comes from the map.
-    let database = unsafe { *database };
     let peer: u64 = kernel_or_zero(sk as u64, at.unix_peer);
     let client: u64 = kernel_or_zero(peer, at.sock_cookie);
     let is_front = database & LISTENER_IS_FRONT != 0;
