@@ -44,7 +44,9 @@ pub struct Opened {
     /// `FAMILY_*`
     pub family: u16,
     /// `LEG_*`
-    pub leg: u16,
+    pub leg: u8,
+    /// Zero.
+    pub reserved: u8,
     /// TCP: addresses. Zero for Unix.
     pub endpoints: Endpoints,
     /// Unix: pid of the process that called connect, initial pid namespace; 0 for TCP.
@@ -122,11 +124,11 @@ pub const CHANNEL_GSS: u32 = 3;
 pub const CHANNEL_UNREAD: u32 = 4;
 
 /// A client's own connection to the server.
-pub const LEG_DIRECT: u16 = 0;
+pub const LEG_DIRECT: u8 = 0;
 /// A client's connection to the proxy.
-pub const LEG_FRONT: u16 = 1;
+pub const LEG_FRONT: u8 = 1;
 /// The proxy's connection to the server.
-pub const LEG_HOP: u16 = 2;
+pub const LEG_HOP: u8 = 2;
 
 /// Value of the map `HOPS`: the content of this hop is read.
 pub const HOP_READ: u32 = 1;
@@ -199,6 +201,9 @@ pub struct Session {
     /// `FAMILY_*`
     pub family: u16,
     /// `LEG_*`
-    pub leg: u16,
+    pub leg: u8,
+    /// 1: the connection is gone and iterators do not show its socket any more, but a process holds it and may read what
+    /// had arrived. The session ends when the socket is destroyed.
+    pub is_reset: u8,
 }
 const _: () = assert!(size_of::<Session>() == 256);

@@ -17,6 +17,7 @@ use aya_ebpf::programs::BtfTracePointContext;
 use aya_log_ebpf::warn;
 
 use crate::content::tell_rest;
+use crate::ledger::{cookie, is_watched};
 use crate::maps::{
     CONNECTING, EVENTS, HOPS, NEW_SESSION, PORTS, SESSIONS, TCP_LISTENERS, UNIX_LISTENERS, count, count_loss, offsets,
     wake_flags,
@@ -48,13 +49,38 @@ fn state_changed(ctx: BtfTracePointContext) -> i32 {
         (_, SYN_SENT) => connecting(sk),
         (SYN_SENT, ESTABLISHED) => connected(sk),
         (SYN_RECV, ESTABLISHED) => accepted(sk),
-        (_, FIN_WAIT1 | LAST_ACK | CLOSE) => {
+        (_, FIN_WAIT1 | LAST_ACK) => {
             // SAFETY: `sk` is the trusted socket argument of the tracepoint.
             close(unsafe { bpf_get_socket_cookie(sk) });
+        }
+        (_, CLOSE) => {
+            // SAFETY: as above.
+            reset(unsafe { bpf_get_socket_cookie(sk) });
         }
         _ => {}
     }
     0
+}
+
+/// `tcp_destroy_sock(struct sock *sk)`, since 4.16: no process holds the socket any more.
+#[btf_tracepoint(function = "tcp_destroy_sock")]
+fn destroyed(ctx: BtfTracePointContext) -> i32 {
+    let sk: *mut core::ffi::c_void = ctx.arg(0);
+    if is_watched(sk) {
+        close(cookie(sk));
+    }
+    0
+}
+
+/// The connection is gone, by a reset or a time-out; or the server closes it without a word, and the socket is destroyed
+/// at once. What had arrived before stays for the server to read, and it does what it reads: a session ends with the
+/// socket, not with its connection.
+#[inline(always)]
+fn reset(cookie: u64) {
+    if let Some(session) = SESSIONS.get_ptr_mut(cookie) {
+        // SAFETY: the pointer comes from the map.
+        unsafe { (*session).is_reset = 1 };
+    }
 }
 
 #[inline(always)]
@@ -206,7 +232,7 @@ struct New {
     cookie: u64,
     database: u32,
     family: u16,
-    leg: u16,
+    leg: u8,
     channel: u32,
 }
 
@@ -349,6 +375,7 @@ fn report_opened(new: &New, client_cookie: u64, sk: u64, tcp: Option<&Endpoints>
         (*record).database = new.database;
         (*record).family = new.family;
         (*record).leg = new.leg;
+        (*record).reserved = 0;
         (*record).peer_pid = 0;
         (*record).peer_uid = u32::MAX;
         (*record).path = [0; UNIX_PATH_MAX];
