@@ -21,7 +21,7 @@ pub mod steering;
 mod user;
 
 /// Version of everything in this crate. Every record carries it; the self-test after the load compares it.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Kind of a ring-buffer record; the first field of each ([`Header::kind`]).
 pub mod kind {

@@ -43,6 +43,7 @@ offsets! {
     task_comm: "task_struct"."comm";
     task_nsproxy: "task_struct"."nsproxy";
     signal_tty: "signal_struct"."tty";
+    signal_live: "signal_struct"."live";
     tty_index: "tty_struct"."index";
     tty_driver: "tty_struct"."driver";
     tty_driver_major: "tty_driver"."major";

@@ -44,7 +44,9 @@ pub struct Opened {
     /// `FAMILY_*`
     pub family: u16,
     /// `LEG_*`
-    pub leg: u16,
+    pub leg: u8,
+    /// Zero.
+    pub reserved: u8,
     /// TCP: addresses. Zero for Unix.
     pub endpoints: Endpoints,
     /// Unix: pid of the process that called connect, initial pid namespace; 0 for TCP.
@@ -122,17 +124,17 @@ pub const CHANNEL_GSS: u32 = 3;
 pub const CHANNEL_UNREAD: u32 = 4;
 
 /// A client's own connection to the server.
-pub const LEG_DIRECT: u16 = 0;
+pub const LEG_DIRECT: u8 = 0;
 /// A client's connection to the proxy.
-pub const LEG_FRONT: u16 = 1;
+pub const LEG_FRONT: u8 = 1;
 /// The proxy's connection to the server.
-pub const LEG_HOP: u16 = 2;
+pub const LEG_HOP: u8 = 2;
 
 /// Value of the map `HOPS`: the content of this hop is read.
 pub const HOP_READ: u32 = 1;
 /// Value of the map `HOPS`: the content of this hop is not read, the proxy's worker does it.
 pub const HOP_UNREAD: u32 = 2;
-/// Bit in a value of the map `UNIX_LISTENERS`: the listener is the proxy's, the rest is the database's id.
+/// Bit in [`crate::listener::UnixListener::database`]: the listener is the proxy's, the rest is the database's id.
 pub const LISTENER_IS_FRONT: u32 = 1 << 31;
 
 /// State of one direction of the message walk.
@@ -199,6 +201,9 @@ pub struct Session {
     /// `FAMILY_*`
     pub family: u16,
     /// `LEG_*`
-    pub leg: u16,
+    pub leg: u8,
+    /// 1: the connection is gone and iterators do not show its socket any more, but a process holds it and may read what
+    /// had arrived. The session ends when the socket is destroyed.
+    pub is_reset: u8,
 }
 const _: () = assert!(size_of::<Session>() == 256);

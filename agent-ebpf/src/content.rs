@@ -364,16 +364,15 @@ fn startup_header(walk: &mut Walk, direction: &mut Direction) -> i64 {
     let first = direction.partial_length == 0;
     let Some(byte) = next_byte(walk, direction) else { return fault(walk) };
     if first && byte != 0 {
-        let record = byte == TLS_HANDSHAKE || byte == TLS_DATA || byte == TLS_ALERT;
         direction.partial_length = 0;
         walk.position -= 1;
         // SAFETY: the pointer comes from the session map.
         let session = unsafe { &mut *walk.session };
-        if record && session.channel == CHANNEL_UNDECIDED {
+        if session.channel == CHANNEL_UNDECIDED && is_tls(walk, direction.phase, byte) {
             session.channel = CHANNEL_TLS;
             return 1;
         }
-        if direction.phase == PHASE_STARTUP {
+        if direction.phase == PHASE_STARTUP || !may_begin(walk) {
             return lose_rest(walk);
         }
         direction.phase = PHASE_MESSAGES;
@@ -390,6 +389,37 @@ fn startup_header(walk: &mut Walk, direction: &mut Direction) -> i64 {
         return lose_rest(walk);
     }
     startup_packet(walk, direction, length, code)
+}
+
+/// Whether a TLS record begins at the position. Of a session older than the agent any byte may come first, so the header
+/// has to be one: the version, and the longest record of TLS 1.2 (RFC 5246 6.2.3).
+#[inline(always)]
+fn is_tls(walk: &Walk, phase: u8, first: u8) -> bool {
+    const RECORD_BYTES_MAX: u16 = (1 << 14) + 2048;
+    if first != TLS_HANDSHAKE && first != TLS_DATA && first != TLS_ALERT {
+        return false;
+    }
+    if phase == PHASE_STARTUP {
+        return true;
+    }
+    let Some([_, 3, _, high, low]) = header_at_position(walk) else { return false };
+    u16::from_be_bytes([high, low]) <= RECORD_BYTES_MAX
+}
+
+/// Whether a message may begin at the position, where nobody knows: in the middle of a text the letter of a message is
+/// often followed by what would be the length of one. A header that is split is believed.
+#[inline(always)]
+fn may_begin(walk: &Walk) -> bool {
+    /// Less than any four characters make that can be seen, or a line end.
+    const LENGTH_MAX: u32 = 0x08ff_ffff;
+    let Some(header) = header_at_position(walk) else { return walk.length - walk.position < 5 };
+    let length = u32::from_be_bytes([header[1], header[2], header[3], header[4]]);
+    length <= LENGTH_MAX && is_valid(walk.side as u8, header[0], length)
+}
+
+#[inline(always)]
+fn header_at_position(walk: &Walk) -> Option<[u8; 5]> {
+    if walk.length - walk.position < 5 { None } else { user(walk.buffer + u64::from(walk.position)) }
 }
 
 #[inline(always)]
@@ -441,14 +471,30 @@ fn negotiation_answer(walk: &mut Walk, direction: &mut Direction) -> i64 {
     0
 }
 
-/// A call that begins with a valid header ends the loss of synchronisation.
+/// ReadyForQuery ends the loss of synchronisation: the server has read all that it was asked, and waits. So the server is
+/// understood again from the end of a call that ends with it, and the client from its next call on.
 #[inline(always)]
 fn resynchronise(walk: &mut Walk, direction: &mut Direction) -> i64 {
-    if walk.position == 0
-        && walk.length >= 5
-        && let Some(header) = user::<[u8; 5]>(walk.buffer)
-        && is_valid(walk.side as u8, header[0], u32::from_be_bytes([header[1], header[2], header[3], header[4]]))
+    const READY_BYTES: u32 = 6;
+    if walk.side as u8 == SIDE_CLIENT {
+        // SAFETY: the pointer comes from the session map.
+        let server = unsafe { &(*walk.session).server };
+        let is_ready = server.phase == PHASE_MESSAGES
+            && server.message == b'Z'
+            && server.remaining == 0
+            && server.partial_length == 0;
+        if walk.position == 0 && is_ready && may_begin(walk) {
+            direction.phase = PHASE_MESSAGES;
+            return 0;
+        }
+    } else if walk.position == 0
+        && walk.length >= READY_BYTES
+        && let Some([b'Z', 0, 0, 0, 5, b'I' | b'T' | b'E']) =
+            user::<[u8; 6]>(walk.buffer + u64::from(walk.length - READY_BYTES))
     {
+        walk.position = walk.length - READY_BYTES;
+        walk.run = walk.position;
+        direction.told = direction.offset + u64::from(walk.position);
         direction.phase = PHASE_MESSAGES;
         return 0;
     }

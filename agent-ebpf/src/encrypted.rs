@@ -6,7 +6,7 @@
 //! The attach cookie is the index of the attachment in `PROBES`; bit 31 says GSS.
 
 use agent_common::content::{SIDE_CLIENT, SIDE_SERVER};
-use agent_common::session::{CHANNEL_GSS, CHANNEL_TLS, CHANNEL_UNREAD, PHASE_EITHER, PHASE_LOST, PHASE_MESSAGES};
+use agent_common::session::{CHANNEL_GSS, CHANNEL_TLS, CHANNEL_UNREAD, PHASE_EITHER, PHASE_MESSAGES, PHASE_STARTUP};
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated::bpf_get_attach_cookie;
 use aya_ebpf::macros::{uprobe, uretprobe};
@@ -112,8 +112,12 @@ fn leave(ctx: &RetProbeContext, side: u8) -> u32 {
             // A session older than the agent: until now its ciphertext was taken for plaintext.
             (*session).channel = channel;
             (*session).server.phase = PHASE_MESSAGES;
-            if (*session).client.phase == PHASE_LOST {
+            if (*session).client.phase != PHASE_STARTUP {
                 (*session).client.phase = PHASE_EITHER;
+            }
+            for direction in [&raw mut (*session).client, &raw mut (*session).server] {
+                (*direction).remaining = 0;
+                (*direction).partial_length = 0;
             }
         }
         let direction = if side == SIDE_CLIENT { &raw mut (*session).client } else { &raw mut (*session).server };

@@ -17,10 +17,10 @@ use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 
 use crate::content::walk;
-use crate::maps::{OWNERS, PORT_SET, SESSIONS, UNIX_LISTENERS, count, offsets};
+use crate::maps::{OWNERS, PORT_SET, SESSIONS, count, offsets};
 use crate::process::{current_pid, report_current, track_current};
 use crate::read::{kernel_or_zero, member, user};
-use crate::session::{first_touch_unix, is_hop, is_internet};
+use crate::session::{NO_LISTENER, first_touch_unix, is_hop, is_internet, unix_listener};
 use crate::storage::{calls, is_identified, set_identified};
 
 /// `MSG_PEEK`: the bytes stay in the socket and will be counted when they are really read.
@@ -72,10 +72,7 @@ fn find(sk: *mut c_void) -> Option<(*mut Session, u64)> {
     // SAFETY: `sk` is the trusted socket argument of a tracepoint.
     let family: u16 = unsafe { member(sk, offsets().sock_family) };
     if is_internet(family) {
-        // SAFETY: as above.
-        let port: u16 = unsafe { member(sk, offsets().sock_port) };
-        let word = PORT_SET.get(u32::from(port / 64))?;
-        if word >> (port % 64) & 1 == 0 {
+        if !is_watched(sk) {
             return None;
         }
     } else if family != FAMILY_UNIX || bound_address(sk) == 0 {
@@ -92,6 +89,15 @@ fn find(sk: *mut c_void) -> Option<(*mut Session, u64)> {
     SESSIONS.get_ptr_mut(cookie).map(|session| (session, cookie))
 }
 
+/// Whether this TCP socket has a port that a database listens on, or did. A socket whose connection was reset has lost
+/// its port: it may be one.
+#[inline(always)]
+pub(crate) fn is_watched(sk: *mut c_void) -> bool {
+    // SAFETY: `sk` is the trusted socket argument of a tracepoint.
+    let port: u16 = unsafe { member(sk, offsets().sock_port) };
+    port == 0 || PORT_SET.get(u32::from(port / 64)).is_some_and(|word| word >> (port % 64) & 1 == 1)
+}
+
 /// `unix_sk(sk)->addr`; 0 without one, and for every other family. `bpf_skc_to_unix_sock`: since 5.16.
 #[inline(always)]
 fn bound_address(sk: *mut c_void) -> u64 {
@@ -104,7 +110,7 @@ fn bound_address(sk: *mut c_void) -> u64 {
 
 /// The socket's cookie; it is generated when somebody asks for it first.
 #[inline(always)]
-fn cookie(sk: *mut c_void) -> u64 {
+pub(crate) fn cookie(sk: *mut c_void) -> u64 {
     // SAFETY: `sk` is the trusted socket argument of a tracepoint.
     unsafe {
         let cookie: u64 = member(sk, offsets().sock_cookie);
@@ -147,8 +153,7 @@ fn unix_client(sk: *mut c_void) {
 
 #[inline(never)]
 fn identify_unix_client(sk: *mut c_void, peer: u64) -> u32 {
-    let bound: u64 = kernel_or_zero(peer, offsets().unix_address);
-    if bound == 0 || UNIX_LISTENERS.get_ptr(bound).is_none() {
+    if unix_listener(peer) == NO_LISTENER {
         return 0;
     }
     set_identified(sk);

@@ -328,15 +328,24 @@ fn forked(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// `sched_process_exit(struct task_struct *p, ...)`, since 2.6.32. Fires per thread.
+/// Whether no thread of the current task's process is left. `signal_struct.live` counts them, and a thread that ends is
+/// taken off before the tracepoint fires.
+#[inline(always)]
+fn is_last_thread() -> bool {
+    // SAFETY: no arguments.
+    let task = unsafe { bpf_get_current_task() };
+    let signal: u64 = kernel_or_zero(task, offsets().task_signal);
+    kernel::<u32>(signal, offsets().signal_live) == Some(0)
+}
+
+/// `sched_process_exit(struct task_struct *p, ...)`, since 2.6.32. Fires per thread, also for the first one when another
+/// goes on without it, or executes a program and takes its place.
 #[btf_tracepoint(function = "sched_process_exit")]
 fn exited(_ctx: BtfTracePointContext) -> i32 {
-    // SAFETY: no arguments.
-    let pid_tgid = unsafe { bpf_get_current_pid_tgid() };
-    let pid = (pid_tgid >> 32) as u32;
-    if pid_tgid as u32 != pid {
+    if !is_last_thread() {
         return 0;
     }
+    let pid = current_pid();
     if let Some(cookie) = OWNERS.get_ptr(pid) {
         // SAFETY: the pointer comes from the map.
         session::owner_exited(unsafe { *cookie });

@@ -17,6 +17,7 @@ use aya_ebpf::programs::BtfTracePointContext;
 use aya_log_ebpf::warn;
 
 use crate::content::tell_rest;
+use crate::ledger::{cookie, is_watched};
 use crate::maps::{
     CONNECTING, EVENTS, HOPS, NEW_SESSION, PORTS, SESSIONS, TCP_LISTENERS, UNIX_LISTENERS, count, count_loss, offsets,
     wake_flags,
@@ -48,13 +49,38 @@ fn state_changed(ctx: BtfTracePointContext) -> i32 {
         (_, SYN_SENT) => connecting(sk),
         (SYN_SENT, ESTABLISHED) => connected(sk),
         (SYN_RECV, ESTABLISHED) => accepted(sk),
-        (_, FIN_WAIT1 | LAST_ACK | CLOSE) => {
+        (_, FIN_WAIT1 | LAST_ACK) => {
             // SAFETY: `sk` is the trusted socket argument of the tracepoint.
             close(unsafe { bpf_get_socket_cookie(sk) });
+        }
+        (_, CLOSE) => {
+            // SAFETY: as above.
+            reset(unsafe { bpf_get_socket_cookie(sk) });
         }
         _ => {}
     }
     0
+}
+
+/// `tcp_destroy_sock(struct sock *sk)`, since 4.16: no process holds the socket any more.
+#[btf_tracepoint(function = "tcp_destroy_sock")]
+fn destroyed(ctx: BtfTracePointContext) -> i32 {
+    let sk: *mut core::ffi::c_void = ctx.arg(0);
+    if is_watched(sk) {
+        close(cookie(sk));
+    }
+    0
+}
+
+/// The connection is gone, by a reset or a time-out; or the server closes it without a word, and the socket is destroyed
+/// at once. What had arrived before stays for the server to read, and it does what it reads: a session ends with the
+/// socket, not with its connection.
+#[inline(always)]
+fn reset(cookie: u64) {
+    if let Some(session) = SESSIONS.get_ptr_mut(cookie) {
+        // SAFETY: the pointer comes from the map.
+        unsafe { (*session).is_reset = 1 };
+    }
 }
 
 #[inline(always)]
@@ -185,7 +211,8 @@ fn as_server_sees(client: Endpoints) -> Endpoints {
 #[inline(always)]
 fn take_client(ends: &Endpoints) -> u64 {
     let anywhere = Endpoints { network_namespace: 0, ..*ends };
-    let loopback = ends.peer[12] == 127 || ends.peer[..15] == [0; 15];
+    let is_v4 = ends.peer[..12] == mapped([0; 4])[..12];
+    let loopback = if is_v4 { ends.peer[12] == 127 } else { ends.peer[..15] == [0; 15] };
     let mut found = 0;
     if let Some(cookie) = CONNECTING.get_ptr(ends) {
         // SAFETY: the pointer comes from the map.
@@ -205,7 +232,7 @@ struct New {
     cookie: u64,
     database: u32,
     family: u16,
-    leg: u16,
+    leg: u8,
     channel: u32,
 }
 
@@ -227,11 +254,11 @@ impl New {
 /// The database whose listener accepted a connection. A configured port is a database's wherever somebody listens on
 /// it; any other belongs to the one listener that user space has judged.
 #[inline(always)]
-fn database_of(listener: TcpListener, by_port: u32) -> Option<u32> {
+fn database_of(listener: TcpListener, family: u16, by_port: u32) -> Option<u32> {
     if by_port != u32::MAX {
         return Some(by_port);
     }
-    for candidate in listener.candidates().into_iter().flatten() {
+    for candidate in listener.candidates(family).into_iter().flatten() {
         if let Some(database) = TCP_LISTENERS.get_ptr(candidate) {
             // SAFETY: as above.
             return Some(unsafe { *database });
@@ -246,10 +273,11 @@ fn accepted(sk: *mut core::ffi::c_void) {
     let Some(by_port) = PORTS.get_ptr(listener.port) else { return };
     // SAFETY: the pointer comes from the map.
     let by_port = unsafe { *by_port };
+    let family = family(sk as u64);
     // A steered connection has the database's own address: only the mark tells whose listener accepted it.
     let (database, is_front) = match front_of(sk) {
         Some(database) => (database, true),
-        None => match database_of(listener, by_port) {
+        None => match database_of(listener, family, by_port) {
             Some(database) => (database, false),
             None => return,
         },
@@ -258,10 +286,35 @@ fn accepted(sk: *mut core::ffi::c_void) {
     let client = take_client(&ends);
     // SAFETY: `sk` is the trusted socket argument of the tracepoint.
     let cookie = unsafe { bpf_get_socket_cookie(sk) };
-    let family = kernel_or_zero(sk as u64, offsets().sock_family);
     let new = New::of(cookie, client, database, family, is_front);
     if insert(&new).is_some() {
         report_opened(&new, client, sk as u64, Some(&ends));
+    }
+}
+
+/// What [`unix_listener`] says of a socket that no database's listener has accepted.
+pub(crate) const NO_LISTENER: u32 = u32::MAX;
+
+/// The database whose listener has accepted this Unix socket, with `LISTENER_IS_FRONT`. In a frame of its own.
+#[inline(never)]
+pub(crate) fn unix_listener(sk: u64) -> u32 {
+    const WORDS: usize = UNIX_PATH_MAX / size_of::<u32>();
+    let bound: u64 = kernel_or_zero(sk, offsets().unix_address);
+    if bound == 0 {
+        return NO_LISTENER;
+    }
+    let Some(listener) = UNIX_LISTENERS.get_ptr(bound) else { return NO_LISTENER };
+    let mut path = [0_u32; WORDS];
+    // SAFETY: `path` has UNIX_PATH_MAX bytes; `listener` comes from the map and begins with as many.
+    unsafe {
+        unix_path(sk, path.as_mut_ptr().cast());
+        let expected = (&raw const (*listener).path).cast::<u32>();
+        for (index, word) in path.iter().enumerate() {
+            if *word != *expected.add(index) {
+                return NO_LISTENER;
+            }
+        }
+        (*listener).database
     }
 }
 
@@ -269,13 +322,10 @@ fn accepted(sk: *mut core::ffi::c_void) {
 #[inline(never)]
 pub(crate) fn first_touch_unix(sk: *mut core::ffi::c_void, cookie: u64) -> u32 {
     let at = offsets();
-    let bound: u64 = kernel_or_zero(sk as u64, at.unix_address);
-    if bound == 0 {
+    let database = unix_listener(sk as u64);
+    if database == NO_LISTENER {
         return 0;
     }
-    let Some(database) = UNIX_LISTENERS.get_ptr(bound) else { return 0 };
-    // SAFETY: the pointer comes from the map.
-    let database = unsafe { *database };
     let peer: u64 = kernel_or_zero(sk as u64, at.unix_peer);
     let client: u64 = kernel_or_zero(peer, at.sock_cookie);
     let is_front = database & LISTENER_IS_FRONT != 0;
@@ -325,6 +375,7 @@ fn report_opened(new: &New, client_cookie: u64, sk: u64, tcp: Option<&Endpoints>
         (*record).database = new.database;
         (*record).family = new.family;
         (*record).leg = new.leg;
+        (*record).reserved = 0;
         (*record).peer_pid = 0;
         (*record).peer_uid = u32::MAX;
         (*record).path = [0; UNIX_PATH_MAX];

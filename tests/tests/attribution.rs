@@ -12,7 +12,7 @@ use warder_tests::account::Account;
 use warder_tests::agent::Agent;
 use warder_tests::cluster::{Cluster, ClusterOptions};
 use warder_tests::drivers::{scripts, sibling};
-use warder_tests::events::{self, Event, Process};
+use warder_tests::events::{self, Event, Process, What};
 use warder_tests::namespace::Namespace;
 use warder_tests::route::Route;
 use warder_tests::{directory, process, tooling, wait};
@@ -201,6 +201,54 @@ fn check_pid(agent: &Agent, statement: &str, pid: u32) -> Result<()> {
         Ok(client_of(&agent.events().all()?, statement).cloned())
     })?;
     ensure!(client.pid == pid, "not {pid}: {client:?}");
+    Ok(())
+}
+
+/// Runs `threads_client.py`; returns its pid and the records, which have the end of its session.
+fn run_threads(cluster: &Cluster, agent: &Agent, how: &str, statement: &str) -> Result<(u32, Vec<Event>)> {
+    let mut command = Command::new(tooling::SYSTEM_PYTHON);
+    command.arg(scripts().join("threads_client.py")).args([&cluster.port().to_string(), how, statement]);
+    let mut child = command.spawn()?;
+    let pid = child.id();
+    ensure!(child.wait()?.success(), "the client failed");
+    let id = agent.events().wait_for_text(statement)?.session;
+    let events = agent.events().wait_for("the end of the session", wait::PATIENCE, |all| {
+        events::closed(all).any(|session| session.session == id).then(|| all.to_vec())
+    })?;
+    Ok((pid, events))
+}
+
+/// What became of a process while it held the session of a statement, in order; `statement` where that was executed.
+fn changes(events: &[Event], pid: u32, text: &str) -> Vec<String> {
+    let change = |event: &Event| match &event.what {
+        What::Process { change, pid: of, .. } if *of == pid => Some(change.clone()),
+        What::Statement(statement) if statement.text.as_deref() == Some(text) => Some("statement".to_owned()),
+        _ => None,
+    };
+    events.iter().filter_map(change).collect()
+}
+
+#[test]
+fn a_client_that_becomes_another_program_in_any_thread_is_known() -> Result<()> {
+    let cluster = Cluster::start(&ClusterOptions::default())?;
+    let agent = Agent::observing(&tooling::agent_binary()?, &cluster)?;
+    let statement = "select 'by the program of another thread'";
+    let (pid, events) = run_threads(&cluster, &agent, "exec", statement)?;
+    let found = changes(&events, pid, statement);
+    ensure!(found.starts_with(&["exec".into(), "statement".into()]), "{found:?}");
+    let client = client_of(&events, statement).context("no client process")?;
+    ensure!(client.argv.as_ref().is_some_and(|argv| argv.contains(&"-c".to_owned())), "the old program: {client:?}");
+    Ok(())
+}
+
+#[test]
+fn a_client_ends_with_its_last_thread() -> Result<()> {
+    let cluster = Cluster::start(&ClusterOptions::default())?;
+    let agent = Agent::observing(&tooling::agent_binary()?, &cluster)?;
+    let statement = "select 'without the first thread'";
+    let (pid, events) = run_threads(&cluster, &agent, "leave", statement)?;
+    let found = changes(&events, pid, statement);
+    ensure!(found == ["statement", "exit"] || found == ["statement"], "{found:?}");
     Ok(())
 }
 

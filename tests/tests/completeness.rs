@@ -1,15 +1,18 @@
 //! Every message of every driver is recorded once, with its text and parameters: compared with the server's own log.
 
 use std::collections::HashSet;
+use std::net::TcpStream;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use warder_tests::agent::Agent;
+use nix::sys::socket::{setsockopt, sockopt};
+use warder_tests::agent::{Agent, AgentOptions, DatabaseEntry};
 use warder_tests::cluster::{Cluster, ClusterOptions};
 use warder_tests::drivers::{Amount, DRIVERS, Driver};
 use warder_tests::events::{self, Event, Session};
 use warder_tests::route::Route;
 use warder_tests::server_log::{self, Entry};
+use warder_tests::wire::{RawClient, message};
 use warder_tests::{oracle, tooling, wait};
 
 /// The two witnesses up to a moment.
@@ -90,6 +93,44 @@ fn wrong_session(session: &Session, driver: &Driver, route: Route) -> Option<Str
     ];
     let wrong: Vec<&str> = facts.iter().filter(|(right, _)| !right).map(|(_, name)| *name).collect();
     (!wrong.is_empty()).then(|| format!("wrong {}: {session:?}", wrong.join(", ")))
+}
+
+/// Parse, Bind and Execute of a text: nothing that makes the server answer at once.
+fn execute(text: &str) -> Vec<u8> {
+    let parse = message(b'P', &[b"\0", text.as_bytes(), b"\0\0\0"].concat());
+    [parse, message(b'B', b"\0\0\0\0\0\0\0\0"), message(b'E', b"\0\0\0\0\0")].concat()
+}
+
+#[test]
+fn what_a_server_executes_after_its_client_has_reset_the_connection_is_recorded() -> Result<()> {
+    let cluster = Cluster::start(&ClusterOptions::default())?;
+    cluster.sql("create table effects (name text)")?;
+    let databases = vec![DatabaseEntry::of("test", &cluster)];
+    let capture = vec!["scan_interval_seconds = 1".into()];
+    let agent =
+        Agent::start(&tooling::agent_binary()?, &AgentOptions { databases, capture, ..AgentOptions::default() })?;
+    let stream = TcpStream::connect(("127.0.0.1", cluster.port()))?;
+    // What waits to be sent is thrown away by a reset.
+    stream.set_nodelay(true)?;
+    let mut client = RawClient::connected(stream.try_clone()?)?;
+    client.login()?;
+    // Longer than scans take to notice that a socket is gone.
+    client.send(&execute("select pg_sleep(4)"))?;
+    wait::until("the server's sleep", wait::PATIENCE, || {
+        let asleep = cluster.sql("select count(*) from pg_stat_activity where wait_event = 'PgSleep'")?;
+        Ok((asleep == "1").then_some(()))
+    })?;
+    let text = "insert into effects values ('after the reset')";
+    client.send(&[execute(text), message(b'S', b"")].concat())?;
+    setsockopt(&stream, sockopt::Linger, &nix::libc::linger { l_onoff: 1, l_linger: 0 })?;
+    drop((client, stream));
+    wait::until("the effect", wait::PATIENCE, || {
+        Ok((cluster.sql("select name from effects")? == "after the reset").then_some(()))
+    })?;
+    let session = agent.events().wait_for_text(text)?.session;
+    agent.events().wait_for("the end of the session", wait::PATIENCE, |all| {
+        events::closed(all).any(|closed| closed.session == session).then_some(())
+    })
 }
 
 #[test]

@@ -3,10 +3,10 @@
 use anyhow::{Context, Result, ensure};
 use warder_tests::agent::Agent;
 use warder_tests::cluster::{Cluster, ClusterOptions};
-use warder_tests::events;
+use warder_tests::events::{self, What};
 use warder_tests::process::Running;
 use warder_tests::route::Route;
-use warder_tests::wire::{RawClient, message};
+use warder_tests::wire::{RawClient, message, query};
 use warder_tests::{tooling, wait};
 
 /// Sessions of the test.
@@ -53,6 +53,40 @@ fn sessions_older_than_the_agent_are_listed_and_observed() -> Result<()> {
         ensure!(session.client.is_some(), "client: {session:?}");
         ensure!(statement.number == 1, "number: {statement:?}");
     }
+    Ok(())
+}
+
+/// What the agent hears first is the end of a row that reads like the beginning of a message.
+#[test]
+fn a_session_that_is_in_the_middle_of_a_message_at_the_start_is_observed() -> Result<()> {
+    let cluster = Cluster::start(&ClusterOptions::default())?;
+    cluster.sql("create table notes (note text)")?;
+    let mut client = RawClient::tcp(cluster.port())?;
+    client.login()?;
+    client.send(&query(b"copy notes from stdin"))?;
+    while client.receive()?.0 != b'G' {}
+    let row = message(b'd', b"Question: is this a row?\nQ 17 is one\n");
+    let (before, after) = row.split_at(row.len() - "Q 17 is one\n".len());
+    client.send(before)?;
+    let agent = Agent::observing(&tooling::agent_binary()?, &cluster)?;
+    client.send(after)?;
+    client.send(&message(b'c', b""))?;
+    client.until_ready()?;
+    for text in ["select 'the first after the copy'", "select 'the second after the copy'"] {
+        client.query(text)?;
+    }
+    let second = agent.events().wait_for_text("select 'the second after the copy'")?;
+    ensure!(second.ending.is_none() && !second.outcomes.is_empty(), "{second:?}");
+    agent.events().wait_for_text("select 'the first after the copy'")?;
+    let all = agent.events().all()?;
+    let invented = events::statements(&all).find(|found| {
+        found.session == second.session && !found.text.as_ref().is_some_and(|text| text.contains("after the copy"))
+    });
+    ensure!(invented.is_none(), "{invented:?}");
+    let is_told = all.iter().any(|event| {
+        matches!(&event.what, What::SessionGap { session, side, .. } if *session == second.session && side == "client")
+    });
+    ensure!(is_told, "no record says that something of the client was not understood");
     Ok(())
 }
 

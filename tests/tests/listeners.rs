@@ -43,6 +43,10 @@ fn talk_to(impostor: &TcpListener, text: &str) -> Result<()> {
 /// What the database hears now is recorded, and what was said to others before is not.
 fn check_only_the_database(cluster: &Cluster, agent: &Agent, text: &str) -> Result<()> {
     process::run(cluster.client("psql", Route::Tcp).args(["-XqAtc", text]))?;
+    check_recorded_alone(agent, text)
+}
+
+fn check_recorded_alone(agent: &Agent, text: &str) -> Result<()> {
     agent.events().wait_for_text(text)?;
     let all = agent.events().all()?;
     let impostor =
@@ -61,6 +65,17 @@ fn another_program_on_another_address_of_the_port_is_no_database() -> Result<()>
     let impostor = TcpListener::bind((Ipv4Addr::new(127, 0, 0, 2), cluster.port()))?;
     talk_to(&impostor, "select 'no database listens here'")?;
     check_only_the_database(&cluster, &agent, "select 'a database listens here'")
+}
+
+#[test]
+fn another_program_on_the_port_of_the_other_internet_protocol_is_no_database() -> Result<()> {
+    let cluster = Cluster::start(&ClusterOptions { listen: "::".into(), ..ClusterOptions::default() })?;
+    let agent = discovering()?;
+    let impostor = TcpListener::bind((Ipv4Addr::LOCALHOST, cluster.port()))?;
+    talk_to(&impostor, "select 'no database listens here'")?;
+    let text = "select 'a database listens on IPv6'";
+    process::run(cluster.client("psql", Route::Tcp).env("PGHOST", "::1").args(["-XqAtc", text]))?;
+    check_recorded_alone(&agent, text)
 }
 
 #[test]
@@ -148,6 +163,26 @@ fn a_server_is_read_after_many_others_are_gone() -> Result<()> {
     let text = "select 'encrypted, after many servers'";
     process::run(cluster.client("psql", Route::Tls).args(["-XqAtc", text]))?;
     agent.events().wait_for_text(text).map(drop)
+}
+
+#[test]
+fn a_server_whose_executable_was_replaced_is_found() -> Result<()> {
+    let folder = directory::private("replaced")?;
+    let server = folder.path().join("postgres");
+    std::fs::copy(tooling::postgres_programs()?.join("postgres"), &server)?;
+    let options = ClusterOptions { server: Some(server.clone()), ..ClusterOptions::default() };
+    let cluster = Cluster::start(&options)?;
+    // As a package manager does it: under the server that runs.
+    let next = folder.path().join("postgres.new");
+    std::fs::copy(&server, &next)?;
+    std::fs::rename(&next, &server)?;
+    let agent = discovering()?;
+    for route in Route::ALL {
+        let text = format!("select 'by the server before, over {route}'");
+        process::run(cluster.client("psql", route).args(["-XqAtc", &text]))?;
+        agent.events().wait_for_text(&text)?;
+    }
+    Ok(())
 }
 
 #[test]

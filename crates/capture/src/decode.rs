@@ -342,7 +342,7 @@ fn opened(record: &Opened, origin: Origin) -> Option<KernelEvent> {
     })
 }
 
-const fn leg(leg: u16) -> Option<Leg> {
+const fn leg(leg: u8) -> Option<Leg> {
     match leg {
         LEG_DIRECT => Some(Leg::Direct),
         LEG_FRONT => Some(Leg::Front),

@@ -48,7 +48,7 @@ pub(crate) struct Unknown<'a> {
     /// Id of its database.
     pub(crate) database: u16,
     /// `LEG_*` where the listener or the live hooks tell it.
-    pub(crate) leg: Option<u16>,
+    pub(crate) leg: Option<u8>,
 }
 
 /// Describes the sessions in `unknown`.
@@ -129,12 +129,12 @@ impl<'a> Peers<'a> {
 }
 
 /// The leg of a connection that the live hooks never saw and whose listener is a database's.
-fn leg_by_peer(peer: Option<&Socket>, marks: &Marks) -> u16 {
+fn leg_by_peer(peer: Option<&Socket>, marks: &Marks) -> u8 {
     let mark = peer.and_then(|peer| marks.hop_of(peer.scanned.cookie));
     if mark.is_some() { LEG_HOP } else { LEG_DIRECT }
 }
 
-fn opened(session: &Unknown<'_>, peer: Option<&Socket>, leg: u16, at: u64) -> Opened {
+fn opened(session: &Unknown<'_>, peer: Option<&Socket>, leg: u8, at: u64) -> Opened {
     let socket = session.socket;
     let mut path = [0; UNIX_PATH_MAX];
     for (target, source) in path.iter_mut().zip(socket.path.bytes()) {
@@ -147,6 +147,7 @@ fn opened(session: &Unknown<'_>, peer: Option<&Socket>, leg: u16, at: u64) -> Op
         database: u32::from(session.database),
         family: socket.scanned.family,
         leg,
+        reserved: 0,
         endpoints: socket.scanned.endpoints,
         peer_pid: socket.scanned.peer_pid,
         peer_uid: socket.scanned.peer_uid,

@@ -13,8 +13,9 @@ use crate::offsets::{OffsetsError, from_btf};
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/warder.bpf.o"));
 
 /// Tracepoints with the kernel's own types: program name, tracepoint.
-const TRACEPOINTS: [(&str, &str); 6] = [
+const TRACEPOINTS: [(&str, &str); 7] = [
     ("state_changed", "inet_sock_set_state"),
+    ("destroyed", "tcp_destroy_sock"),
     ("received", "sock_recv_length"),
     ("sent", "sock_send_length"),
     ("executed", "sched_process_exec"),

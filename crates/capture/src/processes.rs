@@ -1,7 +1,9 @@
 //! Processes as `/proc` shows them: for servers that listen, and for sessions older than the agent.
 
 use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -11,12 +13,16 @@ use agent_common::process::{
 };
 use agent_common::{ABI_VERSION, Header};
 
+/// What the kernel writes behind the path of a file that was unlinked.
+const DELETED: &str = " (deleted)";
+
 /// A process with what decides whether it is a database server.
 #[derive(Clone, Debug)]
 pub struct ProcessEntry {
     /// Process id in the agent's (initial) pid namespace.
     pub pid: u32,
-    /// Target of `/proc/PID/exe`; `None` for kernel threads.
+    /// Target of `/proc/PID/exe`; `None` for kernel threads. Of a file that is not there any more (an upgrade has replaced
+    /// it under a server that runs on), the path that it had.
     pub executable: Option<PathBuf>,
     /// Inode number of its network namespace.
     pub network_namespace: u32,
@@ -32,11 +38,19 @@ pub fn all() -> Vec<ProcessEntry> {
         .filter_map(|pid: u32| {
             Some(ProcessEntry {
                 pid,
-                executable: fs::read_link(format!("/proc/{pid}/exe")).ok(),
+                executable: fs::read_link(format!("/proc/{pid}/exe")).ok().map(as_it_was),
                 network_namespace: namespace(pid, "net")?,
             })
         })
         .collect()
+}
+
+/// The path of an executable, without what the kernel adds where the file is not there any more.
+fn as_it_was(shown: PathBuf) -> PathBuf {
+    match shown.as_os_str().as_bytes().strip_suffix(DELETED.as_bytes()) {
+        Some(path) => PathBuf::from(OsStr::from_bytes(path)),
+        None => shown,
+    }
 }
 
 /// Inode number of a namespace of a process.
@@ -134,7 +148,7 @@ fn kernel_device(device: u64) -> u32 {
 /// The path in the form of the kernel's walk: names from leaf to root.
 fn fill_path(record: &mut Identified, path: &Path) {
     let text = path.to_string_lossy();
-    let live = text.strip_suffix(" (deleted)");
+    let live = text.strip_suffix(DELETED);
     if live.is_some() {
         record.flags |= EXECUTABLE_DELETED;
     }
@@ -262,17 +276,36 @@ pub fn postgresql_title(pid: u32) -> Option<(String, String)> {
     parse_title(&String::from_utf8_lossy(&raw).replace('\0', " "))
 }
 
+/// Names may contain anything, and nothing separates them but a space: where more than two words could be the names, or
+/// more than one the client, nobody knows which.
 fn parse_title(title: &str) -> Option<(String, String)> {
-    let words: Vec<&str> = title.strip_prefix("postgres: ")?.split_whitespace().collect();
-    let client = words.iter().position(|word| *word == "[local]" || (word.ends_with(')') && word.contains('(')))?;
-    let database = words.get(client.checked_sub(1)?)?;
-    let user = words.get(client.checked_sub(2)?)?;
-    Some(((*user).to_owned(), (*database).to_owned()))
+    let words: Vec<&str> = title.strip_prefix("postgres: ")?.split(' ').collect();
+    let mut clients = words.iter().enumerate().filter(|(_, word)| is_client(word)).map(|(at, _)| at);
+    let (Some(client), None) = (clients.next(), clients.next()) else { return None };
+    let names = words.get(..client)?;
+    let cluster = names.iter().rposition(|word| word.ends_with(':'));
+    match *names.get(cluster.map_or(0, |last| last + 1)..)? {
+        // A standby has no database; or somebody is called so.
+        ["walsender", _] => None,
+        // An empty name, or one with a space at its end.
+        ["", _] | [_, ""] => None,
+        ["walsender", user, database] | [user, database] => Some((user.to_owned(), database.to_owned())),
+        _ => None,
+    }
+}
+
+/// `[local]`, or `HOST(PORT)`; not `(aborted)`, which is a state.
+fn is_client(word: &str) -> bool {
+    let parts = word.strip_suffix(')').and_then(|word| word.rsplit_once('('));
+    let is_port = |port: &str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    word == "[local]" || parts.is_some_and(|(host, port)| !host.is_empty() && is_port(port))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{CommandLines, identify, parse_title, terminal};
+    use std::path::PathBuf;
+
+    use super::{CommandLines, as_it_was, identify, parse_title, terminal};
 
     /// With `argv = "none"` the privileged process never holds a command line.
     #[test]
@@ -291,8 +324,25 @@ mod tests {
         };
         check("postgres: alice shop [local] idle", Some(("alice", "shop")));
         check("postgres: 15/main: alice shop 10.0.0.7(40112) idle in transaction", Some(("alice", "shop")));
+        check("postgres: main: cluster: alice shop ::1(40112) SELECT", Some(("alice", "shop")));
+        check("postgres: alice shop 10.0.0.7(40112) idle in transaction (aborted)", Some(("alice", "shop")));
+        check("postgres: walsender alice shop [local] START_REPLICATION", Some(("alice", "shop")));
+        check("postgres: walsender alice 10.0.0.7(40112) streaming 0/3000060", None);
         check("postgres: walwriter", None);
+        // Nobody knows where one name ends and the other begins.
+        check("postgres: alice my shop [local] idle", None);
+        check("postgres: alice shop [local] idle [local] idle", None);
+        check("postgres: 15/main: alice shop(2) [local] idle", None);
+        check("postgres: alice  [local] idle", None);
+        check("postgres: alice: shop [local] idle", None);
         check("psql -h localhost", None);
+    }
+
+    #[test]
+    fn an_executable_that_was_replaced_keeps_its_path() {
+        for shown in ["/usr/bin/postgres", "/usr/bin/postgres (deleted)"] {
+            assert_eq!(as_it_was(shown.into()), PathBuf::from("/usr/bin/postgres"));
+        }
     }
 
     #[test]

@@ -9,9 +9,9 @@ use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr as UnixAddress, UnixListener, UnixStream};
 
 use agent_common::content::Content;
-use agent_common::listener::TcpListener;
+use agent_common::listener::{TcpListener, UnixListener as UnixKernelListener};
 use agent_common::process::{ARGUMENTS_TRUNCATED, Identified};
-use agent_common::session::{LEG_FRONT, LEG_HOP, Opened};
+use agent_common::session::{LEG_FRONT, LEG_HOP, Opened, UNIX_PATH_MAX};
 use agent_common::{ABI_VERSION, Header, kind};
 use aya::maps::RingBuf;
 use model::id::SocketCookie;
@@ -133,12 +133,18 @@ fn over_unix(witness: &mut Witness, differences: &mut Differences) -> Result<(),
     let listener = UnixListener::bind_addr(&address)?;
     let text = format!("@{name}");
     let sockets = scan(&mut witness.ebpf, None).map_err(|error: ScanError| WitnessError::from(error))?;
-    let bound = sockets.iter().find(|socket| socket.path == text).map(|socket| socket.scanned.bound_address);
-    let Some(bound) = bound else {
+    let Some(bound) = sockets.iter().find(|socket| socket.path == text) else {
         differences.0.push("a bound Unix socket was not found by the iterator".into());
         return Ok(());
     };
-    let (client_cookie, server_cookie) = connect_unix(witness, &listener, &address, bound)?;
+    // The kernel uses the memory of an address again, for a socket with another name.
+    let key = bound.scanned.bound_address;
+    let other = UnixKernelListener { path: [0; UNIX_PATH_MAX], database: DATABASE };
+    let (_, cookie) = connect_unix(witness, &listener, &address, (key, other))?;
+    let is_seen = drain(witness)?.opened.iter().any(|opened| opened.cookie == cookie);
+    differences.compare("session of a listener with another name", is_seen, false);
+    let known = (key, bound.unix_listener(DATABASE));
+    let (client_cookie, server_cookie) = connect_unix(witness, &listener, &address, known)?;
     let seen = drain(witness)?;
     let Some(opened) = seen.opened.iter().find(|opened| opened.cookie == server_cookie) else {
         differences.0.push("a Unix connection was not seen".into());
@@ -234,17 +240,19 @@ fn connect_unix(
     witness: &mut Witness,
     listener: &UnixListener,
     address: &UnixAddress,
-    bound: u64,
+    (key, known): (u64, UnixKernelListener),
 ) -> Result<(u64, u64), SelfTestError> {
-    witness.map::<u64, u32>("UNIX_LISTENERS")?.insert(bound, DATABASE, 0).map_err(WitnessError::from)?;
+    let mut listeners = witness.map::<u64, UnixKernelListener>("UNIX_LISTENERS")?;
+    listeners.insert(key, known, 0).map_err(WitnessError::from)?;
     let mut client = UnixStream::connect_addr(address)?;
     let (mut server, _) = listener.accept()?;
     client.write_all(&GREETING)?;
     server.read_exact(&mut [0; GREETING.len()])?;
-    witness.map::<u64, u32>("UNIX_LISTENERS")?.remove(&bound).map_err(WitnessError::from)?;
+    witness.map::<u64, UnixKernelListener>("UNIX_LISTENERS")?.remove(&key).map_err(WitnessError::from)?;
     let cookies = (socket_cookie(&client)?, socket_cookie(&server)?);
     let mut sessions = witness.map::<u64, agent_common::session::Session>("SESSIONS")?;
-    sessions.remove(&cookies.1).map_err(WitnessError::from)?;
+    // It has no entry where it is no session.
+    let _ = sessions.remove(&cookies.1);
     Ok(cookies)
 }
 

@@ -4,7 +4,9 @@ use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::AsRawFd;
 
+use agent_common::listener::UnixListener;
 use agent_common::scan::{SCANNED_PATH_BYTES, ScannedSocket};
+use agent_common::session::UNIX_PATH_MAX;
 use aya::Ebpf;
 use aya::programs::Iter;
 use aya::programs::iter::IterLink;
@@ -25,6 +27,15 @@ const ITERATOR_READ_BYTES: usize = 256 * 1024;
 pub(crate) struct Socket {
     pub(crate) scanned: ScannedSocket,
     pub(crate) path: String,
+    /// The path byte by byte.
+    pub(crate) name: [u8; UNIX_PATH_MAX],
+}
+
+impl Socket {
+    /// What the kernel programs are to know of this Unix listener.
+    pub(crate) const fn unix_listener(&self, database: u32) -> UnixListener {
+        UnixListener { path: self.name, database }
+    }
 }
 
 /// Why a namespace could not be scanned.
@@ -53,7 +64,7 @@ pub(crate) fn scan(ebpf: &mut Ebpf, namespace_of: Option<u32>) -> Result<Vec<Soc
         let record_bytes = size_of::<ScannedSocket>() + SCANNED_PATH_BYTES;
         sockets.extend(bytes.chunks_exact(record_bytes).filter_map(|record| {
             let (head, path) = record.split_at(size_of::<ScannedSocket>());
-            Some(Socket { scanned: read(head)?, path: text_until_nul(path) })
+            Some(Socket { scanned: read(head)?, path: text_until_nul(path), name: *path.first_chunk()? })
         }));
     }
     Ok(sockets)

@@ -227,7 +227,8 @@ impl Witness {
             report.found.push(found);
         }
         let present: HashSet<u64> = sockets.iter().map(|socket| socket.scanned.cookie).collect();
-        let absent: HashSet<u64> = known_before.difference(&present).copied().collect();
+        let absent: HashSet<u64> =
+            known_before.difference(&present).copied().filter(|cookie| self.is_shown(*cookie)).collect();
         // Twice in a row: one scan may miss a socket (a hash bucket that changed while it was read).
         for cookie in self.absent_before.intersection(&absent).copied().collect::<Vec<_>>() {
             if self.map::<u64, Session>("SESSIONS")?.remove(&cookie).is_ok() {
@@ -238,6 +239,13 @@ impl Witness {
         self.probes.drop_duplicates(&mut self.ebpf, &mut report)?;
         self.probes.drop_unused(&mut self.ebpf, &processes, &mut report)?;
         Ok(report)
+    }
+
+    /// Whether an iterator would show the socket of this session: not that of a connection that was reset, which a server
+    /// may still hold. Its end is certain to be seen.
+    fn is_shown(&mut self, cookie: u64) -> bool {
+        let sessions = self.map::<u64, Session>("SESSIONS");
+        sessions.is_ok_and(|sessions| sessions.get(&cookie, 0).is_ok_and(|session| session.is_reset == 0))
     }
 
     /// Sockets of every namespace, each namespace entered once.
@@ -281,7 +289,9 @@ impl Witness {
                 return Some(Unknown { socket, database, leg: Some(LEG_FRONT) });
             }
             let candidates = match key_of(socket) {
-                ListenerKey::Tcp(listener) => listener.candidates().map(|candidate| candidate.map(ListenerKey::Tcp)),
+                ListenerKey::Tcp(listener) => {
+                    listener.candidates(socket.scanned.family).map(|candidate| candidate.map(ListenerKey::Tcp))
+                }
                 key @ ListenerKey::Unix { .. } => [Some(key), None, None],
             };
             let registered = candidates.iter().flatten().find_map(|key| listeners.get(key))?;

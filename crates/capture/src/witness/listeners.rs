@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::os::fd::BorrowedFd;
 
-use agent_common::listener::TcpListener;
+use agent_common::listener::{TcpListener, UnixListener};
 use agent_common::session::{FAMILY_UNIX, LISTENER_IS_FRONT};
 
 use super::{Callbacks, DatabaseRule, ScanReport, Witness, WitnessError, chain};
@@ -80,8 +80,8 @@ impl Witness {
         // A scan between bind and mark can have taken it for the database's own.
         self.listeners.remove(&key);
         self.fronts.insert(key, (cookie, database));
-        let value = u32::from(database) | LISTENER_IS_FRONT;
-        self.map::<u64, u32>("UNIX_LISTENERS")?.insert(socket.scanned.bound_address, value, 0)?;
+        let value = socket.unix_listener(u32::from(database) | LISTENER_IS_FRONT);
+        self.map::<u64, UnixListener>("UNIX_LISTENERS")?.insert(socket.scanned.bound_address, value, 0)?;
         Ok(())
     }
 
@@ -216,7 +216,7 @@ impl Witness {
                     self.forget_port(listener.port)?;
                 }
                 ListenerKey::Unix { bound_address } => {
-                    let _ = self.map::<u64, u32>("UNIX_LISTENERS")?.remove(&bound_address);
+                    let _ = self.map::<u64, UnixListener>("UNIX_LISTENERS")?.remove(&bound_address);
                 }
             }
         }
@@ -288,7 +288,8 @@ impl Witness {
                 }
             }
             ListenerKey::Unix { bound_address } => {
-                self.map::<u64, u32>("UNIX_LISTENERS")?.insert(bound_address, u32::from(id), 0)?;
+                let value = socket.unix_listener(u32::from(id));
+                self.map::<u64, UnixListener>("UNIX_LISTENERS")?.insert(bound_address, value, 0)?;
             }
         }
         let new = || Registered { database: id, discoverer, sockets: HashSet::new(), missed: false };
