@@ -231,20 +231,23 @@ impl From<SteeringState> for SteeringView {
     }
 }
 
-/// A role that was made for one session.
+/// The access of one session through the proxy.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AccessView {
-    /// Its name.
-    pub role: String,
+    /// Name of the role that was made for it; absent: its login at the server is one that others have as well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
     /// The role whose rights it has.
-    pub group: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
     /// Name of the database.
     pub database: String,
     /// For whom, and behind it for whom he acts; empty: another core knew it.
     pub principal: String,
-    /// When the access ends at the latest.
-    pub until: Timestamp,
+    /// When the access ends at the latest; absent: with the session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
     /// Cookie of the client's accepted socket.
     pub connection: u64,
 }

@@ -120,7 +120,7 @@ async fn serve(hello: Hello, descriptors: Vec<OwnedFd>, link: Link) -> Result<()
     let exports = Exports::start(&hello, &hello.journal.directory, &pipeline.borrow().metrics);
     let link = Rc::new(readable(link).context("the link cannot be polled")?);
     let intakes = Rc::new(Workers::default());
-    let CoreTexts { identity, minting } =
+    let CoreTexts { identity, minting, accounts } =
         serde_json::from_reader(File::from(descriptors.texts)).context("the configuration came incomplete")?;
     let attestation = Rc::new(Attestation::new(ProcessRules::new(&identity.processes)?, Rc::clone(&link))?);
     let proofs = Rc::new(Proofs::new(&identity.issuers, &identity.certificates)?);
@@ -129,7 +129,7 @@ async fn serve(hello: Hello, descriptors: Vec<OwnedFd>, link: Link) -> Result<()
     let desk = Rc::new(Desk::open(&hello, Rc::clone(&pipeline), Rc::clone(&proofs), grants_ended)?);
     let own = Rc::new(OwnHops::new(Rc::clone(&pipeline), Rc::clone(&link)));
     let catalogues = Catalogues::new(&hello.catalogues, Rc::clone(&pipeline), Rc::clone(&own));
-    let minting = Minting::start(&hello, minting, &own, Rc::clone(&pipeline), Rc::clone(&intakes.woken))
+    let minting = Minting::start(&hello, (minting, accounts), &own, Rc::clone(&pipeline), Rc::clone(&intakes.woken))
         .context("there are no random numbers")?;
     tokio::task::spawn_local(grant_ends::follow(ended, Rc::clone(&desk), Rc::clone(&minting)));
     let answers =

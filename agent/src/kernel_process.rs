@@ -423,7 +423,11 @@ impl KernelProcess<'_> {
         let mut borrowed: Vec<BorrowedFd<'_>> = descriptors.iter().map(|descriptor| descriptor.as_fd()).collect();
         borrowed.push(self.control.as_fd());
         borrowed.push(self.exec.as_fd());
-        let texts = CoreTexts { identity: config.identity.clone(), minting: own_logins::minting(config) };
+        let texts = CoreTexts {
+            identity: config.identity.clone(),
+            minting: own_logins::minting(config),
+            accounts: own_logins::accounts(config),
+        };
         let texts = in_memory(&serde_json::to_vec(&texts).context("no JSON")?)?;
         borrowed.push(texts.as_fd());
         link.send(&ToCore::Hello(Box::new(hello)), &[], &borrowed)

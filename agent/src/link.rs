@@ -21,6 +21,7 @@ use zeroize::Zeroizing;
 
 use crate::config::identity::Identity;
 use crate::config::login::Minted;
+use crate::config::proxy::Mode;
 use crate::config::{Journal, Redaction};
 use crate::control::SteerVerb;
 
@@ -90,6 +91,7 @@ pub(crate) struct PolicyPlace {
     pub(crate) environment: String,
     /// Minutes.
     pub(crate) utc_offset: i16,
+    pub(crate) mode: Mode,
 }
 
 /// A connection of the core's own to a database.
@@ -108,6 +110,8 @@ pub(crate) enum Purpose {
     Catalogue,
     /// To make roles, and to take them away.
     Minting,
+    /// To end what a session of a service account still does whose access has ended.
+    Ending,
 }
 
 /// How a database is guarded.
@@ -257,6 +261,8 @@ pub(crate) struct CoreTexts {
     pub(crate) identity: Identity,
     /// Databases whose sessions get roles of their own.
     pub(crate) minting: Vec<(u16, Minted)>,
+    /// Databases whose sessions share the login of a service account that the core can use.
+    pub(crate) accounts: Vec<u16>,
 }
 
 /// How command lines are shown.

@@ -63,11 +63,11 @@ impl Handler for Core {
     }
 
     fn accesses(&self) -> Vec<AccessView> {
-        vec![AccessView { role: "warder_s_0".into(), ..AccessView::default() }]
+        vec![AccessView { role: Some("warder_s_0".into()), ..AccessView::default() }]
     }
 
     async fn end_access(&self, whose: &str, _: u32) -> Vec<AccessView> {
-        self.accesses().into_iter().filter(|access| access.role == whose).collect()
+        self.accesses().into_iter().filter(|access| access.role.as_deref() == Some(whose)).collect()
     }
 
     fn rotate_key(&self) -> Result<KeyView, String> {

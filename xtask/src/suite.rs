@@ -54,6 +54,7 @@ const TWO_AT_ONCE: &[&str] = &[
     "bypass",
     "catalogue",
     "cli",
+    "endings",
     "exec",
     "found",
     "grants",

@@ -1,4 +1,4 @@
-//! `warder access`: roles that live as long as one session.
+//! `warder access`: who has access through the proxy now, and its end.
 
 use std::fmt::Write as _;
 
@@ -10,7 +10,7 @@ use crate::terminal;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Access {
-    /// List the roles that were made for sessions, with whom they are for
+    /// List the sessions of those who are known, with the role that was made for each, if one was
     #[command(after_help = EXIT_CODES)]
     List(List),
     /// End access now: its sessions are cut, whatever runs in them (operator)
@@ -26,7 +26,7 @@ pub(super) struct List {
 
 #[derive(Debug, Args)]
 pub(super) struct End {
-    /// Name of a role, or of a principal: then all that were made for it, or for somebody who acts for it
+    /// Name of a role, or of a principal: then all of it, and of whoever acts for it
     whose: String,
     #[command(flatten)]
     output: Output,
@@ -69,5 +69,8 @@ impl Access {
 fn line(access: &AccessView) -> String {
     let AccessView { role, group, database, principal, until, .. } = access;
     let principal = if principal.is_empty() { "somebody" } else { principal };
-    terminal::escape(&format!("{role}  {database}  {group}  for {principal}  until {until}")).into_owned()
+    let own = role.as_ref().zip(group.as_ref()).map(|(role, group)| format!("{role} ({group})"));
+    let until = until.map_or_else(|| "its end".to_owned(), |until| until.to_string());
+    let role = own.as_deref().unwrap_or("no role of its own");
+    terminal::escape(&format!("{database}  {role}  for {principal}  until {until}")).into_owned()
 }

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use super::desk::{Answer, Desk};
 use super::minting::Minting;
-use super::minting::access::When;
+use super::minting::access::{When, Whose};
 use super::pipeline::{Pipeline, Tally};
 use crate::clock;
 use crate::control::grants::{GrantAsk, GrantVerb};
@@ -206,11 +206,12 @@ impl Handler for Answers {
     }
 
     fn accesses(&self) -> Vec<AccessView> {
-        self.minting.live().iter().map(|access| access.view()).collect()
+        self.minting.list()
     }
 
     async fn end_access(&self, whose: &str, uid: u32) -> Vec<AccessView> {
-        let meant = self.minting.meant(|access| access.is_of(whose));
+        self.minting.catch_up().await;
+        let meant = self.minting.meant(Whose::Named(whose));
         let mut ends = JoinSet::new();
         for access in &meant {
             let (minting, access) = (Rc::clone(&self.minting), Rc::clone(access));

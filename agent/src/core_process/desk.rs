@@ -22,6 +22,7 @@ use identity::proof::Proofs;
 use model::access::{AccessChange, AccessEvent, GrantId, GrantState};
 use model::id::BootId;
 use model::record::{Record, What};
+use model::verdict::Mode;
 use policy::UtcOffset;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::Sender;
@@ -103,7 +104,8 @@ impl Desk {
         let texts: PolicyTexts = serde_json::from_slice(&text).context("policies came incomplete")?;
         let set = policy_files::compile(&texts)?;
         let utc_offset = UtcOffset::new(place.utc_offset).unwrap_or_default();
-        let rules = Rules { name: place.name.into(), environment: place.environment.into(), utc_offset, set };
+        let (name, environment, mode) = (place.name.into(), place.environment.into(), policy_files::mode(place.mode));
+        let rules = Rules { name, environment, utc_offset, mode, set };
         self.rules.borrow_mut().insert(place.database, rules);
         // The workers were told of the databases that were known then.
         self.boards.fall_behind();
@@ -164,6 +166,12 @@ impl Desk {
     pub(super) fn is_renewed(&self, id: GrantId) -> bool {
         let renews = |case: &Arc<Case>| case.grant.renews == Some(id) && case.state == GrantState::Active;
         self.desk.borrow().cases().any(renews)
+    }
+
+    /// Whether what the policies say about a database is done there; where nothing is known of it, it is.
+    pub(super) fn enforces(&self, database: &str) -> bool {
+        let rules = self.rules.borrow();
+        rules.values().find(|rules| &*rules.name == database).is_none_or(|rules| rules.mode == Mode::Enforce)
     }
 
     fn write(&self, case: &Case, events: &[AccessEvent]) -> Result<(), NotWritten> {

@@ -1,9 +1,10 @@
-//! Roles for single sessions: reserved when it is known who acts, made when the policies have let them in, and taken away
-//! when their access ends.
+//! Access through the proxy, and its end; and roles for single sessions: reserved when it is known who acts, made when the
+//! policies have let them in, and taken away when their access ends.
 //!
 //! Whom a role is for is what this process has verified itself: a worker names a connection, nothing else. The server is
 //! the truth about which roles there are; what is kept here is forgotten with the process, and found again by a
-//! [sweep]. Not here: the statements (`mint`).
+//! [sweep]. Sessions without a role of their own are looked after from the decision on that their access ends: until then
+//! the witness's sessions say all that is known of them. Not here: the statements (`mint`).
 
 pub(super) mod access;
 mod admin;
@@ -26,21 +27,23 @@ use model::credential::{AccessEnd, Credential, CredentialStep};
 use model::id::{BootId, HostId, SocketCookie};
 use model::principal::Principal;
 use model::record::{Record, What};
+use model::session::Session;
 use model::time::WallTime;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::warn;
 
-use self::access::{Access, Order, Stage, When, named};
+use self::access::{Access, Order, OwnRole, Stage, When, Whose, named};
 use self::admin::{Admin, Trouble};
 use self::fault::{Step, reached};
 use super::own_hops::OwnHops;
 use super::pipeline::Pipeline;
 use crate::clock;
 use crate::config::login::{Minted, MintedRole};
-use crate::link::{Hello, Link};
+use crate::control::AccessView;
+use crate::link::{Hello, Link, Purpose};
 
 /// Accesses at once, of all databases: as many as the proxy can have sessions.
 const ACCESSES_MAX: usize = 65_536;
@@ -48,8 +51,12 @@ const ACCESSES_MAX: usize = 65_536;
 const RESERVED_NANOS: u64 = 60_000_000_000;
 /// How long whoever ends an access waits until the server knows it.
 const END_PATIENCE: Duration = Duration::from_secs(4);
+/// How long the rings take to be read, once somebody wants it.
+const CATCH_UP: Duration = Duration::from_millis(5);
 /// How often a change of the catalogue is tried that meets another one.
 const RACES_MAX: u32 = 8;
+/// Logins at once to end sessions of service accounts.
+const CLOSERS_MAX: usize = 8;
 /// Pause between them; each is longer by as much.
 const RACE_PAUSE: Duration = Duration::from_millis(5);
 
@@ -61,6 +68,11 @@ pub(super) struct Minting {
     host: HostId,
     boot: BootId,
     mints: HashMap<u16, Rc<Mint>>,
+    /// Databases with a service account that can end its own sessions.
+    accounts: Vec<u16>,
+    own: Rc<OwnHops>,
+    /// Of those who log in to end a session.
+    closers: Semaphore,
     accesses: RefCell<HashMap<SocketCookie, Rc<Access>>>,
     /// Lines to the workers that live.
     lines: RefCell<Vec<Weak<AsyncFd<Link>>>>,
@@ -82,7 +94,7 @@ impl Minting {
     /// Must run inside of a `LocalSet`.
     pub(super) fn start(
         hello: &Hello,
-        minting: Vec<(u16, Minted)>,
+        (minting, accounts): (Vec<(u16, Minted)>, Vec<u16>),
         own: &Rc<OwnHops>,
         pipeline: Rc<RefCell<Pipeline>>,
         wake: Rc<Notify>,
@@ -90,7 +102,7 @@ impl Minting {
         let name =
             |database: u16| hello.databases.iter().find(|(id, _)| *id == database).map(|(_, name)| name.as_str());
         let mints = minting.into_iter().map(|(database, config)| {
-            let admin = Admin::new(Rc::clone(own), database, config.sql_database.clone());
+            let admin = Admin::new(Rc::clone(own), (database, Purpose::Minting), config.sql_database.clone());
             let name = Arc::from(name(database).unwrap_or_default());
             (database, Rc::new(Mint { name, config, admin, spare: RefCell::default(), unswept: Cell::new(0) }))
         });
@@ -100,6 +112,9 @@ impl Minting {
             host: HostId(hello.host),
             boot: BootId(hello.boot),
             mints: mints.collect(),
+            accounts,
+            own: Rc::clone(own),
+            closers: Semaphore::const_new(CLOSERS_MAX),
             accesses: RefCell::default(),
             lines: RefCell::default(),
             random: RefCell::new(std::fs::File::open("/dev/urandom")?),
@@ -145,18 +160,16 @@ impl Minting {
             Some(expires) if expires < lifetime => (expires, AccessEnd::TokenExpired),
             _ => (lifetime, AccessEnd::Lifetime),
         };
-        let role = RoleName::new(self.random()?);
+        let name = RoleName::new(self.random()?);
+        let role = OwnRole::new(name.clone(), &entry.role, Rc::clone(mint), until, over);
         let access = Access {
-            mint: Rc::clone(mint),
-            group: entry.role.as_str().into(),
-            defaults: defaults(entry),
             principal: Some(Arc::new(principal.clone())),
             named: named(&Holder::from(principal)),
             line: Rc::downgrade(line),
-            ..Access::new(role.clone(), connection, Rc::clone(mint), until, over)
+            ..Access::with_role(connection, OwnRole { defaults: defaults(entry), ..role })
         };
         self.look_after(Rc::new(access));
-        Some(role)
+        Some(name)
     }
 
     /// Makes the role whose name is reserved for this connection, and says its password to the worker that has it.
@@ -166,50 +179,53 @@ impl Minting {
         let is_due = |access: &Rc<Access>| {
             matches!(access.stage.get(), Stage::Reserved(_)) && access.line.ptr_eq(&Rc::downgrade(line))
         };
-        let Some(access) = access.filter(is_due) else {
+        let Some((access, role)) = access.as_ref().filter(|access| is_due(access)).and_then(|access| {
+            let role = access.role.as_ref()?;
+            Some((access, role))
+        }) else {
             warn!("a role was asked for that is not reserved any more, or not for this worker");
             return None;
         };
-        let password = self.password(&access.mint)?;
+        let password = self.password(&role.mint)?;
         access.stage.set(Stage::Made);
-        let minting = Credential { until: Some(access.until), ..access.credential(CredentialStep::Minting) };
+        let minting = Credential { until: Some(role.until), ..access.credential(CredentialStep::Minting) };
         if !self.record(minting) {
-            self.forget(&access);
+            self.forget(access);
             return None;
         }
         reached(Step::Recorded);
-        let made = self.make(&access, &password).await;
+        let made = self.make(access, role, &password).await;
         reached(Step::Created);
-        self.prepare(&access.mint);
+        self.prepare(&role.mint);
         match made {
             Ok(()) => {
-                spawn_local(ending::attend(Rc::clone(self), access));
+                spawn_local(ending::attend(Rc::clone(self), Rc::clone(access)));
                 Some(password)
             }
             Err(trouble) => {
                 let failed =
                     Credential { detail: Some(trouble.to_string()), ..access.credential(CredentialStep::Failed) };
-                warn!(database = %access.mint.name, "a role could not be made: {trouble}; see `warder setup postgres`");
+                warn!(database = %access.database, "a role could not be made: {trouble}; see `warder setup postgres`");
                 self.record(failed);
                 // Whoever has not heard the answer does not know that nothing was made.
                 access.order(session_is_over());
-                spawn_local(ending::attend(Rc::clone(self), access));
+                spawn_local(ending::attend(Rc::clone(self), Rc::clone(access)));
                 None
             }
         }
     }
 
-    async fn make(&self, access: &Access, password: &Password) -> Result<(), Trouble> {
+    async fn make(&self, access: &Access, role: &OwnRole, password: &Password) -> Result<(), Trouble> {
+        let OwnRole { name, group, mint, defaults, until, .. } = role;
         let note = Note {
             host: self.host,
             boot: self.boot,
             connection: access.connection,
-            until: access.until,
-            group: access.group.to_string(),
+            until: *until,
+            group: group.to_string(),
             principal: access.named.clone(),
         };
-        let Access { mint, role, defaults, .. } = access;
-        let text = statements::create(role, password, &note, defaults, &mint.config.user, clock::wall());
+        let text = statements::create(name, password, &note, defaults, &mint.config.user, clock::wall());
         mint.admin.change(&text).await
     }
 
@@ -232,10 +248,13 @@ impl Minting {
         for access in self.accesses.borrow().values() {
             match access.stage.get() {
                 Stage::Reserved(since) if now.nanos_since(since) > RESERVED_NANOS => forgotten.push(Rc::clone(access)),
-                Stage::Made if access.is_over(now, wall) => {
-                    access.order(Order { end: access.over, when: When::BetweenStatements, decided: now, by: None });
+                Stage::Made => {
+                    if let Some(role) = access.role.as_ref().filter(|role| role.is_over(now, wall)) {
+                        let when = When::BetweenStatements;
+                        access.order(Order { end: role.over, when, decided: now, by: None });
+                    }
                 }
-                Stage::Reserved(_) | Stage::Made => {}
+                Stage::Reserved(_) => {}
             }
         }
         forgotten.iter().for_each(|access| self.forget(access));
@@ -248,25 +267,58 @@ impl Minting {
         let _late = timeout(END_PATIENCE, is_cut.wait_for(|is_cut| *is_cut)).await;
     }
 
-    /// Ends what was made, or is about to be, for the holder of a grant that has ended.
-    pub(super) fn end_of_grant(&self, grant: &Grant, end: AccessEnd, when: When) {
-        for access in self.meant(|access| access.is_held_by(&grant.holder, &grant.scope.database)) {
+    /// Ends the access of the holder of a grant that has ended.
+    pub(super) fn end_of_grant(self: &Rc<Self>, grant: &Grant, end: AccessEnd, when: When) {
+        for access in self.meant(Whose::Held { holder: &grant.holder, database: &grant.scope.database }) {
             let by = Some(format!("with grant {}", grant.id));
             access.order(Order { end, when, decided: clock::boot(), by });
         }
     }
 
-    /// Those that are meant by a decision to end them. Names that are only reserved are forgotten at once: no role is made
-    /// for them any more.
-    pub(super) fn meant(&self, is_meant: impl Fn(&Access) -> bool) -> Vec<Rc<Access>> {
+    /// Lets the rings be read first: what is in them are sessions, too.
+    pub(super) async fn catch_up(&self) {
+        self.wake.notify_one();
+        sleep(CATCH_UP).await;
+    }
+
+    /// Those that are meant by a decision to end them; whoever asks orders their end. Names that are only reserved are
+    /// forgotten at once: no role is made for them any more.
+    pub(super) fn meant(self: &Rc<Self>, whose: Whose<'_>) -> Vec<Rc<Access>> {
         let all: Vec<Rc<Access>> = self.accesses.borrow().values().cloned().collect();
-        let (made, reserved): (Vec<_>, Vec<_>) =
-            all.into_iter().filter(|access| is_meant(access)).partition(|access| access.stage.get() == Stage::Made);
+        let (mut made, reserved): (Vec<_>, Vec<_>) =
+            all.into_iter().filter(|access| whose.is(access)).partition(|access| access.stage.get() == Stage::Made);
+        for access in self.without_roles(|principal, database| whose.is_principal(principal, database)) {
+            let access = Rc::new(access);
+            self.look_after(Rc::clone(&access));
+            spawn_local(ending::attend(Rc::clone(self), Rc::clone(&access)));
+            made.push(access);
+        }
         reserved.iter().for_each(|access| self.forget(access));
         made
     }
 
-    /// Those that there are.
+    /// Sessions of these that nothing is kept about: they have no role of their own.
+    fn without_roles(&self, is_meant: impl Fn(&Principal, &str) -> bool) -> Vec<Access> {
+        let (pipeline, accesses) = (self.pipeline.borrow(), self.accesses.borrow());
+        let is_new = |session: &&Session| {
+            session.mediation.as_ref().is_some_and(|mediation| !accesses.contains_key(&mediation.accepted))
+        };
+        let is_meant = |session: &&Session| {
+            session.principal.known().is_some_and(|principal| is_meant(principal, &session.database_name))
+        };
+        let meant = pipeline.sessions.mediated().filter(is_new).filter(is_meant);
+        meant.filter_map(Access::without_role).take(ACCESSES_MAX.saturating_sub(accesses.len())).collect()
+    }
+
+    /// Who has access now.
+    pub(super) fn list(&self) -> Vec<AccessView> {
+        let made = self.live();
+        let mut all: Vec<AccessView> = made.iter().map(|access| access.view()).collect();
+        all.extend(self.without_roles(|_, _| true).iter().map(Access::view));
+        all
+    }
+
+    /// Those that are looked after.
     pub(super) fn live(&self) -> Vec<Rc<Access>> {
         let made = |access: &&Rc<Access>| matches!(access.stage.get(), Stage::Made);
         self.accesses.borrow().values().filter(made).cloned().collect()

@@ -56,6 +56,7 @@ const fn own_rule(purpose: Purpose) -> &'static str {
     match purpose {
         Purpose::Catalogue => "warder-catalogue",
         Purpose::Minting => "warder-minting",
+        Purpose::Ending => "warder-ending",
     }
 }
 

@@ -21,7 +21,7 @@ use tracing::{error, warn};
 use super::own_logins::no_way;
 use crate::clock;
 use crate::config::proxy::Content;
-use crate::link::{Link, Packet};
+use crate::link::{Link, Packet, Purpose};
 use crate::worker_link::{FromSteward, HopAnswer, HopAsk, HopEnd, HopRefusal, ListenerKind, PULSE};
 
 /// One in so many sessions is read by the kernel witness with `content = "sampled"`.
@@ -100,8 +100,9 @@ impl Steward {
     }
 
     /// Opens a hop for the core's own login. It has no client whose address or user it could borrow.
-    pub(super) fn open_own(&self, database: u16, core: Peer, answer: Answer) {
-        let way = locked(&self.shared.ways).get(&database).map(|way| way.own(core, self.shared.mark(Content::Off)));
+    pub(super) fn open_own(&self, (database, purpose): (u16, Purpose), core: Peer, answer: Answer) {
+        let mark = self.shared.mark(Content::Off);
+        let way = locked(&self.shared.ways).get(&database).map(|way| way.own(purpose, core, mark));
         match way {
             Some(Opening::Tcp(hop)) => self.shared.opener.open_tcp(hop, answer),
             Some(Opening::Unix(hop)) => self.shared.opener.open_unix(hop, answer),
@@ -230,12 +231,18 @@ impl Shared {
 
 impl Way {
     /// The way of the core itself: by TCP, unless only the Unix socket is configured.
-    fn own(&self, core: Peer, mark: Mark) -> Opening {
+    fn own(&self, purpose: Purpose, core: Peer, mark: Mark) -> Opening {
         if let Some(server) = self.socket.as_ref().filter(|_| !self.by_tcp) {
             return Opening::Unix(UnixHop { server: Arc::clone(server), peer: core, mark });
         }
         let (namespace, exemptions) = (Arc::clone(&self.namespace), self.exemptions.clone());
-        Opening::Tcp(TcpHop { namespace, source: Source::Route, destination: self.upstream, exemptions, mark })
+        let hop = self.hop_address.iter().copied().find(|hop| hop.is_ipv4() == self.upstream.is_ipv4());
+        let source = match purpose {
+            // The server lets the service account in from there.
+            Purpose::Ending => hop.map_or(Source::Route, Source::Address),
+            Purpose::Catalogue | Purpose::Minting => Source::Route,
+        };
+        Opening::Tcp(TcpHop { namespace, source, destination: self.upstream, exemptions, mark })
     }
 }
 

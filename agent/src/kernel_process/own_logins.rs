@@ -1,5 +1,5 @@
-//! The core's own connections to databases: to read their catalogues, and to make roles. Only here can they be opened:
-//! past the steering, and as no client's.
+//! The core's own connections to databases: to read their catalogues, to make roles, and to end sessions. Only here can they
+//! be opened: past the steering, and as no client's.
 
 use std::collections::HashMap;
 use std::io;
@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use super::hops::Steward;
 use crate::config::catalogue::CatalogueLogin;
-use crate::config::login::Minted;
+use crate::config::login::{Credential, Login, Minted, Service};
 use crate::config::{Config, Database};
 use crate::link::{Link, OwnHop, Purpose, ToCore};
 use crate::privileges::Identity;
@@ -31,6 +31,21 @@ pub(super) fn minting(config: &Config) -> Vec<(u16, Minted)> {
     numbered(config).filter_map(|(id, database)| Some((id, database.minted()?.clone()))).collect()
 }
 
+/// Databases with a service account that the core can log in as: with a certificate it cannot.
+pub(super) fn accounts(config: &Config) -> Vec<u16> {
+    numbered(config).filter_map(|(id, database)| account(database).map(|_| id)).collect()
+}
+
+/// A service account without a certificate, and the file of its password, if it has one.
+fn account(database: &Database) -> Option<(&str, Option<&PathBuf>)> {
+    let Login::Service(Service { user, credential, .. }) = &database.guard.as_ref()?.login else { return None };
+    match credential {
+        Credential::Nothing => Some((user, None)),
+        Credential::Password(file) => Some((user, Some(file))),
+        Credential::Certificate(_) => None,
+    }
+}
+
 /// Ids of databases are their places in the configuration.
 fn numbered(config: &Config) -> impl Iterator<Item = (u16, &Database)> {
     (0..).zip(&config.databases)
@@ -38,8 +53,8 @@ fn numbered(config: &Config) -> impl Iterator<Item = (u16, &Database)> {
 
 /// The configured logins.
 pub(super) struct OwnLogins {
-    /// Role and password file.
-    by_purpose: HashMap<(u16, Purpose), (String, PathBuf)>,
+    /// Role and password file; `None`: the server asks for no password.
+    by_purpose: HashMap<(u16, Purpose), (String, Option<PathBuf>)>,
     /// Who connects, where the way is a Unix socket: the core.
     core: Peer,
 }
@@ -49,10 +64,13 @@ impl OwnLogins {
         let mut by_purpose = HashMap::new();
         for (id, database) in numbered(config) {
             if let Some(CatalogueLogin { user, password_file, .. }) = &database.catalogue {
-                by_purpose.insert((id, Purpose::Catalogue), (user.clone(), password_file.clone()));
+                by_purpose.insert((id, Purpose::Catalogue), (user.clone(), Some(password_file.clone())));
+            }
+            if let Some((user, password_file)) = account(database) {
+                by_purpose.insert((id, Purpose::Ending), (user.to_owned(), password_file.cloned()));
             }
             if let Some(Minted { user, password_file, .. }) = database.minted() {
-                by_purpose.insert((id, Purpose::Minting), (user.clone(), password_file.clone()));
+                by_purpose.insert((id, Purpose::Minting), (user.clone(), Some(password_file.clone())));
             }
         }
         Self { by_purpose, core: Peer { uid: core.user.as_raw(), gid: core.group.as_raw() } }
@@ -70,13 +88,14 @@ impl OwnLogins {
         };
         // The answer comes from another thread, maybe after this core has ended.
         let link = Link::passed(link.as_fd().try_clone_to_owned().context("no descriptor is left")?);
-        steward.open_own(wanted.0, self.core, reply(link, request, user, password));
+        steward.open_own(wanted, self.core, reply(link, request, user, password));
         Ok(())
     }
 
     /// The file is read each time: whoever exchanges the password needs no restart.
     fn credential(&self, wanted: (u16, Purpose)) -> Result<(String, Zeroizing<String>)> {
         let (user, path) = self.by_purpose.get(&wanted).context("the configuration has no login for this")?;
+        let Some(path) = path else { return Ok((user.clone(), Zeroizing::default())) };
         let text = read_secret(path)?;
         let text = text.with_context(|| format!("{} does not exist", path.display()))?;
         let password = text.lines().next().unwrap_or_default();

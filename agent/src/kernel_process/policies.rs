@@ -86,6 +86,7 @@ impl Policies {
             name: guarded.database.name.clone(),
             environment: guarded.database.guard.environment.clone(),
             utc_offset: guarded.database.guard.utc_offset,
+            mode: guarded.database.guard.mode,
         };
         let texts = in_memory(&serde_json::to_vec(&self.texts).context("no JSON")?)?;
         link.send(&ToCore::Policies(place), &[], &[texts.as_fd()])

@@ -377,9 +377,9 @@ fn incident(event: &Event) -> Option<(Style, String)> {
     })
 }
 
-/// What became of a role that was made for one session. Not escaped yet.
+/// What became of an access: of a role that was made for one session, or of a session without one. Not escaped yet.
 fn credential(form: &CredentialForm<'_>) -> (Style, String) {
-    let CredentialForm { role, group, .. } = form;
+    let group = form.group.as_deref().unwrap_or_default();
     let because = form.end.as_ref().map(|end| format!(": {}", end.replace('_', " "))).unwrap_or_default();
     let detail = form.detail.as_ref().map(|detail| format!(" ({detail})")).unwrap_or_default();
     let taken = form.latency_us.map(|micros| format!(" after {:.1} ms", micros as f64 / 1e3)).unwrap_or_default();
@@ -387,6 +387,14 @@ fn credential(form: &CredentialForm<'_>) -> (Style, String) {
         Some("kernel" | "iterator") => format!("; the kernel saw its session end{taken}"),
         Some("unseen") => "; NOBODY SAW ITS SESSION END".to_owned(),
         _ => String::new(),
+    };
+    let Some(role) = &form.role else {
+        let who = form.principal.as_ref().map_or("somebody", |principal| &principal.actor.id);
+        return match &*form.step {
+            "ending" => (Style::Warning, format!("access of {who} ends{because}{detail}")),
+            "ended" => (Style::Quiet, format!("access of {who} has ended{because}{confirmed}{detail}")),
+            step => (Style::Quiet, format!("access of {who}: {step}{detail}")),
+        };
     };
     match &*form.step {
         "minting" => (Style::Quiet, format!("role {role} is made, with the rights of {group}")),

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use model::access::{AccessChange, AccessEvent, ChangedBy, Grant, GrantId, GrantState, Holder, StatementDigest};
+use model::principal::Actor;
 use model::time::WallTime;
 
 use crate::ask::{Ask, Terms, reason};
@@ -19,6 +20,8 @@ pub struct Limits {
     pub waiting_max: usize,
     /// The same of one holder: so that one agent in a loop does not take all of them.
     pub waiting_of_one_max: usize,
+    /// The same of one actor, whomever it acts for: an agent that many people use is many holders.
+    pub waiting_of_actor_max: usize,
     /// Active grants.
     pub active_max: usize,
     /// The same of one holder: as many are looked through for each statement that is new.
@@ -29,7 +32,14 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { waiting_max: 1024, waiting_of_one_max: 16, active_max: 16_384, active_of_one_max: 64, over_max: 4096 }
+        Self {
+            waiting_max: 1024,
+            waiting_of_one_max: 16,
+            waiting_of_actor_max: 256,
+            active_max: 16_384,
+            active_of_one_max: 64,
+            over_max: 4096,
+        }
     }
 }
 
@@ -284,9 +294,12 @@ impl Desk {
             }
         }
         let ((waiting, active), (of_one, active_of_one)) = (self.open(), self.open_of(&ask.holder));
-        let Limits { waiting_max, waiting_of_one_max, active_max, active_of_one_max, .. } = self.limits;
+        let of_actor = self.waiting_of(&ask.holder.actor);
+        let Limits { waiting_max, waiting_of_one_max, waiting_of_actor_max, active_max, active_of_one_max, .. } =
+            self.limits;
         match () {
             () if of_one >= waiting_of_one_max => Err(Refusal::TooManyWaiting(of_one)),
+            () if of_actor >= waiting_of_actor_max => Err(Refusal::TooManyWaiting(of_actor)),
             () if waiting >= waiting_max => Err(Refusal::TooManyWaiting(waiting)),
             () if active_of_one >= active_of_one_max => Err(Refusal::TooManyActive(active_of_one)),
             () if active >= active_max => Err(Refusal::TooManyActive(active)),
@@ -297,6 +310,11 @@ impl Desk {
     fn open_of(&self, holder: &Holder) -> (usize, usize) {
         let ids = || self.of.get(holder).into_iter().flatten();
         (self.states(ids(), GrantState::Requested), self.states(ids(), GrantState::Active))
+    }
+
+    fn waiting_of(&self, actor: &Actor) -> usize {
+        let theirs = self.of.iter().filter(|(holder, _)| holder.actor == *actor).flat_map(|(_, ids)| ids);
+        self.states(theirs, GrantState::Requested)
     }
 
     fn states<'a>(&self, ids: impl Iterator<Item = &'a GrantId>, state: GrantState) -> usize {

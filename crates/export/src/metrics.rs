@@ -200,7 +200,7 @@ impl Metrics {
         }
     }
 
-    /// A step of a minted role.
+    /// A step of an access.
     fn credential(&self, credential: &Credential) {
         let mut observed = self.observed();
         let database = observed.database(&self.families, &credential.database_name);

@@ -442,8 +442,7 @@ fn asked_for_access() -> What {
 fn ended_credential() -> What {
     What::Credential(Box::new(Credential {
         step: CredentialStep::Ended,
-        role: "warder_s_1".into(),
-        group: "warder_read".into(),
+        role: None,
         database_name: "main".into(),
         session: None,
         principal: None,

@@ -503,6 +503,12 @@ impl Guard {
         Some((message::cancel(key), Cleared(())))
     }
 
+    /// A CancelRequest for whatever runs: the session ends.
+    pub fn cancel_now(&mut self) -> Option<(Vec<u8>, Cleared)> {
+        self.desk.cancel.wanted = true;
+        self.take_cancel()
+    }
+
     /// The server has taken the CancelRequest, or never will: [`Guard::client`] is to be called.
     pub const fn cancelled(&mut self) {
         self.desk.cancel.is_under_way = false;

@@ -82,6 +82,15 @@ pub fn terminate(role: &RoleName) -> String {
     )
 }
 
+/// Ends one session of whoever asks, by the number of its process: a row if it was there.
+#[must_use]
+pub fn terminate_own(pid: u32) -> String {
+    format!(
+        "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE pid = {pid} \
+         AND usename = current_user"
+    )
+}
+
 /// Takes it away. Fails with 2BP01 while something is its own.
 #[must_use]
 pub fn drop_role(role: &RoleName) -> String {

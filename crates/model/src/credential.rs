@@ -1,4 +1,4 @@
-//! Roles that are made for one session: what becomes of them, and why an access ends.
+//! Access through the proxy: what becomes of roles that are made for one session, and why an access ends.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::time::WallTime;
 use crate::words::words;
 
 words! {
-    /// What becomes of a minted role.
+    /// What becomes of an access. One without a role of its own has two steps: `ending` and `ended`.
     CredentialStep {
         /// It is about to be made: recorded before the server hears of it.
         Minting = "minting",
@@ -16,7 +16,7 @@ words! {
         Failed = "failed",
         /// It was decided that the access ends now: recorded before anything is done about it.
         Ending = "ending",
-        /// The role is gone.
+        /// The session has ended, and the role is gone.
         Ended = "ended",
         /// The role could not be taken away; it cannot be logged in with, and is tried again.
         Stuck = "stuck",
@@ -61,15 +61,22 @@ words! {
     }
 }
 
-/// One step of a minted role.
+/// A role that was made for one session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MintedRole {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The role whose rights it has.
+    pub group: Arc<str>,
+}
+
+/// One step of an access.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credential {
     /// Which.
     pub step: CredentialStep,
-    /// Name of the role.
-    pub role: Arc<str>,
-    /// The role whose rights it has.
-    pub group: Arc<str>,
+    /// The session's own role; `None`: it has none, its login at the server is one that others have as well.
+    pub role: Option<MintedRole>,
     /// Name of the database in the configuration.
     pub database_name: Arc<str>,
     /// The session, where it is known by now.
@@ -91,11 +98,10 @@ pub struct Credential {
 impl Credential {
     /// A step, nothing else known.
     #[must_use]
-    pub const fn new(step: CredentialStep, role: Arc<str>, group: Arc<str>, database_name: Arc<str>) -> Self {
+    pub const fn new(step: CredentialStep, role: Option<MintedRole>, database_name: Arc<str>) -> Self {
         Self {
             step,
             role,
-            group,
             database_name,
             session: None,
             principal: None,

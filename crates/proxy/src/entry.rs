@@ -80,6 +80,8 @@ pub(crate) struct Entry {
     order: Cell<Option<Order>>,
     /// Its access has ended: it ends when its server waits for the client.
     ending: Cell<Option<AccessEnd>>,
+    /// It was told to end with its access: once, or else the next time would cut its farewell.
+    is_ended: Cell<bool>,
     /// What every core must know.
     introduction: RefCell<Vec<MediationEvent>>,
     /// The core has taken the place of the one that was told.
@@ -108,6 +110,7 @@ impl Entry {
             ready: Cell::new(None),
             order: Cell::new(None),
             ending: Cell::new(None),
+            is_ended: Cell::new(false),
             introduction: RefCell::default(),
             forgotten: Cell::new(false),
             task: RefCell::new(None),
@@ -147,7 +150,13 @@ impl Entry {
                 self.end_if_ready();
             }
             // Nobody can say when ciphertext is between statements, and before the first there is none.
-            _ => self.order(Order::EndAccess(why)),
+            _ => self.order_end(why),
+        }
+    }
+
+    fn order_end(&self, why: AccessEnd) {
+        if !self.is_ended.replace(true) {
+            self.order(Order::EndAccess(why));
         }
     }
 
@@ -155,7 +164,7 @@ impl Entry {
         if self.ready.get().is_some()
             && let Some(why) = self.ending.take()
         {
-            self.order(Order::EndAccess(why));
+            self.order_end(why);
         }
     }
 

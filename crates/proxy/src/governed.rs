@@ -111,6 +111,15 @@ impl Governed {
         }
     }
 
+    /// Cancels whatever runs: the session ends. Returns when the server has taken it, or never will.
+    pub(crate) async fn cancel_now(&mut self, client: BorrowedFd<'_>) {
+        if let Some((packet, cleared)) = self.guard.cancel_now()
+            && let Ok(client) = client.try_clone_to_owned()
+        {
+            let _ended = (self.canceller)(client, packet, cleared).await;
+        }
+    }
+
     /// Looks at the time when the deadline of what runs has come.
     fn watch(&mut self, cx: &mut Context<'_>) {
         let Some(deadline) = self.guard.deadline() else { return self.alarm = None };

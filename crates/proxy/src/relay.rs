@@ -146,6 +146,23 @@ impl Relay {
         }
     }
 
+    /// Has the server stop what runs where the access has ended: a server whose client closes goes on with what it does.
+    /// Whether something ran.
+    pub(crate) async fn stop_what_runs(&mut self, stop: &Stop) -> bool {
+        let is_running = stop.by == End::AccessEnded && self.entry.ready().is_none() && self.down == Way::Open;
+        if let Content::Governed(governed) = &mut self.content
+            && is_running
+        {
+            governed.cancel_now(self.client.socket().as_fd()).await;
+        }
+        is_running
+    }
+
+    /// Its two connections.
+    pub(crate) fn part(self) -> (Transport, Upstream) {
+        (self.client, self.upstream)
+    }
+
     /// Everything that was read is written.
     pub(crate) fn is_quiet(&self) -> bool {
         let decided = !matches!(&self.content, Content::Governed(governed) if !governed.guard.is_quiet());

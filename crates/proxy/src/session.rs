@@ -97,8 +97,13 @@ pub(crate) async fn run<H: Hops>(accepted: Accepted<H>) {
             let moment = if relay.is_quiet() { Moment::Quiet } else { Moment::Busy };
             common.note(&MediationEvent::Counted { connection: entry.cookie, at: clock::now(), counts, moment });
             let can_be_told = relay.can_be_told();
-            let client = Client::new(entry.clone(), relay.client);
+            let was_running = relay.stop_what_runs(&stop).await;
+            let (client, hop) = relay.part();
+            // The server goes on with what it has got behind what was cancelled, until it finds the hop closed.
+            let hop = (!was_running).then_some(hop);
+            let client = Client::new(entry.clone(), client);
             say_goodbye(&common, &entry, client, &stop, can_be_told).await;
+            drop(hop);
             (stop, counts)
         }
         Opened::Stopped(client, stop, counts) => {

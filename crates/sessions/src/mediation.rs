@@ -90,6 +90,24 @@ impl Sessions {
         self.live.get(&self.named(connection)).map(|entry| &entry.session)
     }
 
+    /// Sessions that go through the proxy, also those that have no hop yet.
+    pub fn mediated(&self) -> impl Iterator<Item = &Session> {
+        self.live.values().map(|entry| &entry.session).filter(|session| session.mediation.is_some())
+    }
+
+    /// When the kernel saw the server's socket of such a session close, and whether only later, by an iterator; `None`: it is
+    /// open, or nothing is known of the session any more. A session ends when its client's connection has ended as well.
+    #[must_use]
+    pub fn server_closed(&self, connection: SocketCookie) -> Option<(BootTime, bool)> {
+        self.live.get(&self.named(connection))?.relay.as_ref()?.server_closed
+    }
+
+    /// The server's own number of the process that serves such a session, as it has told the client.
+    #[must_use]
+    pub fn backend_pid(&self, connection: SocketCookie) -> Option<u32> {
+        self.live.get(&self.named(connection))?.backend_pid
+    }
+
     /// Every socket whose ledger the kernel keeps: the servers' and the proxy's.
     pub fn sockets(&self) -> impl Iterator<Item = SocketCookie> {
         self.live.keys().chain(self.aliases.keys()).copied()

@@ -9,7 +9,7 @@ use common::*;
 use model::Known;
 use model::access::{AccessChange, AccessEvent, ChangedBy, Grant, GrantId, GrantState, Holder, Scope};
 use model::coverage::{BypassReason, Class, ClassCount, Coverage};
-use model::credential::{AccessEnd, Confirmation, Credential, CredentialStep};
+use model::credential::{AccessEnd, Confirmation, Credential, CredentialStep, MintedRole};
 use model::id::{DatabaseId, SocketCookie};
 use model::mediation::{Listener, Mediation, RelayCounts};
 use model::principal::{Actor, Principal, PrincipalKind, UnknownPrincipal};
@@ -413,6 +413,7 @@ fn the_rarer_records() {
         What::Proxy { event: "worker_ended", database_name: None, worker: Some(1), detail: Some("signal: 9".into()) },
         json!({"type": "proxy", "event": "worker_ended", "worker": 1, "detail": "signal: 9"}),
     );
+    let role = MintedRole { name: "warder_s_0".into(), group: "warder_read".into() };
     let credential = Credential {
         session: Some(session_id(4242)),
         until: Some(NINE_THIRTY),
@@ -420,7 +421,7 @@ fn the_rarer_records() {
         confirmation: Some(Confirmation::Kernel),
         latency: Some(2_500_000),
         detail: Some("why".into()),
-        ..Credential::new(CredentialStep::Ended, "warder_s_0".into(), "warder_read".into(), "main".into())
+        ..Credential::new(CredentialStep::Ended, Some(role), "main".into())
     };
     check(
         What::Credential(Box::new(credential)),

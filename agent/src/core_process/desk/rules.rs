@@ -6,7 +6,7 @@ use access::{Case, Terms};
 use model::access::{GrantState, Holder, Scope};
 use model::principal::Principal;
 use model::time::WallTime;
-use model::verdict::Denial;
+use model::verdict::{Denial, Mode};
 use policy::{GrantQuestion, PolicySet, UtcOffset, Wants};
 
 const SECOND: u64 = 1_000_000_000;
@@ -26,6 +26,7 @@ pub(super) struct Rules {
     pub(super) name: Arc<str>,
     pub(super) environment: Arc<str>,
     pub(super) utc_offset: UtcOffset,
+    pub(super) mode: Mode,
     pub(super) set: PolicySet,
 }
 

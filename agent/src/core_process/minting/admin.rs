@@ -1,4 +1,5 @@
-//! The connection of whoever makes roles: one that stays open, for a new session must not wait for it.
+//! A connection of the agent's own to a server: of whoever makes roles, one that stays open, for a new session must not wait
+//! for it; and of a service account that ends its own sessions.
 //!
 //! Each text is one message: tasks share the connection, and the server runs one text after the other.
 
@@ -31,7 +32,7 @@ const OPTIONS: &str = "-c synchronous_commit=off -c statement_timeout=8s -c lock
 /// It.
 pub(super) struct Admin {
     own: Rc<OwnHops>,
-    database: u16,
+    login: (u16, Purpose),
     sql_database: String,
     client: Mutex<Option<Rc<Client>>>,
     /// Of those whose text the server gets.
@@ -57,8 +58,8 @@ impl fmt::Display for Trouble {
 }
 
 impl Admin {
-    pub(super) fn new(own: Rc<OwnHops>, database: u16, sql_database: String) -> Self {
-        Self { own, database, sql_database, client: Mutex::default(), turns: Semaphore::const_new(TEXTS_MAX) }
+    pub(super) fn new(own: Rc<OwnHops>, login: (u16, Purpose), sql_database: String) -> Self {
+        Self { own, login, sql_database, client: Mutex::default(), turns: Semaphore::const_new(TEXTS_MAX) }
     }
 
     /// Changes the catalogue; where another change is in the way, again.
@@ -97,11 +98,11 @@ impl Admin {
     }
 
     async fn connect(&self, sql_database: &str) -> Result<Client> {
-        let login = self.own.open(self.database, Purpose::Minting).await?;
+        let login = self.own.open(self.login.0, self.login.1).await?;
         let mut config = Config::new();
         config.user(&login.user).password(&*login.password).dbname(sql_database);
         // The connection does not leave the host: it takes the proxy's own way to the server.
-        config.application_name("warder minting").ssl_mode(SslMode::Disable).options(OPTIONS);
+        config.application_name("warder").ssl_mode(SslMode::Disable).options(OPTIONS);
         let is_unix = login.is_unix()?;
         let connected = async {
             if is_unix {

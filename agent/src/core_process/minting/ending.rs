@@ -1,5 +1,7 @@
 //! The end of an access: decided, written down, carried out, and confirmed by the kernel witness.
 
+mod close;
+
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
@@ -11,11 +13,12 @@ use model::mediation::End;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::warn;
 
-use super::access::{Access, Order, When};
+use super::access::{Access, Order, OwnRole, When};
 use super::admin::Trouble;
 use super::fault::{Step, reached};
 use super::{Mint, Minting};
 use crate::clock;
+use crate::core_process::access_ends::EndSeen;
 use crate::identity_link::{FromCore, SessionEnd};
 
 /// How long a session whose access is over may go on with what it does.
@@ -29,7 +32,7 @@ const LOOK: Duration = Duration::from_millis(5);
 /// Pause before the next attempt to take a role away; each is longer, up to the second.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
-/// Looks after an access whose role was made, to its end.
+/// Looks after an access to its end: one whose role was made, or one without a role whose end is decided.
 pub(super) async fn attend(minting: Rc<Minting>, access: Rc<Access>) {
     let order = until_it_ends(&access).await;
     // Else it has ended already.
@@ -38,7 +41,11 @@ pub(super) async fn attend(minting: Rc<Minting>, access: Rc<Access>) {
         reached(Step::Decided);
         cut(&minting, &access, &order).await;
     }
-    take_away(&minting, &access, order.end).await;
+    match &access.role {
+        Some(role) => take_away(&minting, &access, role, order.end).await,
+        None => close::close(&minting, &access, &order).await,
+    }
+    access.is_cut.send_replace(true);
     let confirmation = confirm(&minting, &access).await;
     let latency = access.seen.borrow().server.map(|(.., at)| at.nanos_since(order.decided));
     minting.record(Credential {
@@ -78,11 +85,13 @@ fn decide(minting: &Minting, access: &Access, order: &Order) {
 /// Has the worker end the session. Returns when it has, or may not be waited for any longer.
 async fn cut(minting: &Minting, access: &Access, order: &Order) {
     tell(minting, access, order);
-    // From here on the server knows that it ends, and tells a core that knows nothing.
-    if let Err(trouble) = access.mint.admin.change(&statements::disable(&access.role)).await {
-        warn!(role = %access.role, "a role could not be disabled yet: {trouble}");
+    if let Some(OwnRole { name, mint, .. }) = &access.role {
+        // From here on the server knows that it ends, and tells a core that knows nothing.
+        if let Err(trouble) = mint.admin.change(&statements::disable(name)).await {
+            warn!(role = %name, "a role could not be disabled yet: {trouble}");
+        }
+        access.is_cut.send_replace(true);
     }
-    access.is_cut.send_replace(true);
     if order.when == When::Now {
         return;
     }
@@ -116,11 +125,11 @@ fn tell(minting: &Minting, access: &Access, order: &Order) {
 }
 
 /// Takes the role away, however long it takes.
-async fn take_away(minting: &Minting, access: &Access, end: AccessEnd) {
+async fn take_away(minting: &Minting, access: &Access, role: &OwnRole, end: AccessEnd) {
     let mut pause = RETRY.0;
-    while let Err(trouble) = remove(&access.mint, &access.role, &access.group).await {
+    while let Err(trouble) = remove(&role.mint, &role.name, &role.group).await {
         if pause == RETRY.0 {
-            warn!(role = %access.role, "a role could not be taken away, and is tried again: {trouble}");
+            warn!(role = %role.name, "a role could not be taken away, and is tried again: {trouble}");
             minting.record(Credential {
                 end: Some(end),
                 detail: Some(trouble.to_string()),
@@ -180,12 +189,24 @@ async fn give_away(mint: &Mint, role: &RoleName, group: &str) -> Result<(), Trou
     Ok(())
 }
 
+/// Whether the kernel witness has seen the server's socket close; its record comes when the client's is closed as well.
+fn server_closed(minting: &Minting, access: &Access) -> Option<Confirmation> {
+    if access.seen.borrow().server.is_none() {
+        let pipeline = minting.pipeline.borrow();
+        let session = pipeline.sessions.get_mediated(access.connection)?.id;
+        let (at, missed) = pipeline.sessions.server_closed(access.connection)?;
+        let how = if missed { Confirmation::Iterator } else { Confirmation::Kernel };
+        access.saw(EndSeen::Server { session, how, at });
+    }
+    access.seen.borrow().server.map(|(_, how, _)| how)
+}
+
 /// Waits until the kernel witness has seen the server's socket close.
 async fn confirm(minting: &Minting, access: &Access) -> Confirmation {
     let connection = access.connection;
     let deadline = Instant::now() + CONFIRM_PATIENCE;
     loop {
-        if let Some((_, how, _)) = access.seen.borrow().server {
+        if let Some(how) = server_closed(minting, access) {
             return how;
         }
         // A session without a socket of the server's was never there for the kernel to see.

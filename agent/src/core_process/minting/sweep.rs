@@ -9,12 +9,12 @@ use mint::name::RoleName;
 use mint::note::Note;
 use mint::statements;
 use mint::sweep::{Fate, Found, Sweeper};
-use model::credential::{AccessEnd, Confirmation, Credential, CredentialStep};
+use model::credential::{AccessEnd, Confirmation, Credential, CredentialStep, MintedRole};
 use tokio::task::spawn_local;
 use tokio::time::sleep;
 use tracing::warn;
 
-use super::access::{Access, Stage};
+use super::access::{Access, OwnRole, Stage};
 use super::admin::Trouble;
 use super::fault::{Step, reached};
 use super::{Mint, Minting, ending};
@@ -63,7 +63,8 @@ async fn sweep(minting: &Rc<Minting>, mint: &Rc<Mint>) -> Result<(), Trouble> {
 }
 
 async fn sweep_alone(minting: &Rc<Minting>, mint: &Rc<Mint>) -> Result<(), Trouble> {
-    let names = || minting.accesses.borrow().values().map(|access| access.role.clone()).collect::<HashSet<RoleName>>();
+    let name = |access: &Rc<Access>| access.role.as_ref().map(|role| role.name.clone());
+    let names = || minting.accesses.borrow().values().filter_map(name).collect::<HashSet<RoleName>>();
     // What begins or ends while the server answers is known before or after.
     let mut known = names();
     let rows = mint.admin.rows(&statements::look()).await?;
@@ -90,8 +91,8 @@ fn found(row: Vec<Option<String>>) -> Option<Found> {
 
 /// The session lives: another core has made its role.
 fn adopt(minting: &Rc<Minting>, mint: &Rc<Mint>, role: RoleName, note: Note) {
-    let access = Access::new(role, note.connection, Rc::clone(mint), note.until, AccessEnd::Lifetime);
-    let access = Rc::new(Access { group: note.group.as_str().into(), named: note.principal, ..access });
+    let role = OwnRole::new(role, &note.group, Rc::clone(mint), note.until, AccessEnd::Lifetime);
+    let access = Rc::new(Access { named: note.principal, ..Access::with_role(note.connection, role) });
     access.stage.set(Stage::Made);
     minting.look_after(Rc::clone(&access));
     minting.record(Credential {
@@ -104,13 +105,13 @@ fn adopt(minting: &Rc<Minting>, mint: &Rc<Mint>, role: RoleName, note: Note) {
 
 async fn remove(minting: &Rc<Minting>, mint: &Mint, role: &RoleName, note: &Note) {
     let step = |step| {
-        let group = Arc::from(note.group.as_str());
+        let role = MintedRole { name: role.as_str().into(), group: note.group.as_str().into() };
         let detail = Some(format!("for {}", note.principal));
         Credential {
             end: Some(AccessEnd::Orphan),
             until: Some(note.until),
             detail,
-            ..Credential::new(step, role.as_str().into(), group, Arc::clone(&mint.name))
+            ..Credential::new(step, Some(role), Arc::clone(&mint.name))
         }
     };
     minting.record(step(CredentialStep::Orphan));

@@ -135,7 +135,7 @@ pub(crate) fn log_record(
         Event::Coverage(form) => attributes.text("warder.database_entry", Some(&form.database_entry)),
         Event::Credential(form) => {
             attributes.text("warder.credential.step", Some(&form.step));
-            attributes.text("warder.credential.role", Some(&form.role));
+            attributes.text("warder.credential.role", form.role.as_deref());
             attributes.text("warder.database_entry", Some(&form.database_entry));
         }
         Event::Loss(form) => attributes.number("warder.loss.count", Some(form.count)),

@@ -1,4 +1,4 @@
-//! Minted roles, as they are written.
+//! Minted roles and the end of access, as they are written.
 
 use std::borrow::Cow;
 
@@ -9,16 +9,18 @@ use super::identity::SessionText;
 use super::principal::PrincipalForm;
 use crate::time::Timestamp;
 
-/// `credential`: what became of a role that was made for one session.
+/// `credential`: what became of a role that was made for one session, or of the access of a session without one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CredentialForm<'a> {
     /// `minting`, `failed`, `ending`, `ended`, `stuck`, `orphan`, `adopted`.
     pub step: Cow<'a, str>,
-    /// Name of the role.
-    pub role: Cow<'a, str>,
+    /// Name of the role; absent: the session has no role of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<Cow<'a, str>>,
     /// The role whose rights it has.
-    pub group: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<Cow<'a, str>>,
     /// Name of the database in the configuration.
     pub database_entry: Cow<'a, str>,
     /// The session.
@@ -48,8 +50,8 @@ impl<'a> From<&'a Credential> for CredentialForm<'a> {
     fn from(credential: &'a Credential) -> Self {
         Self {
             step: credential.step.word().into(),
-            role: (&*credential.role).into(),
-            group: (&*credential.group).into(),
+            role: credential.role.as_ref().map(|role| (&*role.name).into()),
+            group: credential.role.as_ref().map(|role| (&*role.group).into()),
             database_entry: (&*credential.database_name).into(),
             session: credential.session.map(SessionText::from),
             principal: credential.principal.as_deref().map(PrincipalForm::from),

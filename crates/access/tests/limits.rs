@@ -1,0 +1,76 @@
+//! Nobody takes the places of others: how many requests wait, of one holder, of one actor, of all.
+
+use std::collections::BTreeSet;
+
+use access::{Ask, Desk, Limits, Moment, Refusal, Terms};
+use model::access::{GrantId, Holder, Scope};
+use model::id::BootId;
+use model::principal::{Actor, PrincipalKind};
+use model::time::{BootTime, WallTime};
+
+const HOUR: u64 = 3_600_000_000_000;
+const NOW: Moment = Moment { wall: WallTime(HOUR), boot: BootTime(HOUR), boot_id: BootId(1) };
+
+fn actor(kind: PrincipalKind, id: &str) -> Actor {
+    Actor { kind, id: id.into(), issuer: "https://issuer.example.com".into() }
+}
+
+fn helper_for(person: &str) -> Holder {
+    let acting_for = vec![actor(PrincipalKind::Person, person)];
+    Holder { actor: actor(PrincipalKind::Agent, "helper"), acting_for }
+}
+
+/// Asks so often; how many of the requests wait then.
+fn flood(desk: &mut Desk, holder: &Holder, times: usize) -> usize {
+    let waits = |desk: &mut Desk| {
+        let scope = Scope {
+            database: "shop".into(),
+            sql_database: None,
+            actions: BTreeSet::from(["Delete".into()]),
+            relations: BTreeSet::from(["public.orders".into()]),
+        };
+        let ask = Ask {
+            holder: holder.clone(),
+            scope,
+            purpose: "work".into(),
+            ticket: None,
+            duration: HOUR,
+            once: None,
+            break_glass: false,
+            renews: None,
+        };
+        let terms = Terms {
+            rule: "ask".into(),
+            approvals: 1,
+            duration_max: HOUR,
+            decide_within: HOUR,
+            escalate_after: None,
+            review_within: None,
+        };
+        let id = GrantId::new(desk.cases().count() as u64 + 1);
+        match desk.request(NOW, id, ask, terms) {
+            Ok(proposal) => proposal.commit(|_, _| Ok::<(), ()>(())).is_ok(),
+            Err(refusal) => {
+                assert!(matches!(refusal, Refusal::TooManyWaiting(_)), "{refusal}");
+                false
+            }
+        }
+    };
+    (0..times).filter(|_| waits(desk)).count()
+}
+
+#[test]
+fn one_holder_has_its_own_places() {
+    let mut desk = Desk::new(Limits::default());
+    assert_eq!(flood(&mut desk, &helper_for("alice"), 100), Limits::default().waiting_of_one_max);
+    assert_eq!(flood(&mut desk, &helper_for("bob"), 1), 1);
+}
+
+#[test]
+fn an_agent_that_acts_for_many_leaves_places_to_others() {
+    let mut desk = Desk::new(Limits::default());
+    let waiting: usize = (0..100).map(|number| flood(&mut desk, &helper_for(&format!("person {number}")), 16)).sum();
+    assert_eq!(waiting, Limits::default().waiting_of_actor_max);
+    let alice = Holder { actor: actor(PrincipalKind::Person, "alice"), acting_for: Vec::new() };
+    assert_eq!(flood(&mut desk, &alice, 1), 1);
+}
