@@ -353,6 +353,8 @@ fn changes_give_back_and_keep() {
         ("select max(nextval('s')) filter (where ssn like 'A%') from people", "new<~ssn"),
         ("select q.d is null or pg_try_advisory_lock(1) from (select nullif(ssn, 'x') as d from people) q", "new<~ssn"),
         ("select random(), ssn, id + txid_current() from people", "new<~id"),
+        ("select case when ssn > 'A' then pg_sleep(1) end from people", "new<~ssn"),
+        ("select pg_sleep(1), ssn from people where setseed(id) is null", "new<~id"),
         // Subscripts stay as keys.
         ("update notes set body[(select ssn from people)] = '1'", "notes.body<~ssn"),
         ("update notes set body[1:(select id from people)] = '{1}', id = 2", "notes.body<~id"),
@@ -501,6 +503,9 @@ fn what_is_not_known_is_unknown() {
     let calls = lineage("select guess(1), lo_get(1)").calls.clone();
     assert_eq!(calls.len(), 2, "{calls:?}");
     assert!(lineage("select upper('a'), 1 + 1").calls.is_empty());
+    for sql in ["select pg_sleep(1)", "select setseed(0.5)", "select pg_catalog.pg_export_snapshot()"] {
+        assert!(lineage(sql).calls.is_empty(), "{sql} reads no rows");
+    }
     let count =
         lineage("select count(1 order by ssn::int, guess(1), lo_get(1)::text using operator(public.<<)) from people");
     assert_eq!((count.reads.len(), count.calls.len()), (2, 3), "{count:?}");
