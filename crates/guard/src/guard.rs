@@ -451,6 +451,8 @@ impl Guard {
         let name = self.name("refuses");
         message::failing_bind(&name, &mut passed.bytes);
         passed.messages += 1;
+        // On a replication connection there is no Bind (55.4).
+        let name = (!self.replication).then_some(name);
         let cycle = self.desk.cycles.open();
         cycle.unsettling = true;
         cycle.refused = Some(Refused { name, answer: message::refusal(denial) });
