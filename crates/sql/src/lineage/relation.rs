@@ -16,7 +16,7 @@ use crate::grammar::Tree;
 use crate::lineage::Trace;
 use crate::lineage::row::{Field, Row};
 use crate::lineage::scope::{Item, Scope};
-use crate::name::{Names, is_temporary};
+use crate::name::{Names, PG_CATALOG, is_temporary};
 use crate::state::{State, Temporary};
 
 /// Views behind views, and queries inside each other in one of them.
@@ -118,12 +118,20 @@ impl<'a> Trace<'a> {
         if !catalogue.is_known() {
             return Err(UnknownLineage::NoCatalogue);
         }
-        if state.catalogue_changed || state.functions_changed {
+        if (state.catalogue_changed || state.functions_changed) && !self.is_table_of_server(relation) {
             return Err(UnknownLineage::Relation);
         }
         let name = self.names.relation(relation.schemaname(), relation.relname().unwrap_or_default());
         let schema = name.schema.known().ok_or(UnknownLineage::Relation)?;
         catalogue.relation(schema, &name.name).ok_or(UnknownLineage::Relation)
+    }
+
+    /// Whether it can only be a table of the server itself, whatever a session has changed: nobody makes or changes one.
+    /// Without its schema it may be a temporary one; and a view of the server's calls what others may have replaced.
+    fn is_table_of_server(&self, relation: &RangeVar) -> bool {
+        let name = relation.relname().unwrap_or_default();
+        let found = self.names.catalogue.relation(PG_CATALOG, name);
+        relation.schemaname() == Some(PG_CATALOG) && found.is_some_and(|found| found.kind == RelationKind::Table)
     }
 
     pub(super) fn row_of(&mut self, relation: &'a Relation) -> Row {

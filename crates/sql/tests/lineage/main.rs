@@ -33,6 +33,10 @@ fn catalogue() -> Catalogue {
     for schema in ["pg_catalog", "public"] {
         builder.schema(schema.into());
     }
+    for (oid, name, kind) in [(20, "pg_class", RelationKind::Table), (21, "pg_tables", RelationKind::View)] {
+        builder.relation(Relation { oid, schema: "pg_catalog".into(), name: name.into(), kind });
+        builder.column(Column { relation: oid, number: 1, name: "oid".into() });
+    }
     for (oid, name, kind, columns) in relations {
         builder.relation(Relation { oid, schema: "public".into(), name: name.into(), kind });
         for (number, column) in (1..).zip(columns) {
@@ -550,6 +554,24 @@ fn what_keywords_types_and_attributes_call_is_named() {
     ] {
         assert_eq!(calls(sql), expected, "{sql}");
     }
+}
+
+#[test]
+fn tables_of_the_server_are_known_whatever_has_changed() {
+    let reads = |sql: &str, functions_changed| {
+        let search_path = Known::Known(Arc::from([Arc::from("public")]));
+        let state = State { search_path, catalogue_changed: true, functions_changed, ..State::new("alice".into()) };
+        let limits = Limits { lineage: true, ..Limits::default() };
+        let facts = Analyser::new(limits).facts(sql.as_bytes(), &state, &catalogue());
+        let lineage = Arc::clone(facts.statements[0].lineage.as_ref().unwrap());
+        lineage.unknown.is_none() && lineage.calls.is_empty()
+    };
+    assert!(reads("select oid from pg_catalog.pg_class where oid = 1", false));
+    assert!(reads("select c.oid from pg_catalog.pg_class c", true));
+    assert!(!reads("select oid from pg_catalog.pg_class where oid = 1", true), "it may be another operator");
+    assert!(!reads("select oid from pg_class", false), "it may be a temporary one");
+    assert!(!reads("select oid from pg_catalog.pg_tables", false), "what a view calls may be another function");
+    assert!(!reads("select id from public.people", false));
 }
 
 #[test]
