@@ -160,10 +160,12 @@ fn names_without_a_schema_are_where_the_search_path_finds_them() -> Result<()> {
 fn what_is_made_later_is_known_soon() -> Result<()> {
     let guarded = Guarded::start(Login::Right, &[])?;
     guarded.allowed("select count(*) from orders", "7")?;
-    guarded.refused("create table later (id int); select count(*) from later", "not-hr")?;
+    // Who has made it waits until it is known.
+    guarded.allowed("create table later (id int); select count(*) from later", "0")?;
+    guarded.allowed("begin; create table later_on (id int); commit; begin; select count(*) from later_on", "0")?;
+    guarded.refused("begin; create table last (id int); select count(*) from last", "not-hr")?;
     let known =
         |sql: &'static str| wait::until(sql, wait::PATIENCE, || Ok(guarded.psql(sql)?.0.trim().eq("0").then_some(())));
-    known("select count(*) from later")?;
     // In a transaction it is there for others only when that has ended.
     let place = [("PGHOST", "127.0.0.1"), ("PGPORT", guarded.port.as_str())];
     let mut session = guarded.stage.session(Place::Outside, &place)?;
