@@ -118,20 +118,24 @@ impl<'a> Trace<'a> {
         if !catalogue.is_known() {
             return Err(UnknownLineage::NoCatalogue);
         }
-        if (state.catalogue_changed || state.functions_changed) && !self.is_table_of_server(relation) {
-            return Err(UnknownLineage::Relation);
+        if state.catalogue_changed || state.functions_changed {
+            return self.table_of_server(relation).ok_or(UnknownLineage::Relation);
         }
         let name = self.names.relation(relation.schemaname(), relation.relname().unwrap_or_default());
         let schema = name.schema.known().ok_or(UnknownLineage::Relation)?;
         catalogue.relation(schema, &name.name).ok_or(UnknownLineage::Relation)
     }
 
-    /// Whether it can only be a table of the server itself, whatever a session has changed: nobody makes or changes one.
-    /// Without its schema it may be a temporary one; and a view of the server's calls what others may have replaced.
-    fn is_table_of_server(&self, relation: &RangeVar) -> bool {
-        let name = relation.relname().unwrap_or_default();
-        let found = self.names.catalogue.relation(PG_CATALOG, name);
-        relation.schemaname() == Some(PG_CATALOG) && found.is_some_and(|found| found.kind == RelationKind::Table)
+    /// The table of the server itself that it can only be, whatever a session has changed: nobody makes or changes one. A
+    /// view of the server's may call what was replaced.
+    fn table_of_server(&self, relation: &RangeVar) -> Option<&'a Relation> {
+        let is_meant = match relation.schemaname() {
+            Some(schema) => schema == PG_CATALOG,
+            // Temporary ones are found before.
+            None => self.names.looks_there_first() && self.names.state.temporary == Temporary::None,
+        };
+        let found = self.names.catalogue.relation(PG_CATALOG, relation.relname().unwrap_or_default());
+        found.filter(|found| is_meant && found.kind == RelationKind::Table)
     }
 
     pub(super) fn row_of(&mut self, relation: &'a Relation) -> Row {

@@ -558,18 +558,24 @@ fn what_keywords_types_and_attributes_call_is_named() {
 
 #[test]
 fn tables_of_the_server_are_known_whatever_has_changed() {
-    let reads = |sql: &str, functions_changed| {
-        let search_path = Known::Known(Arc::from([Arc::from("public")]));
-        let state = State { search_path, catalogue_changed: true, functions_changed, ..State::new("alice".into()) };
+    let reads_in = |path: &[&str], temporary, sql: &str, functions_changed| {
+        let search_path = Known::Known(path.iter().map(|schema| Arc::from(*schema)).collect());
+        let state = State { search_path, temporary, ..State::new("alice".into()) };
+        let state = State { catalogue_changed: true, functions_changed, ..state };
         let limits = Limits { lineage: true, ..Limits::default() };
         let facts = Analyser::new(limits).facts(sql.as_bytes(), &state, &catalogue());
         let lineage = Arc::clone(facts.statements[0].lineage.as_ref().unwrap());
         lineage.unknown.is_none() && lineage.calls.is_empty()
     };
+    let reads = |sql: &str, functions_changed| reads_in(&["public"], Temporary::None, sql, functions_changed);
     assert!(reads("select oid from pg_catalog.pg_class where oid = 1", false));
     assert!(reads("select c.oid from pg_catalog.pg_class c", true));
     assert!(!reads("select oid from pg_catalog.pg_class where oid = 1", true), "it may be another operator");
-    assert!(!reads("select oid from pg_class", false), "it may be a temporary one");
+    let unqualified = "select oid from pg_class";
+    assert!(reads(unqualified, false));
+    let temporary = Temporary::Names(Arc::from([Arc::from("scratch")]));
+    assert!(!reads_in(&["public"], temporary, unqualified, false), "that one may have another name now");
+    assert!(!reads_in(&["public", "pg_catalog"], Temporary::None, unqualified, false), "one may stand before it");
     assert!(!reads("select oid from pg_catalog.pg_tables", false), "what a view calls may be another function");
     assert!(!reads("select id from public.people", false));
 }
