@@ -74,6 +74,13 @@ impl Guarded {
         Ok(said(&output))
     }
 
+    /// The same in another SQL database.
+    fn psql_in(&self, sql_database: &str, sql: &str) -> Result<(String, String)> {
+        let place = [("PGHOST", "127.0.0.1"), ("PGPORT", self.port.as_str()), ("PGDATABASE", sql_database)];
+        let mut command = self.stage.client(Place::Outside, "psql");
+        Ok(said(&process::run_any(command.envs(place).args(["-XqAt", "-c", sql]))?))
+    }
+
     /// What is allowed prints `expected`.
     fn allowed(&self, sql: &str, expected: &str) -> Result<()> {
         let (out, errors) = self.psql(sql)?;
@@ -160,10 +167,12 @@ fn names_without_a_schema_are_where_the_search_path_finds_them() -> Result<()> {
 fn what_is_made_later_is_known_soon() -> Result<()> {
     let guarded = Guarded::start(Login::Right, &[])?;
     guarded.allowed("select count(*) from orders", "7")?;
-    guarded.refused("create table later (id int); select count(*) from later", "not-hr")?;
+    // Who has made it waits until it is known.
+    guarded.allowed("create table later (id int); select count(*) from later", "0")?;
+    guarded.allowed("begin; create table later_on (id int); commit; begin; select count(*) from later_on", "0")?;
+    guarded.refused("begin; create table last (id int); select count(*) from last", "not-hr")?;
     let known =
         |sql: &'static str| wait::until(sql, wait::PATIENCE, || Ok(guarded.psql(sql)?.0.trim().eq("0").then_some(())));
-    known("select count(*) from later")?;
     // In a transaction it is there for others only when that has ended.
     let place = [("PGHOST", "127.0.0.1"), ("PGPORT", guarded.port.as_str())];
     let mut session = guarded.stage.session(Place::Outside, &place)?;
@@ -174,6 +183,29 @@ fn what_is_made_later_is_known_soon() -> Result<()> {
     guarded.refused("select count(*) from much_later", "not-hr")?;
     session.write_line("commit;")?;
     known("select count(*) from much_later")
+}
+
+#[test]
+fn a_database_that_is_made_anew_is_another_one() -> Result<()> {
+    let guarded = Guarded::start(Login::Right, &[])?;
+    let cluster = &guarded.stage.cluster;
+    // Somebody asks for it before it is there; then it is another one of the same name.
+    let (_, errors) = guarded.psql_in("shop", "select 1")?;
+    ensure!(errors.contains("does not exist"), "{errors}");
+    for table in ["first", "second"] {
+        cluster.sql(&format!("create database {table}"))?;
+        process::run(
+            cluster
+                .client("psql", Route::Unix)
+                .env("PGDATABASE", table)
+                .args(["-Xqc", &format!("create table {table} as select 1 as id")]),
+        )?;
+        guarded.psql("drop database if exists shop;")?;
+        guarded.allowed(&format!("create database shop template {table}"), "")?;
+        let (out, errors) = guarded.psql_in("shop", &format!("select count(*) from {table}"))?;
+        ensure!(out.trim() == "1", "{table}: {errors}\n{}", guarded.stage.agent.log()?);
+    }
+    Ok(())
 }
 
 #[test]

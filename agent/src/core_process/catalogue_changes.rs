@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use model::facts::StateChange;
+use model::facts::{Object, StateChange, StatementFacts};
 use model::id::{DatabaseId, SessionId};
 use model::record::What;
 use model::statement::Statement;
@@ -19,6 +19,16 @@ pub(super) struct CatalogueChanges {
     changing: HashSet<SessionId>,
     /// Databases and their SQL databases that should be read again.
     changed: HashSet<(DatabaseId, Arc<str>)>,
+    /// Those that may be other ones than those of this name that were read: made, dropped, renamed.
+    replaced: HashSet<(DatabaseId, Arc<str>)>,
+}
+
+/// What should be read again.
+pub(super) struct Unread {
+    /// It has changed.
+    pub(super) changed: HashSet<(DatabaseId, Arc<str>)>,
+    /// It may be another SQL database.
+    pub(super) replaced: HashSet<(DatabaseId, Arc<str>)>,
 }
 
 impl CatalogueChanges {
@@ -47,6 +57,8 @@ impl CatalogueChanges {
             self.changing.insert(*id);
         }
         let Some(session) = sessions.get(id.cookie) else { return };
+        let replaced = judgement.facts.statements.iter().flat_map(sql_databases);
+        self.replaced.extend(replaced.map(|name| (session.database, name)));
         let login = &session.login;
         if let Some(name) = login.database.as_ref().or(login.user.as_ref()) {
             self.changed.insert((session.database, Arc::from(name.as_str())));
@@ -54,7 +66,15 @@ impl CatalogueChanges {
     }
 
     /// What should be read again.
-    pub(super) fn take(&mut self) -> HashSet<(DatabaseId, Arc<str>)> {
-        std::mem::take(&mut self.changed)
+    pub(super) fn take(&mut self) -> Unread {
+        Unread { changed: std::mem::take(&mut self.changed), replaced: std::mem::take(&mut self.replaced) }
     }
+}
+
+/// SQL databases that a statement makes, drops or changes.
+fn sql_databases(facts: &StatementFacts) -> impl Iterator<Item = Arc<str>> {
+    facts.effects.iter().filter_map(|effect| match &effect.object {
+        Object::Other { kind, name: Some(name) } if **kind == *"DATABASE" => Some(Arc::clone(&name.name)),
+        _ => None,
+    })
 }

@@ -14,8 +14,10 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, timeout};
+use tokio_postgres::error::SqlState;
 use tracing::warn;
 
+use super::catalogue_changes::Unread;
 use super::catalogue_fetch::fetch;
 use super::own_hops::{OwnHops, OwnLogin};
 use super::pipeline::Pipeline;
@@ -96,10 +98,18 @@ impl Catalogues {
 
     /// A session begins. Returns when the workers know what its SQL database has, or that will take longer.
     pub(super) async fn ready(self: &Rc<Self>, database: u16, sql_database: &str) {
-        let Some(kept) = self.kept(database, sql_database) else { return };
-        let mut tried = kept.is_tried.subscribe();
+        let tried = async {
+            while let Some(kept) = self.kept(database, sql_database) {
+                let mut tried = kept.is_tried.subscribe();
+                drop(kept);
+                // Otherwise the one before it was found to be gone.
+                if tried.wait_for(|tried| *tried).await.is_ok() {
+                    return;
+                }
+            }
+        };
         // The session begins without it: names without a schema are in an unknown one, and judged as such.
-        let _late = timeout(FIRST_PATIENCE, tried.wait_for(|tried| *tried)).await;
+        let _late = timeout(FIRST_PATIENCE, tried).await;
     }
 
     /// Must run inside of a `LocalSet`.
@@ -123,9 +133,17 @@ impl Catalogues {
 
     /// Catalogues that sessions have changed are read again.
     pub(super) fn pass_on_changes(&self) {
-        let changed = self.pipeline.borrow_mut().catalogue_changes.take();
+        let Unread { changed, replaced } = self.pipeline.borrow_mut().catalogue_changes.take();
+        let kept = self.kept.borrow();
+        // A session that begins there waits for the next reading: what was read was of another one of that name.
+        for (database, name) in replaced {
+            if let Some(kept) = kept.get(&(database.0, name)) {
+                kept.is_tried.send_replace(false);
+                kept.changed.notify_one();
+            }
+        }
         for (database, name) in changed {
-            if let Some(kept) = self.kept.borrow().get(&(database.0, name)) {
+            if let Some(kept) = kept.get(&(database.0, name)) {
                 kept.changed.notify_one();
             }
         }
@@ -186,11 +204,18 @@ async fn keep(catalogues: Rc<Catalogues>, key: Key, kept: Rc<Kept>, period: Dura
         catalogues.pipeline.borrow().catalogue_read(key.0, read.is_ok());
         match read {
             Ok(()) => has_been_read = true,
+            // It was there: the next session of that name has a new one read.
+            Err(problem) if has_been_read && is_missing(&problem) => {
+                catalogues.kept.borrow_mut().remove(&key);
+                return;
+            }
             Err(problem) => catalogues.complain(&key, &problem),
         }
         kept.is_tried.send_replace(true);
         if !has_been_read {
-            sleep(RETRY).await;
+            if timeout(RETRY, kept.changed.notified()).await.is_ok() {
+                continue;
+            }
             catalogues.kept.borrow_mut().remove(&key);
             return;
         }
@@ -199,6 +224,12 @@ async fn keep(catalogues: Rc<Catalogues>, key: Key, kept: Rc<Kept>, period: Dura
             () = kept.changed.notified() => sleep(DEBOUNCE).await,
         }
     }
+}
+
+/// Whether there is no SQL database of that name.
+fn is_missing(problem: &anyhow::Error) -> bool {
+    let mut causes = problem.chain().filter_map(|cause| cause.downcast_ref::<tokio_postgres::Error>());
+    causes.any(|cause| cause.code() == Some(&SqlState::INVALID_CATALOG_NAME))
 }
 
 /// Each worker gets a file of its own: what one does to it, no other sees. `false`: it could not be told.

@@ -12,8 +12,8 @@ pub(crate) const CYCLES_MAX: usize = 4096;
 /// Something that was refused: the server is made to fail in its place.
 #[derive(Debug)]
 pub(crate) struct Refused {
-    /// What the server's error will name.
-    pub(crate) name: String,
+    /// What the server's error will name; `None`: it refuses the message itself, and names nothing.
+    pub(crate) name: Option<String>,
     /// What the client gets instead.
     pub(crate) answer: Vec<u8>,
 }
@@ -200,7 +200,7 @@ impl Cycles {
 
     /// The refusal that the next error of the server may be about.
     pub(crate) fn take_refused(&mut self, names: impl FnOnce(&str) -> bool) -> Option<Refused> {
-        self.front_mut()?.refused.take_if(|refused| names(&refused.name))
+        self.front_mut()?.refused.take_if(|refused| refused.name.as_deref().is_none_or(names))
     }
 
     /// ReadyForQuery.

@@ -84,6 +84,10 @@ pub(crate) struct Following {
 /// Savepoints of one transaction whose states are kept: those that were made last.
 const SAVEPOINTS_MAX: usize = 32;
 
+/// How long a session waits for a snapshot that has its own changes, before it is judged without: many times what the
+/// reading of a catalogue takes.
+const CATALOGUE_PATIENCE_NANOS: u64 = 3_000_000_000;
+
 /// What held when a savepoint was made.
 #[derive(Debug)]
 struct Savepoint {
@@ -236,13 +240,19 @@ impl Following {
         }
     }
 
-    /// A snapshot is there whose reading began then. To be called outside of transactions only: others do not see what
-    /// happens in one.
+    /// A snapshot is there whose reading began then. It has what was committed before; of what an open transaction has
+    /// changed nobody says when it is.
     pub(crate) fn snapshot_taken(&mut self, read_at: BootTime) {
         if self.temporary == Doubt::Nothing && self.committed_at.is_some_and(|committed| committed < read_at) {
             self.committed_at = None;
             self.each(|state| (state.catalogue_changed, state.functions_changed) = (false, false));
         }
+    }
+
+    /// What the session has changed is there for everybody, and not in the snapshot that is known; nor has it been for so
+    /// long that nobody should wait for the next one.
+    pub(crate) fn is_behind(&self, at: BootTime) -> bool {
+        self.committed_at.is_some_and(|committed| at.nanos_since(committed) < CATALOGUE_PATIENCE_NANOS)
     }
 
     /// Something happened that is not understood.

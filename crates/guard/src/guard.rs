@@ -96,6 +96,8 @@ pub struct Guard {
     names: u64,
     /// A statement that waits for somebody's decision.
     parked: Option<Parked>,
+    /// A message that would be refused only because the snapshot of the catalogue is behind this session.
+    postponed: Option<Heard>,
     portals: Portals,
     /// An Execute goes on whose portal must be described before.
     describes: bool,
@@ -128,6 +130,7 @@ impl Guard {
             replication,
             names: 0,
             parked: None,
+            postponed: None,
             portals: Portals::default(),
             describes: false,
         }
@@ -265,7 +268,11 @@ impl Guard {
                 Next::Whole { kind, message } => (kind, message, 0),
                 Next::Long { kind, beginning, rest } => (kind, beginning, rest),
             };
-            if !book.has_room() || (self.parked.is_none() && !self.may_take(kind, passed)) {
+            let is_heard = self.parked.is_some() || self.postponed.is_some();
+            if !book.has_room() || (!is_heard && !self.may_take(kind, passed)) {
+                return Ok(());
+            }
+            if self.postponed.is_some() && self.is_behind(at) {
                 return Ok(());
             }
             if !self.message(Piece { kind, bytes, rest }, at, now, book, passed) {
@@ -294,9 +301,10 @@ impl Guard {
         book: &mut impl Book,
         passed: &mut Passed,
     ) -> bool {
-        let (heard, answered) = match self.parked.take() {
-            Some(mut parked) => (Heard { request: parked.request.take(), at: parked.at }, Some(parked)),
-            None => (Heard { request: self.hear(piece, at), at }, None),
+        let (heard, answered) = match (self.parked.take(), self.postponed.take()) {
+            (Some(mut parked), _) => (Heard { request: parked.request.take(), at: parked.at }, Some(parked)),
+            (None, Some(heard)) => (heard, None),
+            (None, None) => (Heard { request: self.hear(piece, at), at }, None),
         };
         // A Sync that the server would ignore, or not if the data have failed meanwhile: where that matters it does not get it.
         let is_ignored = piece.kind == b'S' && self.desk.cycles.is_copying();
@@ -306,12 +314,16 @@ impl Guard {
         let has_effect = !is_dropped && !is_skipped;
         let sentence = match piece.kind {
             _ if !has_effect => Sentence::Pass,
-            b'Q' | b'F' | b'P' | b'B' | b'E' => self.judge(piece, heard, answered, now, book),
+            b'Q' | b'F' | b'P' | b'B' | b'E' => self.judge(piece, heard, answered, (at, now), book),
             _ => Sentence::Pass,
         };
         if let Sentence::Park(parked) = sentence {
             self.flush(passed);
             self.parked = Some(*parked);
+            return false;
+        }
+        if let Sentence::Postpone(heard) = sentence {
+            self.postponed = Some(heard);
             return false;
         }
         book.bytes(piece.bytes);
@@ -389,7 +401,7 @@ impl Guard {
         piece: Piece<'_>,
         heard: Heard,
         answered: Option<Parked>,
-        now: WallTime,
+        (looked, now): (BootTime, WallTime),
         book: &mut impl Book,
     ) -> Sentence {
         let (kind, Heard { request, at }) = (piece.kind, heard);
@@ -403,6 +415,9 @@ impl Guard {
             (b'P' | b'B', _) | (_, Some(_)) => self.bench.judge(facts, &self.around, now),
             _ => self.bench.judge_run(facts, &self.around, now),
         };
+        if matches!(judged.ruling, Ruling::Refused) && answered.is_none() && self.is_behind(looked) {
+            return Sentence::Postpone(Heard { request, at });
+        }
         if let Some(parked) = answered {
             judged = parked.conclude(judged);
             if let (Some(Answer::Approved(grant)), Ruling::Run(_)) = (parked.answer(), &judged.ruling) {
@@ -451,6 +466,8 @@ impl Guard {
         let name = self.name("refuses");
         message::failing_bind(&name, &mut passed.bytes);
         passed.messages += 1;
+        // On a replication connection there is no Bind (55.4).
+        let name = (!self.replication).then_some(name);
         let cycle = self.desk.cycles.open();
         cycle.unsettling = true;
         cycle.refused = Some(Refused { name, answer: message::refusal(denial) });
@@ -534,4 +551,6 @@ enum Sentence {
     Pass,
     Refuse(Denial),
     Park(Box<Parked>),
+    /// It is judged again when the snapshot of the catalogue is newer.
+    Postpone(Heard),
 }

@@ -41,7 +41,12 @@ pub(crate) struct Governed {
     expiry: Option<WallTime>,
     asker: Asker,
     holding: Holding,
+    /// When it is looked whether the catalogue was read again.
+    look: Option<Pin<Box<Sleep>>>,
 }
+
+/// How often a session that waits for a newer snapshot of the catalogue looks for it.
+const CATALOGUE_LOOK: Duration = Duration::from_millis(20);
 
 /// Has somebody decide about a statement of this session.
 pub(crate) type Asker = Box<dyn Fn(Box<Question>) -> Box<dyn Waiting>>;
@@ -66,16 +71,29 @@ impl Governed {
         canceller: Canceller,
         asker: Asker,
     ) -> Self {
-        let holding = Holding::default();
-        Self { guard, reading, canceller, cancelling: None, may_go_on: false, alarm: None, expiry, asker, holding }
+        let (cancelling, alarm, look, holding) = (None, None, None, Holding::default());
+        Self { guard, reading, canceller, cancelling, may_go_on: false, alarm, expiry, asker, holding, look }
     }
 
     /// Looks after a statement that waits for somebody's decision.
     pub(crate) fn look_after_hold(&mut self, cx: &mut Context<'_>) {
+        self.look_for_catalogue(cx);
         let Self { guard, asker, holding, may_go_on, .. } = self;
         if guard.is_holding() || holding.is_open() {
             holding.poll(cx, guard, asker);
             *may_go_on |= guard.is_answered();
+        }
+    }
+
+    /// Lets a message that waits for a newer snapshot of the catalogue try again now and then.
+    fn look_for_catalogue(&mut self, cx: &mut Context<'_>) {
+        if !self.guard.awaits_catalogue() {
+            return self.look = None;
+        }
+        let look = self.look.get_or_insert_with(|| Box::pin(sleep(CATALOGUE_LOOK)));
+        while look.as_mut().poll(cx).is_ready() {
+            self.may_go_on = true;
+            look.set(sleep(CATALOGUE_LOOK));
         }
     }
 

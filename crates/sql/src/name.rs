@@ -68,8 +68,12 @@ impl<'a> Names<'a> {
 
     /// Whether an unqualified name of a type of `pg_catalog` can only mean that.
     pub(crate) fn is_builtin_type(self, name: &str) -> bool {
-        let Known::Known(path) = &self.state.search_path else { return false };
-        is_catalog_first(path) && !self.state.catalogue_changed && !self.state.temporary.may_hide(name)
+        self.looks_there_first() && !self.state.catalogue_changed && !self.state.temporary.may_hide(name)
+    }
+
+    /// Whether only temporary objects are found before those of `pg_catalog`.
+    pub(crate) fn looks_there_first(self) -> bool {
+        matches!(&self.state.search_path, Known::Known(path) if is_catalog_first(path))
     }
 
     /// Whether `row.name` may be a call, where the row has no such column.

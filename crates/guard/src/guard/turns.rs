@@ -3,6 +3,8 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 
+use model::time::BootTime;
+
 use super::{Guard, Passed};
 use crate::cycle::Cycle;
 use crate::following::Question;
@@ -81,12 +83,26 @@ impl Guard {
 
     /// What the session has changed may be in what is known of the catalogue by now.
     fn take_snapshot(&mut self) {
-        if !self.around.session.in_transaction
-            && !self.desk.cycles.has_waiting()
+        if !self.desk.cycles.has_waiting()
             && let Some(read_at) = self.bench.read_at(&self.around.session.database)
         {
             self.desk.following.snapshot_taken(read_at);
         }
+    }
+
+    /// Whether something that this session has changed is not in what is known of the catalogue, and will be in a moment.
+    pub(super) fn is_behind(&mut self, at: BootTime) -> bool {
+        self.take_snapshot();
+        !self.desk.cycles.is_open()
+            && !self.desk.cycles.has_waiting()
+            && self.bench.read_at(&self.around.session.database).is_some()
+            && self.desk.following.is_behind(at)
+    }
+
+    /// A message waits for a newer snapshot of the catalogue: [`Guard::client`] is to be called now and then.
+    #[must_use]
+    pub const fn awaits_catalogue(&self) -> bool {
+        self.postponed.is_some()
     }
 
     /// Whether the server can be asked something without a trace: behind the first statement of a transaction, and before

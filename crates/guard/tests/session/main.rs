@@ -91,9 +91,14 @@ impl Session {
     }
 
     fn judged_by(judge: Rc<Judge>, mode: Mode, piece: usize) -> Self {
-        let mut guard = Guard::new(judge, Known::Unknown(UnknownPrincipal::NoProof), context(mode), false);
+        Self::of(judge, mode, Server::default(), piece)
+    }
+
+    fn of(judge: Rc<Judge>, mode: Mode, server: Server, piece: usize) -> Self {
+        let principal = Known::Unknown(UnknownPrincipal::NoProof);
+        let mut guard = Guard::new(judge, principal, context(mode), server.replication);
         let _cleared = guard.open(BootTime(1), WallTime(1), &startup(), std::iter::empty()).unwrap();
-        let mut session = Self { guard, server: Server::default(), records: Records::default(), piece, now: 2 };
+        let mut session = Self { guard, server, records: Records::default(), piece, now: 2 };
         session.deliver(&Server::greeting());
         session
     }
@@ -162,6 +167,19 @@ fn a_refused_query_is_an_error_and_the_session_goes_on() {
     assert_eq!(kinds(&session.send(&query("select 1"))), "CZ");
     assert_eq!(session.server.ran, ["select 1"]);
     assert_eq!(session.records.judged, 2);
+}
+
+#[test]
+fn a_refusal_is_told_on_a_replication_connection_too() {
+    let server = Server::of_replication();
+    let mut session = Session::of(JUDGE.with(Rc::clone), Mode::Enforce, server, usize::MAX);
+    for _ in 0..2 {
+        let got = session.send(&query("drop table customers"));
+        assert_eq!((kinds(&got).as_str(), status(&got)), ("EZ", 'I'));
+        let error = String::from_utf8_lossy(&got[0].1).into_owned();
+        assert!(error.contains("no-drop") && !error.contains("extended query"), "{error}");
+    }
+    assert_eq!(kinds(&session.send(&query("show wal_level"))), "CZ");
 }
 
 #[test]

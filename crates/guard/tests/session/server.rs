@@ -25,6 +25,8 @@ pub(crate) struct Server {
     temporary: Vec<String>,
     /// `standard_conforming_strings`.
     strings: Strings,
+    /// It takes simple queries only.
+    pub(crate) replication: bool,
     /// How often it was asked for its search path.
     pub(crate) asked: usize,
     /// SQL that was executed, in order; what a failed transaction undid is taken out again.
@@ -53,6 +55,11 @@ impl Default for Strings {
 }
 
 impl Server {
+    /// A WAL sender.
+    pub(crate) fn of_replication() -> Self {
+        Self { replication: true, ..Self::default() }
+    }
+
     /// What a server says when a client has logged in.
     pub(crate) fn greeting() -> Vec<u8> {
         let mut out = Vec::new();
@@ -91,6 +98,10 @@ impl Server {
             return;
         }
         match kind {
+            b'P' | b'B' | b'E' | b'C' | b'D' if self.replication => {
+                self.fail("extended query protocol not supported in a replication connection", out);
+                self.skipping = true;
+            }
             b'Q' => {
                 self.run(&text(body, 0), out);
                 self.ready(out);

@@ -49,6 +49,10 @@ pub(super) fn columns(name: &str) -> Option<&'static [&'static str]> {
 /// random one after `SET seed`.
 const LEAVES_TRACES: &[&str] = &["pg_current_xact_id", "random", "random_normal", "txid_current"];
 
+/// Functions that read no rows, and of which nothing is left but that they have run: by the time that it took, by a
+/// snapshot that others can use now, by the next random value.
+const ONLY_LEAVES_TRACES: &[&str] = &["pg_export_snapshot", "pg_sleep", "pg_sleep_for", "pg_sleep_until", "setseed"];
+
 impl<'a> Trace<'a> {
     /// Whether a name can only mean a function of the server.
     pub(super) fn is_builtin(&self, names: &[&str]) -> bool {
@@ -68,10 +72,14 @@ impl<'a> Trace<'a> {
         }
         if self.is_builtin(&names) {
             let does = function::effects(name);
-            if !does.is_empty() || LEAVES_TRACES.contains(&name) {
+            let only_leaves_traces = ONLY_LEAVES_TRACES.contains(&name);
+            if !does.is_empty() || only_leaves_traces || LEAVES_TRACES.contains(&name) {
                 self.effects += 1;
             }
-            if function::is_harmless(name) || (!does.is_empty() && does.iter().all(keeps_to_itself)) {
+            if function::is_harmless(name)
+                || only_leaves_traces
+                || (!does.is_empty() && does.iter().all(keeps_to_itself))
+            {
                 return;
             }
         }

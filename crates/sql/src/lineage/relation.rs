@@ -16,7 +16,7 @@ use crate::grammar::Tree;
 use crate::lineage::Trace;
 use crate::lineage::row::{Field, Row};
 use crate::lineage::scope::{Item, Scope};
-use crate::name::{Names, is_temporary};
+use crate::name::{Names, PG_CATALOG, is_temporary};
 use crate::state::{State, Temporary};
 
 /// Views behind views, and queries inside each other in one of them.
@@ -118,11 +118,23 @@ impl<'a> Trace<'a> {
             return Err(UnknownLineage::NoCatalogue);
         }
         if state.catalogue_changed || state.functions_changed {
-            return Err(UnknownLineage::Relation);
+            return self.table_of_server(relation).ok_or(UnknownLineage::Relation);
         }
         let name = self.names.relation(relation.schemaname(), relation.relname().unwrap_or_default());
         let schema = name.schema.known().ok_or(UnknownLineage::Relation)?;
         catalogue.relation(schema, &name.name).ok_or(UnknownLineage::Relation)
+    }
+
+    /// The table of the server itself that it can only be, whatever a session has changed: nobody makes or changes one. A
+    /// view of the server's may call what was replaced.
+    fn table_of_server(&self, relation: &RangeVar) -> Option<&'a Relation> {
+        let is_meant = match relation.schemaname() {
+            Some(schema) => schema == PG_CATALOG,
+            // Temporary ones are found before.
+            None => self.names.looks_there_first() && self.names.state.temporary == Temporary::None,
+        };
+        let found = self.names.catalogue.relation(PG_CATALOG, relation.relname().unwrap_or_default());
+        found.filter(|found| is_meant && found.kind == RelationKind::Table)
     }
 
     pub(super) fn row_of(&mut self, relation: &'a Relation) -> Row {

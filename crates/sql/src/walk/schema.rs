@@ -154,9 +154,9 @@ impl<'a> Walk<'a> {
                 Cow::Owned(format!("ALTER {}", kind_word(alter.objtype)))
             }
             Node::DefineStmt(define) => self.define(define),
-            Node::CreateEnumStmt(create) => self.defined("TYPE", untyped(create.type_name())),
+            Node::CreateEnumStmt(create) => self.enumeration(Action::Create, untyped(create.type_name())),
             Node::CreateRangeStmt(create) => self.defined("TYPE", untyped(create.type_name())),
-            Node::AlterEnumStmt(alter) => self.altered("TYPE", untyped(alter.type_name())),
+            Node::AlterEnumStmt(alter) => self.enumeration(Action::Alter, untyped(alter.type_name())),
             Node::AlterTypeStmt(alter) => self.altered("TYPE", alter.type_name()),
             Node::CreateDomainStmt(create) => {
                 for node in untyped(create.constraints()) {
@@ -210,6 +210,13 @@ impl<'a> Walk<'a> {
         self.on_other(Action::Create, kind, &text::strings(names));
         self.functions_changed();
         Cow::Owned(format!("CREATE {kind}"))
+    }
+
+    /// A type that brings no functions, operators or casts: the server has them for all enumerations.
+    fn enumeration(&mut self, action: Action, names: &'a NodeList) -> Command {
+        self.on_other(action, "TYPE", &text::strings(names));
+        self.changes.push(StateChange::Catalogue);
+        Cow::Owned(format!("{} TYPE", action.word().to_ascii_uppercase()))
     }
 
     fn altered(&mut self, kind: &'static str, names: &'a NodeList) -> Command {

@@ -56,7 +56,7 @@ fn other_objects() {
         "CREATE EVENT TRIGGER e ON ddl_command_start EXECUTE FUNCTION f()",
         "CREATE EVENT TRIGGER: create [EVENT TRIGGER e], code [EVENT TRIGGER e], =catalogue",
     );
-    check("CREATE TYPE s.e AS ENUM ('a')", "CREATE TYPE: create [TYPE s.e], =catalogue, =functions");
+    check("CREATE TYPE s.e AS ENUM ('a')", "CREATE TYPE: create [TYPE s.e], =catalogue");
     check("DROP DATABASE prod", "DROP DATABASE: drop [DATABASE prod], =catalogue");
     check("DROP OWNED BY bob", "DROP OWNED: drop role bob, drop server, =catalogue, =functions");
 }

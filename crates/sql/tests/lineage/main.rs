@@ -33,6 +33,10 @@ fn catalogue() -> Catalogue {
     for schema in ["pg_catalog", "public"] {
         builder.schema(schema.into());
     }
+    for (oid, name, kind) in [(20, "pg_class", RelationKind::Table), (21, "pg_tables", RelationKind::View)] {
+        builder.relation(Relation { oid, schema: "pg_catalog".into(), name: name.into(), kind });
+        builder.column(Column { relation: oid, number: 1, name: "oid".into() });
+    }
     for (oid, name, kind, columns) in relations {
         builder.relation(Relation { oid, schema: "public".into(), name: name.into(), kind });
         for (number, column) in (1..).zip(columns) {
@@ -353,6 +357,8 @@ fn changes_give_back_and_keep() {
         ("select max(nextval('s')) filter (where ssn like 'A%') from people", "new<~ssn"),
         ("select q.d is null or pg_try_advisory_lock(1) from (select nullif(ssn, 'x') as d from people) q", "new<~ssn"),
         ("select random(), ssn, id + txid_current() from people", "new<~id"),
+        ("select case when ssn > 'A' then pg_sleep(1) end from people", "new<~ssn"),
+        ("select pg_sleep(1), ssn from people where setseed(id) is null", "new<~id"),
         // Subscripts stay as keys.
         ("update notes set body[(select ssn from people)] = '1'", "notes.body<~ssn"),
         ("update notes set body[1:(select id from people)] = '{1}', id = 2", "notes.body<~id"),
@@ -501,6 +507,9 @@ fn what_is_not_known_is_unknown() {
     let calls = lineage("select guess(1), lo_get(1)").calls.clone();
     assert_eq!(calls.len(), 2, "{calls:?}");
     assert!(lineage("select upper('a'), 1 + 1").calls.is_empty());
+    for sql in ["select pg_sleep(1)", "select setseed(0.5)", "select pg_catalog.pg_export_snapshot()"] {
+        assert!(lineage(sql).calls.is_empty(), "{sql} reads no rows");
+    }
     let count =
         lineage("select count(1 order by ssn::int, guess(1), lo_get(1)::text using operator(public.<<)) from people");
     assert_eq!((count.reads.len(), count.calls.len()), (2, 3), "{count:?}");
@@ -545,6 +554,30 @@ fn what_keywords_types_and_attributes_call_is_named() {
     ] {
         assert_eq!(calls(sql), expected, "{sql}");
     }
+}
+
+#[test]
+fn tables_of_the_server_are_known_whatever_has_changed() {
+    let reads_in = |path: &[&str], temporary, sql: &str, functions_changed| {
+        let search_path = Known::Known(path.iter().map(|schema| Arc::from(*schema)).collect());
+        let state = State { search_path, temporary, ..State::new("alice".into()) };
+        let state = State { catalogue_changed: true, functions_changed, ..state };
+        let limits = Limits { lineage: true, ..Limits::default() };
+        let facts = Analyser::new(limits).facts(sql.as_bytes(), &state, &catalogue());
+        let lineage = Arc::clone(facts.statements[0].lineage.as_ref().unwrap());
+        lineage.unknown.is_none() && lineage.calls.is_empty()
+    };
+    let reads = |sql: &str, functions_changed| reads_in(&["public"], Temporary::None, sql, functions_changed);
+    assert!(reads("select oid from pg_catalog.pg_class where oid = 1", false));
+    assert!(reads("select c.oid from pg_catalog.pg_class c", true));
+    assert!(!reads("select oid from pg_catalog.pg_class where oid = 1", true), "it may be another operator");
+    let unqualified = "select oid from pg_class";
+    assert!(reads(unqualified, false));
+    let temporary = Temporary::Names(Arc::from([Arc::from("scratch")]));
+    assert!(!reads_in(&["public"], temporary, unqualified, false), "that one may have another name now");
+    assert!(!reads_in(&["public", "pg_catalog"], Temporary::None, unqualified, false), "one may stand before it");
+    assert!(!reads("select oid from pg_catalog.pg_tables", false), "what a view calls may be another function");
+    assert!(!reads("select id from public.people", false));
 }
 
 #[test]
