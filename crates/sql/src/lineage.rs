@@ -21,9 +21,10 @@ mod scope;
 mod statement;
 mod write;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use model::lineage::{Lineage, Origin, UnknownLineage};
+use model::lineage::{Lineage, Origin, Sources, UnknownLineage};
 use pg_raw_parse::Node;
 
 use crate::catalogue::{Catalogue, Relation};
@@ -71,6 +72,8 @@ struct Trace<'a> {
     windows: Vec<Origin>,
     /// Calls so far after which something is different that others can see.
     effects: usize,
+    /// Columns whose values stand in one column of a set operation.
+    mixed: BTreeSet<(Sources, Sources)>,
     lineage: Lineage,
 }
 
@@ -78,7 +81,7 @@ impl<'a> Trace<'a> {
     fn new(names: Names<'a>, depth_max: usize) -> Self {
         let lineage = Lineage::default();
         let (ctes, scopes, windows) = (Vec::new(), Vec::new(), Vec::new());
-        Self { names, depth: 0, depth_max, work: 0, ctes, scopes, windows, effects: 0, lineage }
+        Self { names, depth: 0, depth_max, work: 0, ctes, scopes, windows, effects: 0, mixed: BTreeSet::new(), lineage }
     }
 
     /// Something that is not followed may be anything.

@@ -278,6 +278,20 @@ fn a_temporary_table_hides_no_other_names_where_the_search_path_changes() {
 }
 
 #[test]
+fn what_a_temporary_view_shows_is_not_followed() {
+    let stage = Stage::start(POLICIES);
+    let mut client = stage.masked();
+    // The server makes a view of a temporary table a temporary one, whatever its name says.
+    for sql in ["create temporary table mine (id int)", "create view shown as select ssn from people, mine"] {
+        assert_eq!(client.run(Way::Simple, sql).error, None, "{sql}");
+    }
+    client.run(Way::Simple, "insert into mine values (1)");
+    let answer = client.run(Way::Simple, "select ssn from shown");
+    stage.no_canary(&answer.raw, "a temporary view");
+    assert!(answer.error.is_some_and(|error| error.contains("C42501")));
+}
+
+#[test]
 fn long_rows_are_masked_as_they_pass() {
     let stage = Stage::start(POLICIES);
     stage.cluster.run(

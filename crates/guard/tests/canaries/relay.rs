@@ -57,7 +57,7 @@ fn serve(mut client: TcpStream, rules: &Rules, server: &PathBuf) {
     let file = PolicyFile { name: "test.cedar".into(), text: rules.policies.into() };
     let judge = Judge::new(PolicySet::compile(&[file], PolicyEpoch(1)).unwrap(), Rc::default());
     judge.protect(rules.protection.clone());
-    judge.know("postgres".into(), Snapshot::new(rules.catalogue.clone(), BootTime(0)));
+    judge.know("postgres".into(), Snapshot::new(rules.catalogue.clone(), BootTime(u64::MAX)));
     let mut guard = Guard::new(Rc::new(judge), Known::Unknown(UnknownPrincipal::NoProof), context(&packet), false);
     let _cleared = guard.open(BootTime(1), WallTime(1), &packet, std::iter::empty()).unwrap();
     let mut upstream = UnixStream::connect(server).unwrap();

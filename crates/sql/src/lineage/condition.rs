@@ -10,6 +10,8 @@ use pg_raw_parse::nodes::{A_Expr, A_Expr_Kind, ColumnRef, SubLink, SubLinkType, 
 use crate::grammar::untyped;
 use crate::lineage::Trace;
 use crate::lineage::row::{Has, Row};
+use crate::lineage::scalar;
+use crate::name::Names;
 use crate::tree;
 use crate::walk::text;
 
@@ -51,8 +53,8 @@ impl<'a> Trace<'a> {
         let origins = [self.expression(left), self.expression(right)];
         match (self.is_as_stored(left), self.is_as_stored(right)) {
             (true, true) => self.note_joined(&origins[0], &origins[1]),
-            (true, false) if is_constant(right) => self.note_matched(&origins[0]),
-            (false, true) if is_constant(left) => self.note_matched(&origins[1]),
+            (true, false) if is_constant(self.names, right) => self.note_matched(&origins[0]),
+            (false, true) if is_constant(self.names, left) => self.note_matched(&origins[1]),
             _ => origins.iter().for_each(|origin| self.note_compared(origin)),
         }
     }
@@ -86,10 +88,12 @@ impl<'a> Trace<'a> {
                 }
                 _ => {
                     let output = output_of(node, outputs);
+                    output.iter().for_each(|origin| self.note_ordered(origin));
                     output.iter().filter(|origin| !is_stored(origin)).for_each(|origin| self.note_compared(origin));
                     // Where an input is called so as well, either may be meant.
                     if output.is_none() || bare_name(node).is_some_and(|name| self.is_input(name)) {
                         let origin = self.expression(node);
+                        self.note_ordered(&origin);
                         if !self.is_as_stored(node) {
                             self.note_compared(&origin);
                         }
@@ -162,13 +166,17 @@ fn is_text(cast: &TypeCast) -> bool {
         && matches!(names[..], [name] | ["pg_catalog", name] if TEXTS.contains(&name))
 }
 
-/// A value that is the same for all rows.
-fn is_constant(node: Node<'_>) -> bool {
+/// A value that is the same for all rows, and brings no collation with it: one for which different texts are equal makes of
+/// a test for equality one for a range. A domain may have such a one.
+fn is_constant(names: Names<'_>, node: Node<'_>) -> bool {
     let mut left = vec![node];
     while let Some(node) = left.pop() {
-        if matches!(node, Node::ColumnRef(_) | Node::SubLink(_))
-            || !(tree::is_leaf(node) || tree::below(node, &mut left))
-        {
+        let is_other = match node {
+            Node::ColumnRef(_) | Node::SubLink(_) | Node::CollateClause(_) => true,
+            Node::TypeCast(cast) => !cast.type_name().is_some_and(|of| scalar::is_type(names, of)),
+            _ => false,
+        };
+        if is_other || !(tree::is_leaf(node) || tree::below(node, &mut left)) {
             return false;
         }
     }

@@ -1,12 +1,17 @@
 //! DDL and upkeep: queries that are kept as views, and statements that run code on the rows of a table. Of those nothing
 //! comes back but errors, which may quote any value.
 
-use model::lineage::UnknownLineage;
+use model::Known;
+use model::facts::UnknownSchema;
+use model::lineage::{Lineage, UnknownLineage};
 use pg_raw_parse::Node;
 use pg_raw_parse::nodes::{AlterTableStmt, ObjectType, RangeVar, ReindexObjectType, VacuumStmt, ViewStmt};
 
 use crate::grammar::untyped;
 use crate::lineage::Trace;
+use crate::lineage::scope::{Item, Scope};
+use crate::name::Names;
+use crate::state::{State, Temporary};
 use crate::walk::definition::is_temporary;
 
 /// `subtype` of ALTER DOMAIN where it looks at all values of the type: ADD and VALIDATE CONSTRAINT.
@@ -21,7 +26,18 @@ impl<'a> Trace<'a> {
                     self.deeper(|trace| trace.definition(element));
                 }
             }
-            Node::IndexStmt(index) => self.scanned(index.relation()),
+            Node::IndexStmt(index) => {
+                self.scanned(index.relation());
+                self.kept_condition(index.relation(), index.where_clause());
+            }
+            Node::CreatePolicyStmt(policy) => {
+                self.kept_condition(policy.table(), policy.qual());
+                self.kept_condition(policy.table(), policy.with_check());
+            }
+            Node::AlterPolicyStmt(policy) => {
+                self.kept_condition(policy.table(), policy.qual());
+                self.kept_condition(policy.table(), policy.with_check());
+            }
             Node::AlterTableStmt(alter) => self.alter_table(alter),
             Node::AlterDomainStmt(alter) if CHECKS_VALUES.contains(&alter.subtype) => self.scanned(None),
             Node::ReindexStmt(reindex) => {
@@ -50,12 +66,40 @@ impl<'a> Trace<'a> {
         }
         self.scanned(alter.relation());
         for node in alter.cmds() {
-            if let Node::AlterTableCmd(command) = node
-                && let Node::PartitionCmd(partition) = command.def()
-            {
-                self.scanned(partition.name());
+            let Node::AlterTableCmd(command) = node else { continue };
+            match command.def() {
+                Node::PartitionCmd(partition) => self.scanned(partition.name()),
+                // EXCLUDE makes an index.
+                Node::Constraint(constraint) => self.kept_condition(alter.relation(), constraint.where_clause()),
+                _ => {}
             }
         }
+    }
+
+    /// A condition on the rows of a table that stays: how many meet it shows in the size of an index, and in the rows that a
+    /// policy of the server leaves. A table that the snapshot does not have is new: it keeps nothing that is protected.
+    fn kept_condition(&mut self, relation: Option<&RangeVar>, condition: Node<'_>) {
+        let Some(relation) = relation.filter(|_| !matches!(condition, Node::None)) else { return };
+        let Names { state, catalogue } = self.names;
+        // What this session has changed is not in the snapshot; what was there before is.
+        let before =
+            State { catalogue_changed: false, functions_changed: false, temporary: Temporary::None, ..state.clone() };
+        let mut apart = Trace::new(Names { state: &before, catalogue }, self.depth_max);
+        let name = apart.names.relation(relation.schemaname(), relation.relname().unwrap_or_default());
+        let found = match &name.schema {
+            Known::Known(schema) => catalogue.relation(schema, &name.name),
+            Known::Unknown(UnknownSchema::NotFound) => None,
+            Known::Unknown(_) => return drop(self.unknown(UnknownLineage::Relation)),
+        };
+        let Some(found) = found else { return };
+        let row = apart.row_of(found);
+        let scope = Scope::of(Item::of_relation(None, relation.relname(), row));
+        let (_, _) = apart.within(scope, |trace| trace.condition(condition));
+        let Lineage { compared, matched, joined, unknown, .. } = apart.lineage;
+        self.lineage.compared.extend(compared);
+        self.lineage.matched.extend(matched);
+        self.lineage.joined.extend(joined);
+        self.lineage.unknown = self.lineage.unknown.or(unknown);
     }
 
     /// ANALYZE computes what indexes and statistics are made of.

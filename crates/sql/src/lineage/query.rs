@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use model::lineage::{Origin, UnknownLineage};
+use model::lineage::{Origin, Sources, UnknownLineage};
 use pg_raw_parse::Node;
 use pg_raw_parse::list::NodeList;
 use pg_raw_parse::nodes::{CommonTableExpr, SelectStmt, SetOperation, WithClause};
@@ -60,6 +60,7 @@ impl<'a> Trace<'a> {
             if is_distinct(level) {
                 self.note_arms(&row, &next);
             }
+            self.note_mixed(&row, &next);
             row = row.or(next);
             self.behind_set_operation(level, &row);
         }
@@ -76,12 +77,32 @@ impl<'a> Trace<'a> {
         self.note_met(one, other);
     }
 
+    /// Values of two columns stand in one: their order, and which are equal, would tell about one beside the other.
+    fn note_mixed(&mut self, one: &Row, other: &Row) {
+        let (Row::Columns(one), Row::Columns(other)) = (one, other) else { return };
+        for (one, other) in one.iter().zip(other) {
+            let [one, other] =
+                [&one.origin, &other.origin].map(|origin| origin.sources().cloned().collect::<Sources>());
+            if one != other && !one.is_empty() && !other.is_empty() {
+                self.mixed.insert((one, other));
+            }
+        }
+    }
+
+    /// A value is compared with others of its column: where it is one of two columns, those are joined.
+    pub(super) fn note_ordered(&mut self, origin: &Origin) {
+        let all: Sources = origin.sources().cloned().collect();
+        let are_here = |(one, other): &&(Sources, Sources)| one.is_subset(&all) && other.is_subset(&all);
+        self.lineage.joined.extend(self.mixed.iter().filter(are_here).cloned());
+    }
+
     /// How many rows there are tells which values are equal: of a column by itself that is what grouping tells.
     fn note_distinct(&mut self, row: &Row) {
         let fields = match row {
             Row::Columns(fields) => fields.iter().map(|field| field.origin.clone()).collect(),
             Row::Every(origin) => vec![origin.clone()],
         };
+        fields.iter().for_each(|origin| self.note_ordered(origin));
         fields.iter().filter(|origin| !is_stored(origin)).for_each(|origin| self.note_compared(origin));
     }
 

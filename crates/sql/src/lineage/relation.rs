@@ -32,6 +32,8 @@ pub(crate) struct Made {
     /// What a view reads, also for its conditions.
     reads: Sources,
     calls: BTreeSet<Name>,
+    /// Columns whose values stand in one of its own.
+    mixed: BTreeSet<(Sources, Sources)>,
     unknown: Option<UnknownLineage>,
 }
 
@@ -148,6 +150,7 @@ impl<'a> Trace<'a> {
         if let Some(made) = &made {
             self.lineage.reads.extend(made.reads.iter().cloned());
             self.lineage.calls.extend(made.calls.iter().cloned());
+            self.mixed.extend(made.mixed.iter().cloned());
             self.lineage.unknown = self.lineage.unknown.or(made.unknown);
         }
         let family = family(self.names.catalogue, relation);
@@ -285,6 +288,6 @@ fn read(
     let mut trace = Trace::new(Names { state: &state, catalogue }, depth_max);
     let row = follow(&mut trace, tree.statements().next()?)?;
     let Lineage { reads, calls, unknown, .. } = trace.lineage;
-    let made = Made { columns: Vec::new(), reads, calls, unknown };
+    let made = Made { columns: Vec::new(), reads, calls, mixed: trace.mixed, unknown };
     Some((row, made))
 }

@@ -1,6 +1,7 @@
 //! Values that are surely no rows of several columns: in FROM they are one column.
 
 use pg_raw_parse::Node;
+use pg_raw_parse::nodes::TypeName;
 
 use crate::grammar::untyped;
 use crate::name::{Names, PG_CATALOG};
@@ -46,7 +47,12 @@ pub(super) fn is_of_scalars(names: Names<'_>, array: Node<'_>) -> bool {
 /// Whether it is cast to such a type, or to an array of it.
 fn is_scalar(names: Names<'_>, node: Node<'_>) -> bool {
     let Node::TypeCast(cast) = node else { return false };
-    let written = cast.type_name().map(|of| text::strings(untyped(of.names()))).unwrap_or_default();
+    cast.type_name().is_some_and(|of| is_type(names, of))
+}
+
+/// Whether a type is surely one of these, or an array of it.
+pub(super) fn is_type(names: Names<'_>, of: &TypeName) -> bool {
+    let written = text::strings(untyped(of.names()));
     match written[..] {
         [PG_CATALOG, name] => SCALARS.contains(&name),
         [name] => SCALARS.contains(&name) && names.is_builtin_type(name),
