@@ -573,7 +573,7 @@ fn tables_of_the_server_are_known_whatever_has_changed() {
     assert!(!reads("select oid from pg_catalog.pg_class where oid = 1", true), "it may be another operator");
     let unqualified = "select oid from pg_class";
     assert!(reads(unqualified, false));
-    let temporary = Temporary::Names(Arc::from([Arc::from("scratch")]));
+    let temporary = Temporary::listed([Arc::from("scratch")], |_| true);
     assert!(!reads_in(&["public"], temporary, unqualified, false), "that one may have another name now");
     assert!(!reads_in(&["public", "pg_catalog"], Temporary::None, unqualified, false), "one may stand before it");
     assert!(!reads("select oid from pg_catalog.pg_tables", false), "what a view calls may be another function");
