@@ -92,12 +92,13 @@ fn garbage_on_the_port() -> Result<()> {
         connection.write_all(bytes)?;
     }
     stage.check_health()?;
-    stage.wait_closed(GARBAGE.len())?;
-    let all = stage.agent.events().all()?;
     for ((bytes, expected), source) in GARBAGE.iter().zip(&sources) {
         let text = String::from_utf8_lossy(bytes);
         let is_from_there = |session: &&Session| session.client_address.as_ref() == Some(source);
-        let session = events::closed(&all).find(is_from_there).with_context(|| format!("nobody said {text:?}"))?;
+        let all = stage.wait_for(&format!("the end of who said {text:?}"), |all| {
+            events::closed(all).find(is_from_there).map(|_| all.to_vec())
+        })?;
+        let session = events::closed(&all).find(is_from_there).context("it was there")?;
         ensure!(recorded(&all, session) == *expected, "{text:?} is {:?}: {session:?}", recorded(&all, session));
         ensure!(session.received_bytes == Some(bytes.len() as u64), "{text:?}: {session:?}");
         let is_somebody =
