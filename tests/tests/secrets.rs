@@ -271,6 +271,8 @@ fn secrets_are_in_no_output() -> Result<()> {
     let agent = &scene.agent;
     play_logins(&cluster)?;
     play_statements(&cluster)?;
+    // Only whole segments are in the index.
+    cluster.sql(&"select 'a segment is filled';".repeat(400))?;
     cluster.sql(MARKER)?;
     agent.events().wait_for_text(MARKER)?;
     let mut busy = cluster.interactive(Route::Tcp, "busy")?;
