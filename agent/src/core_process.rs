@@ -21,6 +21,7 @@ mod own_hops;
 mod pipeline;
 mod questions;
 mod redaction;
+mod rings;
 mod streams;
 #[cfg(test)]
 mod streams_tests;
@@ -43,7 +44,6 @@ use redact::ArgvPolicy;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use crate::core_process::answers::Answers;
@@ -57,6 +57,7 @@ use crate::core_process::mediation::Intakes;
 use crate::core_process::minting::Minting;
 use crate::core_process::own_hops::OwnHops;
 use crate::core_process::pipeline::Pipeline;
+use crate::core_process::rings::Rings;
 use crate::core_process::trees::Trees;
 use crate::link::{ArgvMode, CoreTexts, Hello, Link, ToCore, ToKernel, VERSION};
 use crate::{clock, control, exec_socket, privileges, run};
@@ -129,15 +130,15 @@ async fn serve(hello: Hello, descriptors: Vec<OwnedFd>, link: Link) -> Result<()
     let desk = Rc::new(Desk::open(&hello, Rc::clone(&pipeline), Rc::clone(&proofs), grants_ended)?);
     let own = Rc::new(OwnHops::new(Rc::clone(&pipeline), Rc::clone(&link)));
     let catalogues = Catalogues::new(&hello.catalogues, Rc::clone(&pipeline), Rc::clone(&own));
-    let minting = Minting::start(&hello, (minting, accounts), &own, Rc::clone(&pipeline), Rc::clone(&intakes.woken))
+    let minting = Minting::start(&hello, (minting, accounts), &own, Rc::clone(&pipeline), Rc::clone(&intakes.rings))
         .context("there are no random numbers")?;
     tokio::task::spawn_local(grant_ends::follow(ended, Rc::clone(&desk), Rc::clone(&minting)));
     let answers =
         Rc::new(Answers::new(Rc::clone(&pipeline), Rc::clone(&link), Rc::clone(&desk), Rc::clone(&minting), &hello));
-    let holds = Holds::start(Rc::clone(&pipeline), Rc::clone(&catalogues), Rc::clone(&desk), Rc::clone(&intakes.woken));
+    let holds = Holds::start(Rc::clone(&pipeline), Rc::clone(&catalogues), Rc::clone(&desk), Rc::clone(&intakes.rings));
     let identities = Identities {
         pipeline: Rc::clone(&pipeline),
-        wake: Rc::clone(&intakes.woken),
+        rings: Rc::clone(&intakes.rings),
         attestation: Rc::clone(&attestation),
         trees: Rc::clone(&trees),
         proofs,
@@ -226,8 +227,7 @@ async fn serve_metrics(address: std::net::SocketAddr, pipeline: Rc<RefCell<Pipel
 #[derive(Default)]
 struct Workers {
     intakes: RefCell<Intakes>,
-    /// Somebody wants the rings to be looked at.
-    woken: Rc<Notify>,
+    rings: Rc<Rings>,
 }
 
 impl Workers {
@@ -240,7 +240,7 @@ impl Workers {
         tokio::task::spawn_local(async move {
             while let Ok(mut guard) = wake.readable().await {
                 guard.clear_ready();
-                workers.woken.notify_one();
+                workers.rings.wake();
             }
         });
         Ok(())
@@ -290,6 +290,7 @@ async fn drain(ring: &mut AsyncFd<Ring>, core: &Core) -> Result<End> {
             tokio::task::yield_now().await;
             continue;
         }
+        workers.rings.are_empty();
         empty_rounds = if count == 0 { empty_rounds + 1 } else { 0 };
         let pause = match is_awaited {
             true => PAUSE_AWAITED,
@@ -298,7 +299,7 @@ async fn drain(ring: &mut AsyncFd<Ring>, core: &Core) -> Result<End> {
         };
         tokio::select! {
             ready = ring.readable() => if let Ok(mut guard) = ready { guard.clear_ready() },
-            () = workers.woken.notified() => {}
+            () = workers.rings.wanted() => {}
             () = tokio::time::sleep(pause) => {}
         }
     }

@@ -20,7 +20,6 @@ use model::session::Session;
 use model::time::WallTime;
 use store::form::access::HolderForm;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::Notify;
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep};
 use tracing::warn;
@@ -30,6 +29,7 @@ use super::catalogues::Catalogues;
 use super::desk::{Asked, Desk};
 use super::hold_look::Look;
 use super::pipeline::Pipeline;
+use super::rings::Rings;
 use crate::clock;
 use crate::hold_link::{DenialWord, HoldAsk, HoldWord, ShownStatement};
 use crate::identity_link::FromCore;
@@ -63,7 +63,7 @@ pub(super) struct Holds {
     catalogues: Rc<Catalogues>,
     desk: Rc<Desk>,
     /// Wakes whoever reads the rings.
-    wake: Rc<Notify>,
+    rings: Rc<Rings>,
     /// Those that are about to be asked for, by line and number.
     coming: RefCell<HashSet<(*const AsyncFd<Link>, u64)>>,
     live: RefCell<BTreeMap<GrantId, Live>>,
@@ -83,11 +83,11 @@ impl Holds {
         pipeline: Rc<RefCell<Pipeline>>,
         catalogues: Rc<Catalogues>,
         desk: Rc<Desk>,
-        wake: Rc<Notify>,
+        rings: Rc<Rings>,
     ) -> Rc<Self> {
         desk.withdraw_all_statements();
         let holds =
-            Rc::new(Self { pipeline, catalogues, desk, wake, coming: RefCell::default(), live: RefCell::default() });
+            Rc::new(Self { pipeline, catalogues, desk, rings, coming: RefCell::default(), live: RefCell::default() });
         let this = Rc::clone(&holds);
         spawn_local(async move {
             loop {
@@ -128,7 +128,7 @@ impl Holds {
                 .is_some_and(|session| acts(ask, session).is_some())
         };
         while ask.holder.is_some() && !is_known() && Instant::now() < deadline {
-            self.wake.notify_one();
+            self.rings.wake();
             sleep(LOOK).await;
         }
     }

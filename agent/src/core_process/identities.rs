@@ -16,7 +16,6 @@ use model::process::Process;
 use model::session::Transport;
 use policy::ProcessContext;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::Notify;
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep};
 use tracing::warn;
@@ -28,6 +27,7 @@ use super::holds::Holds;
 use super::minting::Minting;
 use super::pipeline::Pipeline;
 use super::readable;
+use super::rings::Rings;
 use super::trees::Trees;
 use crate::clock;
 use crate::identity_link::{FromCore, IdentityAnswer, IdentityAsk, WorkerSays};
@@ -45,7 +45,7 @@ const LOOK: Duration = Duration::from_millis(2);
 pub(super) struct Identities {
     pub(super) pipeline: Rc<RefCell<Pipeline>>,
     /// Wakes whoever reads the rings.
-    pub(super) wake: Rc<Notify>,
+    pub(super) rings: Rc<Rings>,
     pub(super) attestation: Rc<Attestation>,
     pub(super) trees: Rc<Trees>,
     pub(super) proofs: Rc<Proofs>,
@@ -124,7 +124,7 @@ impl Identities {
             if Instant::now() >= deadline {
                 return None;
             }
-            self.wake.notify_one();
+            self.rings.wake();
             sleep(LOOK).await;
         }
     }

@@ -30,7 +30,7 @@ use model::record::{Record, What};
 use model::session::Session;
 use model::time::WallTime;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::warn;
@@ -40,6 +40,7 @@ use self::admin::{Admin, Trouble};
 use self::fault::{Step, reached};
 use super::own_hops::OwnHops;
 use super::pipeline::Pipeline;
+use super::rings::Rings;
 use crate::clock;
 use crate::config::login::{Minted, MintedRole};
 use crate::control::AccessView;
@@ -51,8 +52,8 @@ const ACCESSES_MAX: usize = 65_536;
 const RESERVED_NANOS: u64 = 60_000_000_000;
 /// How long whoever ends an access waits until the server knows it.
 const END_PATIENCE: Duration = Duration::from_secs(4);
-/// How long the rings take to be read, once somebody wants it.
-const CATCH_UP: Duration = Duration::from_millis(5);
+/// How long an end waits until the rings are read: under a flood nobody waits for the last record.
+const CATCH_UP: Duration = Duration::from_millis(100);
 /// How often a change of the catalogue is tried that meets another one.
 const RACES_MAX: u32 = 8;
 /// Logins at once to end sessions of service accounts.
@@ -63,8 +64,7 @@ const RACE_PAUSE: Duration = Duration::from_millis(5);
 /// All of it.
 pub(super) struct Minting {
     pipeline: Rc<RefCell<Pipeline>>,
-    /// Wakes whoever reads the rings.
-    wake: Rc<Notify>,
+    rings: Rc<Rings>,
     host: HostId,
     boot: BootId,
     mints: HashMap<u16, Rc<Mint>>,
@@ -97,7 +97,7 @@ impl Minting {
         (minting, accounts): (Vec<(u16, Minted)>, Vec<u16>),
         own: &Rc<OwnHops>,
         pipeline: Rc<RefCell<Pipeline>>,
-        wake: Rc<Notify>,
+        rings: Rc<Rings>,
     ) -> std::io::Result<Rc<Self>> {
         let name =
             |database: u16| hello.databases.iter().find(|(id, _)| *id == database).map(|(_, name)| name.as_str());
@@ -108,7 +108,7 @@ impl Minting {
         });
         let minting = Rc::new(Self {
             pipeline,
-            wake,
+            rings,
             host: HostId(hello.host),
             boot: BootId(hello.boot),
             mints: mints.collect(),
@@ -277,8 +277,7 @@ impl Minting {
 
     /// Lets the rings be read first: what is in them are sessions, too.
     pub(super) async fn catch_up(&self) {
-        self.wake.notify_one();
-        sleep(CATCH_UP).await;
+        self.rings.catch_up(CATCH_UP).await;
     }
 
     /// Those that are meant by a decision to end them; whoever asks orders their end. Names that are only reserved are
@@ -339,7 +338,7 @@ impl Minting {
         self.live().iter().for_each(|access| access.order(session_is_over()));
         let deadline = Instant::now() + patience;
         while Instant::now() < deadline && !self.live().is_empty() {
-            self.wake.notify_one();
+            self.rings.wake();
             sleep(Duration::from_millis(5)).await;
         }
     }

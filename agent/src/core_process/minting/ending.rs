@@ -99,7 +99,7 @@ async fn cut(minting: &Minting, access: &Access, order: &Order) {
     let mut orders = access.orders.subscribe();
     let is_urgent = |order: &Option<Order>| order.as_ref().is_some_and(|order| order.when == When::Now);
     while access.seen.borrow().client.is_none() && Instant::now() < deadline {
-        minting.wake.notify_one();
+        minting.rings.wake();
         if let Ok(Ok(order)) = timeout(LOOK, orders.wait_for(is_urgent)).await {
             order.iter().for_each(|order| tell(minting, access, order));
             return;
@@ -217,7 +217,7 @@ async fn confirm(minting: &Minting, access: &Access) -> Confirmation {
         if !is_open && access.seen.borrow().client.is_some() {
             return Confirmation::NoSession;
         }
-        minting.wake.notify_one();
+        minting.rings.wake();
         sleep(LOOK).await;
     }
 }

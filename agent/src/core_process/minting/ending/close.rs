@@ -57,7 +57,7 @@ async fn ends_within(minting: &Minting, access: &Access, patience: Duration) -> 
         if Instant::now() > deadline {
             return false;
         }
-        minting.wake.notify_one();
+        minting.rings.wake();
         sleep(LOOK).await;
     }
     true
