@@ -278,6 +278,20 @@ fn a_temporary_table_hides_no_other_names_where_the_search_path_changes() {
 }
 
 #[test]
+fn a_temporary_table_is_read_until_it_is_changed_otherwise_than_by_being_made() {
+    let stage = Stage::start(POLICIES);
+    let mut client = stage.masked();
+    let reads = |client: &mut Client| client.run(Way::Simple, "select id from mine").error.is_none();
+    for sql in ["create temporary table mine (id int)", "create temporary table other ()", "drop table other"] {
+        assert_eq!(client.run(Way::Simple, sql).error, None, "{sql}");
+        assert!(reads(&mut client), "{sql}");
+    }
+    assert_eq!(client.run(Way::Simple, "alter table mine add column more int").error, None);
+    assert!(!reads(&mut client), "a trigger or rule may fill it by now");
+    assert_eq!(client.run(Way::Simple, "select id from orders where id = 1").rows.len(), 1);
+}
+
+#[test]
 fn what_a_temporary_view_shows_is_not_followed() {
     let stage = Stage::start(POLICIES);
     let mut client = stage.masked();
