@@ -1,18 +1,14 @@
 //! Every mistake in a configuration is one line that says where, what, and what to do.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::allow_attributes, reason = "helpers of tests")]
 
+mod support;
+
 use std::path::Path;
 use std::time::Duration;
 
 use agent::config::{Account, Argv, Config, login, proxy};
 use redact::policy::{Mode, Scope};
-
-/// Checks a text; `expected` are the whole lines of the error, after `warder.toml:`.
-fn check(text: &str, expected: &[&str]) {
-    let error = Config::parse(text, Path::new("warder.toml")).expect_err(text);
-    let lines: Vec<&str> = error.lines().iter().map(|line| line.strip_prefix("warder.toml:").expect(line)).collect();
-    assert_eq!(lines, expected, "{text}");
-}
+use support::check;
 
 #[test]
 fn an_empty_file_is_the_default() {

@@ -1,19 +1,15 @@
 //! `[proxy]`, `[database.proxy]` and `[database.catalogue]`: what is understood, and what each mistake says.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::allow_attributes, reason = "helpers of tests")]
 
+mod support;
+
 use std::path::Path;
 use std::time::Duration;
 
 use agent::config::{Config, login, proxy};
+use support::check;
 
-/// Checks a text; `expected` are the whole lines of the error, after `warder.toml:`.
-fn check(text: &str, expected: &[&str]) {
-    let error = Config::parse(text, Path::new("warder.toml")).expect_err(text);
-    let lines: Vec<&str> = error.lines().iter().map(|line| line.strip_prefix("warder.toml:").expect(line)).collect();
-    assert_eq!(lines, expected, "{text}");
-}
-
-/// The same for the defaults of a database's proxy. A key without one in the table has no value by default.
+/// The defaults in the documentation are the defaults of the program. A key without one in the table has no value by default.
 #[test]
 fn documented_defaults_of_a_databases_proxy_are_the_defaults() {
     let documentation = include_str!("../../docs/configuration.md");

@@ -23,7 +23,7 @@ const ISSUER: &str = "https://issuer.example.com/";
 const AUDIENCE: &str = "warder";
 
 /// Whoever is known may do everything that the server lets him.
-const POLICIES: &str = r#"
+pub const POLICIES: &str = r#"
 @id("persons")
 @reason("persons may do what their role may")
 permit (principal is Person, action, resource);

@@ -120,6 +120,17 @@ impl Running {
         wait::until(&format!("the end of {name}"), limit, || Ok(child.try_wait()?))
     }
 
+    /// Waits until the session of a `psql` is cut. It looks at its connection when it is told to do something.
+    ///
+    /// # Errors
+    /// When the session goes on.
+    pub fn wait_cut(&mut self) -> Result<()> {
+        wait::until("the end of a session", wait::PATIENCE, || {
+            let _has_ended = self.write_line("select 1 where false;");
+            Ok((!self.alive()?).then_some(()))
+        })
+    }
+
     /// Asks it to stop and waits; kills it when it does not follow.
     ///
     /// # Errors

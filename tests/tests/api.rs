@@ -164,11 +164,7 @@ fn what_is_asked_and_decided_over_https_holds_in_a_live_session() -> Result<()> 
     scene.refused(&bob, &path(&renewed, "withdraw")?, &Value::Null, 403, "person")?;
     ensure!(scene.done(&alice, &path(&renewed, "withdraw")?, &Value::Null)?["state"] == "withdrawn");
     scene.done(&bob, &path(&grant, "revoke")?, &json!({ "reason": "enough" }))?;
-    wait::until("its end", wait::PATIENCE, || {
-        // psql looks at its connection when it is told to do something.
-        let _ended = psql.write_line("select 1 where false;");
-        Ok((!psql.alive()?).then_some(()))
-    })?;
+    psql.wait_cut()?;
     ensure!(!deletes(&mut scene.governed.session("alice")?)?, "it was revoked");
 
     let open = scene.call(&alice, "GET", "/v1/grants", &Value::Null)?;

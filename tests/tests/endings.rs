@@ -12,20 +12,11 @@ use tokio_postgres::NoTls;
 use tokio_postgres::error::SqlState;
 use warder_tests::events::{Credential, What};
 use warder_tests::governed::{Governed, Login};
+use warder_tests::minting::POLICIES;
 use warder_tests::{process, wait};
 
 /// From the decision, or from the answer of whoever decided, to the end of the server's process.
 const AT_ONCE: Duration = Duration::from_secs(1);
-
-const POLICIES: &str = r#"
-@id("persons")
-@reason("persons may do everything")
-permit (principal is Person, action, resource);
-
-@id("glass")
-@reason("they may break the glass")
-permit (principal is Person, action == Action::"BreakGlass", resource);
-"#;
 
 /// A statement that takes a cancel for an error like others. So that its rows are seen, it says something first.
 const STUBBORN: &str = "

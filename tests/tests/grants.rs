@@ -117,14 +117,6 @@ impl Session {
     }
 }
 
-/// psql looks at its connection when it is told to do something.
-fn is_cut(session: &mut Session) -> Result<()> {
-    wait::until("the end of a session", wait::PATIENCE, || {
-        let _ended = session.psql.write_line("select 1 where false;");
-        Ok((!session.psql.alive()?).then_some(()))
-    })
-}
-
 #[test]
 fn a_live_session_has_access_from_approval_to_the_end() -> Result<()> {
     let desk = Desk::start()?;
@@ -150,7 +142,7 @@ fn a_live_session_has_access_from_approval_to_the_end() -> Result<()> {
     let nowhere = nowhere.to_string_lossy();
     let mut revoke = desk.0.stage.agent.command(&["grant", "revoke", &grant, "--reason", "enough"]);
     process::run(revoke.env("XDG_STATE_HOME", &*nowhere))?;
-    is_cut(&mut alice)?;
+    alice.psql.wait_cut()?;
     ensure!(!desk.session("alice")?.deletes()?, "it was revoked");
     ensure!(!carol.deletes()?, "her session goes on");
     let late = desk.refused("bob", &["approvers"], &["approve", &grant])?;
@@ -174,7 +166,7 @@ fn access_ends_by_itself_and_survives_a_restart_until_then() -> Result<()> {
     desk.done("bob", &["approvers"], &["approve", &short])?;
     let mut carol = desk.session("carol")?;
     wait::until("carol's access", Duration::from_secs(3), || Ok(carol.deletes()?.then_some(())))?;
-    is_cut(&mut carol)?;
+    carol.psql.wait_cut()?;
 
     desk.0.stage.agent.kill()?;
     desk.0.stage.agent.run()?;

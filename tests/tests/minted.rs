@@ -119,7 +119,7 @@ fn with_its_token_when_the_statement_that_runs_has_ended(minting: &Minting) -> R
     session.write_line("select pg_sleep(6), 'finished';")?;
     ensure!(session.read_line()? == "|finished");
     let ended = minting.wait_step("ended", |ended| ended.end.as_deref() == Some("token_expired"))?;
-    is_cut(&mut session)?;
+    session.wait_cut()?;
     // The decision came before the statement had ended.
     ensure!(ended.latency_us.is_some_and(|micros| (500_000..20_000_000).contains(&micros)), "{ended:?}");
     minting.wait_clean()
@@ -146,7 +146,7 @@ fn with_a_grant_of_whoever_acts(minting: &Minting) -> Result<()> {
     minting.break_glass(&carol, "3s")?;
     let ended = minting.wait_step("ended", |ended| ended.end.as_deref() == Some("grant_expired"))?;
     ensure!(ended.confirmation.as_deref() == Some("kernel"), "{ended:?}");
-    is_cut(&mut expired)?;
+    expired.wait_cut()?;
 
     others.write_line("select 'goes on';")?;
     ensure!(others.read_line()? == "goes on");
@@ -160,7 +160,7 @@ fn when_the_policies_would_not_let_it_begin(minting: &Minting) -> Result<()> {
     ensure!(session.read_line()? == "ready");
     minting.set_policies("@id(\"nobody\")\n@reason(\"closed\")\nforbid (principal, action, resource);")?;
     minting.wait_step("ended", |ended| ended.end.as_deref() == Some("policy_changed"))?;
-    is_cut(&mut session)?;
+    session.wait_cut()?;
     minting.wait_clean()
 }
 
@@ -338,13 +338,6 @@ fn ready(minting: &Minting, token: &str) -> Result<Running> {
 fn role_of(session: &mut Running) -> Result<String> {
     session.write_line("select session_user;")?;
     session.read_line()
-}
-
-/// psql looks at its connection when it is told to do something.
-fn is_cut(session: &mut Running) -> Result<()> {
-    session.write_line("select 'it goes on';")?;
-    ensure!(!session.wait(wait::PATIENCE)?.success(), "psql ended well");
-    Ok(())
 }
 
 /// Begins all sessions, lets each say something while all are there, and ends them. How long each took to begin.

@@ -2,12 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a bench measures time, and ends when it cannot")]
 
-use std::collections::BTreeSet;
+#[path = "../tests/common/mod.rs"]
+mod common;
+
 use std::hint::black_box;
 use std::time::Instant;
 
-use access::{Ask, Desk, Limits, Moment, Terms};
-use model::access::{GrantId, Holder, Scope};
+use access::{Desk, Limits, Moment, Terms};
+use common::ask;
+use model::access::{GrantId, Holder};
 use model::id::BootId;
 use model::principal::{Actor, PrincipalKind};
 use model::time::{BootTime, WallTime};
@@ -26,22 +29,6 @@ fn holder(number: u64) -> Holder {
 fn desk(grants: u64) -> Desk {
     let mut desk = Desk::new(Limits::default());
     for number in 0..grants {
-        let scope = Scope {
-            database: "shop".into(),
-            sql_database: None,
-            actions: BTreeSet::from(["Delete".into()]),
-            relations: BTreeSet::from(["public.orders".into()]),
-        };
-        let ask = Ask {
-            holder: holder(number),
-            scope,
-            purpose: "work".into(),
-            ticket: None,
-            duration: HOUR,
-            once: None,
-            break_glass: false,
-            renews: None,
-        };
         let terms = Terms {
             rule: "ask".into(),
             approvals: 0,
@@ -50,7 +37,7 @@ fn desk(grants: u64) -> Desk {
             escalate_after: None,
             review_within: None,
         };
-        let proposal = desk.request(NOW, GrantId::new(number), ask, terms).unwrap();
+        let proposal = desk.request(NOW, GrantId::new(number), ask(holder(number), HOUR), terms).unwrap();
         proposal.commit(|_, _| Ok::<(), ()>(())).unwrap();
     }
     desk

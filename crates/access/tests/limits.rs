@@ -1,9 +1,10 @@
 //! Nobody takes the places of others: how many requests wait, of one holder, of one actor, of all.
 
-use std::collections::BTreeSet;
+mod common;
 
-use access::{Ask, Desk, Limits, Moment, Refusal, Terms};
-use model::access::{GrantId, Holder, Scope};
+use access::{Desk, Limits, Moment, Refusal, Terms};
+use common::ask;
+use model::access::{GrantId, Holder};
 use model::id::BootId;
 use model::principal::{Actor, PrincipalKind};
 use model::time::{BootTime, WallTime};
@@ -23,22 +24,6 @@ fn helper_for(person: &str) -> Holder {
 /// Asks so often; how many of the requests wait then.
 fn flood(desk: &mut Desk, holder: &Holder, times: usize) -> usize {
     let waits = |desk: &mut Desk| {
-        let scope = Scope {
-            database: "shop".into(),
-            sql_database: None,
-            actions: BTreeSet::from(["Delete".into()]),
-            relations: BTreeSet::from(["public.orders".into()]),
-        };
-        let ask = Ask {
-            holder: holder.clone(),
-            scope,
-            purpose: "work".into(),
-            ticket: None,
-            duration: HOUR,
-            once: None,
-            break_glass: false,
-            renews: None,
-        };
         let terms = Terms {
             rule: "ask".into(),
             approvals: 1,
@@ -48,7 +33,7 @@ fn flood(desk: &mut Desk, holder: &Holder, times: usize) -> usize {
             review_within: None,
         };
         let id = GrantId::new(desk.cases().count() as u64 + 1);
-        match desk.request(NOW, id, ask, terms) {
+        match desk.request(NOW, id, ask(holder.clone(), HOUR), terms) {
             Ok(proposal) => proposal.commit(|_, _| Ok::<(), ()>(())).is_ok(),
             Err(refusal) => {
                 assert!(matches!(refusal, Refusal::TooManyWaiting(_)), "{refusal}");

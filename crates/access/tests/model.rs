@@ -1,11 +1,14 @@
 //! Random stories against a naive account of them: whatever is asked, decided, crashes, restarts, and however clocks jump,
 //! nobody has access that was not approved by enough others, is on record, and has time left by a clock that nobody sets.
 
+mod common;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use access::moment::SLACK;
-use access::{Ask, Case, Desk, Limits, Moment, Proposal, Refusal, Terms};
-use model::access::{AccessChange, AccessEvent, ChangedBy, GrantId, GrantState, Holder, Scope};
+use access::{Case, Desk, Limits, Moment, Proposal, Refusal, Terms};
+use common::ask;
+use model::access::{AccessChange, AccessEvent, ChangedBy, GrantId, GrantState, Holder};
 use model::id::BootId;
 use model::principal::{Actor, PrincipalKind};
 use model::time::{BootTime, WallTime};
@@ -67,17 +70,6 @@ fn holder(who: usize, by_agent: bool) -> Holder {
     }
     let agent = Actor { kind: PrincipalKind::Agent, id: "helper".into(), issuer: person.issuer.clone() };
     Holder { actor: agent, acting_for: vec![person] }
-}
-
-fn ask(holder: Holder, seconds: u64) -> Ask {
-    let scope = Scope {
-        database: "shop".into(),
-        sql_database: None,
-        actions: BTreeSet::from(["Delete".into()]),
-        relations: BTreeSet::from(["public.orders".into()]),
-    };
-    let duration = seconds * SECOND;
-    Ask { holder, scope, purpose: "work".into(), ticket: None, duration, once: None, break_glass: false, renews: None }
 }
 
 fn terms(approvals: u8) -> Terms {
@@ -199,7 +191,7 @@ impl World {
             Step::Request(who, by_agent, needed, seconds) => {
                 let id = GrantId::new(self.ids.len() as u64 + 1);
                 self.ids.push(id);
-                let asked = ask(holder(who, by_agent), seconds);
+                let asked = ask(holder(who, by_agent), seconds * SECOND);
                 let case = self.change(|desk, now| desk.request(now, id, asked, terms(needed)));
                 let since = case.is_some_and(|case| case.state == GrantState::Active).then_some(self.real);
                 let approvers = BTreeSet::new();

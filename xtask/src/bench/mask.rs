@@ -33,6 +33,8 @@ const TIMES: u32 = 10;
 const TIMES_LONG: u32 = 100;
 /// What every text begins with; where it is masked nobody sees that.
 const CANARY: &str = "zq7";
+/// What it looks like then.
+const MASKED_TEXT: &str = "***";
 /// Role that reads the catalogue; the server asks nobody for a password.
 const ROLE: &str = "warder_catalogue";
 
@@ -171,8 +173,9 @@ fn stream(subject: Subject<'_>, times: u32) -> Result<f64> {
         let count = stream.read(&mut buffer)?;
         let chunk = buffer.get(..count).filter(|chunk| !chunk.is_empty()).context("the connection ended")?;
         if bytes == 0 {
-            let shows = chunk.windows(CANARY.len()).any(|window| window == CANARY.as_bytes());
-            ensure!(shows == (subject.masked < COLUMNS), "{} is not what it is called", subject.name());
+            let has = |wanted: &str| chunk.windows(wanted.len()).any(|window| window == wanted.as_bytes());
+            let is_it = has(CANARY) == (subject.masked < COLUMNS) && has(MASKED_TEXT) == (subject.masked > 0);
+            ensure!(is_it, "{} is not what it is called", subject.name());
         }
         bytes += count;
         tail.extend_from_slice(chunk.get(count.saturating_sub(6)..).unwrap_or_default());
