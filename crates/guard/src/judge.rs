@@ -177,10 +177,18 @@ pub(crate) struct Judged {
     pub(crate) encoded: EncodedJudgement,
     /// Whether it may run.
     pub(crate) ruling: Ruling,
-    /// What the results look like, one for each statement; `None`: as they are.
-    pub(crate) plans: Vec<Option<Arc<Plan>>>,
+    pub(crate) plans: Plans,
     /// Until then the same may be said again without asking; `Some(None)`: for as long as the policies hold.
     holds: Option<Option<WallTime>>,
+}
+
+/// What the answers to a text look like.
+#[derive(Clone, Default)]
+pub(crate) struct Plans {
+    /// Its results, one for each statement; `None`: as they are.
+    pub(crate) results: Vec<Option<Arc<Plan>>>,
+    /// There is something that the principal may not read, wherever: what the server runs besides may quote it.
+    pub(crate) hides: bool,
 }
 
 /// Whether something may run.
@@ -386,11 +394,12 @@ impl Judged {
         let lineages = self.facts.statements.iter().map(StatementFacts::traced);
         for lineage in lineages.chain(self.facts.opaque.map(Err)) {
             match mask::plan(protection, lineage, &mut may_read) {
-                Planned::Clear => self.plans.push(None),
-                Planned::Masked(plan) => self.plans.push(Some(plan)),
+                Planned::Clear => self.plans.results.push(None),
+                Planned::Masked(plan) => self.plans.results.push(Some(plan)),
                 Planned::Refused(refusal) => refused = refused.or(Some(refusal)),
             }
         }
+        self.plans.hides = !mask::sees_everything(protection, &mut may_read);
         self.holds = holds;
         if let Some(refusal) = refused.filter(|_| self.verdict.denial.is_none()) {
             self.verdict.denial = Some(Denial {
@@ -406,7 +415,7 @@ impl Judged {
                 self.ruling = Ruling::Refused;
             }
         }
-        self.verdict.masked = if self.verdict.denial.is_none() { masked(&self.plans) } else { Arc::default() };
+        self.verdict.masked = if self.verdict.denial.is_none() { masked(&self.plans.results) } else { Arc::default() };
         self.encoded =
             EncodedJudgement::of(&Judgement { verdict: self.verdict.clone(), facts: Arc::clone(&self.facts) });
     }
@@ -503,7 +512,7 @@ fn ask(
     allowed_by.dedup();
     verdict.allowed_by = allowed_by.into();
     let encoded = EncodedJudgement::of(&Judgement { verdict: verdict.clone(), facts: Arc::clone(facts) });
-    Judged { facts: Arc::clone(facts), verdict, encoded, ruling, plans: Vec::new(), holds }
+    Judged { facts: Arc::clone(facts), verdict, encoded, ruling, plans: Plans::default(), holds }
 }
 
 /// What a decision comes to in this mode.

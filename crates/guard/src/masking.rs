@@ -12,6 +12,7 @@ use std::sync::Arc;
 use mask::{CopyRows, Description, Plan, Protection, Rows, Source};
 use sql::catalogue::Catalogue;
 
+use crate::judge::Plans;
 use crate::message;
 
 /// Cells that were masked, by the rule that did it.
@@ -57,6 +58,18 @@ enum Expected {
     Results(VecDeque<Option<Arc<Plan>>>),
 }
 
+/// Texts of errors and notices that are replaced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Withheld {
+    /// Nothing is hidden from whoever asked.
+    #[default]
+    None,
+    /// Those from what the server runs besides: what has been asked for shows nothing, but who knows what that does.
+    Inner,
+    /// All: something was masked.
+    All,
+}
+
 /// What a cycle waits for.
 #[derive(Debug, Default)]
 pub(crate) struct Results {
@@ -65,8 +78,8 @@ pub(crate) struct Results {
     rows: Option<Rows>,
     /// The rows of the COPY that comes, where they are rewritten.
     copy: Option<CopyRows>,
-    /// Something of the cycle was masked: its errors and notices may quote what is hidden.
-    withholds: bool,
+    /// Texts of errors and notices that may quote what is hidden.
+    withholds: Withheld,
 }
 
 impl Results {
@@ -76,10 +89,14 @@ impl Results {
     }
 
     /// A message that the server answers with results.
-    pub(crate) fn expect(&mut self, plans: impl IntoIterator<Item = Option<Arc<Plan>>>) {
-        let plans: VecDeque<_> = plans.into_iter().collect();
-        self.withholds |= plans.iter().flatten().any(|plan| plan.withholds_texts);
-        self.expected.push_back(Expected::Results(plans));
+    pub(crate) fn expect(&mut self, Plans { results, hides }: &Plans) {
+        let withheld = match results.iter().flatten().any(|plan| plan.withholds_texts) {
+            true => Withheld::All,
+            false if *hides => Withheld::Inner,
+            false => Withheld::None,
+        };
+        self.withholds = self.withholds.max(withheld);
+        self.expected.push_back(Expected::Results(results.iter().cloned().collect()));
     }
 
     /// What another cycle, which this one goes on with, still waits for.
@@ -87,12 +104,16 @@ impl Results {
         let later = std::mem::replace(&mut self.expected, earlier.expected);
         self.expected.extend(later);
         (self.rows, self.copy) = (earlier.rows, earlier.copy);
-        self.withholds |= earlier.withholds;
+        self.withholds = self.withholds.max(earlier.withholds);
     }
 
-    /// Whether texts of errors and notices are replaced.
-    pub(crate) const fn withholds(&self) -> bool {
-        self.withholds
+    /// Whether the text of this error or notice is replaced.
+    pub(crate) fn withholds(&self, message: &[u8]) -> bool {
+        match self.withholds {
+            Withheld::None => false,
+            Withheld::Inner => is_from_inside(message),
+            Withheld::All => true,
+        }
     }
 
     /// Whether the next description is the guard's own.
@@ -191,6 +212,18 @@ impl Results {
             *known = known.saturating_add(*count);
         }
     }
+}
+
+/// Whether an error or notice comes from a statement or function that the server runs for another one: a foreign key that
+/// changes rows elsewhere, a trigger. Its context names SQL then, in every language. What somebody has written into a RAISE
+/// is that function's own word.
+fn is_from_inside(message: &[u8]) -> bool {
+    let field = |code: u8| {
+        let fields = message.get(5..).unwrap_or_default().split(|byte| *byte == 0);
+        fields.filter_map(|field| field.split_first()).find(|(known, _)| **known == code).map(|(_, value)| value)
+    };
+    let names_sql = field(b'W').is_some_and(|context| context.windows(3).any(|window| window == b"SQL"));
+    names_sql && field(b'R') != Some(b"exec_stmt_raise")
 }
 
 /// An error or notice without detail and context, which quote rows.

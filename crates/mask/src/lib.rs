@@ -29,7 +29,7 @@ pub use copy::CopyRows;
 pub use description::Description;
 pub use detect::Detector;
 pub use pattern::Pattern;
-pub use plan::{Plan, Planned, Refusal, plan};
+pub use plan::{Plan, Planned, Refusal, plan, sees_everything};
 pub use protection::{Mask, Predicates, Protection, Rule, Settings, Source, WhenUnknown};
 pub use rows::Rows;
 pub use token::Key;

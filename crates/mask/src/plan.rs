@@ -110,6 +110,12 @@ pub fn plan(
     }
 }
 
+/// Whether the principal may read whatever there is.
+pub fn sees_everything(protection: &Protection, mut may_read: impl FnMut(&StoredColumn, &Rule) -> bool) -> bool {
+    let anything = anything();
+    protection.rules().iter().all(|rule| may_read(&anything, rule))
+}
+
 /// The column that stands for anything.
 #[must_use]
 pub fn anything() -> StoredColumn {
@@ -167,11 +173,8 @@ impl<F: FnMut(&StoredColumn, &Rule) -> bool> Planner<'_, F> {
         Planned::Masked(Arc::new(Plan { columns, copy: None, withholds_texts: false, clear, masked: Vec::new() }))
     }
 
-    /// Whether the principal may read whatever there is.
     fn sees_everything(&mut self) -> bool {
-        let anything = anything();
-        let may_read = &mut self.sight.may_read;
-        self.protection.rules().iter().all(|rule| may_read(&anything, rule))
+        sees_everything(self.protection, &mut self.sight.may_read)
     }
 
     fn first_hidden(&mut self, sources: &Sources) -> Option<(StoredColumn, Rule)> {

@@ -18,11 +18,11 @@ impl Guard {
     /// A message goes on; its results will come, each with a plan.
     pub(super) fn expect_results(&mut self, kind: u8, judged: &Judged) {
         let results = &mut self.desk.cycles.open().results;
-        if kind == b'E' && judged.plans.iter().any(Option::is_some) {
+        if kind == b'E' && judged.plans.results.iter().any(Option::is_some) {
             self.describes = true;
             results.expect_description(true);
         }
-        results.expect(judged.plans.iter().cloned());
+        results.expect(&judged.plans);
     }
 
     /// In front of an Execute whose rows are masked: what they are.
@@ -46,7 +46,7 @@ impl Desk {
         if self.protected.is_none() {
             return out.extend_from_slice(message);
         }
-        if self.cycles.front().is_some_and(|cycle| cycle.results.withholds()) {
+        if self.cycles.front().is_some_and(|cycle| cycle.results.withholds(message)) {
             return masking::withheld(message, out);
         }
         masking::without_details(message, out);

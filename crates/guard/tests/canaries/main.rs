@@ -77,6 +77,11 @@ create function peek(int) returns text language sql as 'select ssn from people w
 create function tell() returns text language plpgsql as
     'begin raise notice ''%'', (select ssn from people limit 1); return null; end';
 create sequence numbers start 7;
+create table groups (k int primary key);
+insert into groups values (1);
+create table members (k int references groups on update cascade, ssn text);
+insert into members values (1, 'zq7Xk2Lm9Wp4-1');
+alter table members add check (ssn::int > 0) not valid;
 create table strict (ssn text check (length(ssn) < 5), v int);
 analyze;
 create role reader login;
@@ -106,7 +111,7 @@ fn protection() -> Protection {
         mask,
     };
     let rules = vec![
-        rule("numbers", &["public.people.ssn", "*.events.ssn", "*.strict.ssn"], Mask::Last(2)),
+        rule("numbers", &["public.people.ssn", "*.events.ssn", "*.strict.ssn", "*.members.ssn"], Mask::Last(2)),
         rule("mail", &["*.*.email"], Mask::EmailDomain),
         rule("birth", &["*.people.born"], Mask::Year),
         rule("tokens", &["*.people.token"], Mask::Token),
