@@ -131,7 +131,7 @@ impl Play {
         // What is not understood may have changed anything.
         self.is_stale |= !failed && facts.opaque.is_some();
         for change in changes.filter(|_| !failed) {
-            self.is_stale |= matches!(change, StateChange::Catalogue | StateChange::Functions);
+            self.is_stale |= change.is_of_catalogue();
             self.tracker.apply(change);
         }
         self.is_stale |= facts.statements.iter().any(|statement| !statement.opaque.is_empty() || calls(statement));

@@ -46,8 +46,7 @@ impl CatalogueChanges {
     fn statement(&mut self, id: &SessionId, statement: &Statement, sessions: &Sessions) {
         let Some(judgement) = &statement.judgement else { return };
         let changes = || judgement.facts.statements.iter().flat_map(|facts| &facts.changes);
-        let changes_catalogue =
-            changes().any(|change| matches!(change, StateChange::Catalogue | StateChange::Functions));
+        let changes_catalogue = changes().any(StateChange::is_of_catalogue);
         let ends = changes().any(|change| *change == StateChange::End);
         let is_seen_by_others = changes_catalogue || ends && self.changing.remove(id);
         if !is_seen_by_others {

@@ -9,6 +9,7 @@ use model::Known;
 use model::facts::{Action, Facts, Object, StateChange, StatementFacts, UnknownSchema};
 use model::statement::{Outcome, Statement, Transaction};
 use model::time::BootTime;
+use sql::changed::Changed;
 use sql::state::{Encoding, State, Temporary};
 
 /// What the server is asked.
@@ -227,8 +228,8 @@ impl Following {
     }
 
     /// Everything is answered, outside of a transaction: what the session has changed is there for everybody.
-    pub(crate) const fn is_committed(&mut self, at: BootTime) {
-        if (self.now.catalogue_changed || self.now.functions_changed) && self.committed_at.is_none() {
+    pub(crate) fn is_committed(&mut self, at: BootTime) {
+        if (!self.now.changed.is_nothing() || self.now.functions_changed) && self.committed_at.is_none() {
             self.committed_at = Some(at);
         }
     }
@@ -238,7 +239,7 @@ impl Following {
     pub(crate) fn snapshot_taken(&mut self, read_at: BootTime) {
         if self.temporary == Doubt::Nothing && self.committed_at.is_some_and(|committed| committed < read_at) {
             self.committed_at = None;
-            self.each(|state| (state.catalogue_changed, state.functions_changed) = (false, false));
+            self.each(|state| (state.changed, state.functions_changed) = (Changed::Nothing, false));
         }
     }
 
@@ -254,8 +255,14 @@ impl Following {
         self.doubt_reading();
     }
 
+    /// What the transaction has made may be gone, somebody else may see it, or code may have written there.
+    fn forget_made(&mut self) {
+        self.each(|state| state.changed.forget_made());
+    }
+
     /// Names may be looked up elsewhere, and there may be other temporary objects.
     fn doubt_objects(&mut self) {
+        self.forget_made();
         self.temporary = Doubt::Contents;
         self.doubt_names();
     }
@@ -274,11 +281,12 @@ impl Following {
         if facts.opaque.is_some() || facts.statements.iter().any(changes) {
             self.doubt_all();
         }
-        for change in facts.statements.iter().flat_map(|facts| &facts.changes).filter(|change| is_of_catalogue(change))
+        for change in facts.statements.iter().flat_map(|facts| &facts.changes).filter(|change| change.is_of_catalogue())
         {
             self.doubt_snapshot(Doubt::Contents);
             self.each(|state| state.apply(change));
         }
+        self.forget_made();
     }
 
     /// What is known of the catalogue is older than a change. Types may lie with the temporary objects, and those may have
@@ -313,7 +321,7 @@ impl Following {
                         self.doubt_all();
                     }
                     self.follow_savepoints(facts);
-                    if facts.changes.iter().any(is_of_catalogue) {
+                    if facts.changes.iter().any(StateChange::is_of_catalogue) {
                         let is_plain = PLAIN.contains(&&*facts.command);
                         self.doubt_snapshot(if is_plain { Doubt::Names } else { Doubt::Contents });
                     }
@@ -353,7 +361,10 @@ impl Following {
             StateChange::ResetAll | StateChange::DiscardAll => self.doubt_all(),
             StateChange::Role => self.doubt_names(),
             // Where names are looked up then is kept with the savepoint.
-            StateChange::RolledBackTo => self.now.undetermined |= self.has_set_reading,
+            StateChange::RolledBackTo => {
+                self.forget_made();
+                self.now.undetermined |= self.has_set_reading;
+            }
             _ => {
                 self.now.apply(change);
                 self.session.apply(change);
@@ -394,6 +405,7 @@ impl Following {
 
     fn end(&mut self, rolled_back: bool) {
         self.savepoints.clear();
+        self.forget_made();
         if rolled_back {
             self.session.clone_from(&self.committed);
         }
@@ -406,8 +418,4 @@ impl Following {
         let undetermined = self.now.undetermined | std::mem::take(&mut self.has_set_reading);
         self.now = State { undetermined, ..self.session.clone() };
     }
-}
-
-const fn is_of_catalogue(change: &StateChange) -> bool {
-    matches!(change, StateChange::Catalogue | StateChange::Functions)
 }

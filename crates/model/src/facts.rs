@@ -288,6 +288,13 @@ pub enum StateChange {
     RolledBackTo,
     /// Objects of the catalogue are not what the snapshot says.
     Catalogue,
+    /// Relations of this name, and what is made of them, are not what the snapshot says.
+    Relation {
+        /// The name, in whatever schema.
+        name: Arc<str>,
+        /// The statement has made it, in this schema: it was not there before, and holds nothing.
+        made_in: Option<Arc<str>>,
+    },
     /// Functions, operators or casts are not what the snapshot says: a name of the server may mean another one.
     Functions,
     /// The session has a temporary object of that name: it hides others.
@@ -295,4 +302,12 @@ pub enum StateChange {
         /// Its name; `None`: not known.
         name: Option<Arc<str>>,
     },
+}
+
+impl StateChange {
+    /// Whether something of the catalogue is not what the snapshot says.
+    #[must_use]
+    pub const fn is_of_catalogue(&self) -> bool {
+        matches!(self, Self::Catalogue | Self::Relation { .. } | Self::Functions)
+    }
 }

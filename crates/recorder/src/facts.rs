@@ -101,6 +101,10 @@ impl Writer<'_> {
             StateChange::Catalogue => self.byte(10),
             StateChange::Temporary { name } => self.tagged(11, |out| out.optional_text(name)),
             StateChange::Functions => self.byte(12),
+            StateChange::Relation { name, made_in } => self.tagged(13, |out| {
+                out.text(name);
+                out.optional_text(made_in);
+            }),
         }
     }
 
@@ -198,6 +202,7 @@ impl Reader<'_> {
             10 => StateChange::Catalogue,
             11 => StateChange::Temporary { name: self.option(Self::text)? },
             12 => StateChange::Functions,
+            13 => StateChange::Relation { name: self.text()?, made_in: self.option(Self::text)? },
             _ => return None,
         })
     }

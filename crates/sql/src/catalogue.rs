@@ -5,7 +5,7 @@
 mod build;
 pub mod rows;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
 pub use build::Builder;
@@ -196,6 +196,21 @@ impl Catalogue {
             let relation = self.snapshot.as_ref()?.relations.get(reads.relation)?;
             Some((relation, reads.columns.as_slice(), reads.whole_row))
         })
+    }
+
+    /// Whether a relation is meant, or one that it is made of or shares rows with.
+    pub(crate) fn reaches(&self, first: &Relation, is_meant: impl Fn(&Relation) -> bool) -> bool {
+        let mut found = vec![first];
+        let mut known = HashSet::from([std::ptr::from_ref(first)]);
+        while let Some(relation) = found.pop() {
+            if is_meant(relation) {
+                return true;
+            }
+            let around = self.parents(relation).chain(self.children(relation));
+            let beside = around.chain(self.reads(relation).map(|(reads, ..)| reads));
+            found.extend(beside.filter(|other| known.insert(std::ptr::from_ref(*other))));
+        }
+        false
     }
 
     fn all<'a>(&'a self, indexes: &'a [usize]) -> impl Iterator<Item = &'a Relation> {

@@ -29,6 +29,7 @@
 mod cache;
 mod called;
 pub mod catalogue;
+pub mod changed;
 mod effects;
 mod function;
 mod grammar;

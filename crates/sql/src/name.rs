@@ -5,7 +5,7 @@ use std::sync::Arc;
 use model::Known;
 use model::facts::{Name, UnknownSchema};
 
-use crate::catalogue::Catalogue;
+use crate::catalogue::{Catalogue, Relation};
 use crate::function;
 use crate::state::State;
 
@@ -25,32 +25,69 @@ pub(crate) struct Names<'a> {
 impl<'a> Names<'a> {
     /// A relation that is there.
     pub(crate) fn relation(self, schema: Option<&str>, name: &str) -> Name {
-        let found = |schema: &str| self.catalogue.relation(schema, name).is_some();
         let schema = match schema {
             Some(schema) => Known::Known(Arc::from(schema)),
             None if self.state.temporary.may_hide(name) => Known::Unknown(UnknownSchema::Changed),
-            None => self.in_path(found),
+            None => self.relation_in_path(name),
         };
         Name { schema, name: Arc::from(name) }
+    }
+
+    fn relation_in_path(self, name: &str) -> Known<Arc<str>, UnknownSchema> {
+        if let Some(schema) = self.made(None, name) {
+            return Known::Known(schema);
+        }
+        let found =
+            self.in_path(self.state.changed.is_among(name), |schema| self.catalogue.relation(schema, name).is_some());
+        let relation = found.known().and_then(|schema| self.catalogue.relation(schema, name));
+        if relation.is_some_and(|relation| self.is_changed(relation)) {
+            return Known::Unknown(UnknownSchema::Changed);
+        }
+        found
+    }
+
+    /// The schema of a table that can only be the one which the open transaction has made, and in which nothing is but
+    /// what followed statements have written.
+    pub(crate) fn made(self, schema: Option<&str>, name: &str) -> Option<Arc<str>> {
+        let made_in = self.state.changed.made_in(name)?;
+        let is_meant = match schema {
+            Some(schema) => *schema == **made_in,
+            None => {
+                let is_hidden =
+                    self.state.temporary.may_hide(name) || self.catalogue.relation(PG_CATALOG, name).is_some();
+                !is_hidden && self.created(None, name).schema.known() == Some(made_in)
+            }
+        };
+        (is_meant && self.catalogue.relation(made_in, name).is_none()).then(|| Arc::clone(made_in))
+    }
+
+    /// Whether a relation is not what the snapshot says, or something is not that it is made of or shares rows with.
+    pub(crate) fn is_changed(self, relation: &Relation) -> bool {
+        let changed = &self.state.changed;
+        !changed.is_nothing() && self.catalogue.reaches(relation, |reached| changed.is_among(&reached.name))
     }
 
     /// A function or procedure that is there, and is not one of `pg_catalog`.
     pub(crate) fn function(self, schema: Option<&str>, name: &str) -> Name {
         let found = |schema: &str| self.catalogue.has_function(schema, name);
-        let schema = schema.map_or_else(|| self.in_path(found), |schema| Known::Known(Arc::from(schema)));
+        let is_changed = !self.state.changed.is_nothing();
+        let schema = schema.map_or_else(|| self.in_path(is_changed, found), |schema| Known::Known(Arc::from(schema)));
         Name { schema, name: Arc::from(name) }
     }
 
     /// An object of which the snapshot has no list.
     pub(crate) fn other(self, schema: Option<&str>, name: &str) -> Name {
-        let schema = schema.map_or_else(|| self.in_path(|_| false), |schema| Known::Known(Arc::from(schema)));
+        let is_changed = !self.state.changed.is_nothing();
+        let schema =
+            schema.map_or_else(|| self.in_path(is_changed, |_| false), |schema| Known::Known(Arc::from(schema)));
         Name { schema, name: Arc::from(name) }
     }
 
     /// An object that is made: in the first schema of the path that there is.
     pub(crate) fn created(self, schema: Option<&str>, name: &str) -> Name {
         let found = |schema: &str| schema != PG_CATALOG && self.catalogue.has_schema(schema);
-        let schema = schema.map_or_else(|| self.in_path(found), |schema| Known::Known(Arc::from(schema)));
+        let is_changed = self.state.changed.is_everything();
+        let schema = schema.map_or_else(|| self.in_path(is_changed, found), |schema| Known::Known(Arc::from(schema)));
         Name { schema, name: Arc::from(name) }
     }
 
@@ -68,7 +105,7 @@ impl<'a> Names<'a> {
 
     /// Whether an unqualified name of a type of `pg_catalog` can only mean that.
     pub(crate) fn is_builtin_type(self, name: &str) -> bool {
-        self.looks_there_first() && !self.state.catalogue_changed && !self.state.temporary.may_hide(name)
+        self.looks_there_first() && !self.state.changed.is_everything() && !self.state.temporary.may_hide(name)
     }
 
     /// Whether only temporary objects are found before those of `pg_catalog`.
@@ -100,8 +137,8 @@ impl<'a> Names<'a> {
         is_catalog_first(path)
     }
 
-    /// The first schema of the search path that has it.
-    fn in_path(self, has: impl Fn(&str) -> bool) -> Known<Arc<str>, UnknownSchema> {
+    /// The first schema of the search path that has it, unless what is known of that has changed.
+    fn in_path(self, is_changed: bool, has: impl Fn(&str) -> bool) -> Known<Arc<str>, UnknownSchema> {
         if !self.catalogue.is_known() {
             return Known::Unknown(UnknownSchema::NoCatalogue);
         }
@@ -109,7 +146,7 @@ impl<'a> Names<'a> {
             Known::Known(path) => path,
             Known::Unknown(reason) => return Known::Unknown(*reason),
         };
-        if self.state.catalogue_changed {
+        if is_changed {
             return Known::Unknown(UnknownSchema::Changed);
         }
         if !path.iter().any(|schema| **schema == *PG_CATALOG) && has(PG_CATALOG) {

@@ -3,6 +3,7 @@
 use model::Known;
 use model::facts::{StateChange, UnknownSchema};
 
+use crate::changed::Changed;
 use crate::state::State;
 
 /// Follows a session from its beginning.
@@ -98,7 +99,7 @@ impl Session {
     pub fn snapshot_taken(&mut self) {
         if self.before.is_none() {
             self.everywhere(|state, _| {
-                state.catalogue_changed = false;
+                state.changed = Changed::Nothing;
                 state.functions_changed = false;
             });
         }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use model::Known;
 use model::facts::{StateChange, UnknownSchema};
 
+use crate::changed::Changed;
+
 /// Names of temporary objects that are followed; with more of them each name may be hidden by one. A table has at least two:
 /// its own, and that of the type of its arrays.
 pub const TEMPORARY_NAMES_MAX: usize = 1024;
@@ -135,8 +137,8 @@ pub struct State {
     pub temporary: Temporary,
     /// The open transaction has not set where names are looked up: its end leaves that as it is.
     pub settled: bool,
-    /// The session changed the catalogue since the snapshot.
-    pub catalogue_changed: bool,
+    /// What the session has changed in the catalogue since the snapshot.
+    pub changed: Changed,
     /// The session made functions or operators since the snapshot: a name of the server may not mean the server's own.
     pub functions_changed: bool,
     /// A setting that decides how a text is read is not known: every text is opaque (`session_state`).
@@ -156,7 +158,7 @@ impl State {
             server_major: None,
             temporary: Temporary::None,
             settled: true,
-            catalogue_changed: false,
+            changed: Changed::Nothing,
             functions_changed: false,
             undetermined: false,
         }
@@ -175,10 +177,14 @@ impl State {
                 self.forget_parameters();
                 self.temporary = Temporary::None;
             }
-            StateChange::Catalogue => self.catalogue_changed = true,
+            StateChange::Catalogue => self.changed = Changed::Everything,
+            StateChange::Relation { name, made_in } => self.changed.add(name, made_in.as_ref()),
             StateChange::Functions => self.functions_changed = true,
             StateChange::Temporary { name } => self.temporary.add(name.as_ref()),
-            StateChange::RolledBackTo => self.forget_parameters(),
+            StateChange::RolledBackTo => {
+                self.changed.forget_made();
+                self.forget_parameters();
+            }
             StateChange::Prepared { .. }
             | StateChange::Executes { .. }
             | StateChange::Deallocated { .. }
@@ -186,8 +192,12 @@ impl State {
             | StateChange::Role
             | StateChange::Begin => {}
             // A path that was local, or is rolled back: which one was there before is not kept here.
-            StateChange::End if !self.settled => self.search_path = Known::Unknown(UnknownSchema::SearchPath),
-            StateChange::End => {}
+            StateChange::End => {
+                self.changed.forget_made();
+                if !self.settled {
+                    self.search_path = Known::Unknown(UnknownSchema::SearchPath);
+                }
+            }
         }
     }
 

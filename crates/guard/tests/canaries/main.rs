@@ -8,6 +8,7 @@ mod client;
 #[path = "../../../sql/tests/server/cluster.rs"]
 mod cluster;
 mod generate;
+mod migration;
 mod names;
 mod relay;
 mod shapes;
@@ -111,7 +112,11 @@ fn protection() -> Protection {
         mask,
     };
     let rules = vec![
-        rule("numbers", &["public.people.ssn", "*.events.ssn", "*.strict.ssn", "*.members.ssn"], Mask::Last(2)),
+        rule(
+            "numbers",
+            &["public.people.ssn", "*.events.ssn", "*.strict.ssn", "*.members.ssn", "*.notes.ssn"],
+            Mask::Last(2),
+        ),
         rule("mail", &["*.*.email"], Mask::EmailDomain),
         rule("birth", &["*.people.born"], Mask::Year),
         rule("tokens", &["*.people.token"], Mask::Token),
@@ -129,8 +134,13 @@ struct Stage {
 
 impl Stage {
     fn start(policies: &'static str) -> Self {
+        Self::start_with(policies, "")
+    }
+
+    fn start_with(policies: &'static str, more: &str) -> Self {
         let cluster = Cluster::start();
         cluster.run("postgres", SCHEMA);
+        cluster.run("postgres", more);
         let rules = relay::Rules { policies, protection: protection(), catalogue: snapshot::fetch(&cluster) };
         let port = relay::start(rules, cluster.socket());
         Self { cluster, port, canaries: canaries() }

@@ -179,7 +179,7 @@ fn what_sql_prepared_is_read_by_the_catalogue_of_now() {
 fn what_a_session_has_changed_is_known_once_it_is_read_again() {
     let (mut session, judge) = session_and_judge();
     let later = BootTime(u64::MAX);
-    assert_eq!(answers(&mut session, &[query("create table public.n (a int)")]), "CZ");
+    assert_eq!(answers(&mut session, &[query("drop view public.n")]), "CZ");
     assert_eq!(answers(&mut session, &[query("select from t")]), "", "it may be anywhere now");
     judge.confirm("shop", BootTime(1));
     assert_eq!(goes_on(&mut session), "", "that reading began before");
@@ -188,9 +188,18 @@ fn what_a_session_has_changed_is_known_once_it_is_read_again() {
 }
 
 #[test]
+fn what_a_session_has_not_changed_is_known_at_once() {
+    let (mut session, _judge) = session_and_judge();
+    assert_eq!(answers(&mut session, &[query("create table public.n (a int)")]), "CZ");
+    assert_eq!(answers(&mut session, &[query("select from t")]), "CZ");
+    assert_eq!(answers(&mut session, &[query("alter table public.t add b int")]), "CZ");
+    assert_eq!(answers(&mut session, &[query("select from t")]), "");
+}
+
+#[test]
 fn what_the_next_transaction_needs_waits_as_well() {
     let (mut session, judge) = session_and_judge();
-    for sql in ["begin", "create table public.n (a int)", "commit", "begin"] {
+    for sql in ["begin", "drop view public.n", "commit", "begin"] {
         assert_eq!(answers(&mut session, &[query(sql)]), "CZ");
     }
     let batch = [once("select from t"), sync()];
@@ -202,7 +211,7 @@ fn what_the_next_transaction_needs_waits_as_well() {
 #[test]
 fn nobody_waits_forever_for_a_reading() {
     let (mut session, _judge) = session_and_judge();
-    assert_eq!(answers(&mut session, &[query("create table public.n (a int)")]), "CZ");
+    assert_eq!(answers(&mut session, &[query("drop view public.n")]), "CZ");
     let pipeline = [query("select from t"), query("select from public.t"), query("select from t")];
     assert_eq!(answers(&mut session, &pipeline), "", "what is behind it waits, too");
     assert_eq!(gives_up(&mut session), "EZCZEZ");
@@ -216,7 +225,7 @@ fn what_may_have_changed_the_catalogue_counts_as_well() {
     assert_eq!(answers(&mut session, &begin), "12G");
     session.send(&message(b'd', b"1\n"));
     // Behind a COPY that has failed nobody can tell which answer is whose.
-    let change = query("create table public.n (a int)");
+    let change = query("drop view public.n");
     assert_eq!(answers(&mut session, &[message(b'c', b""), sync(), change]), "ZCZ");
     assert_eq!(answers(&mut session, &[query("select from t")]), "", "it may have been made");
     judge.confirm("shop", BootTime(u64::MAX));
@@ -247,12 +256,12 @@ fn what_an_open_transaction_has_changed_is_read_by_nobody() {
     let (mut session, judge) = session_and_judge();
     let later = BootTime(u64::MAX);
     assert_eq!(answers(&mut session, &[query("begin")]), "CZ");
-    assert_eq!(answers(&mut session, &[query("create table public.n (a int)")]), "CZ");
+    assert_eq!(answers(&mut session, &[query("drop view public.n")]), "CZ");
     judge.confirm("shop", later);
     assert_eq!(answers(&mut session, &[query("select from t")]), "EZ");
     assert_eq!(answers(&mut session, &[query("rollback")]), "CZ");
     assert_eq!(answers(&mut session, &[query("select from t")]), "CZ", "it has not changed anything");
-    for sql in ["begin", "create table public.n (a int)", "commit"] {
+    for sql in ["begin", "drop view public.n", "commit"] {
         assert_eq!(answers(&mut session, &[query(sql)]), "CZ");
     }
     assert_eq!(answers(&mut session, &[query("begin")]), "CZ");

@@ -61,6 +61,8 @@ fn change() -> impl Strategy<Value = StateChange> {
             StateChange::End,
             StateChange::RolledBackTo,
             StateChange::Catalogue,
+            StateChange::Relation { name: "orders".into(), made_in: None },
+            StateChange::Relation { name: "orders".into(), made_in: Some("app".into()) },
         ]),
         text().prop_map(|name| StateChange::Executes { name }),
         maybe().prop_map(|name| StateChange::Deallocated { name }),

@@ -7,6 +7,7 @@ use model::lineage::{Lineage, UnknownLineage};
 use pg_raw_parse::Node;
 use pg_raw_parse::nodes::{AlterTableStmt, ObjectType, RangeVar, ReindexObjectType, VacuumStmt, ViewStmt};
 
+use crate::changed::Changed;
 use crate::grammar::untyped;
 use crate::lineage::Trace;
 use crate::lineage::scope::{Item, Scope};
@@ -83,7 +84,7 @@ impl<'a> Trace<'a> {
         let Names { state, catalogue } = self.names;
         // What this session has changed is not in the snapshot; what was there before is.
         let before =
-            State { catalogue_changed: false, functions_changed: false, temporary: Temporary::None, ..state.clone() };
+            State { changed: Changed::Nothing, functions_changed: false, temporary: Temporary::None, ..state.clone() };
         let mut apart = Trace::new(Names { state: &before, catalogue }, self.depth_max);
         let name = apart.names.relation(relation.schemaname(), relation.relname().unwrap_or_default());
         let found = match &name.schema {

@@ -72,6 +72,9 @@ impl<'a> Trace<'a> {
         if let Some(row) = self.temporary(relation) {
             return row;
         }
+        if self.names.made(relation.schemaname(), relation.relname().unwrap_or_default()).is_some() {
+            return Row::Every(Origin::none());
+        }
         match self.relation(relation) {
             Ok(found) => self.row_of(found),
             Err(reason) => Row::Every(self.unknown(reason)),
@@ -84,7 +87,8 @@ impl<'a> Trace<'a> {
         let Names { state, catalogue } = self.names;
         let name = relation.relname().unwrap_or_default();
         let is_its_schema = relation.schemaname().is_none() || is_temporary(relation.schemaname());
-        if !state.temporary.is_followed(name) || !is_its_schema || state.catalogue_changed || !catalogue.is_known() {
+        if !state.temporary.is_followed(name) || !is_its_schema || !state.changed.is_nothing() || !catalogue.is_known()
+        {
             return None;
         }
         let without = State { temporary: Temporary::None, ..state.clone() };
@@ -119,12 +123,13 @@ impl<'a> Trace<'a> {
         if !catalogue.is_known() {
             return Err(UnknownLineage::NoCatalogue);
         }
-        if state.catalogue_changed || state.functions_changed {
+        if state.changed.is_everything() || state.functions_changed {
             return self.table_of_server(relation).ok_or(UnknownLineage::Relation);
         }
         let name = self.names.relation(relation.schemaname(), relation.relname().unwrap_or_default());
         let schema = name.schema.known().ok_or(UnknownLineage::Relation)?;
-        catalogue.relation(schema, &name.name).ok_or(UnknownLineage::Relation)
+        let found = catalogue.relation(schema, &name.name).filter(|found| !self.names.is_changed(found));
+        found.ok_or(UnknownLineage::Relation)
     }
 
     /// The table of the server itself that it can only be, whatever a session has changed: nobody makes or changes one. A

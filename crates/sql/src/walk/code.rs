@@ -7,7 +7,7 @@ use std::sync::Arc;
 use model::facts::{Action, Name, Object, OpaqueReason, StateChange};
 use pg_raw_parse::Node;
 use pg_raw_parse::list::NodeList;
-use pg_raw_parse::nodes::{AlterFunctionStmt, CreateFunctionStmt, CreateTrigStmt, DefElem, DoStmt, RuleStmt};
+use pg_raw_parse::nodes::{AlterFunctionStmt, CreateFunctionStmt, CreateTrigStmt, DefElem, DoStmt, RangeVar, RuleStmt};
 
 use crate::grammar::untyped;
 use crate::limits::Limits;
@@ -122,7 +122,7 @@ impl<'a> Walk<'a> {
     pub(super) fn create_trigger(&mut self, create: &'a CreateTrigStmt) {
         self.on_part_of(Action::Create, "TRIGGER", create.trigname(), create.relation());
         self.on_relation(Action::Alter, create.constrrel());
-        self.changes.push(StateChange::Catalogue);
+        self.relation_changed(create.relation().and_then(RangeVar::relname), None);
         self.stored_expression(create.when_clause());
         let names = text::strings(create.funcname());
         let (schema, function) = text::qualified(&names);
@@ -138,7 +138,7 @@ impl<'a> Walk<'a> {
             walk.expression(rule.where_clause());
             walk.later(|walk| rule.actions().iter().for_each(|action| walk.nested_statement(action)));
         });
-        self.changes.push(StateChange::Catalogue);
+        self.relation_changed(rule.relation().and_then(RangeVar::relname), None);
     }
 }
 

@@ -12,7 +12,7 @@ use pg_raw_parse::nodes::{
 
 use crate::effects::ColumnSet;
 use crate::grammar::untyped;
-use crate::name;
+use crate::name::{self, PG_CATALOG};
 use crate::walk::Walk;
 use crate::walk::object::{kind_word, role_name};
 use crate::walk::text;
@@ -28,6 +28,11 @@ pub(crate) fn is_temporary(relation: &RangeVar) -> bool {
 impl<'a> Walk<'a> {
     /// A relation that is made, temporary or not.
     pub(super) fn made(&mut self, relation: &RangeVar) -> Name {
+        self.made_table(relation, false)
+    }
+
+    /// The same; or a table of which it is known that it was not there before, and that nothing is in it.
+    fn made_table(&mut self, relation: &RangeVar, is_empty: bool) -> Name {
         if is_temporary(relation) {
             let name = Name {
                 schema: model::Known::Known(Arc::from("pg_temp")),
@@ -37,8 +42,18 @@ impl<'a> Walk<'a> {
             self.changes.push(StateChange::Temporary { name: Some(Arc::clone(&name.name)) });
             return name;
         }
-        self.changes.push(StateChange::Catalogue);
-        self.on_created(relation)
+        let name = self.on_created(relation);
+        let schema = name.schema.known().filter(|schema| is_empty && ***schema != *PG_CATALOG);
+        self.relation_changed(Some(&name.name), schema.cloned());
+        name
+    }
+
+    /// A name stands for another relation from now on; `None`: which one is not known.
+    pub(super) fn relation_changed(&mut self, name: Option<&str>, made_in: Option<Arc<str>>) {
+        self.changes.push(match name {
+            Some(name) => StateChange::Relation { name: Arc::from(name), made_in },
+            None => StateChange::Catalogue,
+        });
     }
 
     /// SELECT INTO, CREATE TABLE AS: a table with rows.
@@ -56,14 +71,19 @@ impl<'a> Walk<'a> {
         }
     }
 
-    pub(super) fn create_table(&mut self, create: &'a CreateStmt) {
+    pub(super) fn create_table(&mut self, create: &'a CreateStmt, kind: ObjectType::Type) {
+        let is_like = create.table_elts().iter().any(|element| matches!(element, Node::TableLikeClause(_)));
+        let is_empty = !create.if_not_exists && !is_like && create.inh_relations().is_empty();
         if let Some(relation) = create.relation() {
-            self.made(relation);
+            self.made_table(relation, is_empty && kind == ObjectType::OBJECT_TABLE);
         }
         // A partition or a child changes what its parent contains.
         for node in create.inh_relations() {
             match node {
-                Node::RangeVar(parent) => self.on_relation(Action::Alter, Some(parent)),
+                Node::RangeVar(parent) => {
+                    self.on_relation(Action::Alter, Some(parent));
+                    self.relation_changed(parent.relname(), None);
+                }
                 _ => self.opaque(OpaqueReason::Construct),
             }
         }
@@ -165,7 +185,10 @@ impl<'a> Walk<'a> {
 
     pub(super) fn alter_table(&mut self, alter: &'a AlterTableStmt) -> String {
         self.on_altered(Action::Alter, alter.objtype, alter.relation());
-        self.changes.push(StateChange::Catalogue);
+        match alter.relation() {
+            Some(relation) if is_relation(alter.objtype) => self.relation_altered(relation),
+            _ => self.changes.push(StateChange::Catalogue),
+        }
         for node in alter.cmds() {
             let Node::AlterTableCmd(command) = node else {
                 self.opaque(OpaqueReason::Construct);
@@ -183,15 +206,32 @@ impl<'a> Walk<'a> {
                 Node::ReplicaIdentityStmt(_) | Node::ATAlterConstraint(_) | Node::TypeName(_) => {}
                 Node::ColumnDef(_) | Node::Constraint(_) => self.table_element(command.def()),
                 // A table above or below.
-                Node::RangeVar(other) => self.on_relation(Action::Alter, Some(other)),
+                Node::RangeVar(other) => {
+                    self.on_relation(Action::Alter, Some(other));
+                    self.share_rows(alter.relation(), other);
+                }
                 Node::PartitionCmd(partition) => {
                     self.on_altered(Action::Alter, alter.objtype, partition.name());
+                    partition.name().into_iter().for_each(|other| self.share_rows(alter.relation(), other));
                     partition.bound().into_iter().for_each(|bound| self.partition_bound(bound));
                 }
                 other => self.stored_expression(other),
             }
         }
         format!("ALTER {}", kind_word(alter.objtype))
+    }
+
+    /// A relation keeps its name and its rows.
+    fn relation_altered(&mut self, relation: &RangeVar) {
+        let name = relation.relname().unwrap_or_default();
+        self.relation_changed(Some(name), self.names.made(relation.schemaname(), name));
+    }
+
+    /// Rows of one table are rows of another one from now on, or are not any more.
+    fn share_rows(&mut self, one: Option<&RangeVar>, other: &RangeVar) {
+        [one.and_then(RangeVar::relname), other.relname()]
+            .into_iter()
+            .for_each(|name| self.relation_changed(name, None));
     }
 
     /// ALTER TABLE, and ALTER INDEX, which is the same to the grammar.
@@ -224,7 +264,11 @@ impl<'a> Walk<'a> {
             // Whatever depends on it: foreign tables, columns, views. The text does not name them.
             self.on_plain(Action::Drop, "DEPENDENT OBJECT", None);
         }
-        self.changes.push(StateChange::Catalogue);
+        match drop.remove_type {
+            // Nothing that has rows.
+            ObjectType::OBJECT_INDEX if drop.behavior != DropBehavior::DROP_CASCADE => {}
+            _ => self.changes.push(StateChange::Catalogue),
+        }
         format!("DROP {}", kind_word(drop.remove_type))
     }
 
@@ -251,7 +295,14 @@ impl<'a> Walk<'a> {
             }
             None => self.on_plain(Action::Alter, kind_word(rename.rename_type), rename.subname()),
         }
-        self.changed(rename.rename_type);
+        match rename.relation() {
+            // To the server ALTER INDEX may name a table as well.
+            Some(relation) if is_relation(rename.rename_type) || rename.rename_type == ObjectType::OBJECT_INDEX => {
+                [relation.relname(), rename.newname()].into_iter().for_each(|name| self.relation_changed(name, None));
+            }
+            Some(relation) if rename.rename_type != ObjectType::OBJECT_ATTRIBUTE => self.relation_altered(relation),
+            _ => self.changed(rename.rename_type),
+        }
         format!("ALTER {}", kind_word(rename.rename_type))
     }
 

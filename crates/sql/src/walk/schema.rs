@@ -29,7 +29,7 @@ impl<'a> Walk<'a> {
     fn relation_definition(&mut self, node: Node<'a>) -> Option<Command> {
         Some(match node {
             Node::CreateStmt(create) => {
-                self.create_table(create);
+                self.create_table(create, ObjectType::OBJECT_TABLE);
                 Cow::Borrowed("CREATE TABLE")
             }
             Node::CreateTableAsStmt(create) => self.create_table_as(create),
@@ -102,7 +102,7 @@ impl<'a> Walk<'a> {
 
     fn foreign_table(&mut self, node: Node<'a>) -> Option<Command> {
         if let Some(foreign) = foreign_table(node) {
-            self.create_table(foreign.table);
+            self.create_table(foreign.table, ObjectType::OBJECT_FOREIGN_TABLE);
             self.on_plain(Action::Select, "SERVER", foreign.server);
             foreign.options.into_iter().for_each(|options| self.wrapper_options(options));
             return Some(Cow::Borrowed("CREATE FOREIGN TABLE"));

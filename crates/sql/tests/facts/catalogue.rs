@@ -6,6 +6,7 @@ use model::Known;
 use model::facts::{Object, StateChange, UnknownSchema};
 use sql::catalogue::rows::{Column, Definition, Function, Operator, Relation, RelationKind, Type};
 use sql::catalogue::{Builder, Catalogue};
+use sql::changed::CHANGED_MAX;
 use sql::state::State;
 use sql::{Analyser, Limits};
 
@@ -62,6 +63,16 @@ fn a_schema_is_known_or_has_a_reason() {
     assert_eq!(schema("CREATE TEMP TABLE t (); SELECT a FROM t", &state(), &snapshot), Err(UnknownSchema::Changed));
     assert_eq!(schema("CREATE TEMP TABLE u (); SELECT a FROM t", &state(), &snapshot), Ok("alice".into()));
     assert_eq!(schema("DROP TABLE alice.t; SELECT a FROM t", &state(), &snapshot), Err(UnknownSchema::Changed));
+    let behind = |change: &str, name: &str| schema(&format!("{change}; SELECT a FROM {name}"), &state(), &snapshot);
+    for change in ["ALTER TABLE x.t ADD b int", "CREATE VIEW x.t AS SELECT 1", "ALTER TABLE x.n RENAME TO t"] {
+        assert_eq!(behind(change, "t"), Err(UnknownSchema::Changed), "{change}");
+        assert_eq!(behind(change, "only_here"), Ok("public".into()), "{change}");
+    }
+    assert_eq!(behind("ALTER TABLE t ADD b int; DROP VIEW v", "only_here"), Err(UnknownSchema::Changed));
+    assert_eq!(behind("CREATE TABLE n ()", "n"), Ok("alice".into()), "nothing else can be called so");
+    for change in ["CREATE TABLE n (); COMMIT", "CREATE TABLE IF NOT EXISTS n ()", "CREATE TABLE public.n ()"] {
+        assert_eq!(behind(change, "n"), Err(UnknownSchema::Changed), "{change}");
+    }
     assert_eq!(schema("SELECT lower('x')", &state(), &snapshot), Ok("public".into()));
     assert_eq!(schema("CREATE TABLE n ()", &state(), &snapshot), Ok("alice".into()));
 }
@@ -105,6 +116,17 @@ fn what_a_reviewed_extension_computes_is_no_call() {
     for (extension, expected) in [("citext", "SELECT: "), ("unread", "SELECT: call public.same(), call =()")] {
         assert_eq!(words("SELECT 1::bait = 2", &with_code(extension)), expected);
     }
+}
+
+#[test]
+fn of_too_many_changes_everything_may_be_another_one() {
+    let mut changed = state();
+    let behind = |state: &State| schema("SELECT a FROM only_here", state, &catalogue());
+    for number in 0..=CHANGED_MAX {
+        assert_eq!(behind(&changed), Ok("public".into()), "{number}");
+        changed.apply(&StateChange::Relation { name: Arc::from(format!("v{number}")), made_in: None });
+    }
+    assert_eq!(behind(&changed), Err(UnknownSchema::Changed));
 }
 
 #[test]

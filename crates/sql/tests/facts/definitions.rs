@@ -4,26 +4,32 @@ use super::render::check;
 
 #[test]
 fn tables() {
-    check("CREATE TABLE a.t (id int)", "CREATE TABLE: create a.t, =catalogue");
-    check("CREATE TABLE t (id int REFERENCES s DEFAULT f())", "CREATE TABLE: call f(), create t, alter s, =catalogue");
-    check("CREATE TABLE p PARTITION OF t DEFAULT", "CREATE TABLE: create p, alter t, =catalogue");
-    check("ALTER TABLE t DROP COLUMN c", "ALTER TABLE: alter t, =catalogue");
-    check("ALTER TABLE t ADD CHECK (evil(a))", "ALTER TABLE: call evil(), alter t, =catalogue");
-    check("ALTER TABLE t ATTACH PARTITION p DEFAULT", "ALTER TABLE: alter p, alter t, =catalogue");
-    check("ALTER TABLE t OWNER TO bob", "ALTER TABLE: alter t, grant t, =catalogue");
-    check("ALTER TABLE t RENAME TO u", "ALTER TABLE: alter t, =catalogue");
-    check("ALTER TABLE t RENAME COLUMN a TO b", "ALTER TABLE: alter t, =catalogue");
+    check("CREATE TABLE a.t (id int)", "CREATE TABLE: create a.t, =made(a.t)");
+    check(
+        "CREATE TABLE t (id int REFERENCES s DEFAULT f())",
+        "CREATE TABLE: call f(), create t, alter s, =relation(t)",
+    );
+    check("CREATE TABLE p PARTITION OF t DEFAULT", "CREATE TABLE: create p, alter t, =relation(p), =relation(t)");
+    check("ALTER TABLE t DROP COLUMN c", "ALTER TABLE: alter t, =relation(t)");
+    check("ALTER TABLE t ADD CHECK (evil(a))", "ALTER TABLE: call evil(), alter t, =relation(t)");
+    check(
+        "ALTER TABLE t ATTACH PARTITION p DEFAULT",
+        "ALTER TABLE: alter p, alter t, =relation(t), =relation(t), =relation(p)",
+    );
+    check("ALTER TABLE t OWNER TO bob", "ALTER TABLE: alter t, grant t, =relation(t)");
+    check("ALTER TABLE t RENAME TO u", "ALTER TABLE: alter t, =relation(t), =relation(u)");
+    check("ALTER TABLE t RENAME COLUMN a TO b", "ALTER TABLE: alter t, =relation(t)");
     check("ALTER TABLE t SET SCHEMA s", "ALTER TABLE: alter t, =catalogue");
     check("DROP TABLE a, s.b", "DROP TABLE: drop s.b, drop a, =catalogue");
     check("DROP TYPE a CASCADE", "DROP TYPE: drop [DEPENDENT OBJECT ], drop [TYPE a], =catalogue");
     check("DROP VIEW v", "DROP VIEW: drop v, =catalogue");
     check("CREATE INDEX i ON t (lower(a))", "CREATE INDEX: create [INDEX i], alter t");
-    check("DROP INDEX i", "DROP INDEX: drop [INDEX i], =catalogue");
-    check("CREATE VIEW v AS SELECT a FROM t", "CREATE VIEW: select t(a) all, create v, =catalogue");
-    check("CREATE SEQUENCE s OWNED BY t.id", "CREATE SEQUENCE: create s, =catalogue");
+    check("DROP INDEX i", "DROP INDEX: drop [INDEX i]");
+    check("CREATE VIEW v AS SELECT a FROM t", "CREATE VIEW: select t(a) all, create v, =relation(v)");
+    check("CREATE SEQUENCE s OWNED BY t.id", "CREATE SEQUENCE: create s, =relation(s)");
     check(
         "CREATE TRIGGER g AFTER INSERT ON t EXECUTE FUNCTION f()",
-        "CREATE TRIGGER: call f(), create [TRIGGER g], alter t, =catalogue",
+        "CREATE TRIGGER: call f(), create [TRIGGER g], alter t, =relation(t)",
     );
     check("DROP TRIGGER g ON s.t", "DROP TRIGGER: alter s.t, drop [TRIGGER s.g], =catalogue");
     check("CREATE POLICY p ON t USING (f(a))", "CREATE POLICY: call f(), create [POLICY p], alter t");
@@ -32,7 +38,10 @@ fn tables() {
 
 #[test]
 fn other_objects() {
-    check("CREATE SCHEMA s CREATE TABLE t (a int)", "CREATE SCHEMA: create t, create schema s, =catalogue, =catalogue");
+    check(
+        "CREATE SCHEMA s CREATE TABLE t (a int)",
+        "CREATE SCHEMA: create t, create schema s, =catalogue, =relation(t)",
+    );
     check("DROP SCHEMA s", "DROP SCHEMA: drop schema s, =catalogue");
     check(
         "CREATE FUNCTION s.f() RETURNS int LANGUAGE sql AS 'DELETE FROM t'",
@@ -90,15 +99,15 @@ fn code_that_runs_later() {
 fn rules() {
     check(
         "CREATE RULE r AS ON INSERT TO s.t DO ALSO DELETE FROM s.u WHERE id = new.id",
-        "CREATE RULE: select s.u(id) some, delete s.u some, create [RULE s.r], alter s.t, =catalogue",
+        "CREATE RULE: select s.u(id) some, delete s.u some, create [RULE s.r], alter s.t, =relation(t)",
     );
     check(
         "CREATE RULE r AS ON UPDATE TO s.t DO INSTEAD (DELETE FROM s.u; SELECT evil())",
-        "CREATE RULE: delete s.u all, call evil(), create [RULE s.r], alter s.t, =catalogue",
+        "CREATE RULE: delete s.u all, call evil(), create [RULE s.r], alter s.t, =relation(t)",
     );
     check(
         "CREATE RULE r AS ON UPDATE TO s.t DO INSTEAD NOTHING",
-        "CREATE RULE: create [RULE s.r], alter s.t, =catalogue",
+        "CREATE RULE: create [RULE s.r], alter s.t, =relation(t)",
     );
 }
 
@@ -156,19 +165,19 @@ fn roles_and_rights() {
 fn foreign_tables() {
     check(
         "CREATE FOREIGN TABLE s.t (a int DEFAULT f()) SERVER far OPTIONS (table_name 'x')",
-        "CREATE FOREIGN TABLE: select [SERVER far], call f(), create s.t, =catalogue",
+        "CREATE FOREIGN TABLE: select [SERVER far], call f(), create s.t, =relation(t)",
     );
     check(
         "CREATE FOREIGN TABLE p PARTITION OF t DEFAULT SERVER far",
-        "CREATE FOREIGN TABLE: select [SERVER far], create p, alter t, =catalogue",
+        "CREATE FOREIGN TABLE: select [SERVER far], create p, alter t, =relation(p), =relation(t)",
     );
     check(
         "CREATE FOREIGN TABLE t (a text) SERVER files OPTIONS (program 'id')",
-        "CREATE FOREIGN TABLE: select [SERVER files], program server, create t, =catalogue",
+        "CREATE FOREIGN TABLE: select [SERVER files], program server, create t, =relation(t)",
     );
     check(
         "ALTER FOREIGN TABLE t OPTIONS (SET filename '/etc/passwd')",
-        "ALTER FOREIGN TABLE: server_file server, alter t, =catalogue",
+        "ALTER FOREIGN TABLE: server_file server, alter t, =relation(t)",
     );
 }
 

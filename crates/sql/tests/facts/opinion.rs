@@ -44,9 +44,9 @@ fn words_in_other_places_are_no_disagreement() {
     check("GRANT UPDATE, DELETE ON t TO bob", "GRANT: grant t");
     check(
         "CREATE TRIGGER g AFTER UPDATE OR DELETE ON t EXECUTE FUNCTION f()",
-        "CREATE TRIGGER: call f(), create [TRIGGER g], alter t, =catalogue",
+        "CREATE TRIGGER: call f(), create [TRIGGER g], alter t, =relation(t)",
     );
-    check("ALTER TABLE t DROP COLUMN a", "ALTER TABLE: alter t, =catalogue");
+    check("ALTER TABLE t DROP COLUMN a", "ALTER TABLE: alter t, =relation(t)");
     check("EXPLAIN DELETE FROM t", "EXPLAIN: explain session -");
     check("PREPARE p AS DELETE FROM t", "PREPARE: prepare session p, =prepared p {DELETE: delete t all}");
 }

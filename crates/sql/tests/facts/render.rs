@@ -92,6 +92,8 @@ fn change(change: &StateChange) -> String {
         StateChange::RolledBackTo => "=rolled back".to_owned(),
         StateChange::Catalogue => "=catalogue".to_owned(),
         StateChange::Functions => "=functions".to_owned(),
+        StateChange::Relation { name, made_in: None } => format!("=relation({name})"),
+        StateChange::Relation { name, made_in: Some(schema) } => format!("=made({schema}.{name})"),
         StateChange::Temporary { name } => format!("=temporary {}", name.as_deref().unwrap_or("?")),
     }
 }

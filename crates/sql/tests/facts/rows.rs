@@ -95,11 +95,11 @@ fn merge_does_what_its_branches_do() {
 
 #[test]
 fn rows_that_become_tables() {
-    check("SELECT a INTO n FROM t", "SELECT INTO: select t(a) all, insert n(*), create n, =catalogue");
-    check("CREATE TABLE n AS SELECT a FROM t", "CREATE TABLE AS: select t(a) all, insert n(*), create n, =catalogue");
+    check("SELECT a INTO n FROM t", "SELECT INTO: select t(a) all, insert n(*), create n, =relation(n)");
+    check("CREATE TABLE n AS SELECT a FROM t", "CREATE TABLE AS: select t(a) all, insert n(*), create n, =relation(n)");
     check(
         "CREATE TABLE n AS EXECUTE p",
-        "CREATE TABLE AS: insert n(*), create n, execute session p, =catalogue, =executes p",
+        "CREATE TABLE AS: insert n(*), create n, execute session p, =relation(n), =executes p",
     );
     check(
         "CREATE TEMP TABLE n AS SELECT a FROM t WITH NO DATA",

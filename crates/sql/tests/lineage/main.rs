@@ -9,6 +9,7 @@ use sql::catalogue::rows::{
     Column, Definition, Function, Generated, Inheritance, Operator, Relation, RelationKind, Type,
 };
 use sql::catalogue::{Builder, Catalogue};
+use sql::changed::Changed;
 use sql::state::{State, Temporary};
 use sql::{Analyser, Limits};
 
@@ -561,7 +562,7 @@ fn tables_of_the_server_are_known_whatever_has_changed() {
     let reads_in = |path: &[&str], temporary, sql: &str, functions_changed| {
         let search_path = Known::Known(path.iter().map(|schema| Arc::from(*schema)).collect());
         let state = State { search_path, temporary, ..State::new("alice".into()) };
-        let state = State { catalogue_changed: true, functions_changed, ..state };
+        let state = State { changed: Changed::Everything, functions_changed, ..state };
         let limits = Limits { lineage: true, ..Limits::default() };
         let facts = Analyser::new(limits).facts(sql.as_bytes(), &state, &catalogue());
         let lineage = Arc::clone(facts.statements[0].lineage.as_ref().unwrap());
