@@ -182,6 +182,13 @@ fn what_a_session_has_made_it_can_use() -> Result<()> {
                 drop table other;\nselect (select count(*) from mine), (select count(*) from orders);\n";
     let (stdout, stderr) = script(&stage, Some(port), text)?;
     ensure!(stdout == "1\n5|9" && stderr.is_empty(), "{stdout}\n{stderr}");
+    let migration = "begin;\ncreate table step (id serial primary key, what text);\n\
+                     insert into step (what) values ('made') returning what;\n\
+                     alter table orders add column more text;\nalter table step add constraint known unique (what);\n\
+                     insert into notes (id, text) values (77, 'migrated') returning id;\ncommit;\n\
+                     update orders set more = 'x' where id = 1 returning more;\n";
+    let (stdout, stderr) = script(&stage, Some(port), migration)?;
+    ensure!(stdout == "made\n77\nx" && stderr.is_empty(), "{stdout}\n{stderr}");
     Ok(())
 }
 
