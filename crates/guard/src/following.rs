@@ -39,8 +39,9 @@ const PLAIN: [&str; 7] =
     ["CREATE TABLE", "CREATE TABLE AS", "CREATE INDEX", "DROP TABLE", "DROP VIEW", "DROP INDEX", "DROP SEQUENCE"];
 
 /// What is not known of temporary objects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Doubt {
+    #[default]
     Nothing,
     /// Their names: some may have come or gone.
     Names,
@@ -59,7 +60,8 @@ pub(crate) struct Following {
     committed: State,
     /// The server knows better than these.
     pub(crate) is_uncertain: bool,
-    /// Code has run in this transaction. So it has its snapshot, and a question in it changes nothing.
+    /// Code has run in this transaction, or the catalogue was changed. So it has its snapshot, and a question in it changes
+    /// nothing.
     pub(crate) has_run_code: bool,
     /// What the server has said holds until the end of the transaction.
     learnt_inside: bool,
@@ -70,9 +72,19 @@ pub(crate) struct Following {
     temporary: Doubt,
     /// The server is to be asked for them; what was known before.
     listing: Option<Temporary>,
-    /// Since when everybody sees what this session has changed in the catalogue; `None`: it has changed nothing that it
-    /// has ended, too.
+    /// The same, as it will be again behind the open transaction, in which the server has said what there is.
+    outside: Doubt,
+    /// What of the catalogue has changed since everything was committed last: no snapshot has it.
+    open: Open,
+    /// Since when everybody sees all else that this session has changed in the catalogue.
     committed_at: Option<BootTime>,
+}
+
+/// Changes of the catalogue that others may not see yet.
+#[derive(Debug, Default)]
+struct Open {
+    changed: Changed,
+    functions_changed: bool,
 }
 
 /// Savepoints of one transaction whose states are kept: those that were made last.
@@ -116,6 +128,8 @@ impl Following {
             savepoints: Vec::new(),
             temporary: Doubt::Contents,
             listing: None,
+            outside: Doubt::Nothing,
+            open: Open::default(),
             committed_at: None,
         }
     }
@@ -154,8 +168,9 @@ impl Following {
                 Some(Temporary::Unknown)
             }
         };
-        if !in_transaction {
-            self.temporary = Doubt::Nothing;
+        let doubt = std::mem::take(&mut self.temporary);
+        if in_transaction {
+            self.outside = self.outside.max(doubt);
         }
         let schemas: Arc<[Arc<str>]> = schemas.into_iter().filter(|schema| !is_temporary(schema)).collect();
         self.know(in_transaction, |state| {
@@ -229,7 +244,9 @@ impl Following {
 
     /// Everything is answered, outside of a transaction: what the session has changed is there for everybody.
     pub(crate) fn is_committed(&mut self, at: BootTime) {
-        if (!self.now.changed.is_nothing() || self.now.functions_changed) && self.committed_at.is_none() {
+        let Open { changed, functions_changed } = std::mem::take(&mut self.open);
+        let has_more = !changed.is_nothing() || functions_changed || self.committed_at.is_none();
+        if has_more && (!self.now.changed.is_nothing() || self.now.functions_changed) {
             self.committed_at = Some(at);
         }
     }
@@ -239,7 +256,9 @@ impl Following {
     pub(crate) fn snapshot_taken(&mut self, read_at: BootTime) {
         if self.temporary == Doubt::Nothing && self.committed_at.is_some_and(|committed| committed < read_at) {
             self.committed_at = None;
-            self.each(|state| (state.changed, state.functions_changed) = (Changed::Nothing, false));
+            let Open { changed, functions_changed } = &self.open;
+            let (changed, functions_changed) = (changed.clone(), *functions_changed);
+            self.each(|state| (state.changed, state.functions_changed) = (changed.clone(), functions_changed));
         }
     }
 
@@ -258,6 +277,7 @@ impl Following {
     /// What the transaction has made may be gone, somebody else may see it, or code may have written there.
     fn forget_made(&mut self) {
         self.each(|state| state.changed.forget_made());
+        self.open.changed.forget_made();
     }
 
     /// Names may be looked up elsewhere, and there may be other temporary objects.
@@ -283,7 +303,7 @@ impl Following {
         }
         for change in facts.statements.iter().flat_map(|facts| &facts.changes).filter(|change| change.is_of_catalogue())
         {
-            self.doubt_snapshot(Doubt::Contents);
+            self.doubt_snapshot(change, Doubt::Contents);
             self.each(|state| state.apply(change));
         }
         self.forget_made();
@@ -291,10 +311,11 @@ impl Following {
 
     /// What is known of the catalogue is older than a change. Types may lie with the temporary objects, and those may have
     /// other names: no snapshot has them. Schemas may have come and gone.
-    fn doubt_snapshot(&mut self, temporary: Doubt) {
+    fn doubt_snapshot(&mut self, change: &StateChange, temporary: Doubt) {
         self.is_uncertain = true;
         self.temporary = self.temporary.max(temporary);
-        self.committed_at = None;
+        self.open.changed.note(change);
+        self.open.functions_changed |= *change == StateChange::Functions;
     }
 
     /// A statement has ended. `changed` hears of every change that counts, and of its place in the text.
@@ -321,11 +342,12 @@ impl Following {
                         self.doubt_all();
                     }
                     self.follow_savepoints(facts);
-                    if facts.changes.iter().any(StateChange::is_of_catalogue) {
-                        let is_plain = PLAIN.contains(&&*facts.command);
-                        self.doubt_snapshot(if is_plain { Doubt::Names } else { Doubt::Contents });
-                    }
+                    let is_plain = PLAIN.contains(&&*facts.command);
                     for change in &facts.changes {
+                        if change.is_of_catalogue() {
+                            self.has_run_code = true;
+                            self.doubt_snapshot(change, if is_plain { Doubt::Names } else { Doubt::Contents });
+                        }
                         self.apply(change, tag == "ROLLBACK");
                         changed(change, index);
                     }
@@ -410,6 +432,7 @@ impl Following {
             self.session.clone_from(&self.committed);
         }
         // Whatever was said about the transaction is not about the session.
+        self.temporary = self.temporary.max(std::mem::take(&mut self.outside));
         self.is_uncertain |= std::mem::take(&mut self.learnt_inside);
         self.has_run_code = false;
         self.session.settled = true;

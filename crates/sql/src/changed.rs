@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use model::facts::StateChange;
+
 /// Relations that are noted by name; with more of them every relation may be another one.
 pub const CHANGED_MAX: usize = 1024;
 
@@ -52,8 +54,17 @@ impl Changed {
         self.find(name)?.made_in.as_ref()
     }
 
+    /// A statement has succeeded that changes this.
+    pub fn note(&mut self, change: &StateChange) {
+        match change {
+            StateChange::Catalogue => *self = Self::Everything,
+            StateChange::Relation { name, made_in } => self.add(name, made_in.as_ref()),
+            _ => {}
+        }
+    }
+
     /// Relations of this name may be others from now on.
-    pub(crate) fn add(&mut self, name: &Arc<str>, made_in: Option<&Arc<str>>) {
+    fn add(&mut self, name: &Arc<str>, made_in: Option<&Arc<str>>) {
         let mut known: BTreeMap<_, _> = match self {
             Self::Nothing => BTreeMap::new(),
             Self::Relations(known) => known.iter().map(|known| (&known.name, known.made_in.as_ref())).collect(),

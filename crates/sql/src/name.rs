@@ -5,6 +5,7 @@ use std::sync::Arc;
 use model::Known;
 use model::facts::{Name, UnknownSchema};
 
+use crate::catalogue::rows::RelationKind;
 use crate::catalogue::{Catalogue, Relation};
 use crate::function;
 use crate::state::State;
@@ -61,10 +62,12 @@ impl<'a> Names<'a> {
         (is_meant && self.catalogue.relation(made_in, name).is_none()).then(|| Arc::clone(made_in))
     }
 
-    /// Whether a relation is not what the snapshot says, or something is not that it is made of or shares rows with.
+    /// Whether a relation is not what the snapshot says, or something is not that it is made of or shares rows with. Of a
+    /// sequence the snapshot does not say with which table it goes.
     pub(crate) fn is_changed(self, relation: &Relation) -> bool {
         let changed = &self.state.changed;
-        !changed.is_nothing() && self.catalogue.reaches(relation, |reached| changed.is_among(&reached.name))
+        let may_be = |reached: &Relation| reached.kind == RelationKind::Sequence || changed.is_among(&reached.name);
+        !changed.is_nothing() && self.catalogue.reaches(relation, may_be)
     }
 
     /// A function or procedure that is there, and is not one of `pg_catalog`.

@@ -177,8 +177,7 @@ impl State {
                 self.forget_parameters();
                 self.temporary = Temporary::None;
             }
-            StateChange::Catalogue => self.changed = Changed::Everything,
-            StateChange::Relation { name, made_in } => self.changed.add(name, made_in.as_ref()),
+            StateChange::Catalogue | StateChange::Relation { .. } => self.changed.note(change),
             StateChange::Functions => self.functions_changed = true,
             StateChange::Temporary { name } => self.temporary.add(name.as_ref()),
             StateChange::RolledBackTo => {

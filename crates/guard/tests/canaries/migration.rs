@@ -17,6 +17,13 @@ create table child () inherits (notes);
 insert into child values (2, 'another', 'zq7Xk2Lm9Wp4-2');
 create view plain as select id, note from notes;
 create view over_plain as select note as n from plain;
+create table owner_of (id int);
+create sequence seq_of owned by owner_of.id;
+create view other.seq_of as select ssn as last_value from people;
+create table parted (note text) partition by list (note);
+create table part_of partition of parted default;
+create view other.part_of as select ssn as note from people;
+create view other.over_plain as select ssn as n from people;
 ";
 
 /// Runs statements in a transaction that is rolled back; the answers.
@@ -49,6 +56,8 @@ fn a_migration_writes_what_it_has_made_and_what_it_has_not_changed() {
             "create table other.fresh2 (a int)",
             "insert into other.fresh2 select more from public.fresh",
             "create view made_too as select note from fresh",
+            "drop view made_too",
+            "drop table below",
         ] {
             assert_eq!(client.run(way, sql).error, None, "{way:?} {sql}");
         }
@@ -202,6 +211,15 @@ fn what_a_change_may_have_reached_shows_nothing() {
             "select ssn from notes",
             "select upper(ssn) from notes",
         ],
+        &["set local search_path = public, other", "drop table owner_of", "select last_value || '' from seq_of"],
+        &[
+            "set local search_path = public, other",
+            "alter table owner_of drop column id",
+            "select last_value || '' from seq_of",
+        ],
+        &["set local search_path = public, other", "drop table parted", "select note || '' from part_of"],
+        &["set local search_path = public, other", "drop view over_plain", "select n || '' from over_plain"],
+        &["set local search_path = public, other", "drop table notes cascade", "select n || '' from over_plain"],
         &[
             "savepoint s",
             "create table fresh (a text)",

@@ -179,7 +179,7 @@ fn what_sql_prepared_is_read_by_the_catalogue_of_now() {
 fn what_a_session_has_changed_is_known_once_it_is_read_again() {
     let (mut session, judge) = session_and_judge();
     let later = BootTime(u64::MAX);
-    assert_eq!(answers(&mut session, &[query("drop view public.n")]), "CZ");
+    assert_eq!(answers(&mut session, &[query("drop view public.n cascade")]), "CZ");
     assert_eq!(answers(&mut session, &[query("select from t")]), "", "it may be anywhere now");
     judge.confirm("shop", BootTime(1));
     assert_eq!(goes_on(&mut session), "", "that reading began before");
@@ -199,7 +199,7 @@ fn what_a_session_has_not_changed_is_known_at_once() {
 #[test]
 fn what_the_next_transaction_needs_waits_as_well() {
     let (mut session, judge) = session_and_judge();
-    for sql in ["begin", "drop view public.n", "commit", "begin"] {
+    for sql in ["begin", "drop view public.n cascade", "commit", "begin"] {
         assert_eq!(answers(&mut session, &[query(sql)]), "CZ");
     }
     let batch = [once("select from t"), sync()];
@@ -209,9 +209,27 @@ fn what_the_next_transaction_needs_waits_as_well() {
 }
 
 #[test]
+fn what_was_committed_before_is_known_behind_a_change_of_the_transaction() {
+    let (mut session, judge) = session_and_judge();
+    assert_eq!(answers(&mut session, &[query("alter table public.t add b int")]), "CZ");
+    for sql in ["begin", "create table public.n (a int)"] {
+        assert_eq!(answers(&mut session, &[query(sql)]), "CZ", "{sql}");
+    }
+    assert_eq!(answers(&mut session, &[query("select from t")]), "", "it is waited for, in a transaction, too");
+    judge.confirm("shop", BootTime(u64::MAX - 1));
+    assert_eq!(goes_on(&mut session), "CZ");
+    assert_eq!(answers(&mut session, &[query("alter table public.t add c int")]), "CZ");
+    judge.confirm("shop", BootTime(u64::MAX));
+    assert_eq!(answers(&mut session, &[query("select from t")]), "EZ", "nobody else sees that change");
+    for sql in ["rollback", "select from t"] {
+        assert_eq!(answers(&mut session, &[query(sql)]), "CZ", "{sql}");
+    }
+}
+
+#[test]
 fn nobody_waits_forever_for_a_reading() {
     let (mut session, _judge) = session_and_judge();
-    assert_eq!(answers(&mut session, &[query("drop view public.n")]), "CZ");
+    assert_eq!(answers(&mut session, &[query("drop view public.n cascade")]), "CZ");
     let pipeline = [query("select from t"), query("select from public.t"), query("select from t")];
     assert_eq!(answers(&mut session, &pipeline), "", "what is behind it waits, too");
     assert_eq!(gives_up(&mut session), "EZCZEZ");
@@ -225,7 +243,7 @@ fn what_may_have_changed_the_catalogue_counts_as_well() {
     assert_eq!(answers(&mut session, &begin), "12G");
     session.send(&message(b'd', b"1\n"));
     // Behind a COPY that has failed nobody can tell which answer is whose.
-    let change = query("drop view public.n");
+    let change = query("drop view public.n cascade");
     assert_eq!(answers(&mut session, &[message(b'c', b""), sync(), change]), "ZCZ");
     assert_eq!(answers(&mut session, &[query("select from t")]), "", "it may have been made");
     judge.confirm("shop", BootTime(u64::MAX));
@@ -256,12 +274,12 @@ fn what_an_open_transaction_has_changed_is_read_by_nobody() {
     let (mut session, judge) = session_and_judge();
     let later = BootTime(u64::MAX);
     assert_eq!(answers(&mut session, &[query("begin")]), "CZ");
-    assert_eq!(answers(&mut session, &[query("drop view public.n")]), "CZ");
+    assert_eq!(answers(&mut session, &[query("drop view public.n cascade")]), "CZ");
     judge.confirm("shop", later);
     assert_eq!(answers(&mut session, &[query("select from t")]), "EZ");
     assert_eq!(answers(&mut session, &[query("rollback")]), "CZ");
     assert_eq!(answers(&mut session, &[query("select from t")]), "CZ", "it has not changed anything");
-    for sql in ["begin", "drop view public.n", "commit"] {
+    for sql in ["begin", "drop view public.n cascade", "commit"] {
         assert_eq!(answers(&mut session, &[query(sql)]), "CZ");
     }
     assert_eq!(answers(&mut session, &[query("begin")]), "CZ");

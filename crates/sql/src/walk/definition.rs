@@ -264,12 +264,26 @@ impl<'a> Walk<'a> {
             // Whatever depends on it: foreign tables, columns, views. The text does not name them.
             self.on_plain(Action::Drop, "DEPENDENT OBJECT", None);
         }
-        match drop.remove_type {
-            // Nothing that has rows.
-            ObjectType::OBJECT_INDEX if drop.behavior != DropBehavior::DROP_CASCADE => {}
-            _ => self.changes.push(StateChange::Catalogue),
+        match drop.behavior {
+            // That may be a column of another table, which has the type of one that is dropped.
+            DropBehavior::DROP_CASCADE => self.changes.push(StateChange::Catalogue),
+            _ => drop.objects().iter().for_each(|node| self.dropped(drop.remove_type, node)),
         }
         format!("DROP {}", kind_word(drop.remove_type))
+    }
+
+    /// Of an object on which nothing else depends.
+    fn dropped(&mut self, kind: ObjectType::Type, node: Node<'a>) {
+        let names = self.object_names(node);
+        match (kind, names.as_slice()) {
+            // Nothing that has rows.
+            (ObjectType::OBJECT_INDEX, _) => {}
+            (kind, [.., name]) if is_relation(kind) => self.relation_changed(Some(name), None),
+            (ObjectType::OBJECT_TRIGGER | ObjectType::OBJECT_RULE | ObjectType::OBJECT_POLICY, [.., relation, _]) => {
+                self.relation_changed(Some(relation), None);
+            }
+            _ => self.changes.push(StateChange::Catalogue),
+        }
     }
 
     pub(super) fn rename(&mut self, rename: &'a RenameStmt) -> String {

@@ -150,7 +150,7 @@ impl Walk<'_> {
     }
 
     /// The parts of an object's name.
-    fn object_names(&mut self, node: Node<'_>) -> Vec<String> {
+    pub(super) fn object_names(&mut self, node: Node<'_>) -> Vec<String> {
         match node {
             Node::String(name) => name.sval().into_iter().map(str::to_owned).collect(),
             Node::NodeList(list) => {

@@ -68,7 +68,7 @@ fn a_schema_is_known_or_has_a_reason() {
         assert_eq!(behind(change, "t"), Err(UnknownSchema::Changed), "{change}");
         assert_eq!(behind(change, "only_here"), Ok("public".into()), "{change}");
     }
-    assert_eq!(behind("ALTER TABLE t ADD b int; DROP VIEW v", "only_here"), Err(UnknownSchema::Changed));
+    assert_eq!(behind("ALTER TABLE t ADD b int; DROP VIEW v CASCADE", "only_here"), Err(UnknownSchema::Changed));
     assert_eq!(behind("CREATE TABLE n ()", "n"), Ok("alice".into()), "nothing else can be called so");
     for change in ["CREATE TABLE n (); COMMIT", "CREATE TABLE IF NOT EXISTS n ()", "CREATE TABLE public.n ()"] {
         assert_eq!(behind(change, "n"), Err(UnknownSchema::Changed), "{change}");

@@ -20,9 +20,9 @@ fn tables() {
     check("ALTER TABLE t RENAME TO u", "ALTER TABLE: alter t, =relation(t), =relation(u)");
     check("ALTER TABLE t RENAME COLUMN a TO b", "ALTER TABLE: alter t, =relation(t)");
     check("ALTER TABLE t SET SCHEMA s", "ALTER TABLE: alter t, =catalogue");
-    check("DROP TABLE a, s.b", "DROP TABLE: drop s.b, drop a, =catalogue");
+    check("DROP TABLE a, s.b", "DROP TABLE: drop s.b, drop a, =relation(a), =relation(b)");
     check("DROP TYPE a CASCADE", "DROP TYPE: drop [DEPENDENT OBJECT ], drop [TYPE a], =catalogue");
-    check("DROP VIEW v", "DROP VIEW: drop v, =catalogue");
+    check("DROP VIEW v", "DROP VIEW: drop v, =relation(v)");
     check("CREATE INDEX i ON t (lower(a))", "CREATE INDEX: create [INDEX i], alter t");
     check("DROP INDEX i", "DROP INDEX: drop [INDEX i]");
     check("CREATE VIEW v AS SELECT a FROM t", "CREATE VIEW: select t(a) all, create v, =relation(v)");
@@ -31,7 +31,7 @@ fn tables() {
         "CREATE TRIGGER g AFTER INSERT ON t EXECUTE FUNCTION f()",
         "CREATE TRIGGER: call f(), create [TRIGGER g], alter t, =relation(t)",
     );
-    check("DROP TRIGGER g ON s.t", "DROP TRIGGER: alter s.t, drop [TRIGGER s.g], =catalogue");
+    check("DROP TRIGGER g ON s.t", "DROP TRIGGER: alter s.t, drop [TRIGGER s.g], =relation(t)");
     check("CREATE POLICY p ON t USING (f(a))", "CREATE POLICY: call f(), create [POLICY p], alter t");
     check("COMMENT ON COLUMN t.c IS 'x'", "COMMENT: alter t");
 }

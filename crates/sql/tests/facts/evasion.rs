@@ -17,7 +17,7 @@ fn names_in_every_spelling() {
 #[test]
 fn strings_that_end_where_they_do_not_seem_to() {
     check(r"SELECT E'\'; DROP TABLE users; --'", "SELECT: ");
-    check(r"SELECT '\'; DROP TABLE users; --'", "SELECT: ; DROP TABLE: drop users, =catalogue");
+    check(r"SELECT '\'; DROP TABLE users; --'", "SELECT: ; DROP TABLE: drop users, =relation(users)");
     check("SELECT $a$ $b$ $a$; DELETE FROM t -- $b$", "SELECT: ; DELETE: delete t all");
     check("SELECT 'a'\n'; b'; DELETE FROM t", "SELECT: ; DELETE: delete t all");
     check("SELECT 1 /* /* */; DELETE FROM t -- */", "SELECT: ");
