@@ -3,16 +3,21 @@
 //! Bounds are about what leaves: beyond them nothing of the cycle reaches the client but one error, and the server is
 //! asked to cancel.
 
+use std::sync::Arc;
+
 use model::time::BootTime;
 use model::verdict::{Denial, Obligations, Verdict};
+
+use crate::given::Amount;
 
 /// Bounds, and what was counted.
 #[derive(Debug)]
 pub(crate) struct Bounds {
     rows_max: u64,
     bytes_max: u64,
-    rows: u64,
-    bytes: u64,
+    pub(crate) given: Amount,
+    /// Cursors and portals whose rows they are.
+    pub(crate) givers: Vec<Arc<str>>,
     /// When it must have ended.
     pub(crate) deadline: Option<BootTime>,
     rule: String,
@@ -37,12 +42,17 @@ impl Bounds {
         Some(Self {
             rows_max: rows_max.unwrap_or(u64::MAX),
             bytes_max: bytes_max.unwrap_or(u64::MAX),
-            rows: 0,
-            bytes: 0,
+            given: Amount::default(),
+            givers: Vec::new(),
             deadline,
             rule: verdict.allowed_by.first().map_or_else(|| "default".to_owned(), ToString::to_string),
             beyond: None,
         })
+    }
+
+    /// The rows are those of cursors and portals that have given so much before.
+    pub(crate) fn go_on(self, givers: Vec<Arc<str>>, given: Amount) -> Self {
+        Self { givers, given, ..self }
     }
 
     /// Another statement of the cycle has these.
@@ -50,15 +60,17 @@ impl Bounds {
         self.rows_max = self.rows_max.min(other.rows_max);
         self.bytes_max = self.bytes_max.min(other.bytes_max);
         self.deadline = self.deadline.into_iter().chain(other.deadline).min();
+        self.given = self.given.max(other.given);
+        self.givers.extend(other.givers);
     }
 
     /// Counts a row of so many bytes. Whether a bound was crossed just now.
     pub(crate) fn row(&mut self, bytes: u64) -> bool {
-        self.rows = self.rows.saturating_add(1);
-        self.bytes = self.bytes.saturating_add(bytes);
-        let what = if self.rows > self.rows_max {
+        self.given.rows = self.given.rows.saturating_add(1);
+        self.given.bytes = self.given.bytes.saturating_add(bytes);
+        let what = if self.given.rows > self.rows_max {
             format!("more than {} rows", self.rows_max)
-        } else if self.bytes > self.bytes_max {
+        } else if self.given.bytes > self.bytes_max {
             format!("more than {} bytes", self.bytes_max)
         } else {
             return false;

@@ -58,14 +58,15 @@ impl Cursors {
 
     /// Follows a statement that has succeeded.
     pub(crate) fn follow(&mut self, facts: &StatementFacts, bounds: Obligations) {
-        match (&*facts.command, name(facts)) {
-            ("DECLARE CURSOR", Some(name)) => {
-                let lineage = facts.lineage.clone();
-                self.of.remove(name);
-                if self.of.len() < CURSORS_MAX {
-                    self.of.insert(Arc::clone(name), Cursor { lineage, bounds, is_fresh: true });
-                }
+        if let Some(name) = Self::declared_by(facts) {
+            let lineage = facts.lineage.clone();
+            self.of.remove(name);
+            if self.of.len() < CURSORS_MAX {
+                self.of.insert(Arc::clone(name), Cursor { lineage, bounds, is_fresh: true });
             }
+            return;
+        }
+        match (&*facts.command, name(facts)) {
             ("CLOSE CURSOR", Some(name)) => self.forget(name),
             ("CLOSE CURSOR ALL" | "DISCARD ALL", _) => self.of.clear(),
             // Those that were declared behind a savepoint are gone with it.
@@ -115,6 +116,21 @@ impl Cursors {
             }
         }
         bounds
+    }
+
+    /// Cursors whose rows these statements get, or skip.
+    pub(crate) fn fetched_by(facts: &Facts) -> impl Iterator<Item = &Arc<str>> {
+        facts.statements.iter().filter(|facts| matches!(&*facts.command, "FETCH" | "MOVE")).filter_map(name)
+    }
+
+    /// The cursor that a statement declares.
+    pub(crate) fn declared_by(facts: &StatementFacts) -> Option<&Arc<str>> {
+        name(facts).filter(|_| &*facts.command == "DECLARE CURSOR")
+    }
+
+    /// Whether there is one of this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.of.contains_key(name)
     }
 
     /// The bounds of a portal that no message has bound.

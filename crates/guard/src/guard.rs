@@ -23,6 +23,7 @@ use policy::SessionContext;
 use recorder::EncodedJudgement;
 use wire_pg::{Connection, Limits, Start};
 
+use crate::bounds::Bounds;
 use crate::client::{HELD_BYTES_MAX, Next, Stream};
 use crate::cycle::Refused;
 use crate::following::Following;
@@ -491,6 +492,9 @@ impl Guard {
             if !self.around.session.in_transaction {
                 self.desk.following.is_committed(at);
             }
+        }
+        for Bounds { givers, given, .. } in self.desk.gave.drain(..) {
+            givers.into_iter().for_each(|name| self.bench.names.given.note(name, given));
         }
         if std::mem::take(&mut self.desk.code_has_run) {
             self.desk.following.code_has_run(self.desk.status());

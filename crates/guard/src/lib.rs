@@ -22,6 +22,7 @@ mod client;
 mod cursors;
 mod cycle;
 mod following;
+mod given;
 mod guard;
 mod hold;
 mod judge;

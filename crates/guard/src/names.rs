@@ -11,6 +11,7 @@ use model::statement::{Outcome, Statement, StatementKind, Text, Transaction};
 use model::verdict::Obligations;
 
 use crate::cursors::Cursors;
+use crate::given::Given;
 
 /// Names of each kind that are kept.
 const NAMES_MAX: usize = 256;
@@ -38,6 +39,7 @@ pub(crate) struct Names {
     /// What messages have bound to portals that SQL has prepared.
     bound: HashMap<Arc<str>, Arc<StatementFacts>>,
     pub(crate) cursors: Cursors,
+    pub(crate) given: Given,
 }
 
 impl Names {
@@ -67,6 +69,14 @@ impl Names {
     /// Follows a message that has ended: cursors, and the end of portals. `bounds` are those of the message.
     pub(crate) fn settle(&mut self, statement: &Statement, facts: &Facts, bounds: Obligations) {
         self.cursors.settle(statement, facts, bounds);
+        for (facts, outcome) in facts.statements.iter().zip(&statement.outcomes) {
+            if let (Some(name), Outcome::Completed { .. }) = (Cursors::declared_by(facts), outcome) {
+                self.given.begin(name);
+            }
+        }
+        if statement.transaction_after == Some(Transaction::Idle) {
+            self.given.keep(|name| self.cursors.has(name));
+        }
         let ends_portals = |outcome: &Outcome| match outcome {
             Outcome::Completed { tag, .. } => {
                 ["CLOSE", "COMMIT", "ROLLBACK", "DISCARD"].iter().any(|word| tag.starts_with(word))
@@ -113,6 +123,7 @@ impl Names {
     /// A Bind or Close of a portal with this name goes to the server.
     pub(crate) fn portal_replaced(&mut self, name: &str) {
         self.bound.remove(name);
+        self.given.begin(name);
         if is_exact(name) {
             self.cursors.forget(name);
         } else {

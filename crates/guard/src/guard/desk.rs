@@ -7,6 +7,7 @@ use std::sync::Arc;
 use model::statement::Transaction;
 use sql::state::TEMPORARY_NAMES_MAX;
 
+use crate::bounds::Bounds;
 use crate::cycle::Cycles;
 use crate::following::{Answer, Following, Question};
 use crate::masking::{Cells, Protected};
@@ -39,6 +40,8 @@ pub(super) struct Desk {
     pub(super) dropping: bool,
     /// Code of users has run in what was answered last.
     pub(super) code_has_run: bool,
+    /// Bounds of what was answered last, with what it has returned.
+    pub(super) gave: Vec<Bounds>,
     /// The server is asked something within the open batch.
     pub(super) asks_inside: bool,
     /// What is protected, where anything is.
@@ -62,6 +65,7 @@ impl Desk {
             has_failed: false,
             dropping: false,
             code_has_run: false,
+            gave: Vec::new(),
             asks_inside: false,
             protected: None,
             cells: Cells::new(),
@@ -140,7 +144,8 @@ impl Reader for Desk {
                 match self.cycles.answered() {
                     Some(cycle) if cycle.own => self.answered(self.in_transaction),
                     cycle => {
-                        self.code_has_run |= cycle.is_some_and(|cycle| cycle.code);
+                        self.code_has_run |= cycle.as_ref().is_some_and(|cycle| cycle.code);
+                        self.gave.extend(cycle.and_then(|cycle| cycle.bounds).map(|bounds| *bounds));
                         out.extend_from_slice(message);
                     }
                 }

@@ -9,6 +9,7 @@ use model::verdict::Mode;
 
 use super::{Asked, Guard};
 use crate::bounds::Bounds;
+use crate::cursors::Cursors;
 use crate::judge::Judged;
 
 impl Guard {
@@ -32,14 +33,8 @@ impl Guard {
             self.bench.names.forget_all();
         }
         cycle.copies += u32::from(kind == b'E' && takes_copy_data(&judged.facts));
-        if matches!(kind, b'Q' | b'E')
-            && self.around.session.mode == Mode::Enforce
-            && let Some(bounds) = Bounds::of(&judged.verdict, at)
-        {
-            match &mut cycle.bounds {
-                Some(known) => known.tighten(bounds),
-                none => *none = Some(Box::new(bounds)),
-            }
+        if matches!(kind, b'Q' | b'E') && self.around.session.mode == Mode::Enforce {
+            self.expect_bounded(requested, judged, at);
         }
         if matches!(kind, b'Q' | b'E' | b'F') && self.masks() {
             self.expect_results(kind, judged);
@@ -48,6 +43,19 @@ impl Guard {
         if let (Some(request), b'Q' | b'E') = (requested, kind) {
             let (facts, bounds) = (Arc::clone(&judged.facts), judged.verdict.obligations);
             self.asked.push_back(Asked { kind: request.kind, at, facts, bounds });
+        }
+    }
+
+    /// What a policy says about how much it may return, and for how long it may run.
+    fn expect_bounded(&mut self, requested: Option<&Request>, judged: &Judged, at: BootTime) {
+        let Some(bounds) = Bounds::of(&judged.verdict, at) else { return };
+        let portal = requested.and_then(|request| request.portal.as_ref());
+        let givers: Vec<_> = Cursors::fetched_by(&judged.facts).chain(portal).cloned().collect();
+        let given = self.bench.names.given.by(&givers);
+        let bounds = bounds.go_on(givers, given);
+        match &mut self.desk.cycles.open().bounds {
+            Some(known) => known.tighten(bounds),
+            none => *none = Some(Box::new(bounds)),
         }
     }
 

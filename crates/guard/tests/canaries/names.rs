@@ -132,3 +132,33 @@ fn a_cursor_has_the_bounds_that_its_query_has() {
     assert_eq!(client.run(Way::Simple, "move 2 in c; commit").error, None);
     assert!(is_beyond(&mut client, "fetch all from c"));
 }
+
+#[test]
+fn bounds_are_about_all_that_a_cursor_or_portal_gives() {
+    let stage = Stage::start(BOUNDED);
+    let mut client = stage.masked();
+    let few = |name: &str| [message(b'E', format!("{name}\0\0\0\0\x02").as_bytes()), sync()].concat();
+    let rows = |answer: crate::client::Answer| {
+        let is_beyond = answer.error.is_some_and(|error| error.contains("C54000"));
+        if is_beyond { None } else { Some(answer.rows.len()) }
+    };
+    client.run(Way::Simple, "begin; declare c cursor for select id from orders");
+    assert_eq!(rows(client.run(Way::Simple, "fetch 2 from c")), Some(2));
+    assert_eq!(rows(client.run(Way::Extended, "fetch 2 from c")), None);
+    client.run(Way::Simple, "rollback; begin");
+    client.send(&[parse("", "select id from orders"), bind("p", ""), sync()].concat(), 1);
+    assert_eq!(rows(client.send(&few("p"), 1)), Some(2));
+    assert_eq!(rows(client.send(&few("p"), 1)), None);
+    // Another cursor of the same name is another one; one that outlives its transaction is the same.
+    client.run(Way::Simple, "rollback; begin; declare c cursor with hold for select id from orders");
+    assert_eq!(rows(client.run(Way::Simple, "fetch 2 from c; commit")), Some(2));
+    assert!(client.run(Way::Simple, "declare c cursor with hold for select id from orders").error.is_some());
+    assert_eq!(rows(client.run(Way::Simple, "fetch 2 from c")), None);
+    client.run(Way::Simple, "close c; begin; declare c cursor for select id from orders");
+    assert_eq!(rows(client.run(Way::Simple, "fetch 3 from c")), Some(3));
+    assert_eq!(rows(client.run(Way::Simple, "rollback; begin; select id from orders limit 3")), Some(3));
+    for number in 0..2 {
+        client.send(&[parse("", "select id from orders limit 2"), bind("", ""), sync()].concat(), 1);
+        assert_eq!(rows(client.send(&few(""), 1)), Some(2), "{number}");
+    }
+}
