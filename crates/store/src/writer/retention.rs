@@ -111,7 +111,7 @@ impl Retention {
 /// Whether the last record of a sealed segment is older than allowed. Others are new, or evidence.
 fn is_too_old(segment: &SegmentFile, limits: &Limits, now: WallTime) -> Result<bool, SegmentError> {
     let Some(age_max) = limits.age_max.filter(|_| segment.form == Form::Sealed) else { return Ok(false) };
-    let file = File::open(&segment.path).map_err(SegmentError::file(&segment.path))?;
+    let file = files::open_segment(&segment.path).map_err(SegmentError::file(&segment.path))?;
     let footer = segment::footer(&segment.path, &file)?;
     let latest = footer.blocks.iter().map(|block| block.latest.0).max().unwrap_or(u64::MAX);
     Ok(Duration::from_nanos(now.0.saturating_sub(latest)) > age_max)
