@@ -443,3 +443,38 @@ fn a_segment_that_cannot_be_read_does_not_hold_up_what_follows() {
     assert_eq!(sample(&metrics, r#"warder_export_lost_total{export="hook",reason="unreadable"}"#), 5.0);
     assert!(sample(&metrics, r#"warder_export_failed_attempts_total{export="hook",reason="journal"}"#) >= 8.0);
 }
+
+/// Delivers five records, spoils their segment, and begins again where there are five more behind it.
+#[track_caller]
+fn restarted_behind_damage(config: impl Fn(&str) -> ExportConfig) {
+    let journal = Journal::new();
+    journal.append(statements(1..=5));
+    let receiver = Receiver::start(|_, _| take());
+    let metrics = Metrics::new("0");
+    let config = config(&receiver.url());
+    let handle = start(&config, &journal, &metrics);
+    wait_for("the first records", || (!receiver.taken().is_empty()).then_some(()));
+    handle.stop();
+    let segment = |first, form| store::files::segment_path(journal.path(), first, form);
+    std::fs::remove_file(segment(1, store::files::Form::Plain)).unwrap();
+    std::fs::write(segment(1, store::files::Form::Sealed), [7; 4096]).unwrap();
+    let lines: String = statements(6..=10).map(|line| line + "\n").collect();
+    std::fs::write(segment(6, store::files::Form::Plain), lines).unwrap();
+    let before = receiver.taken().len();
+    let handle = start(&config, &journal, &metrics);
+    wait_for("what came since", || (receiver.taken().len() > before).then_some(()));
+    handle.stop();
+    // Nothing of it was missed: what cannot be read any more was delivered before.
+    assert_eq!(sample(&metrics, r#"warder_export_lost_total{export="hook",reason="unreadable"}"#), 0.0);
+}
+
+#[test]
+fn damage_to_what_was_delivered_does_not_hold_up_what_follows() {
+    restarted_behind_damage(webhook);
+}
+
+/// Those that know sessions read what is before their position once more.
+#[test]
+fn damage_to_what_was_delivered_does_not_hold_up_those_that_know_sessions() {
+    restarted_behind_damage(|url| ExportConfig { kind: Kind::Ocsf, ..webhook(url) });
+}
