@@ -93,6 +93,13 @@ pub(crate) fn chain_before(segment: &SegmentFile) -> Result<Chain, SegmentError>
     }
 }
 
+/// The chain after a sealed segment, as it says itself.
+pub(crate) fn chain_after(segment: &SegmentFile) -> Result<Chain, SegmentError> {
+    let path = &segment.path;
+    let file = files::open_segment(path).map_err(SegmentError::file(path))?;
+    footer(path, &file).map(|footer| footer.chain_after)
+}
+
 /// The lines of a segment, one at a time.
 pub(crate) enum SegmentLines {
     Plain { path: PathBuf, lines: Lines },
