@@ -86,6 +86,8 @@ impl Scene {
         let mut found = self.agent.cli_json(&["search", "--json", filter])?;
         let about = found.pop().context("no line about the search")?;
         ensure!(about["search"]["unreadable_blocks"] == 0, "{about}");
+        ensure!(about["search"]["missing"].as_array().is_some_and(Vec::is_empty), "{about}");
+        ensure!(about["search"]["incomplete_blocks"].is_u64(), "{about}");
         Ok(found)
     }
 }

@@ -128,6 +128,22 @@ fn a_receiver_that_fails_half_the_time_gets_everything_in_order() {
     }
 }
 
+/// A sink that echoes, or an error page of a megabyte: the status says what became of the batch.
+#[test]
+fn a_long_answer_is_an_answer() {
+    let journal = Journal::new();
+    journal.append(statements(1..=5));
+    let receiver = Receiver::start(|_, _| Behaviour::Take(vec![b'x'; 200_000]));
+    let metrics = Metrics::new("0");
+    let handle = start(&webhook(&receiver.url()), &journal, &metrics);
+    wait_for_seqs(&receiver, 5);
+    journal.append(statements(6..=6));
+    wait_for_seqs(&receiver, 6);
+    handle.stop();
+    let all: Vec<u64> = receiver.taken().iter().flat_map(seqs).collect();
+    assert_eq!(all, (1..=6).collect::<Vec<_>>(), "nothing is sent again");
+}
+
 #[test]
 fn a_receiver_that_is_away_makes_the_lag_visible() {
     let journal = Journal::new();
