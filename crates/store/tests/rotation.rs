@@ -67,6 +67,23 @@ fn a_segment_ends_by_age_if_it_has_records() {
     home.assert_intact();
 }
 
+/// A clock that ran ahead and was put right: what was begun meanwhile does not stay open until it is caught up with.
+#[test]
+fn a_segment_ends_by_age_whichever_way_the_clock_goes() {
+    let home = Home::new();
+    let (mut writer, _) = home.open(Limits { segment_age_max: Duration::from_secs(3600), ..LIMITS });
+    append(&mut writer, 1..=3);
+    let year = Duration::from_secs(365 * 24 * 3600);
+    writer.flush(later(NINE_THIRTY, year)).unwrap();
+    writer.append(&statement_record(4)).unwrap();
+    assert_eq!(segments(&home.journal).unwrap().len(), 2);
+    writer.flush(NINE_THIRTY).unwrap();
+    writer.append(&statement_record(5)).unwrap();
+    writer.settle(NINE_THIRTY).unwrap();
+    assert_eq!(segments(&home.journal).unwrap().len(), 3);
+    home.assert_intact();
+}
+
 #[test]
 fn what_is_too_much_is_removed_with_a_tombstone() {
     let home = Home::new();
