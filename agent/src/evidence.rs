@@ -85,8 +85,9 @@ pub fn verify_proof(path: &Path, key: &Path, form: Form) -> Result<ExitCode> {
     };
     let text = match form {
         Form::Text => format!(
-            "PROVED: record {} of {} is as it was signed by key {} with checkpoint {} of {}\n{}\n",
+            "PROVED: record {} of journal {} of {} is as it was signed by key {} with checkpoint {} of {}\n{}\n",
             proved.seq,
+            proved.journal,
             time(proved.time),
             proved.key,
             proved.checkpoint,
@@ -96,6 +97,7 @@ pub fn verify_proof(path: &Path, key: &Path, form: Form) -> Result<ExitCode> {
         Form::Json => {
             let answer = serde_json::json!({
                 "proved": true,
+                "journal": proved.journal.to_string(),
                 "seq": proved.seq,
                 "time": time(proved.time),
                 "checkpoint": proved.checkpoint,
@@ -138,5 +140,9 @@ fn witness(paths: &[PathBuf]) -> Result<Witness> {
         }
         bytes.push(b'\n');
     }
-    Witness::parse(&bytes).context("the checkpoints cannot be used")
+    let witness = Witness::parse(&bytes).context("the checkpoints cannot be used")?;
+    if witness.is_empty() && !paths.is_empty() {
+        bail!("there is no checkpoint in the file that was given with --checkpoints");
+    }
+    Ok(witness)
 }

@@ -139,7 +139,10 @@ fn write_json(page: &Page, out: &mut impl Write) -> Result<()> {
                 "why": range.why,
             })).collect::<Vec<_>>(),
             "damaged_lines": figures.damaged_lines,
+            "missing": figures.missing,
             "holes": figures.holes,
+            "incomplete_blocks": figures.incomplete_blocks,
+            "attributes_dropped": figures.attributes_dropped,
             "unidentified_sessions": figures.unidentified_sessions,
             "unidentified": figures.unidentified,
         }

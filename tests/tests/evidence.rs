@@ -86,6 +86,8 @@ impl Scene {
         let mut found = self.agent.cli_json(&["search", "--json", filter])?;
         let about = found.pop().context("no line about the search")?;
         ensure!(about["search"]["unreadable_blocks"] == 0, "{about}");
+        ensure!(about["search"]["missing"].as_array().is_some_and(Vec::is_empty), "{about}");
+        ensure!(about["search"]["incomplete_blocks"].is_u64(), "{about}");
         Ok(found)
     }
 }
@@ -176,6 +178,14 @@ fn check_copies(scene: &Scene, old_key: &Path) -> Result<()> {
     ensure!(report["unsigned_tail"] == 0 || report["unsigned_tail"] == 1, "{report}");
     ensure!(report["complete_up_to"].as_u64() > Some(0), "{report}");
     ensure!(report["losses"] == 0, "{report}");
+    // A witness's file from which everything was taken proves nothing, and is not the same as none.
+    let emptied = scene.outside.join("emptied.jsonl");
+    fs::write(&emptied, "\n")?;
+    let mut command = scene.agent.command_alone(&["verify"]);
+    command.arg(&directory).arg("--key").arg(old_key).arg("--checkpoints").arg(&emptied);
+    let refused = process::run_any(&mut command)?;
+    ensure!(refused.status.code() == Some(2), "{refused:?}");
+    ensure!(String::from_utf8_lossy(&refused.stderr).contains("no checkpoint"), "{refused:?}");
     let copy = fs::read_to_string(scene.outside.join("copy.jsonl"))?;
     let numbers: Vec<u64> = copy
         .lines()

@@ -42,7 +42,7 @@ const FILTERS: &str = "Filters are terms joined by blanks; all must hold. -TERM:
   user:app database:shop application:psql         who, to the database
   exe:psql process:psql pid:123 uid:1000          which process on this host
   client:10.0.0.0/8 transport:unix session:12345  from where
-  type:statement kind:simple text:\"from customers\" what
+  type:statement kind:simple 'text:\"from customers\"' what
   error:yes sqlstate:23505 duration:>100ms rows:>1000
 Without any, the newest records. All keys: docs/search.md
 

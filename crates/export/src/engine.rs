@@ -19,7 +19,7 @@ use crate::failure::{Blame, Failure, chain};
 use crate::item::Item;
 use crate::plan::Plan;
 use crate::series::Series;
-use crate::source::{self, Batch, Source};
+use crate::source::{self, Batch, Damage, Source};
 use crate::transport::Sink;
 
 /// Pause at the end of the journal.
@@ -123,8 +123,11 @@ impl Engine {
 
     /// Loads the cursor and opens the journal; tries until that works. `None`: stopped.
     async fn open(&mut self, backoff: &mut Backoff) -> Option<(Cursor, Source)> {
+        let mut times = 0;
         loop {
-            match self.try_open() {
+            let damage = if times < READS_MAX { Damage::MayPass } else { Damage::Stays };
+            times = times.saturating_add(1);
+            match self.try_open(damage) {
                 Ok(opened) => {
                     backoff.reset();
                     return Some(opened);
@@ -140,7 +143,7 @@ impl Engine {
         }
     }
 
-    fn try_open(&self) -> Result<(Cursor, Source), Box<dyn std::error::Error>> {
+    fn try_open(&self, damage: Damage) -> Result<(Cursor, Source), Box<dyn std::error::Error>> {
         let mut cursor = match self.file.load()? {
             Loaded::Cursor(cursor) => cursor,
             Loaded::New => self.first_cursor()?,
@@ -153,7 +156,7 @@ impl Engine {
                 Cursor::default()
             }
         };
-        let source = Source::open(&self.journal, &self.plan, &self.identity, &mut cursor)?;
+        let source = Source::open(&self.journal, &self.plan, &self.identity, &mut cursor, damage)?;
         Ok((cursor, source))
     }
 

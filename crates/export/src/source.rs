@@ -65,6 +65,15 @@ enum Origin {
     Back(u64),
 }
 
+/// What to make of a segment that cannot be read at the start, where everything in it was delivered before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Damage {
+    /// An error: it is tried again.
+    MayPass,
+    /// It was tried often enough. What is new must not wait for it.
+    Stays,
+}
+
 impl Source {
     /// At the cursor's position. A cursor that the journal does not fit any more is moved back.
     pub(crate) fn open(
@@ -72,8 +81,9 @@ impl Source {
         plan: &Plan,
         identity: &Identity,
         cursor: &mut Cursor,
+        damage: Damage,
     ) -> Result<Self, ReadError> {
-        let after = match origin(journal, cursor)? {
+        let after = match origin(journal, cursor, damage)? {
             Origin::After(seq) => seq,
             Origin::Back(seq) => {
                 tracing::warn!(
@@ -98,7 +108,14 @@ impl Source {
             unreadable: false,
             held: None,
         };
-        source.warm_up(after)?;
+        match source.warm_up(after) {
+            Err(_unreadable) if damage == Damage::Stays => {
+                // Sessions that were opened before go without their attributes.
+                source.held = None;
+                source.reopen();
+            }
+            other => other?,
+        }
         Ok(source)
     }
 
@@ -265,9 +282,13 @@ pub(crate) fn newest(journal: &Path) -> Result<Option<Mark>, Box<dyn Error>> {
 }
 
 /// The newest mark that the journal still stands on.
-fn origin(journal: &Path, cursor: &Cursor) -> Result<Origin, ReadError> {
+fn origin(journal: &Path, cursor: &Cursor, damage: Damage) -> Result<Origin, ReadError> {
     for mark in cursor.marks() {
-        let found = find(journal, mark)?;
+        let found = match find(journal, mark) {
+            // Nothing says that another record has its number.
+            Err(_unreadable) if damage == Damage::Stays => Found::Same,
+            other => other?,
+        };
         match found {
             // Removed by retention: what comes after it is missing too, and told as a loss.
             Found::Removed | Found::Same if mark.seq == cursor.seq() => return Ok(Origin::After(mark.seq)),

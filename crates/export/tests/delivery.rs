@@ -128,6 +128,22 @@ fn a_receiver_that_fails_half_the_time_gets_everything_in_order() {
     }
 }
 
+/// A sink that echoes, or an error page of a megabyte: the status says what became of the batch.
+#[test]
+fn a_long_answer_is_an_answer() {
+    let journal = Journal::new();
+    journal.append(statements(1..=5));
+    let receiver = Receiver::start(|_, _| Behaviour::Take(vec![b'x'; 200_000]));
+    let metrics = Metrics::new("0");
+    let handle = start(&webhook(&receiver.url()), &journal, &metrics);
+    wait_for_seqs(&receiver, 5);
+    journal.append(statements(6..=6));
+    wait_for_seqs(&receiver, 6);
+    handle.stop();
+    let all: Vec<u64> = receiver.taken().iter().flat_map(seqs).collect();
+    assert_eq!(all, (1..=6).collect::<Vec<_>>(), "nothing is sent again");
+}
+
 #[test]
 fn a_receiver_that_is_away_makes_the_lag_visible() {
     let journal = Journal::new();
@@ -442,4 +458,39 @@ fn a_segment_that_cannot_be_read_does_not_hold_up_what_follows() {
     assert_eq!((&all[5]["reason"], &all[5]["first"], &all[5]["last"]), (&"unreadable".into(), &6.into(), &10.into()));
     assert_eq!(sample(&metrics, r#"warder_export_lost_total{export="hook",reason="unreadable"}"#), 5.0);
     assert!(sample(&metrics, r#"warder_export_failed_attempts_total{export="hook",reason="journal"}"#) >= 8.0);
+}
+
+/// Delivers five records, spoils their segment, and begins again where there are five more behind it.
+#[track_caller]
+fn restarted_behind_damage(config: impl Fn(&str) -> ExportConfig) {
+    let journal = Journal::new();
+    journal.append(statements(1..=5));
+    let receiver = Receiver::start(|_, _| take());
+    let metrics = Metrics::new("0");
+    let config = config(&receiver.url());
+    let handle = start(&config, &journal, &metrics);
+    wait_for("the first records", || (!receiver.taken().is_empty()).then_some(()));
+    handle.stop();
+    let segment = |first, form| store::files::segment_path(journal.path(), first, form);
+    std::fs::remove_file(segment(1, store::files::Form::Plain)).unwrap();
+    std::fs::write(segment(1, store::files::Form::Sealed), [7; 4096]).unwrap();
+    let lines: String = statements(6..=10).map(|line| line + "\n").collect();
+    std::fs::write(segment(6, store::files::Form::Plain), lines).unwrap();
+    let before = receiver.taken().len();
+    let handle = start(&config, &journal, &metrics);
+    wait_for("what came since", || (receiver.taken().len() > before).then_some(()));
+    handle.stop();
+    // Nothing of it was missed: what cannot be read any more was delivered before.
+    assert_eq!(sample(&metrics, r#"warder_export_lost_total{export="hook",reason="unreadable"}"#), 0.0);
+}
+
+#[test]
+fn damage_to_what_was_delivered_does_not_hold_up_what_follows() {
+    restarted_behind_damage(webhook);
+}
+
+/// Those that know sessions read what is before their position once more.
+#[test]
+fn damage_to_what_was_delivered_does_not_hold_up_those_that_know_sessions() {
+    restarted_behind_damage(|url| ExportConfig { kind: Kind::Ocsf, ..webhook(url) });
 }

@@ -13,6 +13,8 @@ use crate::witness::Witness;
 
 /// Losses that are listed; more are counted.
 pub const LOSSES_LISTED_MAX: usize = 1000;
+/// Bytes of a loss that are listed. Those that the agent writes are shorter; a line may be as long as a block.
+pub const LOSS_BYTES_MAX: usize = 4096;
 
 /// The first thing that is wrong, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +60,12 @@ pub enum Why {
     /// The witness has another line.
     #[error("the witness saw another checkpoint with this number: history was rewritten")]
     Rewritten,
+    /// The witness has a line of another journal.
+    #[error(
+        "the witness saw a checkpoint of another journal with this number: this journal took its place, or the \
+         checkpoints are not its own"
+    )]
+    OtherJournal,
     /// The witness saw later records.
     #[error(
         "the witness saw a checkpoint with the number {witnessed}, and the journal ends before it: the end was cut off"
@@ -107,7 +115,7 @@ pub enum KeyEvent {
 pub struct Loss {
     /// Number of the record.
     pub seq: u64,
-    /// Its line.
+    /// Its line, of a longer one the first [`LOSS_BYTES_MAX`] bytes.
     pub line: String,
 }
 
@@ -298,7 +306,8 @@ impl<'w> SegmentCheck<'w> {
         }
         let is_witnessed = self.next_witnessed == Some(head.seq);
         if is_witnessed && self.witness.line(head.seq) != Some(line) {
-            return Err(Why::Rewritten);
+            let is_own = self.witness.journal(head.seq) == Some(self.checked.journal);
+            return Err(if is_own { Why::Rewritten } else { Why::OtherJournal });
         }
         match head.type_word {
             record::SEGMENT => self.segment(line)?,
@@ -378,7 +387,8 @@ impl<'w> SegmentCheck<'w> {
     fn loss(&mut self, seq: u64, line: &[u8]) {
         self.checked.losses_count = self.checked.losses_count.saturating_add(1);
         if self.checked.losses.len() < LOSSES_LISTED_MAX {
-            self.checked.losses.push(Loss { seq, line: String::from_utf8_lossy(line).into_owned() });
+            let beginning = line.get(..LOSS_BYTES_MAX).unwrap_or(line);
+            self.checked.losses.push(Loss { seq, line: String::from_utf8_lossy(beginning).into_owned() });
         }
     }
 }

@@ -125,7 +125,7 @@ impl Purpose {
 }
 
 /// A key that checks signatures.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PublicKey(VerifyingKey);
 
 impl PublicKey {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::hash::{Hash, leaf};
+use crate::hash::{Hash, JournalId, leaf};
 use crate::head::{self, TimeText};
 use crate::key::{KeyId, PublicKey};
 use crate::record::{self, Signed};
@@ -29,6 +29,8 @@ pub struct Proof {
 /// What a proof proves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Proved {
+    /// Which journal: a key may sign several.
+    pub journal: JournalId,
     /// Number of the record.
     pub seq: u64,
     /// Time of the record.
@@ -101,6 +103,13 @@ impl Proof {
         if !at_its_place || root != Some(signed.fields.root) {
             return Err(ProofError::NotIncluded);
         }
-        Ok(Proved { seq: head.seq, time: *head.time, checkpoint: end.seq, signed: *end.time, key: given })
+        Ok(Proved {
+            journal: signed.fields.journal,
+            seq: head.seq,
+            time: *head.time,
+            checkpoint: end.seq,
+            signed: *end.time,
+            key: given,
+        })
     }
 }

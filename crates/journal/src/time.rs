@@ -64,7 +64,12 @@ impl Timestamp {
             }
             _ => return None,
         };
-        let seconds = days_from_civil(year, month, day) * SECONDS_PER_DAY + hour * 3600 + minute * 60 + second;
+        let days = days_from_civil(year, month, day);
+        if civil_from_days(days) != (year, month, day) {
+            // The month has no such day.
+            return None;
+        }
+        let seconds = days * SECONDS_PER_DAY + hour * 3600 + minute * 60 + second;
         seconds.checked_mul(NANOS_PER_SECOND)?.checked_add(nanos).map(|all| Self(WallTime(all)))
     }
 }
@@ -169,6 +174,8 @@ mod tests {
             "2026-11-22T09:30:00.Z",
             "2026-11-22T09:30:00.1234567890Z",
             "2026-11-22T25:30:00Z",
+            "2026-02-29T09:30:00Z",
+            "2026-06-31T09:30:00Z",
             "1969-11-22T09:30:00Z",
             "2026-11-22T09:30:00+01:00",
             "２026-11-22T09:30:00Z",

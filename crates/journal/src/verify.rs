@@ -1,5 +1,7 @@
 //! Joins checked segments: what is intact, what nobody signed, and what is complete.
 
+use std::collections::{HashMap, HashSet};
+
 use crate::check::{Checked, Fault, KeyEvent, LOSSES_LISTED_MAX, Loss, Why};
 use crate::hash::{Chain, JournalId};
 use crate::head::TimeText;
@@ -112,6 +114,10 @@ pub struct Verifier<'w> {
     /// The last tombstone and its number.
     removed: Option<(u64, Removed)>,
     witnessed: Option<u64>,
+    /// The same as in the report, for journals with many keys.
+    trusted: HashSet<PublicKey>,
+    /// Where each key is among those of the report.
+    unvouched: HashMap<PublicKey, usize>,
 }
 
 impl<'w> Verifier<'w> {
@@ -137,7 +143,16 @@ impl<'w> Verifier<'w> {
             unvouched: Vec::new(),
             fault: None,
         };
-        Self { witness, report, end: None, begins: Vec::new(), removed: None, witnessed: None }
+        Self {
+            witness,
+            report,
+            end: None,
+            begins: Vec::new(),
+            removed: None,
+            witnessed: None,
+            trusted: keys.iter().copied().collect(),
+            unvouched: HashMap::new(),
+        }
     }
 
     /// Takes the next segment. After the first fault the others are ignored: they prove nothing about what is before
@@ -158,7 +173,7 @@ impl<'w> Verifier<'w> {
             self.report.first_seq = checked.first_seq;
             self.report.journal = checked.key.map(|_| checked.journal);
             if self.report.key_origin == KeyOrigin::Journal {
-                self.report.trusted.extend(checked.key);
+                checked.key.into_iter().for_each(|key| self.trust(key));
             }
         }
         self.begins.push((checked.first_seq, checked.chain_before));
@@ -168,6 +183,12 @@ impl<'w> Verifier<'w> {
         }
         self.end = key.map(|key| (checked.last_seq().saturating_add(1), checked.chain_after, key));
         self.add(checked);
+    }
+
+    /// Something is wrong already: what follows is not looked at.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.report.fault.is_some()
     }
 
     /// The last segment ends in this many bytes that are not a whole line.
@@ -213,23 +234,31 @@ impl<'w> Verifier<'w> {
     /// Returns the key in force after it.
     fn key_event(&mut self, event: KeyEvent) -> PublicKey {
         match event {
-            KeyEvent::Signed { seq, time, by } if self.report.trusted.contains(&by) => {
+            KeyEvent::Signed { seq, time, by } if self.trusted.contains(&by) => {
                 self.report.intact_up_to = Some((seq, time));
                 by
             }
             KeyEvent::Signed { seq, by, .. } => {
-                match self.report.unvouched.iter_mut().find(|unvouched| unvouched.key == by) {
+                let all = &mut self.report.unvouched;
+                let at = *self.unvouched.entry(by).or_insert(all.len());
+                match all.get_mut(at) {
                     Some(unvouched) => unvouched.last = seq,
-                    None => self.report.unvouched.push(Unvouched { key: by, last: seq }),
+                    None => all.push(Unvouched { key: by, last: seq }),
                 }
                 by
             }
             KeyEvent::HandedOver { from, to, signed, .. } => {
-                if signed && self.report.trusted.contains(&from) && !self.report.trusted.contains(&to) {
-                    self.report.trusted.push(to);
+                if signed && self.trusted.contains(&from) {
+                    self.trust(to);
                 }
                 to
             }
+        }
+    }
+
+    fn trust(&mut self, key: PublicKey) {
+        if self.trusted.insert(key) {
+            self.report.trusted.push(key);
         }
     }
 
@@ -246,7 +275,7 @@ impl<'w> Verifier<'w> {
         self.removed = checked.removed.or(self.removed);
         self.witnessed = checked.witnessed.or(self.witnessed);
         report.fault = checked.fault.map(|mut fault| {
-            if fault.why == Why::Rewritten {
+            if matches!(fault.why, Why::Rewritten | Why::OtherJournal) {
                 // Whoever has the key can rewrite everything since the last checkpoint that the witness saw.
                 fault.first = self.witnessed.map_or(report.first_seq, |seq| seq.saturating_add(1));
             }

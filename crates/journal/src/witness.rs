@@ -1,5 +1,6 @@
 //! Checkpoints that somebody else kept: what the holder of the host and of the key cannot take back.
 
+use crate::hash::JournalId;
 use crate::head;
 use crate::record::{CHECKPOINT, Signed};
 
@@ -63,6 +64,12 @@ impl Witness {
     pub fn line(&self, seq: u64) -> Option<&[u8]> {
         let at = self.lines.binary_search_by_key(&seq, |(seq, _)| *seq).ok()?;
         self.lines.get(at).map(|(_, line)| &**line)
+    }
+
+    /// The journal that the checkpoint with this number is of.
+    #[must_use]
+    pub fn journal(&self, seq: u64) -> Option<JournalId> {
+        Signed::checkpoint(self.line(seq)?).ok().map(|signed| signed.fields.journal)
     }
 
     /// Number of the first checkpoint after `seq`.

@@ -57,17 +57,35 @@ fn redact_text(text: &str, end: End) -> String {
     assignment::replace(&text)
 }
 
+/// Whether a command line within SQL has a secret among its options, at any depth of quotes. What the server was told
+/// to run is evidence: `-p` is a password for programs that are known for it only (`mkdir -p /x`).
+pub(crate) fn has_secret(command: &str) -> bool {
+    const TAKE_PASSWORDS: [&str; 4] = ["sshpass", "mysql", "mariadb", "docker"];
+    let mut words = command.replace(['\'', '"', '$'], " ");
+    if !TAKE_PASSWORDS.iter().any(|program| words.contains(program)) {
+        words = words.replace(" -p", " ");
+    }
+    redact_words(&words) != words
+}
+
 /// An argument that is SQL about a secret loses everything from its first quote or comment: within a shell's
-/// quotes it is not known where literals end.
+/// quotes it is not known where literals end. Behind PASSWORD the quotes may be missing, or the shell took them.
 fn redact_sql(text: &str) -> String {
+    const PASSWORD: &str = "password";
     if !looks_like_sql(text) || !taint::is_tainted(text) {
         return text.to_owned();
     }
     let quotes = ["'", "--", "/*"].into_iter().filter_map(|sign| text.find(sign));
-    match quotes.chain(dollar_quote(text)).min() {
+    let password = || Some(text.to_ascii_lowercase().find(PASSWORD)? + PASSWORD.len());
+    let unquoted = taint::defines_secret(text).then(password).flatten();
+    match quotes.chain(dollar_quote(text)).chain(unquoted.map(|at| blanks_end(text, at))).min() {
         Some(at) => format!("{}{REPLACEMENT}", &text[..at]),
         None => text.to_owned(),
     }
+}
+
+fn blanks_end(text: &str, at: usize) -> usize {
+    text.len() - text[at..].trim_start().len()
 }
 
 /// A `$` that is no parameter.
@@ -189,6 +207,10 @@ impl Words {
                 (None, None) => self.expected = Expected::Secret,
             }
             return Word::Plain;
+        }
+        let colon = word.find(':').filter(|_| word.starts_with("-u") && !word.contains("://"));
+        if let Some(colon) = colon {
+            return replaced(&word[..=colon]);
         }
         match (name, attached) {
             ("-p", _) if value.is_none() => self.expected = Expected::Port,

@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use crate::blank::{comment_end, continues_identifier, is_space, skip, starts_identifier};
+use crate::mark::has;
 use crate::uri::{self, End, Passwords};
 use crate::{COMMENT, argv, assignment, taint};
 
@@ -101,8 +102,8 @@ impl Lexer<'_> {
             (b"u" | b"U", Some(b'&'), Some(b'"')) => self.identifier(end + 1),
             _ => {
                 self.at = end;
-                if self.defines_secret && word.eq_ignore_ascii_case(b"password") {
-                    self.unquoted_password();
+                if self.defines_secret {
+                    self.secret_behind(start, word);
                 }
             }
         }
@@ -185,7 +186,22 @@ impl Lexer<'_> {
         (starts && closed).then_some(self.at..name + length + 1)
     }
 
-    /// Behind PASSWORD in a definition: a literal follows, or NULL, or a password that lacks its quotes.
+    /// A word of a definition behind which a secret may stand without quotes.
+    fn secret_behind(&mut self, start: usize, word: &[u8]) {
+        const PASSWORD: &str = "password";
+        // A blank that was copied from a document continues the word.
+        let ends = word.get(PASSWORD.len()).is_none_or(|next| !next.is_ascii());
+        if ends && has(word, 0, PASSWORD) {
+            self.at = start + PASSWORD.len();
+            self.unquoted_password();
+        } else if word.eq_ignore_ascii_case(b"identified") {
+            // `IDENTIFIED BY`, as others have it.
+            self.replace_rest();
+        }
+    }
+
+    /// Behind PASSWORD in a definition: a literal follows, or NULL, or a password that lacks its quotes. Nobody knows
+    /// where such a one ends.
     fn unquoted_password(&mut self) {
         let Ok(mut value) = skip(self.text, self.at) else {
             return;
@@ -204,14 +220,14 @@ impl Lexer<'_> {
         if stripped.is_empty() || stripped.eq_ignore_ascii_case(b"null") || self.opens_literal(value) {
             return;
         }
-        // Comments between the two words are left to the replacement as well.
+        self.replace_rest();
+    }
+
+    /// Everything from the current place to the end, comments included.
+    fn replace_rest(&mut self) {
         self.copy_until(self.at);
         self.out.push(' ');
-        let end = if rest[0] == b'"' { self.identifier_end(value + 1).unwrap_or(self.text.len()) } else { value };
-        let tail = &self.text[end..];
-        let tail_length = tail.iter().position(|&byte| is_space(byte)).unwrap_or(tail.len());
-        let has_quote = tail[..tail_length].iter().any(|byte| matches!(byte, b'\'' | b'"' | b'$' | b'\\'));
-        self.replace_until(if has_quote { self.text.len() } else { end + tail_length }, LITERAL);
+        self.replace_until(self.text.len(), LITERAL);
     }
 
     fn opens_literal(&self, at: usize) -> bool {

@@ -7,7 +7,7 @@
 /// A beginning of three bytes that is worth a second look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mark {
-    /// `password`, `passwd`, `passphrase`
+    /// `password`, `passwd`, `passphrase`, `pass`
     Pas,
     /// `pwd`
     Pwd,
@@ -47,9 +47,17 @@ pub(crate) enum Mark {
     Tok,
     /// `access_key`
     Key,
+    /// `private key`
+    Pri,
+    /// `Authorization:`
+    Aut,
+    /// `PROGRAM '`
+    Pro,
+    /// `archive_command`
+    Com,
 }
 
-const MARKS: [(Mark, &[u8; 3]); 20] = [
+const MARKS: [(Mark, &[u8; 3]); 24] = [
     (Mark::Pas, b"pas"),
     (Mark::Pwd, b"pwd"),
     (Mark::Sec, b"sec"),
@@ -70,6 +78,10 @@ const MARKS: [(Mark, &[u8; 3]); 20] = [
     (Mark::Eyj, b"eyj"),
     (Mark::Tok, b"_to"),
     (Mark::Key, b"_ke"),
+    (Mark::Pri, b"pri"),
+    (Mark::Aut, b"aut"),
+    (Mark::Pro, b"pro"),
+    (Mark::Com, b"_co"),
 ];
 
 /// For every byte: the marks that have it in first, second, third place.

@@ -30,10 +30,11 @@ pub(crate) fn redact(statement: &mut Statement) -> Taint {
     }
     let values = match &statement.text {
         Text::Whole(_) => Values::Judge,
-        Text::Truncated { .. } => Values::Withhold,
         // No such name: nothing ran, and the message can only quote the name.
         Text::Unknown(UnknownText::NoSuchName) => Values::Judge,
-        Text::Unknown(
+        // The message may quote what is not known.
+        Text::Truncated { .. }
+        | Text::Unknown(
             UnknownText::PreparedBeforeStart | UnknownText::Lost | UnknownText::TooManyNames | UnknownText::None,
         ) => {
             withhold_messages(&mut statement.outcomes, &mut statement.redacted);
@@ -46,6 +47,8 @@ pub(crate) fn redact(statement: &mut Statement) -> Taint {
         // PostgreSQL quotes values: `invalid input syntax for type integer: "..."`.
         withhold_messages(&mut statement.outcomes, &mut statement.redacted);
     }
+    // What code on the server says of itself: `cannot reach postgres://...`.
+    withhold_messages_if(&mut statement.outcomes, &mut statement.redacted, taint::is_secret_value);
     Taint::Plain
 }
 
@@ -87,8 +90,14 @@ pub(crate) fn withhold_values(parameters: &mut Option<Vec<Parameter>>, values: &
 }
 
 fn withhold_messages(outcomes: &mut [Outcome], redacted: &mut bool) {
+    withhold_messages_if(outcomes, redacted, |_any| true);
+}
+
+fn withhold_messages_if(outcomes: &mut [Outcome], redacted: &mut bool, is_secret: impl Fn(&str) -> bool) {
     for outcome in outcomes {
-        if let Outcome::Failed { message, .. } = outcome {
+        if let Outcome::Failed { message, .. } = outcome
+            && is_secret(message)
+        {
             message.clear();
             message.push_str(WITHHELD_MESSAGE);
             *redacted = true;

@@ -4,6 +4,7 @@
 //! costs literals, a word too little costs a password. `token` alone is not among them: it is an ordinary
 //! word in too many schemas; `…_token` at the end of a name is.
 
+use crate::argv;
 use crate::blank::{self, continues_identifier, is_space};
 use crate::mark::{self, Mark, has};
 use crate::uri::{End, Passwords};
@@ -52,6 +53,7 @@ struct Judge<'a> {
     /// A `U&` literal or identifier was seen: names may be spelled in escapes.
     escapes: bool,
     uri_seen: bool,
+    command_seen: bool,
     /// How many more bytes of blanks and comments may be skipped before the text counts as obfuscated. Comments
     /// within comments behind many a CREATE would otherwise make the work quadratic.
     blanks_left: usize,
@@ -60,7 +62,7 @@ struct Judge<'a> {
 impl<'a> Judge<'a> {
     fn new(text: &'a [u8]) -> Self {
         let blanks_left = text.len().saturating_mul(4);
-        Self { text, defines: false, escapes: false, uri_seen: false, blanks_left }
+        Self { text, defines: false, escapes: false, uri_seen: false, command_seen: false, blanks_left }
     }
 
     /// True for the first URI only: its check covers the whole text.
@@ -72,8 +74,16 @@ impl<'a> Judge<'a> {
     fn confirms(&mut self, mark: Mark, at: usize) -> bool {
         let text = self.text;
         match mark {
-            Mark::Pas => ["password", "passwd", "passphrase"].iter().any(|word| has(text, at, word)),
-            Mark::Pwd => !self.is_letter(at.checked_sub(1)) && !self.is_letter(Some(at + 3)),
+            Mark::Pas => {
+                ["password", "passwd", "passphrase"].iter().any(|word| has(text, at, word))
+                    || has(text, at, "pass") && self.is_part(at, 4)
+            }
+            Mark::Pwd => self.is_part(at, 3),
+            Mark::Pri => has(text, at, "private key"),
+            // A header, not a clause: behind the word of a clause is a blank.
+            Mark::Aut => has(text, at, "authorization") && matches!(text.get(at + 13), Some(b'\'' | b'"' | b':')),
+            Mark::Pro => has(text, at, "program") && self.is_part(at, 7) && self.first_command_has_secret(at + 7),
+            Mark::Com => has(text, at, "_command") && self.first_command_has_secret(at + 8),
             Mark::Sec => has(text, at, "secret"),
             Mark::Bea => has(text, at, "bearer") && self.is_end_or(at + 6, is_space),
             Mark::Api => ["api_key", "apikey", "api-key"].iter().any(|word| has(text, at, word)),
@@ -97,6 +107,18 @@ impl<'a> Judge<'a> {
             Mark::Tok => has(text, at, "_token") && self.is_end_or(at + 6, |byte| !continues_identifier(byte)),
             Mark::Key => has(text, at, "_key") && self.is_key_of_secret(at),
         }
+    }
+
+    /// A word, or a part of a name: `user_pass`.
+    fn is_part(&self, at: usize, length: usize) -> bool {
+        !self.is_letter(at.checked_sub(1)) && !self.is_letter(Some(at + length))
+    }
+
+    /// Whether a command line that the server is to run has a secret. Only the first is looked at, and everything behind
+    /// it is part of it.
+    fn first_command_has_secret(&mut self, at: usize) -> bool {
+        let is_first = !std::mem::replace(&mut self.command_seen, true);
+        is_first && argv::has_secret(&String::from_utf8_lossy(&self.text[at..]))
     }
 
     fn is_letter(&self, at: Option<usize>) -> bool {

@@ -106,6 +106,7 @@ fn options_with_a_secret_as_value() {
     check(&["sshpass", "-p", "SECRET", "ssh"], &["sshpass", "-p", "***", "ssh"]);
     check(&["x", "--token", "SECRET", "--api-key=SECRET"], &["x", "--token", "***", "--api-key=***"]);
     check(&["curl", "-u", "alice:SECRET"], &["curl", "-u", "alice:***"]);
+    check(&["curl", "-ualice:SECRET", "https://x"], &["curl", "-ualice:***", "https://x"]);
     check(&["curl", "-H", "Authorization: Bearer SECRET"], &["curl", "-H", "Authorization: ***"]);
     check(&["curl", "-H", "X-Api-Key: SECRET"], &["curl", "-H", "X-Api-Key: ***"]);
     check(
@@ -136,5 +137,8 @@ fn environment_assignments() {
 fn sql_in_arguments() {
     check(&["psql", "-c", "ALTER ROLE x PASSWORD 'SECRET'"], &["psql", "-c", "ALTER ROLE x PASSWORD ***"]);
     check(&["psql", "-cALTER USER x PASSWORD $$SECRET$$"], &["psql", "-cALTER USER x PASSWORD ***"]);
+    // The shell took the quotes, or put its own number in the place of `$$`.
+    check(&["psql", "-c", "ALTER ROLE x PASSWORD SECRET"], &["psql", "-c", "ALTER ROLE x PASSWORD ***"]);
+    check(&["psql", "-c", "alter user x password 4711SECRET4711"], &["psql", "-c", "alter user x password ***"]);
     check(&["sh", "-c", r#"psql -c "ALTER ROLE o'x PASSWORD 'SECRET'""#], &["sh", "-c", r#"psql -c "ALTER ROLE o***"#]);
 }

@@ -25,6 +25,11 @@ fn plain_texts_are_kept() {
         "SELECT pg_catalog.ts_token_type('default')",
         "EXPLAIN (ANALYZE, BUFFERS) SELECT 1",
         "SELECT 'cwd is pwdx', 'bearers'",
+        "SELECT passenger, bypass, compass FROM passes WHERE passed = 'yes'",
+        "SET SESSION AUTHORIZATION 'alice'",
+        "COPY t FROM PROGRAM 'mkdir -p /tmp/x && curl -s https://example.org/a'",
+        "SELECT programme, 'x' FROM t",
+        "SELECT private, 'key' FROM t",
         "SELECT c.oid, n.nspname, c.relname FROM pg_catalog.pg_class c LEFT JOIN pg_catalog.pg_namespace n ON n.oid \
          = c.relnamespace WHERE c.relname OPERATOR(pg_catalog.~) '^(x)$' COLLATE pg_catalog.default",
         "SELECT c.relchecks, pg_catalog.array_to_string(c.reloptions || array(select 'toast.' || x from \
@@ -72,8 +77,16 @@ fn definitions_lose_their_literals() {
 #[test]
 fn passwords_without_their_quotes() {
     check("ALTER ROLE x PASSWORD SECRET", "ALTER ROLE x PASSWORD '***'");
-    check("ALTER ROLE x PASSWORD = S;RET VALID", "ALTER ROLE x PASSWORD '***' VALID");
-    check("ALTER ROLE x PASSWORD \"SE CRET\" VALID", "ALTER ROLE x PASSWORD '***' VALID");
+    check("ALTER ROLE x PASSWORD = S;RET VALID", "ALTER ROLE x PASSWORD '***'");
+    check("ALTER ROLE x PASSWORD \"SE CRET\" VALID", "ALTER ROLE x PASSWORD '***'");
+    check("ALTER ROLE x PASSWORD SE CRET", "ALTER ROLE x PASSWORD '***'");
+    check("ALTER ROLE x WITH PASSWORD TO SECRET", "ALTER ROLE x WITH PASSWORD '***'");
+    check("ALTER ROLE x WITH PASSWORD: SECRET", "ALTER ROLE x WITH PASSWORD '***'");
+    check("ALTER ROLE x PASSWORD E SECRET 'b'", "ALTER ROLE x PASSWORD '***'");
+    check("ALTER ROLE x PASSWORD\u{a0}SECRET", "ALTER ROLE x PASSWORD '***'");
+    check("ALTER ROLE x PASSWORD\u{2018}SE CRET\u{2019}", "ALTER ROLE x PASSWORD '***'");
+    check("CREATE USER x IDENTIFIED BY SECRET", "CREATE USER x IDENTIFIED '***'");
+    check("ALTER ROLE x VALID UNTIL 'S'", "ALTER ROLE x VALID UNTIL '***'");
     check("ALTER ROLE x PASSWORD SE'CR ET", "ALTER ROLE x PASSWORD '***'");
     check("ALTER ROLE x PASSWORD 'SE'CRET'", "ALTER ROLE x PASSWORD '***'");
     check("ALTER ROLE x CONNECTION \"host=h password=S\"", "ALTER ROLE x CONNECTION \"***\"");
@@ -86,6 +99,12 @@ fn words_taint_anywhere() {
     check("SELECT 'a', 1 FROM t -- PassWord S", "SELECT '***', 1 FROM t /*…*/");
     check("SELECT x.passwd_hash = 'S'", "SELECT x.passwd_hash = '***'");
     check("SELECT user_pwd, 'S'", "SELECT user_pwd, '***'");
+    check("UPDATE wp_users SET user_pass = 'S'", "UPDATE wp_users SET user_pass = '***'");
+    check("INSERT INTO users (name, pass) VALUES ('a', 'S')", "INSERT INTO users (name, pass) VALUES ('***', '***')");
+    check("SELECT 'jdbc:x?user=u&pass=S'", "SELECT '***'");
+    check("SELECT '-----BEGIN RSA PRIVATE KEY-----'", "SELECT '***'");
+    check("SELECT http_header('Authorization', 'Basic S')", "SELECT http_header('***', '***')");
+    check("SELECT f('{\"authorization\": \"S\"}')", "SELECT f('***')");
     check("SELECT dblink_connect('host=.. pass=S')", "SELECT dblink_connect('***')");
     check("SELECT crypt('S', gen_salt('bf'))", "SELECT crypt('***', gen_salt('***'))");
     check("SELECT pgp_sym_encrypt('a', 'S')", "SELECT pgp_sym_encrypt('***', '***')");
@@ -96,6 +115,20 @@ fn words_taint_anywhere() {
     check("SELECT 'postgres://u:S", "SELECT '***'");
     check("SELECT 'md5d41d8cd98f00b204e9800998ecf8427e'", "SELECT '***'");
     check("SELECT password FROM users WHERE id = $1", "SELECT password FROM users WHERE id = $1");
+}
+
+#[test]
+fn command_lines_that_the_server_runs() {
+    check("COPY t FROM PROGRAM 'curl -u bob:S https://x/y'", "COPY t FROM PROGRAM '***'");
+    check("COPY t FROM PROGRAM 'curl --user bob:S ftp://x'", "COPY t FROM PROGRAM '***'");
+    check("copy t to program E'mysql -pS -u root'", "copy t to program '***'");
+    check("COPY t FROM PROGRAM $$sshpass -p S ssh x$$", "COPY t FROM PROGRAM '***'");
+    check("COPY t FROM PROGRAM 'sh -c \"x --auth-token S\"'", "COPY t FROM PROGRAM '***'");
+    check(
+        "COPY a FROM PROGRAM 'ls'; COPY b FROM PROGRAM 'curl -ubob:S x'",
+        "COPY a FROM PROGRAM '***'; COPY b FROM PROGRAM '***'",
+    );
+    check("ALTER SYSTEM SET archive_command = 'sshpass -pS scp %p x'", "ALTER SYSTEM SET archive_command = '***'");
 }
 
 #[test]
@@ -128,15 +161,29 @@ fn what_is_doubtful_goes_to_the_end() {
 #[test]
 fn split_words_are_no_key_words() {
     // PostgreSQL reads two words here, too, and refuses them.
-    check("ALTER ROLE x PASS/**/WORD 'S'", "ALTER ROLE x PASS/*…*/WORD '***'");
-    assert_eq!(sql("SELECT PASS/**/WORD 'x'"), Judgement::Plain);
+    check("ALTER ROLE x PASSW/**/ORD 'S'", "ALTER ROLE x PASSW/*…*/ORD '***'");
+    assert_eq!(sql("SELECT PASSW/**/ORD 'x'"), Judgement::Plain);
 }
 
 #[test]
 fn hostile_texts_take_linear_time() {
-    for piece in
-        ["create/*", "create /* */", "://", "://a:", "options/* */ ", "crypt", "'", "$a$", "/*", "a://b@", "password="]
-    {
+    for piece in [
+        "program ",
+        "_command -u",
+        "pass",
+        "authorization'",
+        "create/*",
+        "create /* */",
+        "://",
+        "://a:",
+        "options/* */ ",
+        "crypt",
+        "'",
+        "$a$",
+        "/*",
+        "a://b@",
+        "password=",
+    ] {
         let text = piece.repeat(200_000);
         let _ = sql(&text);
         let nested = format!("{text}{}", "*/".repeat(200_000));

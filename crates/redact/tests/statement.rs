@@ -119,6 +119,29 @@ fn a_cut_text_is_judged_by_its_beginning_and_its_values_not_at_all() {
 }
 
 #[test]
+fn a_message_about_a_cut_text_may_quote_what_was_cut() {
+    let text = Text::Truncated { beginning: Arc::from("INSERT INTO t VALUES ('a', "), bytes: 1 << 20 };
+    let mut given = statement(text, &[]);
+    redact::statement(&mut given);
+    assert_eq!(message(&given), WITHHELD_MESSAGE);
+    assert!(given.redacted);
+}
+
+#[test]
+fn a_message_can_be_a_secret_by_itself() {
+    for secret in ["cannot reach postgres://u:S@h/db", "no answer: host=h password=S", "refused: Bearer S"] {
+        let mut given = statement(whole("SELECT refresh()"), &["harmless"]);
+        if let Some(Outcome::Failed { message, .. }) = given.outcomes.first_mut() {
+            *message = secret.to_owned();
+        }
+        redact::statement(&mut given);
+        assert_eq!(message(&given), WITHHELD_MESSAGE, "{secret}");
+        assert!(given.redacted);
+        assert_eq!(values(&given), [&Value::Readable("harmless".to_owned())]);
+    }
+}
+
+#[test]
 fn a_refused_name_keeps_its_message() {
     let mut given = statement(Text::Unknown(UnknownText::NoSuchName), &[]);
     redact::statement(&mut given);

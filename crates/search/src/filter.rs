@@ -99,15 +99,21 @@ impl Filter {
         }
         let input = std::str::from_utf8(input).map_err(|error| FilterError::NotText { at: error.valid_up_to() })?;
         let mut filter = Self::default();
-        let mut count = 0;
+        let (mut count, mut date) = (0, None);
         for typed in lexer::Terms::new(input) {
             count += 1;
             if count > TERMS_MAX {
                 return Err(FilterError::TooManyTerms);
             }
-            filter.add(typed?, now)?;
+            let typed = typed?;
+            value::not_a_time_of(date.take(), &typed)?;
+            date = value::date_alone(&typed);
+            filter.add(typed, now)?;
         }
-        Ok(filter)
+        match (filter.since, filter.until) {
+            (Some(since), Some(until)) if since >= until => Err(FilterError::NothingBetween),
+            _ => Ok(filter),
+        }
     }
 
     fn add(&mut self, typed: lexer::Typed<'_>, now: WallTime) -> Result<(), FilterError> {

@@ -7,9 +7,8 @@
 //! What cannot be read is not passed over in silence: a [`Listing`] names it.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use journal::block::Summary;
@@ -93,7 +92,7 @@ pub fn read(block: &Block, lines: &mut Vec<u8>) -> Result<(), SegmentError> {
             Err(error) if error.is_gone() => {
                 // It was sealed since.
                 let path = files::segment_path(&block.directory, block.segment, Form::Sealed);
-                let file = File::open(&path).map_err(SegmentError::file(&path))?;
+                let file = files::open_segment(&path).map_err(SegmentError::file(&path))?;
                 let footer = segment::footer(&path, &file)?;
                 let found = footer.blocks.iter().find(|found| found.first_seq == block.first_seq);
                 let found = found.ok_or_else(|| SegmentError::damaged(&path, "it was sealed with other blocks"))?;
@@ -106,7 +105,7 @@ pub fn read(block: &Block, lines: &mut Vec<u8>) -> Result<(), SegmentError> {
 
 fn read_plain(block: &Block, offset: u64, lines: &mut Vec<u8>) -> Result<(), SegmentError> {
     let path = files::segment_path(&block.directory, block.segment, Form::Plain);
-    let file = File::open(&path).map_err(SegmentError::file(&path))?;
+    let file = files::open_segment(&path).map_err(SegmentError::file(&path))?;
     lines.clear();
     lines.resize(usize::try_from(block.lines_bytes).unwrap_or(usize::MAX), 0);
     file.read_exact_at(lines, offset).map_err(SegmentError::file(&path))
@@ -114,7 +113,7 @@ fn read_plain(block: &Block, offset: u64, lines: &mut Vec<u8>) -> Result<(), Seg
 
 fn read_sealed(block: &Block, place: &footer::Block, lines: &mut Vec<u8>) -> Result<(), SegmentError> {
     let path = files::segment_path(&block.directory, block.segment, Form::Sealed);
-    let file = File::open(&path).map_err(SegmentError::file(&path))?;
+    let file = files::open_segment(&path).map_err(SegmentError::file(&path))?;
     let mut frame = Vec::new();
     let opened = segment::read_block(&file, place, &mut frame).and_then(|()| Opener::new()?.open(place, &frame, lines));
     opened.map_err(SegmentError::file(&path))
@@ -203,8 +202,8 @@ impl Lister {
         }
     }
 
-    fn add_sealed(&self, segment: u64, path: &PathBuf, blocks: &mut Vec<Block>) -> Result<(), SegmentError> {
-        let file = File::open(path).map_err(SegmentError::file(path))?;
+    fn add_sealed(&self, segment: u64, path: &Path, blocks: &mut Vec<Block>) -> Result<(), SegmentError> {
+        let file = files::open_segment(path).map_err(SegmentError::file(path))?;
         let footer = segment::footer(path, &file)?;
         blocks.extend(footer.blocks.into_iter().map(|block| Block {
             segment,
@@ -226,7 +225,7 @@ impl Scan {
     /// reads the block sees what it is.
     fn go_on(&mut self, segment: &SegmentFile, directory: &Arc<Path>) -> Result<(), SegmentError> {
         let path = &segment.path;
-        let file = File::open(path).map_err(SegmentError::file(path))?;
+        let file = files::open_segment(path).map_err(SegmentError::file(path))?;
         let mut lines = Lines::new(file);
         let mut end = self.growing_offset + self.growing.bytes as u64;
         lines.start_at(end).map_err(SegmentError::file(path))?;

@@ -141,6 +141,17 @@ pub fn create_directory(directory: &Path) -> io::Result<()> {
     }
 }
 
+/// Opens a segment for reading. What is no regular file is refused: nothing ever comes out of a pipe that nobody writes
+/// to, and no verdict about the folder either.
+pub(crate) fn open_segment(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
+    }
+}
+
 /// Opens a file for reading and writing, never through a symbolic link, and creates it with mode 0640 whatever the
 /// umask.
 pub fn open_or_create(path: &Path) -> io::Result<File> {

@@ -11,7 +11,7 @@ use journal::hash::Chain;
 use journal::record::{self, Segment};
 use journal::sealed::{LINES_BYTES_MAX, Opener};
 
-use crate::files::{Form, SegmentFile};
+use crate::files::{self, Form, SegmentFile};
 
 /// Longest footer that is read: room for the blocks of 64 GiB of lines.
 const FOOTER_BYTES_MAX: u64 = 32 * 1024 * 1024;
@@ -81,7 +81,7 @@ pub(crate) fn read_block(file: &File, block: &Block, frame: &mut Vec<u8>) -> io:
 /// The chain before a segment, as it says itself.
 pub(crate) fn chain_before(segment: &SegmentFile) -> Result<Chain, SegmentError> {
     let path = &segment.path;
-    let file = File::open(path).map_err(SegmentError::file(path))?;
+    let file = files::open_segment(path).map_err(SegmentError::file(path))?;
     match segment.form {
         Form::Sealed => footer(path, &file).map(|footer| footer.chain_before),
         Form::Plain => {
@@ -93,6 +93,13 @@ pub(crate) fn chain_before(segment: &SegmentFile) -> Result<Chain, SegmentError>
     }
 }
 
+/// The chain after a sealed segment, as it says itself.
+pub(crate) fn chain_after(segment: &SegmentFile) -> Result<Chain, SegmentError> {
+    let path = &segment.path;
+    let file = files::open_segment(path).map_err(SegmentError::file(path))?;
+    footer(path, &file).map(|footer| footer.chain_after)
+}
+
 /// The lines of a segment, one at a time.
 pub(crate) enum SegmentLines {
     Plain { path: PathBuf, lines: Lines },
@@ -102,7 +109,7 @@ pub(crate) enum SegmentLines {
 impl SegmentLines {
     pub(crate) fn open(segment: &SegmentFile) -> Result<Self, SegmentError> {
         let path = segment.path.clone();
-        let file = File::open(&path).map_err(SegmentError::file(&path))?;
+        let file = files::open_segment(&path).map_err(SegmentError::file(&path))?;
         match segment.form {
             Form::Plain => Ok(Self::Plain { path, lines: Lines::new(file) }),
             Form::Sealed => SealedLines::open(path, file).map(Box::new).map(Self::Sealed),

@@ -78,6 +78,10 @@ fn verify_once(directory: &Path, trust: &Trust) -> Result<Report, SegmentError> 
             let Done { checked, torn_bytes } = result?;
             verifier.segment(checked);
             verifier.torn(torn_bytes);
+            if verifier.is_broken() {
+                // Whatever is later proves nothing any more, also if it cannot be read.
+                break;
+            }
         }
         Ok(())
     })?;
@@ -91,7 +95,7 @@ fn take<'a>(segments: &'a [SegmentFile], next: &AtomicUsize) -> Option<(usize, &
 
 fn check(segment: &SegmentFile, is_last: bool, witness: &Witness) -> Result<Done, SegmentError> {
     let path = &segment.path;
-    let file = match File::open(path) {
+    let file = match files::open_segment(path) {
         // Sealed since it was listed, by an agent that runs.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && segment.form == Form::Plain => {
             let directory = path.parent().unwrap_or(Path::new("."));

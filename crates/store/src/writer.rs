@@ -232,7 +232,7 @@ impl Writer {
     /// The journal's own records that are due. Everything before them is written.
     fn tidy(&mut self, now: WallTime) -> Result<(), WriteError> {
         self.tell_losses(now);
-        let age = Duration::from_nanos(now.0.saturating_sub(self.segment_since.0));
+        let age = Duration::from_nanos(now.0.abs_diff(self.segment_since.0));
         if self.disturbed || (self.segment_used && age >= self.limits.segment_age_max) {
             self.end_segment(now);
         }

@@ -10,8 +10,9 @@ use common::*;
 use journal::record::Reason;
 use model::record::What;
 use store::blocks;
-use store::files::{Form, segments};
+use store::files::{Form, SegmentFile, segments};
 use store::form::event::Event;
+use store::line::Entry;
 use store::reader::{ReadError, Reader};
 use store::select::SessionSelector;
 use store::writer::{Limits, Writer};
@@ -63,6 +64,23 @@ fn a_segment_ends_by_age_if_it_has_records() {
         writer.flush(now).unwrap();
     }
     assert_eq!(segments(&home.journal).unwrap().len(), 2);
+    home.assert_intact();
+}
+
+/// A clock that ran ahead and was put right: what was begun meanwhile does not stay open until it is caught up with.
+#[test]
+fn a_segment_ends_by_age_whichever_way_the_clock_goes() {
+    let home = Home::new();
+    let (mut writer, _) = home.open(Limits { segment_age_max: Duration::from_secs(3600), ..LIMITS });
+    append(&mut writer, 1..=3);
+    let year = Duration::from_secs(365 * 24 * 3600);
+    writer.flush(later(NINE_THIRTY, year)).unwrap();
+    writer.append(&statement_record(4)).unwrap();
+    assert_eq!(segments(&home.journal).unwrap().len(), 2);
+    writer.flush(NINE_THIRTY).unwrap();
+    writer.append(&statement_record(5)).unwrap();
+    writer.settle(NINE_THIRTY).unwrap();
+    assert_eq!(segments(&home.journal).unwrap().len(), 3);
     home.assert_intact();
 }
 
@@ -232,4 +250,69 @@ fn a_selector_leaves_out_other_sessions() {
     assert_eq!(selected("01234567-feedbeef-42"), [3, 4, 5, 6]);
     assert_eq!(selected("01234567-FEEDBEEF-421"), [4, 5]);
     assert_eq!(selected("nothing"), [5]);
+}
+
+/// What is left of a sealed segment whose end was overwritten.
+fn damage(segment: &SegmentFile) {
+    let mut bytes = fs::read(&segment.path).unwrap();
+    bytes.truncate(bytes.len() / 2);
+    fs::write(&segment.path, bytes).unwrap();
+}
+
+/// Up to where segments were removed, by the records from this one on.
+fn tombstones(home: &Home, from: u64) -> Vec<u64> {
+    let through = |entry: &Entry| match &entry.event {
+        Event::SegmentsRemoved(removed) => Some(removed.through),
+        _ => None,
+    };
+    read(&mut Reader::after(&home.journal, from - 1)).iter().filter_map(through).collect()
+}
+
+#[test]
+fn a_damaged_segment_does_not_cost_the_tombstones_of_those_before_it() {
+    let home = Home::new();
+    let limits = Limits { age_max: Some(Duration::from_secs(3600)), ..SMALL };
+    let (mut writer, _) = home.open(limits);
+    append(&mut writer, 1..=200);
+    seal_all(&home, &mut writer);
+    let before = segments(&home.journal).unwrap();
+    damage(&before[3]);
+    // What it cannot tell is told, and again at every look.
+    let mut now = later(NINE_THIRTY, Duration::from_secs(3 * 3600));
+    let mut failed = 0;
+    for number in 201..=700 {
+        now = later(now, Duration::from_secs(1));
+        writer.append(&statement_record(number)).unwrap();
+        failed += u32::from(writer.flush(now).is_err());
+        std::thread::yield_now();
+    }
+    writer.settle(now).unwrap();
+    let first_kept = segments(&home.journal).unwrap()[0].first_seq;
+    assert!(failed > 1 && first_kept > 1, "{failed} failures, kept from {first_kept}");
+    assert_eq!(
+        tombstones(&home, before[4].first_seq).last(),
+        Some(&(first_kept - 1)),
+        "segments are gone, and nothing says so"
+    );
+}
+
+#[test]
+fn damaged_segments_do_not_keep_the_journal_from_its_size() {
+    let home = Home::new();
+    let limits = Limits { bytes_max: 64 << 10, segment_bytes_max: 8192, ..LIMITS };
+    let (mut writer, _) = home.open(limits);
+    append(&mut writer, 1..=100);
+    seal_all(&home, &mut writer);
+    damage(&segments(&home.journal).unwrap()[2]);
+    let mut number = 101;
+    flush_until(&mut writer, |_| segments(&home.journal).unwrap()[2].form == Form::Sealed);
+    while number < 20_000 && segments(&home.journal).unwrap()[0].first_seq < 100 {
+        append(&mut writer, number..=number + 99);
+        number += 100;
+        seal_all(&home, &mut writer);
+    }
+    let first_kept = segments(&home.journal).unwrap()[0].first_seq;
+    assert!(first_kept > 100, "after {number} records the first is {first_kept}");
+    writer.settle(NINE_THIRTY).unwrap();
+    assert_eq!(home.assert_intact().first_seq, first_kept);
 }

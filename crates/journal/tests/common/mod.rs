@@ -65,7 +65,7 @@ impl Script {
     }
 }
 
-fn statement(author: &mut Author, out: &mut Vec<u8>, time: WallTime, type_word: &str, text: &str) {
+pub fn statement(author: &mut Author, out: &mut Vec<u8>, time: WallTime, type_word: &str, text: &str) {
     let start = out.len();
     journal::record::write(out, author.next_seq(), time, type_word, &serde_json::json!({ "text": text }));
     author.push(&out[start..out.len() - 1]);

@@ -55,6 +55,18 @@ pub enum FilterError {
         /// What can be typed.
         expected: String,
     },
+    /// AND, OR, NOT.
+    #[error(
+        "{word} is no operator here: all terms must hold; write user:alice,bob for one of several, -user:alice for not; to \
+         look for the word itself, put it in quotes"
+    )]
+    Operator {
+        /// Which.
+        word: String,
+    },
+    /// The end is not after the beginning.
+    #[error("until is not after since: no record can be between them")]
+    NothingBetween,
     /// A key that takes one value and no minus.
     #[error("{key} takes one value and no minus; write two terms to bound both sides")]
     OneValue {

@@ -80,10 +80,10 @@ impl Key {
 
     /// The key of a word.
     pub(super) fn parse(typed: &str) -> Result<Self, FilterError> {
-        if let Some((_, key)) = KEYS.iter().find(|(word, _)| *word == typed) {
+        if let Some((_, key)) = KEYS.iter().find(|(word, _)| word.eq_ignore_ascii_case(typed)) {
             return Ok(*key);
         }
-        let nearest = nearest(typed, Self::words());
+        let nearest = nearest(&typed.to_ascii_lowercase(), Self::words());
         Err(FilterError::UnknownKey { key: typed.to_owned(), nearest })
     }
 }

@@ -64,10 +64,10 @@ impl<'a> Terms<'a> {
         Ok(Typed { sense, key, values })
     }
 
-    /// Letters and a colon are a key; anything else is text, so that `10:30` needs no quotes.
+    /// Letters and a colon are a key, in either case; anything else is text, so that `10:30` needs no quotes.
     fn key(&mut self) -> Option<&'a str> {
         let rest = self.rest();
-        let end = rest.find(|c: char| !c.is_ascii_lowercase() && c != '_')?;
+        let end = rest.find(|c: char| !c.is_ascii_alphabetic() && c != '_')?;
         if end == 0 || end > KEY_BYTES_MAX || !rest[end..].starts_with(':') {
             return None;
         }
@@ -94,9 +94,13 @@ impl<'a> Terms<'a> {
         }
     }
 
-    /// A word without a key: commas belong to it.
+    /// A word without a key: commas belong to it. An operator of other grammars would be looked for as text, and found
+    /// nowhere.
     fn bare(&mut self) -> Result<Cow<'a, str>, FilterError> {
         let word = self.piece(char::is_whitespace)?;
+        if let Cow::Borrowed("AND" | "OR" | "NOT") = word {
+            return Err(FilterError::Operator { word: word.into_owned() });
+        }
         if word.is_empty() { Err(FilterError::EmptyValue { key: "text".to_owned() }) } else { Ok(word) }
     }
 

@@ -52,6 +52,7 @@ const TRANSPORTS: [&str; 2] = ["tcp", "unix"];
 const ENCRYPTIONS: [&str; 3] = ["plaintext", "tls", "gss"];
 const ANSWERS: [&str; 2] = ["yes", "no"];
 
+const DATE_BYTES: usize = "2026-11-22".len();
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
 /// Which sessions somebody means.
@@ -296,6 +297,22 @@ pub(super) fn time(key: Key, value: &str, now: WallTime) -> Result<WallTime, Fil
     })
 }
 
+/// A date behind `since:` or `until:` to which a time of day may belong that stands apart.
+pub(super) fn date_alone(typed: &Typed<'_>) -> Option<(Key, String)> {
+    let key = Key::parse(typed.key?).ok().filter(|key| matches!(key, Key::Since | Key::Until))?;
+    let value = typed.values.first().filter(|value| value.len() == DATE_BYTES)?;
+    Some((key, value.to_string()))
+}
+
+/// `2026-11-22 09:30`: the second half would be looked for as text.
+pub(super) fn not_a_time_of(date: Option<(Key, String)>, typed: &Typed<'_>) -> Result<(), FilterError> {
+    let (Some((key, date)), None, Some(time)) = (date, typed.key, typed.values.first()) else { return Ok(()) };
+    let is_time = time.len() >= "09:30".len() && absolute(&format!("{date}T{time}")).is_some();
+    let joined =
+        format!("join date and time: {key}:{date}T{time}; to look for the text, put it in quotes before the date");
+    if is_time { Err(bad(key, &format!("{date} {time}"), joined)) } else { Ok(()) }
+}
+
 fn ago(text: &str, now: WallTime) -> Option<WallTime> {
     let units: [(char, u64); 5] = [('s', 1), ('m', 60), ('h', 3600), ('d', 86_400), ('w', 604_800)];
     let (unit, seconds) = units.iter().find(|(unit, _)| text.ends_with(*unit))?;
@@ -307,7 +324,7 @@ fn absolute(text: &str) -> Option<WallTime> {
     if !text.is_ascii() {
         return None;
     }
-    if text.len() == "2026-11-22".len() {
+    if text.len() == DATE_BYTES {
         return utc(&format!("{text}T00:00:00"));
     }
     let (clock, zone_nanos) = split_zone(text)?;

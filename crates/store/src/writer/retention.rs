@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use journal::hash::Chain;
 use journal::record::{Reason, Removed};
 use model::time::WallTime;
 
@@ -60,20 +61,17 @@ impl Retention {
                 break;
             }
             // One more segment is about to be written.
-            let reason = if total + limits.segment_bytes_max > limits.bytes_max {
-                Reason::Size
-            } else if is_too_old(segment, limits, now)? {
-                Reason::Age
-            } else {
-                break;
-            };
-            let chain = match segment::chain_before(next) {
-                // It was sealed just now.
-                Err(error) if error.is_gone() => {
+            let is_too_much = total + limits.segment_bytes_max > limits.bytes_max;
+            let (reason, chain) = match due(segment, next, is_too_much, limits, now) {
+                Ok(Some(found)) => found,
+                Ok(None) => break,
+                // What was found so far is written down first; the mistake is met again at the next look. Or the next
+                // one was sealed just now.
+                Err(error) if error.is_gone() || !tombstones.is_empty() => {
                     self.looked = None;
                     break;
                 }
-                other => other?,
+                Err(error) => return Err(error),
             };
             total -= bytes;
             let (first, through) = (segment.first_seq, next.first_seq - 1);
@@ -108,10 +106,36 @@ impl Retention {
     }
 }
 
+/// Why a segment is to be removed, if it is, and the chain after it.
+fn due(
+    segment: &SegmentFile,
+    next: &SegmentFile,
+    is_too_much: bool,
+    limits: &Limits,
+    now: WallTime,
+) -> Result<Option<(Reason, Chain)>, SegmentError> {
+    let reason = if is_too_much {
+        Reason::Size
+    } else if is_too_old(segment, limits, now)? {
+        Reason::Age
+    } else {
+        return Ok(None);
+    };
+    Ok(Some((reason, chain_between(segment, next)?)))
+}
+
+/// The chain between two segments. Both say it: one that is damaged must not keep the one before it for ever.
+fn chain_between(segment: &SegmentFile, next: &SegmentFile) -> Result<Chain, SegmentError> {
+    segment::chain_before(next).or_else(|error| match segment.form {
+        Form::Sealed if !error.is_gone() => segment::chain_after(segment),
+        Form::Sealed | Form::Plain => Err(error),
+    })
+}
+
 /// Whether the last record of a sealed segment is older than allowed. Others are new, or evidence.
 fn is_too_old(segment: &SegmentFile, limits: &Limits, now: WallTime) -> Result<bool, SegmentError> {
     let Some(age_max) = limits.age_max.filter(|_| segment.form == Form::Sealed) else { return Ok(false) };
-    let file = File::open(&segment.path).map_err(SegmentError::file(&segment.path))?;
+    let file = files::open_segment(&segment.path).map_err(SegmentError::file(&segment.path))?;
     let footer = segment::footer(&segment.path, &file)?;
     let latest = footer.blocks.iter().map(|block| block.latest.0).max().unwrap_or(u64::MAX);
     Ok(Duration::from_nanos(now.0.saturating_sub(latest)) > age_max)
