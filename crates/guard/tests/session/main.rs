@@ -5,6 +5,7 @@ mod code;
 mod cursors;
 mod fuzz_body;
 mod holds;
+mod rates;
 mod reading;
 mod server;
 mod wire;
