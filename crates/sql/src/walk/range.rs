@@ -3,11 +3,11 @@
 use model::facts::{Action, Condition, Name, Object, OpaqueReason};
 use pg_raw_parse::Node;
 use pg_raw_parse::list::NodeList;
-use pg_raw_parse::nodes::{Alias, JoinExpr, RangeTableSample, RangeVar};
+use pg_raw_parse::nodes::{Alias, JoinExpr, RangeFunction, RangeTableSample, RangeVar};
 
 use crate::called;
-use crate::catalogue::Relation;
 use crate::catalogue::rows::{Events, RelationKind};
+use crate::catalogue::{Conversion, Relation};
 use crate::effects::ColumnSet;
 use crate::grammar::untyped;
 use crate::walk::condition::Reach;
@@ -89,6 +89,7 @@ impl<'a> Walk<'a> {
                     // Each function is a list: the call, and the columns that it is said to have.
                     let calls = function.functions().iter().filter_map(|node| node.as_node_list()?.first());
                     from.expressions.extend(calls);
+                    self.columns_of(function);
                     from.scope.entries.push(Source::derived(alias(function.alias())));
                 }
                 Node::RangeTableFunc(table) => {
@@ -106,6 +107,18 @@ impl<'a> Walk<'a> {
                     left.push(sample.relation());
                 }
                 _ => self.opaque(OpaqueReason::Construct),
+            }
+        }
+    }
+
+    /// The types of columns that a function is said to have.
+    fn columns_of(&mut self, function: &'a RangeFunction) {
+        let each =
+            function.functions().iter().filter_map(|node| node.as_node_list()).flat_map(|parts| parts.iter().skip(1));
+        let lists = each.filter_map(|node| node.as_node_list()).chain([untyped(function.coldeflist())]);
+        for node in lists.flatten() {
+            if let Node::ColumnDef(column) = node {
+                self.calls(column.type_name().map(|of| called::of_type(self.names, of)).unwrap_or_default());
             }
         }
     }
@@ -217,6 +230,7 @@ impl<'a> Walk<'a> {
             }
             seen.push(relation);
             self.code_behind(action, relation);
+            self.conversions(relation, &columns);
             self.above(action, relation, &columns, condition);
             if !only {
                 let below = self.names.catalogue.children(relation);
@@ -238,6 +252,17 @@ impl<'a> Walk<'a> {
                 self.effects.add_on(action, object(parent), columns.clone(), condition);
                 left.push(parent);
             }
+        }
+    }
+
+    /// What values may go through where they are compared, computed with or written: casts that need no word.
+    fn conversions(&mut self, relation: &'a Relation, columns: &ColumnSet) {
+        let may_be = |conversion: &&Conversion| match &conversion.column {
+            Some(column) => columns.may_have(column),
+            None => columns.may_have_row(),
+        };
+        for conversion in relation.conversions.iter().filter(may_be) {
+            self.call_behind(&conversion.schema, &conversion.function);
         }
     }
 

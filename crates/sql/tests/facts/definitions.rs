@@ -6,6 +6,14 @@ use super::render::check;
 fn tables() {
     check("CREATE TABLE a.t (id int)", "CREATE TABLE: create a.t, =catalogue");
     check("CREATE TABLE t (id int REFERENCES s DEFAULT f())", "CREATE TABLE: call f(), create t, alter s, =catalogue");
+    check(
+        "CREATE TABLE t (LIKE s INCLUDING IDENTITY INCLUDING COMMENTS)",
+        "CREATE TABLE: create t, show s, =catalogue",
+    );
+    for code in ["ALL", "CONSTRAINTS", "DEFAULTS", "GENERATED", "INDEXES", "STATISTICS", "ALL EXCLUDING DEFAULTS"] {
+        let expected = "CREATE TABLE: call ?(), create t, show s, =catalogue";
+        check(&format!("CREATE TABLE t (LIKE s INCLUDING {code})"), expected);
+    }
     check("CREATE TABLE p PARTITION OF t DEFAULT", "CREATE TABLE: create p, alter t, =catalogue");
     check("ALTER TABLE t DROP COLUMN c", "ALTER TABLE: alter t, =catalogue");
     check("ALTER TABLE t ADD CHECK (evil(a))", "ALTER TABLE: call evil(), alter t, =catalogue");
