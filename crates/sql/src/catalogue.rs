@@ -31,6 +31,7 @@ pub const QUERIES: &[(&str, &str)] = &[
     ("rules", include_str!("catalogue/rules.sql")),
     ("definitions", include_str!("catalogue/definitions.sql")),
     ("generated", include_str!("catalogue/generated.sql")),
+    ("required", include_str!("catalogue/required.sql")),
     ("conversions", include_str!("catalogue/conversions.sql")),
 ];
 
@@ -67,6 +68,8 @@ pub(crate) struct Relation {
     pub(crate) kind: RelationKind,
     /// In their order; those that are dropped left out.
     pub(crate) columns: Vec<Arc<str>>,
+    /// Those that are NOT NULL.
+    pub(crate) required: Vec<Arc<str>>,
     /// Their numbers.
     numbers: Vec<i16>,
     /// The query that a view stands for.

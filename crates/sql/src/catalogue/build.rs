@@ -21,6 +21,7 @@ pub struct Builder {
     rules: Vec<rows::Rule>,
     definitions: Vec<rows::Definition>,
     generated: Vec<rows::Generated>,
+    required: Vec<rows::Required>,
     conversions: Vec<rows::Conversion>,
 }
 
@@ -89,6 +90,11 @@ impl Builder {
     /// Adds a generated column.
     pub fn generated(&mut self, row: rows::Generated) {
         self.generated.push(row);
+    }
+
+    /// Adds a column that is NOT NULL.
+    pub fn required(&mut self, row: rows::Required) {
+        self.required.push(row);
     }
 
     /// Adds a cast of values of a relation.
@@ -173,6 +179,12 @@ impl Builder {
                 relation.generated.push((Arc::clone(column), row.text));
             }
         }
+        for row in self.required {
+            let column = column_name.get(&(row.relation, row.number));
+            if let (Some(relation), Some(column)) = (find(relations, &index, row.relation), column) {
+                relation.required.push(Arc::clone(column));
+            }
+        }
         // What extensions have in C is made to be converted all the time, and computes.
         let of_extension = |row: &&rows::Function| !row.extension.is_empty();
         let of_extensions: HashSet<u32> = self.functions.iter().filter(of_extension).map(|row| row.oid).collect();
@@ -198,6 +210,7 @@ fn relation(row: &rows::Relation) -> Relation {
         name: Arc::clone(&row.name),
         kind: row.kind,
         columns: Vec::new(),
+        required: Vec::new(),
         numbers: Vec::new(),
         definition: None,
         defined: OnceLock::new(),

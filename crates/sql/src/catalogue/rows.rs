@@ -159,6 +159,15 @@ pub struct Generated {
     pub text: Arc<str>,
 }
 
+/// A column that is NOT NULL.
+#[derive(Clone, Copy, Debug)]
+pub struct Required {
+    /// The relation.
+    pub relation: u32,
+    /// The column's number.
+    pub number: i16,
+}
+
 /// A column, or a row, whose type a user has made a cast of.
 #[derive(Clone, Copy, Debug)]
 pub struct Conversion {

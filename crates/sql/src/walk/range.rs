@@ -62,6 +62,7 @@ impl<'a> Walk<'a> {
         let known = self.known_relation(&name);
         Source {
             called: alias(relation.alias()).or(relation.relname()),
+            required: known.map(|known| known.required.as_slice()).unwrap_or_default(),
             known_columns: known.map(|known| known.columns.as_slice()).filter(|columns| !columns.is_empty()),
             relation: Some(name),
             columns: ColumnSet::default(),
@@ -134,7 +135,7 @@ impl<'a> Walk<'a> {
         // Columns that are renamed here: which is which is not followed.
         if relation.alias().is_some_and(|alias| !alias.colnames().is_empty()) {
             source.columns.add_every();
-            source.known_columns = None;
+            (source.known_columns, source.required) = (None, &[]);
         }
         from.scope.entries.push(source);
     }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use model::Known;
 use model::facts::{Object, StateChange, UnknownSchema};
-use sql::catalogue::rows::{Column, Conversion, Definition, Function, Operator, Relation, RelationKind, Type};
+use sql::catalogue::rows::{
+    Column, Conversion, Definition, Function, Operator, Relation, RelationKind, Required, Type,
+};
 use sql::catalogue::{Builder, Catalogue};
 use sql::state::State;
 use sql::{Analyser, Limits};
@@ -81,6 +83,7 @@ fn with_code(extension: &str) -> Catalogue {
     for (number, name) in [(1, "id"), (2, "pair")] {
         builder.column(Column { relation: 2, number, name: name.into() });
     }
+    builder.required(Required { relation: 2, number: 1 });
     builder.conversion(Conversion { relation: 2, number: 2, function: 9 });
     builder.build(8)
 }
@@ -114,6 +117,28 @@ fn code_that_has_no_call_in_the_text_is_named() {
     ] {
         assert_eq!(words(text, &catalogue), expected, "{text}");
     }
+}
+
+#[test]
+fn that_a_column_is_there_which_always_is_restricts_nothing() {
+    let catalogue = with_code("");
+    for (condition, rows) in [
+        ("id IS NOT NULL", "all"),
+        ("u.id IS NOT NULL", "all"),
+        ("NOT id IS NULL", "all"),
+        ("id::text IS NOT NULL", "all"),
+        ("id IS NOT NULL OR id = 1", "all"),
+        ("id IS NOT NULL AND id = 1", "some"),
+        ("pair IS NOT NULL", "some"),
+        ("id = 1", "some"),
+    ] {
+        let found = words(&format!("DELETE FROM u WHERE {condition}"), &catalogue);
+        assert!(found.contains(&format!("delete public.u {rows}")), "{condition}: {found}");
+    }
+    let joined = words("DELETE FROM t USING u WHERE u.id IS NOT NULL AND t.a = u.id", &catalogue);
+    assert!(joined.contains("delete public.t some"), "{joined}");
+    let renamed = words("DELETE FROM u AS x WHERE x.id IS NOT NULL", &catalogue);
+    assert!(renamed.contains("delete public.u all"), "{renamed}");
 }
 
 #[test]
