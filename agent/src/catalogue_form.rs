@@ -3,8 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 use sql::catalogue::rows::{
-    Column, Definition, Dependency, Events, Function, Generated, Inheritance, Operator, Relation, RelationKind, Rule,
-    Trigger, Type,
+    Column, Conversion, Definition, Dependency, Events, Function, Generated, Inheritance, Operator, Relation,
+    RelationKind, Required, Rule, Trigger, Type,
 };
 use sql::catalogue::{Builder, Catalogue};
 
@@ -26,6 +26,8 @@ pub(crate) struct CatalogueForm {
     pub(crate) rules: Vec<(u32, u8)>,
     pub(crate) definitions: Vec<(u32, String)>,
     pub(crate) generated: Vec<(u32, i16, String)>,
+    pub(crate) required: Vec<(u32, i16)>,
+    pub(crate) conversions: Vec<(u32, i16, u32)>,
 }
 
 impl CatalogueForm {
@@ -67,6 +69,12 @@ impl CatalogueForm {
         }
         for (relation, number, text) in self.generated {
             builder.generated(Generated { relation, number, text: text.into() });
+        }
+        for (relation, number) in self.required {
+            builder.required(Required { relation, number });
+        }
+        for (relation, number, function) in self.conversions {
+            builder.conversion(Conversion { relation, number, function });
         }
         builder.build(epoch)
     }

@@ -314,6 +314,7 @@ async fn tick(core: &Core) {
         core.desk.turn();
         core.answers.pass_on_wishes();
         core.minting.tick();
+        core.minting.end_outlived(|database| core.desk.enforces(database));
     }
 }
 

@@ -108,6 +108,14 @@ impl Governed {
         self.tokens.token(person, further, LIFE)
     }
 
+    /// The same that ends so much later.
+    ///
+    /// # Errors
+    /// When it cannot be signed.
+    pub fn token_until(&self, person: &str, life: Duration) -> Result<String> {
+        self.tokens.token(person, &json!({}), life)
+    }
+
     /// The same in a file of root's.
     ///
     /// # Errors
@@ -121,8 +129,16 @@ impl Governed {
     /// # Errors
     /// When it does not start.
     pub fn session(&self, person: &str) -> Result<Running> {
-        let (token, port) = (self.token(person, &json!({}))?, self.port.to_string());
-        let environment = [("PGHOST", "127.0.0.1"), ("PGPORT", &*port), ("PGUSER", person), ("PGPASSWORD", &*token)];
+        self.session_with(person, &self.token(person, &json!({}))?)
+    }
+
+    /// The same with this token.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn session_with(&self, person: &str, token: &str) -> Result<Running> {
+        let port = self.port.to_string();
+        let environment = [("PGHOST", "127.0.0.1"), ("PGPORT", &*port), ("PGUSER", person), ("PGPASSWORD", token)];
         let mut psql = self.stage.session(Place::Outside, &environment)?;
         psql.write_line("\\set ON_ERROR_STOP 0")?;
         Ok(psql)

@@ -200,6 +200,10 @@ fn nobody_looks_or_acts_without_a_proof_and_nonsense_is_told_so() -> Result<()> 
     scene.refused(&alice, &path(&grant, "explode")?, &Value::Null, 404, "not_found")?;
     scene.refused(&alice, "/v1/other", &Value::Null, 404, "not_found")?;
     scene.refused(&alice, "/v1/grants", &json!({ "database": "test" }), 400, "not_a_request")?;
+    let positions = json!(["agreed", "0".repeat(64)]);
+    for list in [json!([]), positions] {
+        scene.refused(&alice, &approve, &list, 400, "not_a_request")?;
+    }
     let mut wrong = wanted();
     wrong["actions"] = json!(["Delte"]);
     scene.refused(&alice, "/v1/grants", &wrong, 400, "scope")?;

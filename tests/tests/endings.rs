@@ -18,6 +18,12 @@ use warder_tests::{process, wait};
 /// From the decision, or from the answer of whoever decided, to the end of the server's process.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
+/// How long a statement may go on whose session's access is over.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// How long a token is good that ends soon.
+const LIFE: Duration = Duration::from_secs(5);
+
 /// A statement that takes a cancel for an error like others. So that its rows are seen, it says something first.
 const STUBBORN: &str = "
 create function stubborn() returns void language plpgsql as $$
@@ -49,10 +55,14 @@ impl Scene {
 
     /// Somebody's statement runs at the server when this returns.
     fn run(&self, who: &str, sql: &'static str) -> Result<Statement> {
+        self.run_with(who, &self.governed.token(who, &json!({}))?, sql)
+    }
+
+    /// The same with this token.
+    fn run_with(&self, who: &str, token: &str, sql: &'static str) -> Result<Statement> {
         let before = self.running()?;
         let mut config = tokio_postgres::Config::new();
-        config.host("127.0.0.1").port(self.governed.port).user(who).dbname("postgres");
-        config.password(self.governed.token(who, &json!({}))?);
+        config.host("127.0.0.1").port(self.governed.port).user(who).dbname("postgres").password(token);
         let statement = self.runtime.spawn(async move {
             let (client, connection) = config.connect(NoTls).await?;
             tokio::spawn(connection);
@@ -170,5 +180,46 @@ fn a_statement_ends_that_takes_no_cancel_for_an_answer() -> Result<()> {
     ensure!(scene.running()? == 1, "there is nothing to end");
     scene.end_access("carol")?;
     ensure!(scene.running()? == 0, "it runs: {}", scene.governed.stage.agent.log()?);
+    Ok(())
+}
+
+#[test]
+fn a_session_ends_with_its_token_and_what_runs_not_much_later() -> Result<()> {
+    let scene = Scene::start()?;
+    let soon = scene.governed.token_until("carol", LIFE)?;
+    let mut idle = scene.governed.session_with("carol", &soon)?;
+    idle.write_line("begin; select 'there';")?;
+    ensure!(idle.read_line()? == "there");
+    let long = scene.run_with("alice", &scene.governed.token_until("alice", LIFE)?, "select stubborn()")?;
+    let short = scene.run_with("bob", &scene.governed.token_until("bob", LIFE)?, "select pg_sleep(6)")?;
+    // It is nobody's from here on; what it has asked for before goes on, for a while.
+    let mut asking = scene.governed.session_with("dora", &scene.governed.token_until("dora", LIFE)?)?;
+    asking.write_line("select 'there';")?;
+    ensure!(asking.read_line()? == "there");
+    wait::until("the end of the token", wait::PATIENCE, || {
+        asking.write_line("select 'there';\n\\echo asked")?;
+        if asking.read_line()? == "asked" {
+            return Ok(Some(()));
+        }
+        asking.read_line().map(|_asked| None)
+    })?;
+    let begin = Instant::now();
+    asking.wait_cut()?;
+    idle.wait_cut()?;
+    println!("expired -> nobody is there: {:?}", begin.elapsed());
+    ensure!(scene.running()? == 2, "what runs was cut at once");
+
+    scene.runtime.block_on(short)??;
+    scene.wait_running(1)?;
+    let told = scene.told(long)?;
+    ensure!(told.contains("its access has ended (token_expired)"), "{told}");
+    scene.wait_running(0)?;
+    println!("expired -> nothing runs: {:?}", begin.elapsed());
+    ensure!(begin.elapsed() > GRACE - AT_ONCE && begin.elapsed() < GRACE + 5 * AT_ONCE, "{:?}", begin.elapsed());
+    let ended = scene.step("ended", None)?;
+    ensure!(
+        ended.end.as_deref() == Some("token_expired") && ended.confirmation.as_deref() == Some("kernel"),
+        "{ended:?}"
+    );
     Ok(())
 }

@@ -354,13 +354,7 @@ fn what_expires_in_mid_session_opens_nothing_any_more() -> Result<()> {
     let mut session = Running::start("psql", Signal::SIGTERM, &mut session)?;
     session.write_line("select 'in time';")?;
     ensure!(session.read_line()? == "in time");
-    wait::until("the end of the token", wait::PATIENCE, || {
-        session.write_line("select 'still';\n\\echo asked")?;
-        if session.read_line()? == "asked" {
-            return Ok(Some(()));
-        }
-        session.read_line().map(|_asked| None)
-    })?;
+    session.wait_cut()?;
     let again = in_shell(&mut shell, &format!("{} -Xqc \"{}\"", psql()?, done("too late")))?;
     ensure!(again.contains("no-strangers") && scene.done()?.is_empty(), "{again}");
     Ok(())

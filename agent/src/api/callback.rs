@@ -10,7 +10,7 @@ use web::answer::Answer;
 
 use super::core::Core;
 use super::failure::Failure;
-use super::routes::{decision, one};
+use super::routes::{decision, is_object, one};
 use super::signature;
 use crate::clock;
 use crate::control::grants::GrantAsk;
@@ -41,6 +41,9 @@ pub(super) async fn answer(
     }
     // What is wrong with it is not repeated: there is a token in it.
     let expected = || Failure::bad("grant, verb, digest and token are expected, and reason; see docs/api.md");
+    if !is_object(body) {
+        return Err(expected());
+    }
     let Passed { grant, verb, digest, token, reason } = serde_json::from_slice(body).map_err(|_secret| expected())?;
     let verb = decision(&verb).ok_or_else(|| Failure::bad("verbs are approve, deny, revoke, withdraw and review"))?;
     let (token, grant, digest) = (Some(token), Some(grant), Some(digest));

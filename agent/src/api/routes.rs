@@ -138,8 +138,17 @@ pub(super) fn one(status: StatusCode, grants: Vec<GrantView>) -> Result<Answer, 
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
+    if !is_object(body) {
+        return Err(Failure::bad("the body is not what is expected here: an object"));
+    }
     serde_json::from_slice(body)
         .map_err(|error| Failure::bad(format!("the body is not what is expected here: {error}")))
+}
+
+/// An array would be taken for the fields in their order, and for as many of them as it has: a digest in the first place would
+/// be a reason.
+pub(super) fn is_object(body: &[u8]) -> bool {
+    body.trim_ascii_start().first() == Some(&b'{')
 }
 
 fn or_nothing<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, Failure> {

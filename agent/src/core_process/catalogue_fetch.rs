@@ -111,6 +111,8 @@ fn add(form: &mut CatalogueForm, query: &str, row: &Row) -> Result<()> {
         "rules" => form.rules.push((row.try_get(0)?, letter(row.try_get(1)?))),
         "definitions" => form.definitions.push((row.try_get(0)?, row.try_get(1)?)),
         "generated" => form.generated.push((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)),
+        "required" => form.required.push((row.try_get(0)?, row.try_get(1)?)),
+        "conversions" => form.conversions.push((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)),
         other => bail!("nobody reads the rows of {other}"),
     }
     Ok(())

@@ -28,7 +28,7 @@ use model::id::{BootId, HostId, SocketCookie};
 use model::principal::Principal;
 use model::record::{Record, What};
 use model::session::Session;
-use model::time::WallTime;
+use model::time::{BootTime, WallTime};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_local;
@@ -56,6 +56,8 @@ const END_PATIENCE: Duration = Duration::from_secs(4);
 const CATCH_UP: Duration = Duration::from_millis(100);
 /// How often a change of the catalogue is tried that meets another one.
 const RACES_MAX: u32 = 8;
+/// How often it is looked who has outlived the proof of his identity: at all sessions.
+const OUTLIVED_LOOK_NANOS: u64 = 1_000_000_000;
 /// Logins at once to end sessions of service accounts.
 const CLOSERS_MAX: usize = 8;
 /// Pause between them; each is longer by as much.
@@ -74,6 +76,8 @@ pub(super) struct Minting {
     /// Of those who log in to end a session.
     closers: Semaphore,
     accesses: RefCell<HashMap<SocketCookie, Rc<Access>>>,
+    /// When it was looked last who has outlived the proof of his identity.
+    looked: Cell<BootTime>,
     /// Lines to the workers that live.
     lines: RefCell<Vec<Weak<AsyncFd<Link>>>>,
     random: RefCell<std::fs::File>,
@@ -116,6 +120,7 @@ impl Minting {
             own: Rc::clone(own),
             closers: Semaphore::const_new(CLOSERS_MAX),
             accesses: RefCell::default(),
+            looked: Cell::new(BootTime(0)),
             lines: RefCell::default(),
             random: RefCell::new(std::fs::File::open("/dev/urandom")?),
         });
@@ -260,6 +265,25 @@ impl Minting {
         forgotten.iter().for_each(|access| self.forget(access));
     }
 
+    /// Ends the accesses whose token has ended, or what else has proved who acts, where policies are more than watched. To be
+    /// called several times a second.
+    pub(super) fn end_outlived(self: &Rc<Self>, enforces: impl Fn(&str) -> bool) {
+        let now = clock::boot();
+        if now.nanos_since(self.looked.get()) < OUTLIVED_LOOK_NANOS {
+            return;
+        }
+        self.looked.set(now);
+        let outlived = {
+            let pipeline = self.pipeline.borrow();
+            let outlived = pipeline.sessions.outlived(clock::wall());
+            self.new_among(outlived.filter(|(session, _)| enforces(&session.database_name)))
+        };
+        for access in outlived {
+            let (end, when) = (AccessEnd::TokenExpired, When::BetweenStatements);
+            self.attend(access).order(Order { end, when, decided: now, by: None });
+        }
+    }
+
     /// Ends an access. Returns when the server knows it, so that nothing forgets it any more, or does not answer.
     pub(super) async fn end(&self, access: &Access, end: AccessEnd, when: When, by: Option<String>) {
         let mut is_cut = access.is_cut.subscribe();
@@ -286,27 +310,33 @@ impl Minting {
         let all: Vec<Rc<Access>> = self.accesses.borrow().values().cloned().collect();
         let (mut made, reserved): (Vec<_>, Vec<_>) =
             all.into_iter().filter(|access| whose.is(access)).partition(|access| access.stage.get() == Stage::Made);
-        for access in self.without_roles(|principal, database| whose.is_principal(principal, database)) {
-            let access = Rc::new(access);
-            self.look_after(Rc::clone(&access));
-            spawn_local(ending::attend(Rc::clone(self), Rc::clone(&access)));
-            made.push(access);
-        }
+        let without = self.without_roles(|principal, database| whose.is_principal(principal, database));
+        made.extend(without.into_iter().map(|access| self.attend(access)));
         reserved.iter().for_each(|access| self.forget(access));
         made
     }
 
     /// Sessions of these that nothing is kept about: they have no role of their own.
     fn without_roles(&self, is_meant: impl Fn(&Principal, &str) -> bool) -> Vec<Access> {
-        let (pipeline, accesses) = (self.pipeline.borrow(), self.accesses.borrow());
-        let is_new = |session: &&Session| {
-            session.mediation.as_ref().is_some_and(|mediation| !accesses.contains_key(&mediation.accepted))
-        };
-        let is_meant = |session: &&Session| {
-            session.principal.known().is_some_and(|principal| is_meant(principal, &session.database_name))
-        };
-        let meant = pipeline.sessions.mediated().filter(is_new).filter(is_meant);
-        meant.filter_map(Access::without_role).take(ACCESSES_MAX.saturating_sub(accesses.len())).collect()
+        let pipeline = self.pipeline.borrow();
+        let known = pipeline.sessions.mediated().filter_map(|session| Some((session, session.principal.known()?)));
+        self.new_among(known.filter(|(session, principal)| is_meant(principal, &session.database_name)))
+    }
+
+    /// Those of these sessions that nothing is kept about.
+    fn new_among<'a>(&self, sessions: impl Iterator<Item = (&'a Session, &'a Arc<Principal>)>) -> Vec<Access> {
+        let accesses = self.accesses.borrow();
+        let all = sessions.filter_map(|(session, principal)| Access::without_role(session, principal));
+        let new = all.filter(|access| !accesses.contains_key(&access.connection));
+        new.take(ACCESSES_MAX.saturating_sub(accesses.len())).collect()
+    }
+
+    /// From here on something is kept about it.
+    fn attend(self: &Rc<Self>, access: Access) -> Rc<Access> {
+        let access = Rc::new(access);
+        self.look_after(Rc::clone(&access));
+        spawn_local(ending::attend(Rc::clone(self), Rc::clone(&access)));
+        access
     }
 
     /// Who has access now.

@@ -178,6 +178,8 @@ pub(crate) struct Judged {
     /// Whether it may run.
     pub(crate) ruling: Ruling,
     pub(crate) plans: Plans,
+    /// How many of its statements are counted, each by itself.
+    counted: u64,
     /// Until then the same may be said again without asking; `Some(None)`: for as long as the policies hold.
     holds: Option<Option<WallTime>>,
 }
@@ -314,12 +316,10 @@ impl Bench {
     /// The same about something that runs: it counts.
     pub(crate) fn judge_run(&mut self, facts: Arc<Facts>, around: &Circumstances, now: WallTime) -> Rc<Judged> {
         let judged = self.judge(facts, around, now);
-        let (Some(max), Known::Known(principal)) = (judged.verdict.obligations.rate_per_minute, &around.principal)
-        else {
-            return judged;
-        };
+        let Some(max) = judged.verdict.obligations.rate_per_minute else { return judged };
+        let who = around.principal.known().map(|principal| &principal.actor);
         if matches!(judged.ruling, Ruling::Refused)
-            || self.judge.rates.borrow_mut().allows(&principal.actor.id, max, now)
+            || self.judge.rates.borrow_mut().allows(who, judged.counted, max, now)
         {
             return judged;
         }
@@ -359,15 +359,15 @@ impl Judged {
         let verdict = Verdict { obligations, ..self.verdict.clone() };
         let facts = Arc::clone(&self.facts);
         let encoded = EncodedJudgement::of(&Judgement { verdict: verdict.clone(), facts: Arc::clone(&facts) });
-        let (ruling, plans) = (self.ruling.clone(), self.plans.clone());
-        Rc::new(Self { facts, verdict, encoded, ruling, plans, holds: None })
+        let (ruling, plans, counted) = (self.ruling.clone(), self.plans.clone(), self.counted);
+        Rc::new(Self { facts, verdict, encoded, ruling, plans, counted, holds: None })
     }
 
     /// It would be allowed, were it not one too many.
     fn beyond_rate(&self, max: u64, mode: Mode) -> Self {
         let denial = Denial {
             rule: self.verdict.allowed_by.first().cloned().unwrap_or_else(|| "rate".into()),
-            what: format!("the statement, one of more than {max} in a minute,").into(),
+            what: format!("what would be more than {max} statements in a minute").into(),
             reason: format!("the policy allows {max} statements in a minute").into(),
             remedy: "wait for the next minute, or ask for less at once".into(),
             sqlstate: "53400",
@@ -376,7 +376,7 @@ impl Judged {
         let ruling = if mode == Mode::Enforce { Ruling::Refused } else { self.ruling.clone() };
         let facts = Arc::clone(&self.facts);
         let encoded = EncodedJudgement::of(&Judgement { verdict: verdict.clone(), facts: Arc::clone(&facts) });
-        Self { facts, verdict, encoded, ruling, plans: self.plans.clone(), holds: None }
+        Self { facts, verdict, encoded, ruling, plans: self.plans.clone(), counted: self.counted, holds: None }
     }
 
     /// Plans what the results look like; what cannot be masked is refused.
@@ -449,7 +449,7 @@ impl Judged {
         let verdict = Verdict { hold, denial, ..self.verdict.clone() };
         let facts = Arc::clone(&self.facts);
         let encoded = EncodedJudgement::of(&Judgement { verdict: verdict.clone(), facts: Arc::clone(&facts) });
-        Self { facts, verdict, encoded, ruling, plans: self.plans.clone(), holds: None }
+        Self { facts, verdict, encoded, ruling, plans: self.plans.clone(), counted: self.counted, holds: None }
     }
 }
 
@@ -496,11 +496,13 @@ fn ask(
     let mut ruling = Ruling::Run(Vec::new());
     let mut holds = Some(None);
     let mut allowed_by: Vec<Arc<str>> = Vec::new();
+    let mut counted = 0_u64;
     for facts in asked {
         let decision = policies.decide(&Question { principal, facts: *facts, session, grants, now });
         let part = decision.verdict();
         allowed_by.extend(part.allowed_by.iter().cloned());
         verdict.obligations = verdict.obligations.tighter(part.obligations);
+        counted = counted.saturating_add(u64::from(part.obligations.rate_per_minute.is_some()));
         verdict.denial = verdict.denial.or_else(|| part.denial.clone());
         verdict.hold = verdict.hold.or_else(|| part.hold.clone());
         holds = holds.filter(|_| decision.is_cacheable()).map(|end| earlier(end, decision.not_after()));
@@ -512,7 +514,7 @@ fn ask(
     allowed_by.dedup();
     verdict.allowed_by = allowed_by.into();
     let encoded = EncodedJudgement::of(&Judgement { verdict: verdict.clone(), facts: Arc::clone(facts) });
-    Judged { facts: Arc::clone(facts), verdict, encoded, ruling, plans: Plans::default(), holds }
+    Judged { facts: Arc::clone(facts), verdict, encoded, ruling, plans: Plans::default(), counted, holds }
 }
 
 /// What a decision comes to in this mode.

@@ -1,8 +1,8 @@
 //! Statements of each principal in the minute that runs.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
+use model::principal::Actor;
 use model::time::WallTime;
 
 /// Principals that are counted at once. With more of them the counts of a minute begin anew.
@@ -13,19 +13,23 @@ const MINUTE_NANOS: u64 = 60_000_000_000;
 #[derive(Debug, Default)]
 pub(crate) struct Rates {
     minute: u64,
-    counts: HashMap<Arc<str>, u64>,
+    /// All whom nobody knows are one.
+    counts: HashMap<Option<Actor>, u64>,
 }
 
 impl Rates {
-    /// Counts a statement; whether it is within the bound.
-    pub(crate) fn allows(&mut self, principal: &Arc<str>, max: u64, now: WallTime) -> bool {
+    /// Whether so many statements more are within the bound: then they count.
+    pub(crate) fn allows(&mut self, who: Option<&Actor>, statements: u64, max: u64, now: WallTime) -> bool {
         let minute = now.0 / MINUTE_NANOS;
         if minute != self.minute || self.counts.len() >= PRINCIPALS_MAX {
             self.minute = minute;
             self.counts.clear();
         }
-        let count = self.counts.entry(Arc::clone(principal)).or_default();
-        *count = count.saturating_add(1);
-        *count <= max
+        let count = self.counts.entry(who.cloned()).or_default();
+        let with_these = count.saturating_add(statements);
+        if with_these <= max {
+            *count = with_these;
+        }
+        with_these <= max
     }
 }

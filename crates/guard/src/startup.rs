@@ -25,9 +25,9 @@ pub(crate) fn facts<'a>(parameters: impl Iterator<Item = (&'a [u8], &'a [u8])>) 
     let mut effects = Vec::new();
     for (name, value) in parameters {
         if name.eq_ignore_ascii_case(b"options") {
-            effects.extend(options(value).into_iter().map(|name| effect(&name)));
+            effects.extend(options(value).into_iter().map(|name| effect(name.as_deref())));
         } else {
-            effects.extend(wanted(&String::from_utf8_lossy(name)).map(|name| effect(&name)));
+            effects.extend(wanted(&String::from_utf8_lossy(name)).map(|name| effect(Some(&name))));
         }
     }
     effects.dedup();
@@ -47,29 +47,58 @@ fn wanted(name: &str) -> Option<String> {
 /// Letters of the server's command line that take a value (`getopt` in `postgres.c`); `-` is one, too: `--name=value`.
 const WITH_VALUE: &str = "BCDNSWcdfhkprtv-";
 
+/// Parameters that other letters set; one that is not here sets several, or is not known.
+const OF_LETTERS: &[(char, &str)] = &[
+    ('B', "shared_buffers"),
+    ('F', "fsync"),
+    ('N', "max_connections"),
+    ('O', "allow_system_table_mods"),
+    ('P', "ignore_system_indexes"),
+    ('S', "work_mem"),
+    ('W', "post_auth_delay"),
+    ('e', "datestyle"),
+    ('h', "listen_addresses"),
+    ('i', "listen_addresses"),
+    ('k', "unix_socket_directories"),
+    ('l', "ssl"),
+    ('p', "port"),
+    ('s', "log_statement_stats"),
+];
+
 /// Names in `options`: `-c name=value`, `-cname=value`, `--name=value`, also behind letters without a value (`-ecname=value`);
-/// anything else under its own letter. Words end at whitespace that no backslash stands before (`pg_split_opts`).
-fn options(text: &[u8]) -> Vec<String> {
+/// those that other letters set, `None`: any. Words end at whitespace that no backslash stands before (`pg_split_opts`).
+fn options(text: &[u8]) -> Vec<Option<String>> {
     let mut words = split(&String::from_utf8_lossy(text)).into_iter();
     let mut names = Vec::new();
     while let Some(word) = words.next() {
         let Some(letters) = word.strip_prefix('-') else {
-            names.extend(wanted(&word));
+            names.extend(wanted(&word).map(Some));
             continue;
         };
         for (place, letter) in letters.char_indices() {
             if !WITH_VALUE.contains(letter) {
-                names.extend(wanted(&format!("-{letter}")));
+                names.extend(of_letter(letter));
                 continue;
             }
             let rest = letters.get(place.saturating_add(letter.len_utf8())..).filter(|rest| !rest.is_empty());
             let value = rest.map_or_else(|| words.next().unwrap_or_default(), str::to_owned);
-            let setting = if matches!(letter, 'c' | '-') { value } else { format!("-{letter}") };
-            names.extend(wanted(&setting.split('=').next().unwrap_or_default().replace('-', "_")));
+            if matches!(letter, 'c' | '-') {
+                names.extend(wanted(&value.split('=').next().unwrap_or_default().replace('-', "_")).map(Some));
+            } else {
+                names.extend(of_letter(letter));
+            }
             break;
         }
     }
     names
+}
+
+/// What a letter sets, unless it is harmless.
+fn of_letter(letter: char) -> Option<Option<String>> {
+    match OF_LETTERS.iter().find(|(known, _)| *known == letter) {
+        Some((_, name)) => wanted(name).map(Some),
+        None => Some(None),
+    }
 }
 
 fn split(text: &str) -> Vec<String> {
@@ -87,10 +116,10 @@ fn split(text: &str) -> Vec<String> {
     words
 }
 
-fn effect(name: &str) -> Effect {
+fn effect(name: Option<&str>) -> Effect {
     let (action, object) = match name {
-        "role" | "session_authorization" => (Action::SetRole, Object::Role(Some("?".into()))),
-        name => (Action::SetParameter, Object::Parameter(Some(Arc::from(name)))),
+        Some("role" | "session_authorization") => (Action::SetRole, Object::Role(Some("?".into()))),
+        name => (Action::SetParameter, Object::Parameter(name.map(Arc::from))),
     };
     Effect { action, object, columns: Columns::None, condition: Condition::NotApplicable }
 }

@@ -259,7 +259,7 @@ impl Entry {
             }
         }
         // The server's default, too.
-        login.database = login.database.or_else(|| login.user.clone());
+        login.database = login.database.filter(|name| !name.is_empty()).or_else(|| login.user.clone());
         self.session.login = login;
         self.changed(at);
     }

@@ -18,7 +18,7 @@ use model::mediation::{Leg, Listener, Mediation, MediationEvent, Moment, RelayCo
 use model::principal::{Principal, UnknownPrincipal};
 use model::record::{Record, What};
 use model::session::{Encryption, Origin, Session, Transport};
-use model::time::BootTime;
+use model::time::{BootTime, WallTime};
 use model::wire::WireEvent;
 
 use crate::Sessions;
@@ -93,6 +93,19 @@ impl Sessions {
     /// Sessions that go through the proxy, also those that have no hop yet.
     pub fn mediated(&self) -> impl Iterator<Item = &Session> {
         self.live.values().map(|entry| &entry.session).filter(|session| session.mediation.is_some())
+    }
+
+    /// Those of them that have outlived the proof of who acts, with who that is, or was: nobody has since the next thing that
+    /// the client said.
+    pub fn outlived(&self, now: WallTime) -> impl Iterator<Item = (&Session, &Arc<Principal>)> {
+        self.live.values().filter(|entry| entry.session.mediation.is_some()).filter_map(move |entry| {
+            let principal = match &entry.session.principal {
+                Known::Known(principal) if principal.expires.is_some_and(|end| end <= now) => principal,
+                Known::Unknown(UnknownPrincipal::Expired) => entry.relay.as_ref()?.outlived.as_ref()?,
+                _ => return None,
+            };
+            Some((&entry.session, principal))
+        })
     }
 
     /// When the kernel saw the server's socket of such a session close, and whether only later, by an iterator; `None`: it is
@@ -222,7 +235,11 @@ impl Sessions {
         if let Some(entry) = self.live.get_mut(&cookie)
             && entry.session.principal != principal
         {
-            entry.session.principal = principal;
+            let has_expired = principal == Known::Unknown(UnknownPrincipal::Expired);
+            let before = std::mem::replace(&mut entry.session.principal, principal);
+            if let Some(relay) = &mut entry.relay {
+                relay.outlived = before.known().filter(|_| has_expired).map(Arc::clone);
+            }
             entry.changed(at);
         }
     }

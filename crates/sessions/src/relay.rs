@@ -1,7 +1,10 @@
 //! What is kept of a proxied connection beside its session: whose word counts, which ends were seen, and whether the
 //! two witnesses agree.
 
+use std::sync::Arc;
+
 use model::mediation::{Moment, RelayCounts};
+use model::principal::Principal;
 use model::session::Ledger;
 use model::time::BootTime;
 
@@ -34,6 +37,8 @@ pub(crate) struct Relay {
     /// The kernel saw the server's end (and whether an iterator noticed it).
     pub(crate) server_closed: Option<(BootTime, bool)>,
     pub(crate) comparison: Comparison,
+    /// Who acted until the proof of that ended.
+    pub(crate) outlived: Option<Arc<Principal>>,
 }
 
 impl Relay {

@@ -15,9 +15,10 @@ use model::record::{Record, What};
 use model::request::Request;
 use model::session::{Encryption, Ledger, Origin, Session, Transport};
 use model::statement::{StatementKind, Text};
+use model::time::WallTime;
 use model::wire::WireEvent;
-use sessions::Limits;
 use sessions::totals::TransportKind;
+use sessions::{Limits, Sessions};
 
 /// Client's socket, accepted socket, proxy's socket to the server, server's socket.
 const C: u64 = 1;
@@ -174,6 +175,28 @@ fn who_acts_can_change_and_end() {
     let records = run(&mut sessions, steps);
     let known = Known::Unknown(UnknownPrincipal::NotAsked);
     assert_eq!(principals(&records), [known, Known::Known(agent()), Known::Unknown(UnknownPrincipal::Expired)]);
+}
+
+#[test]
+fn who_acted_until_the_proof_ended_stays_known() {
+    let mut sessions = subject(Limits::default());
+    let carol = Arc::new(Principal { expires: Some(WallTime(1_000)), ..(*agent()).clone() });
+    let outlived = |sessions: &Sessions, now: u64| -> Vec<_> {
+        sessions.outlived(WallTime(now)).map(|(session, who)| (session.id.cookie, Arc::clone(who))).collect()
+    };
+    run(&mut sessions, [accepted(11), identified(12, Known::Known(Arc::clone(&carol)))]);
+    assert_eq!(outlived(&sessions, 999), []);
+    assert_eq!(outlived(&sessions, 1_000), [(SocketCookie(A), Arc::clone(&carol))]);
+    run(&mut sessions, [identified(13, Known::Unknown(UnknownPrincipal::Expired))]);
+    assert_eq!(outlived(&sessions, 999), [(SocketCookie(A), Arc::clone(&carol))]);
+    run(&mut sessions, [connected(None, C, 10, 100), front(11), hop(20), upstream(19)]);
+    assert_eq!(outlived(&sessions, 999), [(SocketCookie(S), Arc::clone(&carol))]);
+    run(&mut sessions, [identified(30, Known::Known(agent()))]);
+    assert_eq!(outlived(&sessions, u64::MAX), []);
+    // Whoever came with a token that had ended before has outlived nothing.
+    let mut sessions = subject(Limits::default());
+    run(&mut sessions, [accepted(11), identified(12, Known::Unknown(UnknownPrincipal::Expired))]);
+    assert_eq!(outlived(&sessions, u64::MAX), []);
 }
 
 /// The lines that are requests.

@@ -134,6 +134,20 @@ fn start_up_names_user_database_application_and_replication() {
 }
 
 #[test]
+fn a_database_without_a_name_is_that_of_the_users_name() {
+    for parameters in [
+        &[("user", "alice")][..],
+        &[("database", ""), ("user", "alice")],
+        &[("user", "alice"), ("database", "app"), ("database", "")],
+    ] {
+        check(
+            vec![opened(7, 10), startup(7, 10, parameters), Step::Tick(1010)],
+            &["10 open 7 main client=NotSeen server=NotSeen alice@alice Undecided"],
+        );
+    }
+}
+
+#[test]
 fn a_found_session_takes_its_login_from_the_title_until_the_wire_tells() {
     let found = |origin| opened_as(7, 10, unix(), None, origin);
     let title = kernel(KernelEvent::Owned {

@@ -23,6 +23,8 @@ pub(crate) fn behind(names: Names<'_>, node: Node<'_>) -> Vec<Name> {
         Node::CaseExpr(case) if !matches!(case.arg(), Node::None) => implied(names, "=").into_iter().collect(),
         Node::SortBy(sort) => operator(names, sort.use_op()).into_iter().collect(),
         Node::TypeCast(cast) => cast.type_name().map(|of| of_type(names, of)).unwrap_or_default(),
+        Node::RangeTableFuncCol(column) => column.type_name().map(|of| of_type(names, of)).unwrap_or_default(),
+        Node::JsonTableColumn(column) => column.type_name().map(|of| of_type(names, of)).unwrap_or_default(),
         Node::XmlSerialize(xml) => xml.type_name().map(|of| of_type(names, of)).unwrap_or_default(),
         Node::A_Indirection(indirection) => {
             text::strings(indirection.indirection()).into_iter().filter_map(|name| attribute(names, name)).collect()
@@ -69,7 +71,7 @@ pub(crate) fn attribute(names: Names<'_>, name: &str) -> Option<Name> {
 }
 
 /// Code that checks or converts values of a type.
-fn of_type(names: Names<'_>, of: &TypeName) -> Vec<Name> {
+pub(crate) fn of_type(names: Names<'_>, of: &TypeName) -> Vec<Name> {
     let parts = text::strings(untyped(of.names()));
     let (schema, name) = text::qualified(&parts);
     // The type that an unqualified name means is not looked up: any of that name may be it.

@@ -31,6 +31,8 @@ pub const QUERIES: &[(&str, &str)] = &[
     ("rules", include_str!("catalogue/rules.sql")),
     ("definitions", include_str!("catalogue/definitions.sql")),
     ("generated", include_str!("catalogue/generated.sql")),
+    ("required", include_str!("catalogue/required.sql")),
+    ("conversions", include_str!("catalogue/conversions.sql")),
 ];
 
 /// A snapshot, or none.
@@ -66,6 +68,8 @@ pub(crate) struct Relation {
     pub(crate) kind: RelationKind,
     /// In their order; those that are dropped left out.
     pub(crate) columns: Vec<Arc<str>>,
+    /// Those that are NOT NULL.
+    pub(crate) required: Vec<Arc<str>>,
     /// Their numbers.
     numbers: Vec<i16>,
     /// The query that a view stands for.
@@ -84,9 +88,20 @@ pub(crate) struct Relation {
     reads: Vec<Reads>,
     /// Functions that a view calls: schema and name.
     pub(crate) calls: Vec<(Arc<str>, Arc<str>)>,
+    /// Casts of values in it.
+    pub(crate) conversions: Vec<Conversion>,
     pub(crate) triggers: Vec<Trigger>,
     /// Events that a rule of the user rewrites.
     pub(crate) rules: Events,
+}
+
+/// A function that a value of a column may go through, without a word of that in the text.
+#[derive(Clone, Debug)]
+pub(crate) struct Conversion {
+    /// `None`: it takes the whole row.
+    pub(crate) column: Option<Arc<str>>,
+    pub(crate) schema: Arc<str>,
+    pub(crate) function: Arc<str>,
 }
 
 /// A relation that a view reads.

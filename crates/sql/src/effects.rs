@@ -97,6 +97,16 @@ impl ColumnSet {
         self.breadth = self.breadth.max(Breadth::Unknown);
     }
 
+    /// Whether a column may be among them.
+    pub(crate) fn may_have(&self, name: &str) -> bool {
+        self.breadth != Breadth::Named || self.named.contains(name)
+    }
+
+    /// Whether the whole row may be.
+    pub(crate) fn may_have_row(&self) -> bool {
+        self.breadth != Breadth::Named
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.breadth == Breadth::Named && self.named.is_empty()
     }

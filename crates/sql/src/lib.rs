@@ -9,9 +9,10 @@
 //! - Code: what functions do. Making one in SQL has the effects of its body, in another language it is `code`. A
 //!   call of a function that is not known to be harmless is an effect in itself, triggers are calls of their
 //!   functions, a table with a rule for the change is opaque (`code`). Checks of domains and casts of users are
-//!   calls where a type is named in the text, or rows with it are made; `row.function` is one where the row has no
-//!   such column. All of that only where the snapshot has it. Functions of types of parameters and of JSON, of
-//!   casts that nobody wrote, of defaults, checks of tables, indexes and row security are not named.
+//!   calls where a type is named in the text, or rows with it are made; casts of users also where a column of such a type is
+//!   read; `row.function` is one where the row has no such column. All of that only where the snapshot has it. Functions
+//!   of types of parameters and of JSON, of casts of what functions return, of defaults, checks of tables, indexes and row
+//!   security are not named, but for a table that takes them over (LIKE): it calls an unknown one.
 //! - Without a snapshot, functions and operators of another schema that have a name of the server's own and fit better:
 //!   the name is taken for the server's, unless the search path puts another schema before `pg_catalog`, or this
 //!   session made functions.

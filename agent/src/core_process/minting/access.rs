@@ -156,9 +156,8 @@ impl Access {
         Self { role: Some(role), ..Self::new(connection, database, Stage::Reserved(clock::boot())) }
     }
 
-    /// Of a session that lives and has none; `None`: it does not go through the proxy, or nobody knows who acts on it.
-    pub(super) fn without_role(session: &Session) -> Option<Self> {
-        let principal = session.principal.known()?;
+    /// Of a session that lives and has none; `None`: it does not go through the proxy.
+    pub(super) fn without_role(session: &Session, principal: &Arc<Principal>) -> Option<Self> {
         let connection = session.mediation.as_ref()?.accepted;
         Some(Self {
             principal: Some(Arc::clone(principal)),

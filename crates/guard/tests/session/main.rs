@@ -5,6 +5,7 @@ mod code;
 mod cursors;
 mod fuzz_body;
 mod holds;
+mod rates;
 mod reading;
 mod server;
 mod wire;
@@ -529,18 +530,42 @@ fn the_beginning_of_a_message_waits_for_nobody() {
     assert!(!session.guard.is_waiting());
 }
 
+/// Whether a session may be opened with these options under such policies.
+fn opens_with(options: &str, policies: &str) -> bool {
+    let judge = Rc::new(Judge::new(set(policies, 1), Rc::default()));
+    let mut guard = Guard::new(judge, Known::Unknown(UnknownPrincipal::NoProof), context(Mode::Enforce), false);
+    let parameters = [(&b"options"[..], options.as_bytes())];
+    guard.open(BootTime(1), WallTime(1), &startup(), parameters.into_iter()).is_ok()
+}
+
 #[test]
 fn letters_of_the_command_line_hide_no_setting() {
+    let policies = r#"@id("all") @reason("nobody becomes another one") permit (principal, action, resource) unless { action == Action::"SetRole" };"#;
     for options in
         ["-c role=bob", "-crole=bob", "--role=bob", "-ecrole=bob", "-e-role=bob", "-c session_authorization=bob"]
     {
-        let policies = r#"@id("all") @reason("nobody becomes another one") permit (principal, action, resource) unless { action == Action::"SetRole" };"#;
-        let file = PolicyFile { name: "test.cedar".into(), text: policies.into() };
-        let judge = Rc::new(Judge::new(PolicySet::compile(&[file], PolicyEpoch(1)).unwrap(), Rc::default()));
-        let mut guard = Guard::new(judge, Known::Unknown(UnknownPrincipal::NoProof), context(Mode::Enforce), false);
-        let parameters = [(&b"options"[..], options.as_bytes())];
-        let opened = guard.open(BootTime(1), WallTime(1), &startup(), parameters.into_iter());
-        assert!(opened.is_err(), "{options}");
+        assert!(!opens_with(options, policies), "{options}");
+    }
+}
+
+#[test]
+fn letters_of_the_command_line_are_the_settings_that_they_set() {
+    let policies = r#"
+        @id("all") @reason("all is allowed") permit (principal, action, resource);
+        @id("safe") @reason("but for these") forbid (principal, action == Action::"SetParameter", resource)
+        when { resource in [Parameter::"allow_system_table_mods", Parameter::"log_min_messages"] };"#;
+    for (options, opens) in [
+        ("-O", false),
+        ("-eO", false),
+        ("-Oe", false),
+        ("-d5", false),
+        ("-d 5", false),
+        ("-X", false),
+        ("-e", true),
+        ("-P -S 1000 -W0", true),
+        ("-c work_mem=1MB", true),
+    ] {
+        assert_eq!(opens_with(options, policies), opens, "{options}");
     }
 }
 

@@ -2,7 +2,8 @@
 
 use crate::opening::Startup;
 
-/// Writes it. A client that names no database gets the one that the server would have taken: of its own name.
+/// Writes it. A client that names no database gets the one that the server would have taken: of its own name. It is written
+/// once: of several the server takes the last, and another one than was decided about must not be among them.
 pub(crate) fn as_role(startup: &Startup<'_>, role: &str) -> Vec<u8> {
     let mut packet = vec![0, 0, 0, 0, 0, 3];
     packet.extend_from_slice(&startup.minor.to_be_bytes());
@@ -13,11 +14,10 @@ pub(crate) fn as_role(startup: &Startup<'_>, role: &str) -> Vec<u8> {
         }
     };
     parameter(b"user", role.as_bytes());
-    if startup.parameter(b"database").is_none_or(<[u8]>::is_empty) {
-        parameter(b"database", startup.parameter(b"user").unwrap_or_default());
-    }
-    let is_kept = |name: &[u8], value: &[u8]| name != b"user" && !(name == b"database" && value.is_empty());
-    startup.parameters().filter(|(name, value)| is_kept(name, value)).for_each(|(name, value)| parameter(name, value));
+    let database = startup.parameter(b"database").filter(|name| !name.is_empty()).or(startup.parameter(b"user"));
+    parameter(b"database", database.unwrap_or_default());
+    let others = startup.parameters().filter(|(name, _)| !matches!(*name, b"user" | b"database"));
+    others.for_each(|(name, value)| parameter(name, value));
     packet.push(0);
     let length = u32::try_from(packet.len()).unwrap_or(u32::MAX).to_be_bytes();
     for (slot, byte) in packet.iter_mut().zip(length) {
@@ -58,5 +58,7 @@ mod tests {
     fn a_database_that_is_not_named_is_that_of_the_clients_name() {
         check(b"user\0alice\0", &[("user", "service"), ("database", "alice")]);
         check(b"user\0alice\0database\0\0", &[("user", "service"), ("database", "alice")]);
+        check(b"user\0alice\0database\0orders\0database\0\0", &[("user", "service"), ("database", "alice")]);
+        check(b"database\0a\0user\0alice\0database\0b\0", &[("user", "service"), ("database", "b")]);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
 use super::rows::{self, Events, RelationKind};
-use super::{Catalogue, Names, Reads, Relation, Snapshot, Trigger};
+use super::{Catalogue, Conversion, Names, Reads, Relation, Snapshot, Trigger};
 
 /// Takes rows in any order, and makes a snapshot of them.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +21,8 @@ pub struct Builder {
     rules: Vec<rows::Rule>,
     definitions: Vec<rows::Definition>,
     generated: Vec<rows::Generated>,
+    required: Vec<rows::Required>,
+    conversions: Vec<rows::Conversion>,
 }
 
 impl Builder {
@@ -88,6 +90,16 @@ impl Builder {
     /// Adds a generated column.
     pub fn generated(&mut self, row: rows::Generated) {
         self.generated.push(row);
+    }
+
+    /// Adds a column that is NOT NULL.
+    pub fn required(&mut self, row: rows::Required) {
+        self.required.push(row);
+    }
+
+    /// Adds a cast of values of a relation.
+    pub fn conversion(&mut self, row: rows::Conversion) {
+        self.conversions.push(row);
     }
 
     /// The snapshot, under a number that no other snapshot of this process has, and that is not 0.
@@ -167,6 +179,21 @@ impl Builder {
                 relation.generated.push((Arc::clone(column), row.text));
             }
         }
+        for row in self.required {
+            let column = column_name.get(&(row.relation, row.number));
+            if let (Some(relation), Some(column)) = (find(relations, &index, row.relation), column) {
+                relation.required.push(Arc::clone(column));
+            }
+        }
+        // What extensions have in C is made to be converted all the time, and computes.
+        let of_extension = |row: &&rows::Function| !row.extension.is_empty();
+        let of_extensions: HashSet<u32> = self.functions.iter().filter(of_extension).map(|row| row.oid).collect();
+        for row in self.conversions.into_iter().filter(|row| !of_extensions.contains(&row.function)) {
+            let Some((schema, function)) = functions.get(&row.function).cloned() else { continue };
+            let Some(relation) = find(relations, &index, row.relation) else { continue };
+            let column = column_name.get(&(row.relation, row.number)).cloned();
+            relation.conversions.push(Conversion { column, schema, function });
+        }
         snapshot.relation_by_oid = index;
         Catalogue { epoch, snapshot: Some(snapshot) }
     }
@@ -183,6 +210,7 @@ fn relation(row: &rows::Relation) -> Relation {
         name: Arc::clone(&row.name),
         kind: row.kind,
         columns: Vec::new(),
+        required: Vec::new(),
         numbers: Vec::new(),
         definition: None,
         defined: OnceLock::new(),
@@ -192,6 +220,7 @@ fn relation(row: &rows::Relation) -> Relation {
         children: Vec::new(),
         reads: Vec::new(),
         calls: Vec::new(),
+        conversions: Vec::new(),
         triggers: Vec::new(),
         rules: Events::NONE,
     }

@@ -159,6 +159,26 @@ pub struct Generated {
     pub text: Arc<str>,
 }
 
+/// A column that is NOT NULL.
+#[derive(Clone, Copy, Debug)]
+pub struct Required {
+    /// The relation.
+    pub relation: u32,
+    /// The column's number.
+    pub number: i16,
+}
+
+/// A column, or a row, whose type a user has made a cast of.
+#[derive(Clone, Copy, Debug)]
+pub struct Conversion {
+    /// The relation.
+    pub relation: u32,
+    /// The column's number, 0 for the row.
+    pub number: i16,
+    /// The function of the cast.
+    pub function: u32,
+}
+
 /// Changes of rows: a set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Events(u8);

@@ -4,7 +4,7 @@
 //! true by its form. `WHERE true`, `1 = 1`, `id = id`, `$1`, `random() < 2`, `x OR true` and `x OR NOT x` restrict nothing.
 
 use pg_raw_parse::list::NodeList;
-use pg_raw_parse::nodes::{A_Expr_Kind, Alias, BoolExpr, BoolExprType, CaseExpr, SubLink};
+use pg_raw_parse::nodes::{A_Expr_Kind, Alias, BoolExpr, BoolExprType, CaseExpr, NullTestType, SubLink};
 use pg_raw_parse::{ConstValue, Node};
 
 use crate::tree;
@@ -236,6 +236,9 @@ fn truth(node: Node<'_>) -> Option<bool> {
 /// The value of a test that is the same for every row with values: a column compared with itself, a pattern that
 /// matches all.
 fn by_form(node: Node<'_>, scope: &Scope<'_>) -> Option<bool> {
+    if let Node::NullTest(test) = node {
+        return is_never_null(test.arg(), scope).then_some(test.nulltesttype == NullTestType::IS_NOT_NULL);
+    }
     let Node::A_Expr(operation) = node else { return None };
     let same = || is_same(operation.lexpr(), operation.rexpr(), scope);
     let is = |operator: &str| text::strings(operation.name()).last() == Some(&operator);
@@ -255,6 +258,11 @@ fn by_form(node: Node<'_>, scope: &Scope<'_>) -> Option<bool> {
         }
         _ => None,
     }
+}
+
+/// A column that is NOT NULL, whatever it is cast to.
+fn is_never_null(node: Node<'_>, scope: &Scope<'_>) -> bool {
+    matches!(bare(node, false), (Node::ColumnRef(column), false) if scope.is_never_null(&text::strings(column.fields())))
 }
 
 /// Sources whose columns an expression looks at, inside of subqueries too.

@@ -10,12 +10,18 @@ use pg_raw_parse::nodes::{
     GrantTargetType, IndexStmt, IntoClause, ObjectType, PartitionBoundSpec, RangeVar, RenameStmt,
 };
 
+use crate::called;
 use crate::effects::ColumnSet;
 use crate::grammar::untyped;
 use crate::name::{self, PG_CATALOG};
 use crate::walk::Walk;
 use crate::walk::object::{kind_word, role_name};
 use crate::walk::text;
+
+/// INCLUDING CONSTRAINTS, DEFAULTS, GENERATED, INDEXES, STATISTICS (`TableLikeOption` in `parsenodes.h`): expressions.
+const LIKE_CODE: u32 = 1 << 2 | 1 << 3 | 1 << 4 | 1 << 6 | 1 << 7;
+/// One whose name the text does not have.
+const UNKNOWN_FUNCTION: &str = "?";
 
 /// `relpersistence` of a temporary relation.
 const TEMPORARY: std::os::raw::c_char = b't'.cast_signed();
@@ -115,12 +121,18 @@ impl<'a> Walk<'a> {
                 Node::ColumnDef(column) => {
                     self.table_elements(column.constraints());
                     self.stored_expression(column.raw_default());
+                    // Its values are checked and converted where no statement names the type again.
+                    self.calls(column.type_name().map(|of| called::of_type(self.names, of)).unwrap_or_default());
                 }
                 Node::Constraint(constraint) => self.constraint(constraint),
                 Node::TableLikeClause(like) => {
                     if let Some(relation) = like.relation() {
                         let name = self.relation_name(relation);
                         self.effect(Action::Show, Object::Relation(name));
+                    }
+                    // Whatever the other table calls, the new one calls, too; which functions that are is not looked up.
+                    if like.options & LIKE_CODE != 0 {
+                        self.calls([self.names.function(None, UNKNOWN_FUNCTION)]);
                     }
                 }
                 _ => self.opaque(OpaqueReason::Construct),

@@ -3,11 +3,11 @@
 use model::facts::{Action, Condition, Name, Object, OpaqueReason};
 use pg_raw_parse::Node;
 use pg_raw_parse::list::NodeList;
-use pg_raw_parse::nodes::{Alias, JoinExpr, RangeTableSample, RangeVar};
+use pg_raw_parse::nodes::{Alias, JoinExpr, RangeFunction, RangeTableSample, RangeVar};
 
 use crate::called;
-use crate::catalogue::Relation;
 use crate::catalogue::rows::{Events, RelationKind};
+use crate::catalogue::{Conversion, Relation};
 use crate::effects::ColumnSet;
 use crate::grammar::untyped;
 use crate::walk::condition::Reach;
@@ -62,6 +62,7 @@ impl<'a> Walk<'a> {
         let known = self.known_relation(&name);
         Source {
             called: alias(relation.alias()).or(relation.relname()),
+            required: known.map(|known| known.required.as_slice()).unwrap_or_default(),
             known_columns: known.map(|known| known.columns.as_slice()).filter(|columns| !columns.is_empty()),
             relation: Some(name),
             columns: ColumnSet::default(),
@@ -89,6 +90,7 @@ impl<'a> Walk<'a> {
                     // Each function is a list: the call, and the columns that it is said to have.
                     let calls = function.functions().iter().filter_map(|node| node.as_node_list()?.first());
                     from.expressions.extend(calls);
+                    self.columns_of(function);
                     from.scope.entries.push(Source::derived(alias(function.alias())));
                 }
                 Node::RangeTableFunc(table) => {
@@ -110,6 +112,18 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// The types of columns that a function is said to have.
+    fn columns_of(&mut self, function: &'a RangeFunction) {
+        let each =
+            function.functions().iter().filter_map(|node| node.as_node_list()).flat_map(|parts| parts.iter().skip(1));
+        let lists = each.filter_map(|node| node.as_node_list()).chain([untyped(function.coldeflist())]);
+        for node in lists.flatten() {
+            if let Node::ColumnDef(column) = node {
+                self.calls(column.type_name().map(|of| called::of_type(self.names, of)).unwrap_or_default());
+            }
+        }
+    }
+
     fn add_relation(&mut self, relation: &'a RangeVar, from: &mut From<'a>) {
         let called = alias(relation.alias()).or(relation.relname());
         if self.is_with_query(relation) {
@@ -121,7 +135,7 @@ impl<'a> Walk<'a> {
         // Columns that are renamed here: which is which is not followed.
         if relation.alias().is_some_and(|alias| !alias.colnames().is_empty()) {
             source.columns.add_every();
-            source.known_columns = None;
+            (source.known_columns, source.required) = (None, &[]);
         }
         from.scope.entries.push(source);
     }
@@ -217,6 +231,7 @@ impl<'a> Walk<'a> {
             }
             seen.push(relation);
             self.code_behind(action, relation);
+            self.conversions(relation, &columns);
             self.above(action, relation, &columns, condition);
             if !only {
                 let below = self.names.catalogue.children(relation);
@@ -238,6 +253,17 @@ impl<'a> Walk<'a> {
                 self.effects.add_on(action, object(parent), columns.clone(), condition);
                 left.push(parent);
             }
+        }
+    }
+
+    /// What values may go through where they are compared, computed with or written: casts that need no word.
+    fn conversions(&mut self, relation: &'a Relation, columns: &ColumnSet) {
+        let may_be = |conversion: &&Conversion| match &conversion.column {
+            Some(column) => columns.may_have(column),
+            None => columns.may_have_row(),
+        };
+        for conversion in relation.conversions.iter().filter(may_be) {
+            self.call_behind(&conversion.schema, &conversion.function);
         }
     }
 

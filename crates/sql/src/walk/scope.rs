@@ -22,6 +22,8 @@ pub(super) struct Source<'a> {
     pub(super) relation: Option<Name>,
     /// All of its columns, where the catalogue tells.
     pub(super) known_columns: Option<&'a [Arc<str>]>,
+    /// Those that are NOT NULL, of what the catalogue tells.
+    pub(super) required: &'a [Arc<str>],
     /// Columns that were read so far.
     pub(super) columns: ColumnSet,
     /// Whether the rows are restricted.
@@ -71,6 +73,15 @@ impl<'a> Scope<'a> {
             }
         }
         sources
+    }
+
+    /// Whether it is a column of the table that the statement changes, and of nothing else, and never NULL.
+    pub(super) fn is_never_null(&self, reference: &[&str]) -> bool {
+        let candidates = self.candidates(reference);
+        let target = self.entries.iter().enumerate().find(|(_, source)| source.is_target);
+        target.zip(reference.last()).is_some_and(|((index, source), column)| {
+            candidates == Sources::one(index) && source.required.iter().any(|known| **known == **column)
+        })
     }
 
     /// Notes a column without the name of its source. Whether it surely belongs to one in this scope.
@@ -142,6 +153,7 @@ impl<'a> Source<'a> {
             called,
             relation: None,
             known_columns: None,
+            required: &[],
             columns: ColumnSet::default(),
             restricted: false,
             only: false,

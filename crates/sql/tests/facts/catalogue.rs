@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use model::Known;
 use model::facts::{Object, StateChange, UnknownSchema};
-use sql::catalogue::rows::{Column, Definition, Function, Operator, Relation, RelationKind, Type};
+use sql::catalogue::rows::{
+    Column, Conversion, Definition, Function, Operator, Relation, RelationKind, Required, Type,
+};
 use sql::catalogue::{Builder, Catalogue};
 use sql::changed::CHANGED_MAX;
 use sql::state::State;
@@ -88,6 +90,12 @@ fn with_code(extension: &str) -> Catalogue {
     }
     builder.operator(Operator { schema: "public".into(), name: "=".into(), function: 9 });
     builder.type_code(Type { schema: "public".into(), name: "bait".into(), relation: 1, function: 9 });
+    builder.relation(Relation { oid: 2, schema: "public".into(), name: "u".into(), kind: RelationKind::Table });
+    for (number, name) in [(1, "id"), (2, "pair")] {
+        builder.column(Column { relation: 2, number, name: name.into() });
+    }
+    builder.required(Required { relation: 2, number: 1 });
+    builder.conversion(Conversion { relation: 2, number: 2, function: 9 });
     builder.build(8)
 }
 
@@ -106,9 +114,42 @@ fn code_that_has_no_call_in_the_text_is_named() {
         ("SELECT 1::other.bait", "SELECT: "),
         ("INSERT INTO t VALUES (1)", "INSERT: insert public.t(*), call public.same()"),
         ("SELECT 1 = 2", "SELECT: call =()"),
+        ("CREATE TEMP TABLE n (b bait)", "CREATE TABLE: call public.same(), create pg_temp.n, =temporary n"),
+        ("SELECT 1 FROM json_to_record('{}') AS r(b bait)", "SELECT: call public.same()"),
+        ("SELECT 1 FROM ROWS FROM (json_to_record('{}') AS (b bait), now())", "SELECT: call public.same()"),
+        ("SELECT 1 FROM xmltable('/' PASSING '<a/>' COLUMNS b bait PATH 'a')", "SELECT: call public.same()"),
+        ("SELECT id FROM u", "SELECT: select public.u(id) all"),
+        ("SELECT pair + 1 FROM u", "SELECT: select public.u(pair) all, call public.same()"),
+        ("SELECT * FROM u", "SELECT: select public.u(*) all, call public.same()"),
+        (
+            "DELETE FROM u WHERE pair + 1 > 0",
+            "DELETE: select public.u(pair) some, delete public.u some, call public.same()",
+        ),
     ] {
         assert_eq!(words(text, &catalogue), expected, "{text}");
     }
+}
+
+#[test]
+fn that_a_column_is_there_which_always_is_restricts_nothing() {
+    let catalogue = with_code("");
+    for (condition, rows) in [
+        ("id IS NOT NULL", "all"),
+        ("u.id IS NOT NULL", "all"),
+        ("NOT id IS NULL", "all"),
+        ("id::text IS NOT NULL", "all"),
+        ("id IS NOT NULL OR id = 1", "all"),
+        ("id IS NOT NULL AND id = 1", "some"),
+        ("pair IS NOT NULL", "some"),
+        ("id = 1", "some"),
+    ] {
+        let found = words(&format!("DELETE FROM u WHERE {condition}"), &catalogue);
+        assert!(found.contains(&format!("delete public.u {rows}")), "{condition}: {found}");
+    }
+    let joined = words("DELETE FROM t USING u WHERE u.id IS NOT NULL AND t.a = u.id", &catalogue);
+    assert!(joined.contains("delete public.t some"), "{joined}");
+    let renamed = words("DELETE FROM u AS x WHERE x.id IS NOT NULL", &catalogue);
+    assert!(renamed.contains("delete public.u all"), "{renamed}");
 }
 
 #[test]

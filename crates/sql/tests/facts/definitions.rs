@@ -9,6 +9,14 @@ fn tables() {
         "CREATE TABLE t (id int REFERENCES s DEFAULT f())",
         "CREATE TABLE: call f(), create t, alter s, =relation(t)",
     );
+    check(
+        "CREATE TABLE t (LIKE s INCLUDING IDENTITY INCLUDING COMMENTS)",
+        "CREATE TABLE: create t, show s, =relation(t)",
+    );
+    for code in ["ALL", "CONSTRAINTS", "DEFAULTS", "GENERATED", "INDEXES", "STATISTICS", "ALL EXCLUDING DEFAULTS"] {
+        let expected = "CREATE TABLE: call ?(), create t, show s, =relation(t)";
+        check(&format!("CREATE TABLE t (LIKE s INCLUDING {code})"), expected);
+    }
     check("CREATE TABLE p PARTITION OF t DEFAULT", "CREATE TABLE: create p, alter t, =relation(p), =relation(t)");
     check("ALTER TABLE t DROP COLUMN c", "ALTER TABLE: alter t, =relation(t)");
     check("ALTER TABLE t ADD CHECK (evil(a))", "ALTER TABLE: call evil(), alter t, =relation(t)");

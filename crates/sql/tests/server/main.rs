@@ -46,9 +46,12 @@ CREATE TABLE app.held (id int, pairs app.pair[]);
 CREATE TYPE app.fuse AS (n int);
 CREATE FUNCTION app.burns(app.fuse) RETURNS text LANGUAGE sql AS 'SELECT 1::text';
 CREATE CAST (app.fuse AS text) WITH FUNCTION app.burns(app.fuse);
+CREATE TABLE app.fuses (id int, one app.fuse, more app.fuse[]);
+CREATE VIEW app.lit AS SELECT id, one FROM app.fuses;
 CREATE SCHEMA ext;
 CREATE EXTENSION citext SCHEMA ext;
 CREATE EXTENSION hstore SCHEMA ext;
+CREATE TABLE app.extended (c ext.citext, h ext.hstore);
 CREATE SCHEMA own;
 CREATE OPERATOR own.= (leftarg = int, rightarg = int, function = app.same);
 CREATE VIEW app.verifiers AS SELECT rolname, rolpassword FROM pg_authid;
@@ -136,6 +139,12 @@ fn code_behind_types_rows_and_operators() {
         (&["public"], "SELECT row(1, 1)::app.pair", "call app.checks"),
         (&["public"], "SELECT row(1)::app.fuse::text", "call app.burns"),
         (&["public"], "SELECT 1::text", ""),
+        (&["app"], "SELECT id FROM fuses", "select app.fuses(id)"),
+        (&["app"], "SELECT one::text FROM fuses", "select app.fuses(one), call app.burns"),
+        (&["app"], "SELECT id FROM fuses WHERE more IS NULL", "select app.fuses(id more), call app.burns"),
+        (&["app"], "SELECT one FROM lit", "select app.fuses(id one), select app.lit(one), call app.burns"),
+        (&["app"], "SELECT * FROM extended", "select app.extended(*)"),
+        (&["public"], "CREATE TEMP TABLE t (a app.fuse)", "call app.burns, create pg_temp.t"),
         (&["public"], "INSERT INTO app.held VALUES (1, $1)", "insert app.held(*), call app.checks"),
         (&["public"], "SELECT id FROM app.held", "select app.held(id)"),
         (&["public"], "DELETE FROM app.held", "delete app.held"),
