@@ -12,7 +12,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
-use model::facts::{Facts, StateChange};
+use model::facts::Facts;
 use sql::catalogue::Catalogue;
 use sql::session::Session as Tracker;
 use sql::state::State;
