@@ -132,6 +132,23 @@ pub(crate) const SHAPES: &[(&str, &str)] = &[
     ("select id from (select id, information_schema._pg_expandarray(string_to_array(ssn, '4')) from people) q", "!"),
     ("select id, count(*) from (select id, generate_series(1, ascii(ssn)) from people) q group by id", "!"),
     ("create temp view shown as select ssn from people", "!"),
+    ("select id, count(*) over (order by ssn < 'zr') from people", "!"),
+    ("select id, row_number() over (partition by substr(ssn, 13)) from people", "!"),
+    ("select id, lag(id) over w from people window w as (partition by id order by id, substr(ssn, 13) desc)", "!"),
+    ("select id from (select id, rank() over (order by p) from people p limit 3) q", "!"),
+    ("select id, row_number() over (partition by ssn order by lower(email)) from people", "cm"),
+    ("select case when ssn < 'zr' then (select id from orders where id = 5 for update) end from people", "!"),
+    ("select id, (select id from orders where id = 5 for share) from people", "cc"),
+    (
+        "with recursive r(v, n) as (select ssn, 1 from people union all select what, n + 1 from r, orders where n < 2) \
+         select v, n from r order by v",
+        "!",
+    ),
+    (
+        "with recursive r(v, n) as (select ssn, 1 from people union all select p.ssn, n + 1 from r, people p where n < 2) \
+         select v, n from r order by v",
+        "mc",
+    ),
     // Columns whose places shift.
     (
         "select j.c3 || '' from ((select 'postgres'::name as \"current_user\", 1 as z) l natural join \
