@@ -99,7 +99,7 @@ impl<'a> Trace<'a> {
     }
 
     /// A key of a window: its rows come back in the order of such keys.
-    fn sorted_by(&mut self, node: Node<'a>) -> Origin {
+    pub(super) fn sorted_by(&mut self, node: Node<'a>) -> Origin {
         let key = match node {
             Node::SortBy(sort) => {
                 self.calls_behind(node);
