@@ -267,6 +267,7 @@ pub(crate) const SHAPES: &[(&str, &str)] = &[
     ("select x.a from (select ssn as a from people union all select what from orders) x order by a", "!"),
     ("select a, count(*) from (select ssn as a from people union all select what from orders) x group by a", "!"),
     ("select distinct a from (select ssn as a from people union all select what from orders) x", "!"),
+    ("select count(distinct a) from (select ssn as a from people union all select what from orders) x", "!"),
     ("select name from people union all select what from orders order by 1", "c"),
     // What nobody can follow.
     ("select peek(1)", "!"),
