@@ -204,7 +204,7 @@ fn what_code_puts_into_temporary_tables_is_not_shown() -> Result<()> {
         ensure!(no_canary(&stdout).is_err(), "there is nothing to hide: {stdout}\n{stderr}");
         let (stdout, stderr) = script(&stage, Some(port), &text)?;
         no_canary(&stdout)?;
-        ensure!(stderr.contains("unknown-origin"), "{stdout}\n{stderr}");
+        ensure!(stderr.contains("is not allowed (rule "), "{stdout}\n{stderr}");
     }
     Ok(())
 }

@@ -234,6 +234,7 @@ impl Following {
         match name {
             "standard_conforming_strings" => self.each(|state| state.standard_conforming_strings = value != "off"),
             "client_encoding" => self.each(|state| state.encoding = Encoding::named(value)),
+            "server_encoding" => self.each(|state| state.server_encoding = Encoding::named(value)),
             "server_version" => {
                 let major = value.split(['.', ' ']).next().and_then(|major| major.parse().ok());
                 self.each(|state| state.server_major = major);

@@ -145,6 +145,12 @@ impl Catalogue {
         snapshot.relations.get(*index)
     }
 
+    /// All relations of a schema.
+    pub(crate) fn relations_in<'a>(&'a self, schema: &str) -> impl Iterator<Item = &'a Relation> {
+        let named = self.snapshot.as_ref().and_then(|snapshot| snapshot.relation_by_name.get(schema));
+        named.into_iter().flat_map(HashMap::values).filter_map(|index| self.snapshot.as_ref()?.relations.get(*index))
+    }
+
     /// Where the values of a column come from that the server names by numbers (`RowDescription`, chapter 55.7); `None`:
     /// the snapshot has no such column.
     #[must_use]

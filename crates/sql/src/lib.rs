@@ -117,7 +117,7 @@ fn statements(
     limits: &Limits,
     standing: Standing,
 ) -> Result<Vec<StatementFacts>, OpaqueReason> {
-    scan::check(text, state.standard_conforming_strings, limits)?;
+    scan::check(text, state.standard_conforming_strings, state.server_encoding, limits)?;
     let terminated = CString::new(text.as_bytes()).map_err(|_nul| OpaqueReason::Encoding)?;
     let tree = Tree::parse(&terminated, state.standard_conforming_strings).map_err(|_rejected| OpaqueReason::Syntax)?;
     let mut statements = Vec::new();

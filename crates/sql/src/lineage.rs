@@ -13,6 +13,7 @@ mod expression;
 mod figure;
 mod from;
 mod function;
+mod moved;
 mod query;
 mod relation;
 mod row;

@@ -5,19 +5,31 @@
 use model::facts::OpaqueReason;
 
 use crate::limits::Limits;
+use crate::state::Encoding;
 
 /// Checks a text against the limits.
 ///
 /// # Errors
-/// [`OpaqueReason::TooLarge`] above one, [`OpaqueReason::Encoding`] for a NUL.
-pub(crate) fn check(text: &str, conforming_strings: bool, limits: &Limits) -> Result<(), OpaqueReason> {
+/// [`OpaqueReason::TooLarge`] above one, [`OpaqueReason::Encoding`] for a NUL, and for a name that a server with this encoding
+/// of its own may read otherwise.
+pub(crate) fn check(
+    text: &str,
+    conforming_strings: bool,
+    server: Encoding,
+    limits: &Limits,
+) -> Result<(), OpaqueReason> {
     if text.as_bytes().contains(&0) {
         return Err(OpaqueReason::Encoding);
     }
     let mut counts = Counts::default();
     let mut rest =
         Lexer { text: text.as_bytes(), conforming_strings, comment_depth: 0, comment_cost: 0, comment_run: 0 };
+    let mut is_escaped = false;
     while let Some(token) = rest.token() {
+        if server != Encoding::Utf8 && differs(token, is_escaped, server) {
+            return Err(OpaqueReason::Encoding);
+        }
+        is_escaped = token == Token::Symbol(b'&');
         counts.add(token);
         if counts.tokens > limits.tokens_max
             || counts.nesting > limits.nesting_max
@@ -28,6 +40,25 @@ pub(crate) fn check(text: &str, conforming_strings: bool, limits: &Limits) -> Re
         }
     }
     if rest.has_costly_comments(limits) { Err(OpaqueReason::TooLarge) } else { Ok(()) }
+}
+
+/// Longest name of which no encoding of a server makes more bytes than it keeps (63): of three in UTF-8 at most four.
+const NAME_BYTES_SURE: usize = 47;
+
+/// Whether a server that does not keep names in UTF-8 may cut a name elsewhere, or fold it to another. `is_escaped`: behind
+/// `U&` there may be any letters in it.
+fn differs(token: Token<'_>, is_escaped: bool, server: Encoding) -> bool {
+    let (name, is_folded) = match token {
+        Token::Word(name) => (name, true),
+        Token::Name(name) => (name, false),
+        Token::Quoted | Token::Symbol(_) => return false,
+    };
+    if name.is_ascii() && !is_escaped {
+        return false;
+    }
+    let is_lower =
+        || std::str::from_utf8(name).is_ok_and(|name| !name.chars().any(|c| !c.is_ascii() && c.is_uppercase()));
+    name.len() > NAME_BYTES_SURE || is_folded && (server == Encoding::SqlAscii || !is_lower())
 }
 
 /// Bytes that PostgreSQL's lexer may look at because of comments. Where one begins it reads all operator characters that
@@ -57,7 +88,7 @@ impl Counts {
             Token::Symbol(b'(' | b'[') => self.nesting += 1,
             Token::Symbol(b')' | b']') => self.nesting = self.nesting.saturating_sub(1),
             Token::Symbol(b';') => self.separators += 1,
-            Token::Word(_) | Token::Symbol(_) | Token::Quoted => {}
+            Token::Word(_) | Token::Name(_) | Token::Symbol(_) | Token::Quoted => {}
         }
     }
 }
@@ -67,7 +98,9 @@ impl Counts {
 enum Token<'a> {
     /// A keyword, an unquoted name or a number.
     Word(&'a [u8]),
-    /// A string or a quoted name.
+    /// A quoted name, with its quotes.
+    Name(&'a [u8]),
+    /// A string.
     Quoted,
     /// One byte of anything else.
     Symbol(u8),
@@ -95,9 +128,9 @@ impl<'a> Lexer<'a> {
         self.skip_blanks();
         let first = *self.text.first()?;
         Some(match first {
-            b'\'' => self.quoted(1, b'\'', !self.conforming_strings),
-            b'"' => self.quoted(1, b'"', false),
-            b'e' | b'E' if self.text.get(1) == Some(&b'\'') => self.quoted(2, b'\'', true),
+            b'\'' => self.string(1, !self.conforming_strings),
+            b'"' => Token::Name(self.quoted(1, b'"', false)),
+            b'e' | b'E' if self.text.get(1) == Some(&b'\'') => self.string(2, true),
             b'$' => self.dollar(),
             b'a'..=b'z' | b'A'..=b'Z' | b'_' | b'0'..=b'9' | 0x80.. => {
                 Token::Word(self.take(self.text.iter().take_while(|byte| is_word(**byte)).count()))
@@ -157,8 +190,13 @@ impl<'a> Lexer<'a> {
         self.text = &[];
     }
 
-    /// Takes a string whose opening quote ends at `start`. A doubled quote begins the next piece of the same string.
-    fn quoted(&mut self, start: usize, quote: u8, has_escapes: bool) -> Token<'a> {
+    fn string(&mut self, start: usize, has_escapes: bool) -> Token<'a> {
+        self.quoted(start, b'\'', has_escapes);
+        Token::Quoted
+    }
+
+    /// Takes a string or name whose opening quote ends at `start`. A doubled quote begins the next piece of the same one.
+    fn quoted(&mut self, start: usize, quote: u8, has_escapes: bool) -> &'a [u8] {
         let mut at = start;
         while let Some(byte) = self.text.get(at) {
             at += if has_escapes && *byte == b'\\' { 2 } else { 1 };
@@ -166,8 +204,7 @@ impl<'a> Lexer<'a> {
                 break;
             }
         }
-        self.take(at);
-        Token::Quoted
+        self.take(at)
     }
 
     /// Takes a dollar-quoted string, or a dollar sign.

@@ -12,7 +12,7 @@ use crate::changed::Changed;
 /// its own, and that of the type of its arrays.
 pub const TEMPORARY_NAMES_MAX: usize = 1024;
 
-/// The encoding of what the client sends (`client_encoding`).
+/// The encoding of what the client sends (`client_encoding`), or in which the server keeps names (`server_encoding`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Encoding {
     /// `UTF8`.
@@ -131,6 +131,8 @@ pub struct State {
     pub standard_conforming_strings: bool,
     /// How texts are encoded.
     pub encoding: Encoding,
+    /// How the server cuts and folds names.
+    pub server_encoding: Encoding,
     /// Major version of the server, where it is known.
     pub server_major: Option<u16>,
     /// Names that temporary objects hide.
@@ -155,6 +157,7 @@ impl State {
             user,
             standard_conforming_strings: true,
             encoding: Encoding::Utf8,
+            server_encoding: Encoding::Utf8,
             server_major: None,
             temporary: Temporary::None,
             settled: true,

@@ -138,7 +138,10 @@ impl Stage {
     }
 
     fn start_with(policies: &'static str, more: &str) -> Self {
-        let cluster = Cluster::start();
+        Self::on(Cluster::start(), policies, more)
+    }
+
+    fn on(cluster: Cluster, policies: &'static str, more: &str) -> Self {
         cluster.run("postgres", SCHEMA);
         cluster.run("postgres", more);
         let rules = relay::Rules { policies, protection: protection(), catalogue: snapshot::fetch(&cluster) };
@@ -318,6 +321,36 @@ fn what_a_temporary_view_shows_is_not_followed() {
     let answer = client.run(Way::Simple, "select ssn from shown");
     stage.no_canary(&answer.raw, "a temporary view");
     assert!(answer.error.is_some_and(|error| error.contains("C42501")));
+}
+
+#[test]
+fn names_that_the_server_cuts_elsewhere_are_not_followed() {
+    for encoding in ["LATIN1", "SQL_ASCII"] {
+        let stage = Stage::on(Cluster::start_in(encoding), POLICIES, "");
+        let (mut masked, mut direct) = (stage.masked(), stage.direct());
+        // 63 letters of LATIN1, and 63 bytes, the last of which are a half of a letter.
+        let [one, other] = if encoding == "LATIN1" { ["éx", "éy"] } else { ["aé", "a中"] };
+        let [one, other] = [one, other].map(|end| format!("{}{end}", "a".repeat(61)));
+        for client in [&mut masked, &mut direct] {
+            // A notice would say that a name is cut.
+            let answer = client.run(Way::Simple, "set client_encoding = 'UTF8'; set client_min_messages = error");
+            assert_eq!(answer.error, None);
+        }
+        let sql = format!(
+            "select \"{other}\".ssn || '' from (select name as ssn from people) \"{one}\", people \"{other}\" limit 3"
+        );
+        let plain = direct.run(Way::Simple, &sql);
+        assert!(stage.has_canary(&plain.raw), "{encoding} {:?}", plain.error);
+        for way in [Way::Simple, Way::Undescribed] {
+            let answer = masked.run(way, &sql);
+            stage.no_canary(&answer.raw, &sql);
+            assert!(answer.error.is_some_and(|error| error.contains("encoding")));
+        }
+        for sql in ["select 'ÉÀ' as größe", "select name as \"Größe\" from people"] {
+            let is_taken = encoding == "LATIN1" || !sql.ends_with("größe");
+            assert_eq!(masked.run(Way::Simple, sql).error.is_none(), is_taken, "{sql}");
+        }
+    }
 }
 
 #[test]

@@ -1,18 +1,15 @@
 //! DDL and upkeep: queries that are kept as views, and statements that run code on the rows of a table. Of those nothing
 //! comes back but errors, which may quote any value.
 
-use model::Known;
-use model::facts::UnknownSchema;
-use model::lineage::{Lineage, UnknownLineage};
+use model::lineage::UnknownLineage;
 use pg_raw_parse::Node;
-use pg_raw_parse::nodes::{AlterTableStmt, ObjectType, RangeVar, ReindexObjectType, VacuumStmt, ViewStmt};
+use pg_raw_parse::nodes::{
+    AlterTableStmt, CreateStatsStmt, ObjectType, RangeVar, ReindexObjectType, VacuumStmt, ViewStmt,
+};
 
-use crate::changed::Changed;
 use crate::grammar::untyped;
 use crate::lineage::Trace;
-use crate::lineage::scope::{Item, Scope};
-use crate::name::Names;
-use crate::state::{State, Temporary};
+use crate::lineage::moved::Looks;
 use crate::walk::definition::is_temporary;
 
 /// `subtype` of ALTER DOMAIN where it looks at all values of the type: ADD and VALIDATE CONSTRAINT.
@@ -29,17 +26,28 @@ impl<'a> Trace<'a> {
             }
             Node::IndexStmt(index) => {
                 self.scanned(index.relation());
-                self.kept_condition(index.relation(), index.where_clause());
+                let keys = untyped(index.index_params()).iter().filter_map(|node| match node {
+                    Node::IndexElem(element) if element.name().is_none() => Some(Looks::Key(element.expr())),
+                    _ => None,
+                });
+                let looks: Vec<_> = keys.chain(condition(index.where_clause())).collect();
+                self.kept(index.relation(), &looks);
             }
+            Node::CreateStatsStmt(create) => self.statistics(create),
             Node::CreatePolicyStmt(policy) => {
-                self.kept_condition(policy.table(), policy.qual());
-                self.kept_condition(policy.table(), policy.with_check());
+                let looks: Vec<_> = [policy.qual(), policy.with_check()].into_iter().filter_map(condition).collect();
+                self.kept(policy.table(), &looks);
             }
             Node::AlterPolicyStmt(policy) => {
-                self.kept_condition(policy.table(), policy.qual());
-                self.kept_condition(policy.table(), policy.with_check());
+                let looks: Vec<_> = [policy.qual(), policy.with_check()].into_iter().filter_map(condition).collect();
+                self.kept(policy.table(), &looks);
             }
             Node::AlterTableStmt(alter) => self.alter_table(alter),
+            Node::CreateStmt(create) => self.create_table(create),
+            Node::RenameStmt(rename) => self.rename(rename),
+            Node::AlterObjectSchemaStmt(alter) => self.move_to_schema(alter),
+            Node::RuleStmt(rule) => self.rule(rule),
+            Node::CreateTrigStmt(trigger) => self.trigger(trigger),
             Node::AlterDomainStmt(alter) if CHECKS_VALUES.contains(&alter.subtype) => self.scanned(None),
             Node::ReindexStmt(reindex) => {
                 let is_table = reindex.kind == ReindexObjectType::REINDEX_OBJECT_TABLE;
@@ -68,39 +76,26 @@ impl<'a> Trace<'a> {
         self.scanned(alter.relation());
         for node in alter.cmds() {
             let Node::AlterTableCmd(command) = node else { continue };
-            match command.def() {
-                Node::PartitionCmd(partition) => self.scanned(partition.name()),
-                // EXCLUDE makes an index.
-                Node::Constraint(constraint) => self.kept_condition(alter.relation(), constraint.where_clause()),
-                _ => {}
+            if let Node::PartitionCmd(partition) = command.def() {
+                self.scanned(partition.name());
             }
+            self.alter_command(alter.relation(), command);
         }
     }
 
-    /// A condition on the rows of a table that stays: how many meet it shows in the size of an index, and in the rows that a
-    /// policy of the server leaves. A table that the snapshot does not have is new: it keeps nothing that is protected.
-    fn kept_condition(&mut self, relation: Option<&RangeVar>, condition: Node<'_>) {
-        let Some(relation) = relation.filter(|_| !matches!(condition, Node::None)) else { return };
-        let Names { state, catalogue } = self.names;
-        // What this session has changed is not in the snapshot; what was there before is.
-        let before =
-            State { changed: Changed::Nothing, functions_changed: false, temporary: Temporary::None, ..state.clone() };
-        let mut apart = Trace::new(Names { state: &before, catalogue }, self.depth_max);
-        let name = apart.names.relation(relation.schemaname(), relation.relname().unwrap_or_default());
-        let found = match &name.schema {
-            Known::Known(schema) => catalogue.relation(schema, &name.name),
-            Known::Unknown(UnknownSchema::NotFound) => None,
-            Known::Unknown(_) => return drop(self.unknown(UnknownLineage::Relation)),
+    /// Statistics of expressions: how many different values they have, and how often each is there.
+    fn statistics(&mut self, create: &'a CreateStatsStmt) {
+        let expression = |node| match node {
+            Node::StatsElem(element) if element.name().is_none() => Some(Looks::Key(element.expr())),
+            _ => None,
         };
-        let Some(found) = found else { return };
-        let row = apart.row_of(found);
-        let scope = Scope::of(Item::of_relation(None, relation.relname(), row));
-        let (_, _) = apart.within(scope, |trace| trace.condition(condition));
-        let Lineage { compared, matched, joined, unknown, .. } = apart.lineage;
-        self.lineage.compared.extend(compared);
-        self.lineage.matched.extend(matched);
-        self.lineage.joined.extend(joined);
-        self.lineage.unknown = self.lineage.unknown.or(unknown);
+        let looks: Vec<_> = create.exprs().iter().filter_map(expression).collect();
+        for node in untyped(create.relations()) {
+            match node {
+                Node::RangeVar(relation) => self.kept(Some(relation), &looks),
+                _ => drop(self.unknown(UnknownLineage::Construct)),
+            }
+        }
     }
 
     /// ANALYZE computes what indexes and statistics are made of.
@@ -132,4 +127,8 @@ impl<'a> Trace<'a> {
         };
         self.lineage.reads_unknown = self.lineage.reads_unknown.or(unknown);
     }
+}
+
+fn condition(node: Node<'_>) -> Option<Looks<'_>> {
+    (!matches!(node, Node::None)).then_some(Looks::Condition(node))
 }

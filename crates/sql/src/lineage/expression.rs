@@ -6,6 +6,7 @@ use pg_raw_parse::list::NodeList;
 use pg_raw_parse::nodes::{A_Indirection, ColumnRef, SubLink, SubLinkType, WindowDef};
 
 use crate::called;
+use crate::grammar::untyped;
 use crate::lineage::Trace;
 use crate::lineage::row::Row;
 use crate::tree;
@@ -38,7 +39,11 @@ impl<'a> Trace<'a> {
                 Node::ColumnRef(column) => self.column(column).derived(),
                 Node::SubLink(link) => self.sublink(link),
                 Node::JsonArrayQueryConstructor(array) => self.query(array.query()).whole(),
-                Node::WindowDef(_) => self.windows.last().cloned().unwrap_or_else(Origin::none),
+                Node::WindowDef(window) => {
+                    let own = self.window(window);
+                    origin = origin.or(self.windows.last().cloned().unwrap_or_else(Origin::none)).or(own);
+                    continue;
+                }
                 Node::FuncCall(call) => {
                     if let Some(rest) = self.count(call) {
                         left.extend(rest);
@@ -85,12 +90,29 @@ impl<'a> Trace<'a> {
     }
 
     fn window(&mut self, window: &'a WindowDef) -> Origin {
-        let mut parts = Vec::new();
-        tree::below(Node::WindowDef(window), &mut parts);
-        parts.into_iter().fold(Origin::none(), |origin, node| {
-            let next = self.expression(node);
-            origin.or(next)
-        })
+        let origin = self.deeper(|trace| {
+            let sorted = window.partition_clause().iter().chain(untyped(window.order_clause()));
+            let bounds = trace.expression(window.start_offset()).or(trace.expression(window.end_offset()));
+            sorted.fold(bounds, |origin, node| origin.or(trace.sorted_by(node)))
+        });
+        origin.unwrap_or(Origin::Unknown(UnknownLineage::TooLarge)).derived()
+    }
+
+    /// A key of a window: its rows come back in the order of such keys.
+    pub(super) fn sorted_by(&mut self, node: Node<'a>) -> Origin {
+        let key = match node {
+            Node::SortBy(sort) => {
+                self.calls_behind(node);
+                sort.node()
+            }
+            other => other,
+        };
+        let origin = self.expression(key);
+        self.note_ordered(&origin);
+        if !self.is_as_stored(key) {
+            self.note_compared(&origin);
+        }
+        origin
     }
 
     /// What stands for several columns in a list of outputs: `*`, `t.*`, `(t).*`. `None`: one value.

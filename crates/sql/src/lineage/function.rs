@@ -95,6 +95,9 @@ impl<'a> Trace<'a> {
         }
         for argument in call.args() {
             let origin = self.expression(argument);
+            if call.agg_distinct {
+                self.note_ordered(&origin);
+            }
             if !self.is_as_stored(argument) {
                 self.note_compared(&origin);
             }

@@ -38,6 +38,8 @@ impl<'a> Trace<'a> {
         let row =
             if select.op == SetOperation::SETOP_NONE { self.simple_select(select) } else { self.set_operation(select) };
         self.ctes.truncate(outer);
+        // Rows that are locked show, in the next snapshot and to others, that this has run.
+        self.effects += select.locking_clause().iter().count();
         row
     }
 
@@ -243,6 +245,7 @@ impl<'a> Trace<'a> {
             if is_distinct {
                 self.note_arms(&row, &next);
             }
+            self.note_mixed(&row, &next);
             let wider = row.clone().or(next);
             if same(&wider, &row) {
                 self.behind_set_operation(select, &row);

@@ -214,7 +214,7 @@ fn stored(family: &[&Relation], name: &Arc<str>) -> Origin {
 }
 
 /// A table, and the tables above and below it.
-fn family<'a>(catalogue: &'a Catalogue, first: &'a Relation) -> Vec<&'a Relation> {
+pub(super) fn family<'a>(catalogue: &'a Catalogue, first: &'a Relation) -> Vec<&'a Relation> {
     let mut found = vec![first];
     let mut place = 0;
     while let Some(relation) = found.get(place).copied() {

@@ -14,13 +14,19 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     pub(crate) fn start() -> Self {
+        Self::start_in("UTF8")
+    }
+
+    /// One whose databases have this encoding.
+    pub(crate) fn start_in(encoding: &str) -> Self {
         let cluster = Self { folder: TempDir::with_prefix("sql-test-").unwrap(), programs: programs() };
         let owner = cluster.as_owner("id", &["-u"]);
         let owner: u32 = String::from_utf8(owner.stdout).unwrap().trim().parse().unwrap();
         chown(cluster.folder.path(), Some(owner), None).unwrap();
         let data = cluster.path("data");
         let initdb = cluster.programs.join("initdb").display().to_string();
-        done(&cluster.as_owner(&initdb, &["-D", &data, "-A", "trust", "-U", "postgres", "-N"]));
+        let options = ["-D", &data, "-A", "trust", "-U", "postgres", "-N", "-E", encoding, "--locale=C"];
+        done(&cluster.as_owner(&initdb, &options));
         let options = format!("-k {} -c listen_addresses= -c fsync=off", cluster.folder.path().display());
         cluster.control(&["start", "-w", "-o", &options, "-l", &cluster.path("log")]);
         cluster
