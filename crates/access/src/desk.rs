@@ -234,7 +234,7 @@ impl Desk {
     /// It waits for no decision, or it is somebody else's.
     pub fn withdraw(&mut self, now: Moment, id: GrantId, by: ChangedBy, why: &str) -> Result<Proposal<'_>, Refusal> {
         let case = self.standing(now, id, GrantState::Requested, "withdrawn")?;
-        if matches!(&by, ChangedBy::Holder(holder) if *holder != case.grant.holder) {
+        if matches!(&by, ChangedBy::Holder(holder) if !case.grant.holder.answers_to(holder)) {
             return Err(Refusal::NotHolder(id));
         }
         Ok(self.over(case, GrantState::Withdrawn, AccessChange::Withdrawn, by, reason(why)?, now))

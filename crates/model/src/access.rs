@@ -62,6 +62,14 @@ pub struct Holder {
     pub acting_for: Vec<Actor>,
 }
 
+impl Holder {
+    /// Whether what this one holds is somebody's own to give back: they hold it, or it is held for them.
+    #[must_use]
+    pub fn answers_to(&self, who: &Self) -> bool {
+        self == who || (who.acting_for.is_empty() && self.acting_for.contains(&who.actor))
+    }
+}
+
 impl From<&Principal> for Holder {
     fn from(principal: &Principal) -> Self {
         Self { actor: principal.actor.clone(), acting_for: principal.acting_for.clone() }

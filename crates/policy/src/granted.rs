@@ -50,6 +50,9 @@ pub enum ScopeError {
         "{0} is no action; actions are those of the policies: Select, Delete, ..., or a group: Read, Write, Ddl, Admin, Session"
     )]
     Action(String),
+    /// No SQL database has that name.
+    #[error("the name of the SQL database is empty: leave it out for each of them")]
+    Database,
     /// This is no relation.
     #[error("{0} is no relation; write schema.name, schema.* or *, parts with a dot in them quoted as in SQL")]
     Relation(String),
@@ -100,7 +103,15 @@ pub fn actions(names: &BTreeSet<Arc<str>>) -> Result<BTreeSet<String>, ScopeErro
 /// What cannot.
 pub fn check(scope: &Scope) -> Result<(), ScopeError> {
     verbs(&scope.actions)?;
-    scope.relations.iter().try_for_each(|text| Pattern::parse(text).map(drop))
+    if scope.sql_database.as_deref().is_some_and(str::is_empty) {
+        return Err(ScopeError::Database);
+    }
+    scope.relations.iter().try_for_each(|text| {
+        // An approver would take it for more than the one name that it could be.
+        let looks_like_more = text.strip_suffix(".*").unwrap_or(text).contains('*') && &**text != EVERYTHING;
+        let is_one = !looks_like_more && text.trim() == &**text;
+        if is_one { Pattern::parse(text).map(drop) } else { Err(ScopeError::Relation(text.to_string())) }
+    })
 }
 
 fn verbs(names: &BTreeSet<Arc<str>>) -> Result<BTreeSet<Verb>, ScopeError> {

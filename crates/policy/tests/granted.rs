@@ -134,3 +134,34 @@ fn terms_stand_where_they_mean_something() {
     let unknown = "@id(\"a\") @reason(\"a\") permit (principal, action, resource) when { context.asked.once };";
     assert!(problems(unknown).contains("asked"), "a policy about statements knows nothing of requests");
 }
+
+#[test]
+fn a_scope_that_looks_like_more_than_it_is_is_none() {
+    let check = |sql_database: Option<&str>, relation: &str| {
+        let scope = Scope {
+            database: "shop".into(),
+            sql_database: sql_database.map(Arc::from),
+            actions: BTreeSet::from(["Read".into()]),
+            relations: BTreeSet::from([relation.into()]),
+        };
+        policy::granted::check(&scope).is_ok()
+    };
+    for relation in ["*", "public.*", "public.orders", "public.Orders"] {
+        assert!(check(None, relation) && check(Some("shop"), relation), "{relation}");
+    }
+    for relation in ["*.*", "*.orders", "pub*.orders", "public.ord*", "public.**", "public.orders ", " *", "orders", ""]
+    {
+        assert!(!check(None, relation), "{relation}");
+    }
+    assert!(!check(Some(""), "public.orders"));
+}
+
+#[test]
+fn what_an_agent_holds_answers_to_the_person_behind_it() {
+    let holder = Holder::from(&agent(&[]));
+    let alice = |acting_for| Holder { actor: actor(PrincipalKind::Person, "alice@example.com"), acting_for };
+    assert!(holder.answers_to(&holder) && holder.answers_to(&alice(Vec::new())));
+    assert!(!alice(Vec::new()).answers_to(&holder), "but not the other way round");
+    assert!(!holder.answers_to(&alice(vec![actor(PrincipalKind::Person, "bob")])), "nor to who acts for another one");
+    assert!(!holder.answers_to(&Holder::from(&person(&[]))));
+}

@@ -66,8 +66,8 @@ impl Desk {
             }
             GrantVerb::Revoke => {
                 let holder = Holder::from(principal);
-                // What is one's own can be given back.
-                if self.case(ask)?.grant.holder != holder {
+                // What is one's own can be given back, also what an agent holds for somebody.
+                if !self.case(ask)?.grant.holder.answers_to(&holder) {
                     self.may_decide(principal, ask)?;
                 }
                 self.revoke(ask, ChangedBy::Holder(holder))
@@ -103,7 +103,7 @@ impl Desk {
             let database = &case.grant.scope.database;
             self.with_rules(database, |rules| rules.may_decide(who, case, clock::wall())).is_ok()
         };
-        case.grant.holder == Holder::from(who) || decides()
+        case.grant.holder.answers_to(&Holder::from(who)) || decides()
     }
 
     /// A decision is about what was seen, where it says what that was.
