@@ -170,7 +170,9 @@ fn what_is_made_later_is_known_soon() -> Result<()> {
     // Who has made it waits until it is known.
     guarded.allowed("create table later (id int); select count(*) from later", "0")?;
     guarded.allowed("begin; create table later_on (id int); commit; begin; select count(*) from later_on", "0")?;
-    guarded.refused("begin; create table last (id int); select count(*) from last", "not-hr")?;
+    // In its transaction a table that it has made is known, and one that it has changed is not.
+    guarded.allowed("begin; create table last (id int); select count(*) from last", "0")?;
+    guarded.refused("begin; alter table orders add more int; select count(*) from orders", "not-hr")?;
     let known =
         |sql: &'static str| wait::until(sql, wait::PATIENCE, || Ok(guarded.psql(sql)?.0.trim().eq("0").then_some(())));
     // In a transaction it is there for others only when that has ended.

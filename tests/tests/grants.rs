@@ -157,6 +157,26 @@ fn a_live_session_has_access_from_approval_to_the_end() -> Result<()> {
 }
 
 #[test]
+fn to_revoke_a_grant_revokes_what_prolongs_it() -> Result<()> {
+    let desk = Desk::start()?;
+    let mut alice = desk.session("alice")?;
+    let first = desk.request("alice", "30m")?;
+    desk.done("bob", &["approvers"], &["approve", &first])?;
+    let renewed = desk.done("alice", &[], &["renew", &first])?;
+    let second = renewed["grant"].as_str().context("no number")?;
+    let active = desk.done("bob", &["approvers"], &["approve", second])?;
+    ensure!(active["state"] == "active" && active["renews"] == *first, "{active}");
+    wait::until("access", wait::PATIENCE, || Ok(alice.deletes()?.then_some(())))?;
+
+    desk.grant("bob", &["approvers"], &["revoke", &first, "--reason", "enough"])?;
+    alice.psql.wait_cut()?;
+    ensure!(!desk.session("alice")?.deletes()?, "it was revoked");
+    let shown = desk.0.stage.agent.cli_json(&["grant", "show", second, "--json"])?;
+    ensure!(shown.first().is_some_and(|grant| grant["state"] == "revoked"), "{shown:?}");
+    Ok(())
+}
+
+#[test]
 fn access_ends_by_itself_and_survives_a_restart_until_then() -> Result<()> {
     let mut desk = Desk::start()?;
     let long = desk.request("alice", "30m")?;

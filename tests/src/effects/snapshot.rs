@@ -5,8 +5,8 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use sql::catalogue::rows::{
-    Column, Definition, Dependency, Events, Function, Generated, Inheritance, Operator, Relation, RelationKind, Rule,
-    Trigger, Type,
+    Column, Conversion, Definition, Dependency, Events, Function, Generated, Inheritance, Operator, Relation,
+    RelationKind, Required, Rule, Trigger, Type,
 };
 use sql::catalogue::{Builder, Catalogue, QUERIES};
 
@@ -41,8 +41,8 @@ pub fn take(session: &mut Session, epoch: u64) -> Result<Catalogue> {
 fn width(query: &str) -> Result<usize> {
     Ok(match query {
         "schemas" => 1,
-        "inheritance" | "rules" | "definitions" => 2,
-        "columns" | "operators" | "triggers" | "generated" => 3,
+        "inheritance" | "rules" | "definitions" | "required" => 2,
+        "columns" | "operators" | "triggers" | "generated" | "conversions" => 3,
         "relations" | "dependencies" | "types" => 4,
         "functions" => 5,
         _ => bail!("an unknown query: {query}"),
@@ -91,10 +91,17 @@ fn add(builder: &mut Builder, query: &str, row: &Row) -> Result<()> {
         "generated" => {
             builder.generated(Generated { relation: row.number("a")?, number: row.number("b")?, text: row.text("c")? });
         }
-        _ => {
+        "required" => builder.required(Required { relation: row.number("a")?, number: row.number("b")? }),
+        "conversions" => builder.conversion(Conversion {
+            relation: row.number("a")?,
+            number: row.number("b")?,
+            function: row.number("c")?,
+        }),
+        "rules" => {
             let events = Events::from_rule_type(row.letter("b")?);
             builder.rule(Rule { relation: row.number("a")?, events });
         }
+        _ => bail!("nobody reads its rows"),
     }
     Ok(())
 }

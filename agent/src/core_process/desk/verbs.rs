@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use access::{Ask, Case, Proposal, Refusal};
 use identity::secret::Secret;
-use model::access::{ChangedBy, Grant, GrantId, Holder, Scope};
+use model::access::{ChangedBy, Grant, GrantId, GrantState, Holder, Scope};
 use model::principal::Principal;
 use model::verdict::Denial;
 use serde_json::json;
@@ -177,8 +177,18 @@ impl Desk {
         self.propose(|desk, now| desk.request(now, id, ask, terms))
     }
 
+    /// The grant, and those that prolong it: whoever takes access back means all of it. It is the first in the answer.
     fn revoke(&self, ask: &GrantAsk, by: ChangedBy) -> Answer {
-        self.change(ask, |desk, now, id| desk.revoke(now, id, by, &ask.reason))
+        let mut left = vec![number(ask)?];
+        let mut revoked = Vec::new();
+        while let Some(id) = left.pop() {
+            let by = by.clone();
+            revoked.extend(self.propose(|desk, now| desk.revoke(now, id, by, &ask.reason))?);
+            let desk = self.desk.borrow();
+            let renews = |case: &&Arc<Case>| case.grant.renews == Some(id) && case.state == GrantState::Active;
+            left.extend(desk.cases().filter(renews).map(|case| case.grant.id));
+        }
+        Ok(revoked)
     }
 
     fn may_decide(&self, principal: &Principal, ask: &GrantAsk) -> Result<(), (&'static str, String)> {
