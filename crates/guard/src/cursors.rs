@@ -133,6 +133,11 @@ impl Cursors {
         self.of.contains_key(name)
     }
 
+    /// Whether there is none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.of.is_empty()
+    }
+
     /// The bounds of a portal that no message has bound.
     pub(crate) const fn bounds_of_unknown(&self) -> Obligations {
         self.tightest

@@ -386,6 +386,9 @@ impl Following {
             // Where names are looked up then is kept with the savepoint.
             StateChange::RolledBackTo => {
                 self.forget_made();
+                // Those that were gone are there again, with what they held.
+                self.temporary = Doubt::Contents;
+                self.is_uncertain = true;
                 self.now.undetermined |= self.has_set_reading;
             }
             _ => {

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::cursors::Cursors;
+
 /// Cursors and portals that are told apart; of more of them each may be the one that has given most.
 const GIVING_MAX: usize = 256;
 
@@ -50,7 +52,31 @@ impl Given {
     }
 
     /// The transaction has ended, and with it all but these.
-    pub(crate) fn keep(&mut self, is_held: impl Fn(&str) -> bool) {
-        self.of.retain(|name, _| is_held(name));
+    pub(crate) fn keep(&mut self, held: &Cursors) {
+        self.of.retain(|name, _| held.has(name));
+        if held.is_empty() {
+            self.others = Amount::default();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_too_many_each_may_have_given_most() {
+        let mut given = Given::default();
+        let amount = |rows| Amount { rows, bytes: 10 * rows };
+        let name = |number: usize| Arc::<str>::from(format!("c{number}"));
+        for number in 0..GIVING_MAX {
+            given.note(name(number), amount(1));
+        }
+        given.note(name(GIVING_MAX), amount(7));
+        given.note(name(0), amount(3));
+        assert_eq!([0, 1, GIVING_MAX].map(|number| given.by([&name(number)]).rows), [3, 1, 7]);
+        assert_eq!(given.by([&name(GIVING_MAX + 1)]).bytes, 70, "one that is not told apart");
+        given.keep(&Cursors::default());
+        assert_eq!(given.by([&name(0), &name(GIVING_MAX)]).rows, 0, "they are gone with the transaction");
     }
 }

@@ -75,7 +75,7 @@ impl Names {
             }
         }
         if statement.transaction_after == Some(Transaction::Idle) {
-            self.given.keep(|name| self.cursors.has(name));
+            self.given.keep(&self.cursors);
         }
         let ends_portals = |outcome: &Outcome| match outcome {
             Outcome::Completed { tag, .. } => {

@@ -11,6 +11,8 @@ const MORE: &str = "
 create schema other;
 create function fill() returns trigger language plpgsql as
     'begin new.a := (select ssn from public.people limit 1); return new; end';
+create function fill_what() returns trigger language plpgsql as
+    'begin new.what := (select ssn from public.people limit 1); return new; end';
 create table notes (id int, note text, ssn text);
 insert into notes values (1, 'a note', 'zq7Xk2Lm9Wp4-1');
 create table child () inherits (notes);
@@ -226,6 +228,17 @@ fn what_a_change_may_have_reached_shows_nothing() {
             "rollback to s",
             "alter table people rename to fresh",
             "select ssn from fresh",
+        ],
+        &[
+            "create temporary table orders (what text)",
+            "create trigger filled before insert on orders for each row execute function fill_what()",
+            "insert into orders values ('x')",
+            "savepoint s",
+            "discard temporary",
+            "create table fresh ()",
+            "select count(*) from notes",
+            "rollback to s",
+            "select what || '' from orders",
         ],
         &["create table fresh as select ssn from people", "select ssn from fresh"],
         &["create materialized view fresh as select ssn from people", "select ssn from fresh"],

@@ -260,6 +260,18 @@ fn what_lies_with_temporary_objects_is_in_no_snapshot() {
 }
 
 #[test]
+fn a_savepoint_brings_temporary_objects_back() {
+    let (mut session, judge) = session_and_judge();
+    assert_eq!(answers(&mut session, &[query("create domain pg_temp.t as int")]), "CZ");
+    judge.confirm("shop", BootTime(u64::MAX));
+    for sql in ["begin", "savepoint s", "discard temporary", "create table public.n ()", "select from t"] {
+        assert_eq!(answers(&mut session, &[query(sql)]), "CZ", "{sql}");
+    }
+    assert_eq!(answers(&mut session, &[query("rollback to s")]), "CZ");
+    assert_eq!(answers(&mut session, &[query("select from t")]), "EZ", "it is hidden again");
+}
+
+#[test]
 fn temporary_objects_hide_what_has_their_names() {
     let (mut session, judge) = session_and_judge();
     assert_eq!(answers(&mut session, &[query("create domain pg_temp.n as int")]), "CZ");

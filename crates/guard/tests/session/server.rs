@@ -23,6 +23,7 @@ pub(crate) struct Server {
     moved_at_savepoint: bool,
     /// Names of its temporary objects.
     temporary: Vec<String>,
+    temporary_at_savepoint: Vec<String>,
     /// `standard_conforming_strings`.
     strings: Strings,
     /// It takes simple queries only.
@@ -172,8 +173,15 @@ impl Server {
                 (self.block, self.failed) = (false, false);
             }
             "commit" => (self.block, self.strings.now) = (false, self.strings.lasting),
-            "savepoint s" => self.moved_at_savepoint = self.moved,
-            "rollback to s" => (self.failed, self.moved) = (false, self.moved_at_savepoint),
+            "savepoint s" => {
+                self.moved_at_savepoint = self.moved;
+                self.temporary_at_savepoint = self.temporary.clone();
+            }
+            "rollback to s" => {
+                (self.failed, self.moved) = (false, self.moved_at_savepoint);
+                self.temporary = self.temporary_at_savepoint.clone();
+            }
+            "discard temporary" => self.temporary.clear(),
             sql if sql.starts_with("copy ") => {
                 self.ran.push(sql.to_owned());
                 (self.copying, self.copying_nonsense) = (true, sql.contains("nonsense"));
