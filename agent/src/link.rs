@@ -33,8 +33,9 @@ const PACKET_BYTES_MAX: usize = 64 * 1024;
 const SEND_PATIENCE: TimeVal = TimeVal::new(5, 0);
 /// Pause before a message that found no room is tried again.
 const ROOM_PAUSE: Duration = Duration::from_millis(2);
-/// Descriptors of the first message: ring, four maps, control socket, exec socket, texts.
-const DESCRIPTORS_MAX: usize = 8;
+/// Descriptors of the first message: to a core ring, four maps, control socket, exec socket, texts; to a worker six, and one
+/// log for each of 32 workers.
+const DESCRIPTORS_MAX: usize = 48;
 
 /// What the kernel process says.
 #[derive(Debug, Serialize, Deserialize)]

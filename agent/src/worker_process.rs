@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use guard::Judge;
+use guard::{Judge, Neighbours};
 use identity::secret::Secret;
 use model::id::DatabaseId;
 use model::mediation::Listener;
@@ -24,7 +24,7 @@ use proxy::{
     Certificates, ClientAuthorities, Credential, Demand, Discovery, Governor, ListenerSpec, Listening, LoginMode, Mint,
     OwnCertificate, ServiceAccount, Settings, TlsMode, UnreadAccess, UpstreamLogin, WhenUnrecorded, Worker,
 };
-use recorder::{Channel, Level, Recorder};
+use recorder::{ChangeReader, ChangeWriter, Channel, Level, Recorder};
 use steering::heartbeat::Heartbeat;
 use steering::listener::Family;
 use steering::spec::Slot;
@@ -46,7 +46,7 @@ use crate::worker_link::{
     AccessTexts, ClientAuthorityTexts, CredentialKind, FromWorker, GuardedDatabase, ListenerKind, PolicyTexts,
     ToWorker, VERSION, WorkerHello,
 };
-use crate::{policy_files, privileges, run};
+use crate::{clock, policy_files, privileges, run};
 
 /// How long connections may wait in the queue of a listener that gets no more of them.
 const QUEUE: Duration = Duration::from_secs(1);
@@ -86,12 +86,15 @@ struct Process {
     identities: Rc<Identities>,
     catalogues: Rc<Catalogues>,
     grants: Rc<Grants>,
+    neighbours: Rc<Neighbours>,
     databases: HashMap<u16, Database>,
 }
 
 async fn serve(hello: WorkerHello, descriptors: Vec<OwnedFd>, link: Link) -> Result<()> {
-    let [memory, wake, answer, hops, core] =
-        <[OwnedFd; 5]>::try_from(descriptors).ok().context("the kernel process passed too few descriptors")?;
+    let mut descriptors = descriptors.into_iter();
+    let mut next = || descriptors.next().context("the kernel process passed too few descriptors");
+    let [memory, wake, answer, hops, core, changes] = [next()?, next()?, next()?, next()?, next()?, next()?];
+    let neighbours = neighbours(&hello, &changes, descriptors)?;
     let channel = Channel::from_descriptors([memory, wake, answer]);
     let recorder = Recorder::open(channel).context("the ring to the core cannot be mapped")?;
     let hops = Hops::start(Link::passed(hops))?;
@@ -113,7 +116,9 @@ async fn serve(hello: WorkerHello, descriptors: Vec<OwnedFd>, link: Link) -> Res
         (entry.id, database)
     });
     let databases = databases.collect();
-    let mut process = Process { databases, worker: worker.clone(), pulse, identities, catalogues, grants, hello };
+    let listening = Rc::clone(&neighbours);
+    let mut process =
+        Process { databases, worker: worker.clone(), pulse, identities, catalogues, grants, neighbours, hello };
     let time = worker.clone();
     spawn_local(async move {
         if let Err(problem) = time.keep_time().await {
@@ -127,10 +132,19 @@ async fn serve(hello: WorkerHello, descriptors: Vec<OwnedFd>, link: Link) -> Res
         loop {
             interval.tick().await;
             reports.report();
+            listening.listen();
         }
     });
     link.send(&FromWorker::Ready, &[], &[])?;
     process.follow(link).await
+}
+
+/// What the sessions of all workers say of the changes that they make.
+fn neighbours(hello: &WorkerHello, own: &OwnedFd, all: impl Iterator<Item = OwnedFd>) -> Result<Rc<Neighbours>> {
+    let writer = ChangeWriter::open(own).context("the log of changes cannot be mapped")?;
+    let logs = all.map(|log| ChangeReader::open(&log)).collect::<Result<Vec<_>, _>>();
+    let logs = logs.context("another worker's log of changes cannot be mapped")?;
+    Ok(Rc::new(Neighbours::new(writer, logs, hello.number as usize, clock::boot)))
 }
 
 fn settings(hello: &WorkerHello) -> Settings {
@@ -245,6 +259,7 @@ impl Process {
         let protection = policy_files::protection(&texts)?;
         let (worker, identities) = (self.worker.clone(), Rc::clone(&self.identities));
         let (catalogues, board) = (Rc::clone(&self.catalogues), self.grants.board(id));
+        let neighbours = Rc::clone(&self.neighbours);
         let database = self.database(id)?;
         match &database.judge {
             Some(judge) => {
@@ -253,7 +268,7 @@ impl Process {
                 worker.reconsider(DatabaseId(id));
             }
             None => {
-                let judge = Rc::new(Judge::new(policies, board));
+                let judge = Rc::new(Judge::new(policies, board).among(neighbours));
                 judge.protect(protection);
                 database.judge = Some(Rc::clone(&judge));
                 catalogues.judge(id, Rc::clone(&judge));

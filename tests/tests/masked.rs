@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 use warder_tests::stage::{PASSWORD, Place, Stage, StageOptions};
 use warder_tests::{directory, process, tooling, wait};
@@ -190,6 +190,91 @@ fn what_a_session_has_made_it_can_use() -> Result<()> {
     let (stdout, stderr) = script(&stage, Some(port), migration)?;
     ensure!(stdout == "made\n77\nx" && stderr.is_empty(), "{stdout}\n{stderr}");
     Ok(())
+}
+
+/// A view of names, and the same view of what nobody may see.
+const SHOWS_NAMES: &str = "create or replace view shown as select id, name as v from people;\n";
+const SHOWS_NUMBERS: &str = "create or replace view shown as select id, ssn as v from people;\n";
+
+/// Until nobody waits for a catalogue: a view is what its definition says.
+fn wait_known(stage: &Stage, port: u16, sql: &str) -> Result<()> {
+    wait::until("a view that is known again", wait::PATIENCE, || Ok(psql(stage, port, sql)?.1.is_empty().then_some(())))
+}
+
+#[test]
+fn what_another_session_changes_meanwhile_is_not_shown() -> Result<()> {
+    let (stage, port, _folder) = start()?;
+    script(&stage, Some(port), SHOWS_NAMES)?;
+    wait_known(&stage, port, "select v from shown")?;
+    // Judged while the view shows names, and looked up when it shows numbers.
+    for statement in ["select v || '' from shown", "copy (select v || '' from shown) to stdout", "table shown"] {
+        script(&stage, Some(port), SHOWS_NAMES)?;
+        wait_known(&stage, port, "select v || '' from shown")?;
+        let (stdout, stderr) = std::thread::scope(|scope| {
+            let late = format!("select count(*) from generate_series(1, 5000000); {statement}");
+            let asks = scope.spawn({
+                let stage = &stage;
+                move || psql(stage, port, &late)
+            });
+            let running = "select 1 from pg_stat_activity where state = 'active' and query like '%5000000%' and pid <> pg_backend_pid()";
+            wait::until("a statement that runs", wait::PATIENCE, || {
+                Ok((script(&stage, None, running)?.0 == "1").then_some(()))
+            })?;
+            let (_, errors) = script(&stage, Some(port), SHOWS_NUMBERS)?;
+            ensure!(errors.is_empty(), "{errors}");
+            asks.join().ok().context("a client has panicked")?
+        })?;
+        no_canary(&stdout)?;
+        ensure!(stderr.contains("send it again") && stdout.lines().count() <= 1, "{statement}: {stdout}\n{stderr}");
+    }
+    Ok(())
+}
+
+#[test]
+fn while_views_are_exchanged_nobody_sees_through_them() -> Result<()> {
+    let (stage, port, _folder) = start()?;
+    script(&stage, Some(port), SHOWS_NAMES)?;
+    wait_known(&stage, port, "select v from shown")?;
+    let changes: String = (0..10)
+        .map(|round| {
+            format!("{}select pg_sleep({});\n", [SHOWS_NUMBERS, SHOWS_NAMES][round % 2], 0.4 + 0.13 * round as f64)
+        })
+        .collect();
+    let asked = "select v || '' from shown where id = 3;\nselect v from shown where id = 3;\n".repeat(40);
+    let answers = std::thread::scope(|scope| {
+        let changes = scope.spawn(|| script(&stage, Some(port), &changes));
+        let clients: Vec<_> = (0..3).map(|_| scope.spawn(|| script(&stage, Some(port), &asked))).collect();
+        let mut answers = String::new();
+        for client in clients {
+            answers.push_str(&client.join().ok().context("a client has panicked")??.0);
+        }
+        let (_, errors) = changes.join().ok().context("the changes have panicked")??;
+        ensure!(errors.is_empty(), "{errors}");
+        Ok(answers)
+    })?;
+    no_canary(&answers)?;
+    ensure!(answers.contains("name3") && answers.contains("*-3"), "they have seen nothing: {answers}");
+    Ok(())
+}
+
+#[test]
+fn an_open_change_keeps_back_what_it_concerns_and_nothing_else() -> Result<()> {
+    let (stage, port, _folder) = start()?;
+    wait_known(&stage, port, "select who from contacts")?;
+    let others = format!(
+        "\\! PGHOST=127.0.0.1 psql -XqAt -p {port} -c 'select ssn from people where id = 2' -c 'select what from orders where id = 2'\n\
+         \\! PGHOST=127.0.0.1 psql -XqAt -p {port} -c 'select who from contacts'\n"
+    );
+    let text = format!(
+        "begin;\ncreate view more as select what from orders;\n{others}\
+                        create or replace view contacts as select name as who, email as mail from people;\n{others}rollback;\n"
+    );
+    let (stdout, stderr) = script(&stage, Some(port), &text)?;
+    let names = "name1\nname2\nname3\nname4\nname5";
+    let known = format!("************-2\nthing2\n{names}");
+    ensure!(stdout == format!("{known}\n************-2\nthing2"), "{stdout}\n{stderr}");
+    ensure!(stderr.contains("(rule unknown-origin)") && stderr.lines().count() <= 3, "{stderr}");
+    wait_known(&stage, port, "select who from contacts")
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! The proxy's worker processes: started, told what to do, and started again when they end.
 
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::Child;
 
 use anyhow::{Context as _, Result};
 use model::time::BootTime;
-use recorder::Channel;
+use recorder::{ChangeLog, Channel};
 use tracing::{info, warn};
 
 use super::hops::Steward;
@@ -31,9 +31,11 @@ pub(super) struct Workers {
     slots: Vec<Worker>,
 }
 
-/// One worker's place. Its ring outlives the process.
+/// One worker's place. Its ring and its log outlive the process.
 struct Worker {
     channel: Channel,
+    /// What its sessions change in catalogues.
+    changes: ChangeLog,
     process: Option<Process>,
     /// When it may be started again.
     due: BootTime,
@@ -71,7 +73,8 @@ impl Workers {
         let hello = WorkerHello { version: VERSION, number: 0, proxy, message_bytes_max, databases };
         let place = |_| {
             let channel = Channel::create(RING_BYTES).context("there is no memory for the ring of a proxy worker")?;
-            Ok(Worker { channel, process: None, due: BootTime(0), pause: PAUSE_MIN_NANOS })
+            let changes = ChangeLog::create().context("there is no memory for the log of a proxy worker")?;
+            Ok(Worker { channel, changes, process: None, due: BootTime(0), pause: PAUSE_MIN_NANOS })
         };
         let slots = (0..config.proxy.workers).map(place).collect::<Result<_>>()?;
         Ok(Self { identity, hello, slots })
@@ -153,7 +156,10 @@ impl Workers {
         // A pair for each process: an answer to one that has ended must not reach the next.
         let (core, line) = Link::pair()?;
         let mut descriptors = self.slots[number].channel.descriptors().to_vec();
-        descriptors.extend([hops.as_fd(), core.as_fd()]);
+        descriptors.extend([hops.as_fd(), core.as_fd(), self.slots[number].changes.writer()]);
+        let readers = self.slots.iter().map(|worker| worker.changes.reader()).collect::<std::io::Result<Vec<_>>>();
+        let readers = readers.context("a log of changes cannot be passed on")?;
+        descriptors.extend(readers.iter().map(AsFd::as_fd));
         let hello = ToWorker::Hello(Box::new(self.hello.clone()));
         link.send(&hello, &[], &descriptors)?;
         Ok((child, link, line))

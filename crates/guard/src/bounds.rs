@@ -50,6 +50,19 @@ impl Bounds {
         })
     }
 
+    /// There are none.
+    pub(crate) fn none() -> Self {
+        Self {
+            rows_max: u64::MAX,
+            bytes_max: u64::MAX,
+            given: Amount::default(),
+            givers: Vec::new(),
+            deadline: None,
+            rule: "masking".to_owned(),
+            beyond: None,
+        }
+    }
+
     /// The rows are those of cursors and portals that have given so much before.
     pub(crate) fn go_on(self, givers: Vec<Arc<str>>, given: Amount) -> Self {
         Self { givers, given, ..self }
@@ -84,18 +97,32 @@ impl Bounds {
             && self.cross("a longer run", "ask for less, or for a longer time in the policy")
     }
 
+    /// What it returns may not be what was judged. Whether that is news.
+    pub(crate) fn go_stale(&mut self) -> bool {
+        self.end_with(Denial {
+            rule: "masking".into(),
+            what: "the result".into(),
+            reason: "while the statement waited or ran, another session changed what it reads, so what it shows is not known; \
+                     what it has written stays"
+                .into(),
+            remedy: "send it again".into(),
+            sqlstate: "55000",
+        })
+    }
+
     fn cross(&mut self, what: &str, remedy: &str) -> bool {
-        if self.beyond.is_some() {
-            return false;
-        }
-        let error = Denial {
+        self.end_with(Denial {
             rule: self.rule.as_str().into(),
             what: what.into(),
             reason: "the policy allows the statement with a bound, which it has crossed".into(),
             remedy: remedy.into(),
             sqlstate: "54000",
-        };
-        self.beyond = Some(Beyond { error: Some(error) });
-        true
+        })
+    }
+
+    fn end_with(&mut self, error: Denial) -> bool {
+        let is_first = self.beyond.is_none();
+        self.beyond.get_or_insert(Beyond { error: Some(error) });
+        is_first
     }
 }

@@ -198,6 +198,19 @@ impl Cycles {
         rest.results.take_over(copying.results);
     }
 
+    /// What any of them shows from its next result on may be another thing than was judged.
+    pub(crate) fn doubt(&mut self) {
+        self.waiting.iter_mut().chain(&mut self.open).for_each(|cycle| cycle.results.is_doubted = true);
+    }
+
+    /// The one that is answered next: its results are not shown. Whether the server can be asked to cancel: nothing else of
+    /// the session can run when it does.
+    pub(crate) fn cut(&mut self) -> bool {
+        let is_alone = self.waiting.len() == 1 && self.open.is_none();
+        let Some(cycle) = self.front_mut() else { return false };
+        cycle.bounds.get_or_insert_with(|| Box::new(Bounds::none())).go_stale() && is_alone
+    }
+
     /// The refusal that the next error of the server may be about.
     pub(crate) fn take_refused(&mut self, names: impl FnOnce(&str) -> bool) -> Option<Refused> {
         self.front_mut()?.refused.take_if(|refused| refused.name.as_deref().is_none_or(names))

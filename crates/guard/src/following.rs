@@ -92,7 +92,7 @@ const SAVEPOINTS_MAX: usize = 32;
 
 /// How long a session waits for a snapshot that has its own changes, before it is judged without: many times what the
 /// reading of a catalogue takes.
-const CATALOGUE_PATIENCE_NANOS: u64 = 3_000_000_000;
+pub(crate) const CATALOGUE_PATIENCE_NANOS: u64 = 3_000_000_000;
 
 /// What held when a savepoint was made.
 #[derive(Debug)]

@@ -1,5 +1,6 @@
 //! One session: its client's stream, its server's stream, and the decision about each message between them.
 
+mod beside;
 mod desk;
 mod expected;
 mod holding;
@@ -27,11 +28,13 @@ use crate::bounds::Bounds;
 use crate::client::{HELD_BYTES_MAX, Next, Stream};
 use crate::cycle::Refused;
 use crate::following::Following;
+use crate::guard::beside::Staleness;
 use crate::guard::desk::Desk;
 use crate::hold::{Answer, Parked, Portals};
 use crate::judge::{Bench, Circumstances, Judge, Judged, Ruling, unexplained};
 use crate::masking::Cells;
 use crate::message;
+use crate::neighbours::Place;
 use crate::server::Server;
 use crate::startup;
 
@@ -73,6 +76,7 @@ struct Asked {
     at: BootTime,
     facts: Arc<Facts>,
     bounds: Obligations,
+    stale: Staleness,
 }
 
 /// One session.
@@ -102,6 +106,10 @@ pub struct Guard {
     portals: Portals,
     /// An Execute goes on whose portal must be described before.
     describes: bool,
+    /// Among the sessions that change the catalogue.
+    place: Place,
+    /// Up to which of their changes what runs was looked at.
+    looked_beside: u64,
 }
 
 impl Guard {
@@ -116,8 +124,10 @@ impl Guard {
         let following = Following::new(Arc::clone(&session.user));
         let mut connection = Connection::new(Start::FirstByte, Limits::default());
         connection.announce();
+        let bench = Bench::new(judge, &principal);
+        let place = bench.place(&session);
         Self {
-            bench: Bench::new(judge, &principal),
+            bench,
             around: Circumstances { principal, session },
             connection,
             client: Stream::default(),
@@ -134,6 +144,8 @@ impl Guard {
             postponed: None,
             portals: Portals::default(),
             describes: false,
+            place,
+            looked_beside: 0,
         }
     }
 
@@ -378,7 +390,7 @@ impl Guard {
             WireEvent::Statement(statement) => {
                 let is_it = |asked: &Asked| asked.kind == statement.kind && asked.at == statement.started;
                 let Some(place) = asked.iter().position(is_it) else { return };
-                let Some(Asked { facts, bounds, .. }) = asked.drain(..=place).next_back() else { return };
+                let Some(Asked { facts, bounds, stale, .. }) = asked.drain(..=place).next_back() else { return };
                 let names = &mut bench.names;
                 if statement.ending == Ending::Lost {
                     following.lose(&facts);
@@ -387,6 +399,9 @@ impl Guard {
                 let before = names.has_prepared().then(|| following.state().clone());
                 following.settle(&statement, &facts, |change, place| names.follow(change, &statement, place));
                 names.settle(&statement, &facts, bounds);
+                if stale == Staleness::Stale {
+                    names.forget_all();
+                }
                 if before.is_some_and(|before| before != *following.state()) {
                     names.forget_prepared();
                 }
@@ -406,17 +421,18 @@ impl Guard {
         book: &mut impl Book,
     ) -> Sentence {
         let (kind, Heard { request, at }) = (piece.kind, heard);
-        let facts = match &request {
-            Some(request) => self.bench.facts(request, self.desk.following.state(), &self.around.session.database),
-            None => Arc::new(Facts { statements: Vec::new(), opaque: Some(OpaqueReason::Incomplete) }),
-        };
         self.bench.look_at_grants(at);
+        let (facts, is_beside) = match &request {
+            Some(request) => self.facts(kind, request, now),
+            None => (Arc::new(Facts { statements: Vec::new(), opaque: Some(OpaqueReason::Incomplete) }), false),
+        };
         let mut judged = match (kind, &answered) {
             // What has waited was counted when it came.
             (b'P' | b'B', _) | (_, Some(_)) => self.bench.judge(facts, &self.around, now),
             _ => self.bench.judge_run(facts, &self.around, now),
         };
-        if matches!(judged.ruling, Ruling::Refused) && answered.is_none() && self.is_behind(looked) {
+        let is_refused = matches!(judged.ruling, Ruling::Refused) && answered.is_none();
+        if is_refused && (self.is_behind(looked) || (is_beside && self.may_wait(at, looked))) {
             return Sentence::Postpone(Heard { request, at });
         }
         if let Some(parked) = answered {
@@ -447,6 +463,9 @@ impl Guard {
         }
         self.warn(&judged);
         self.expect(kind, request.as_deref(), &judged, at);
+        if matches!(kind, b'Q' | b'E') {
+            self.place.announce(&judged.facts);
+        }
         Sentence::Pass
     }
 
@@ -483,6 +502,7 @@ impl Guard {
     /// Takes bytes of the server; returns what the client gets. Afterwards [`Guard::client`] may go on with what waited.
     pub fn server<'a>(&mut self, at: BootTime, chunk: &'a [u8]) -> Cow<'a, [u8]> {
         self.desk.protected = if self.masks() { self.bench.protected(&self.around.session.database) } else { None };
+        self.look_beside();
         let out = self.server.take(chunk, &mut self.desk);
         self.around.session.in_transaction = self.desk.in_transaction;
         self.feed(Side::Server, at, &[Input::Bytes(&out)]);
@@ -491,6 +511,7 @@ impl Guard {
             self.follow(|connection, sink| connection.all_is_answered(sink));
             if !self.around.session.in_transaction {
                 self.desk.following.is_committed(at);
+                self.place.settle(at);
             }
         }
         for Bounds { givers, given, .. } in self.desk.gave.drain(..) {

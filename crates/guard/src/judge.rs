@@ -10,6 +10,7 @@ use crate::board::{Board, Glance};
 use crate::hold::{self, Denied};
 use crate::masking::Protected;
 use crate::names::Names;
+use crate::neighbours::{Neighbours, Place};
 use crate::rate::Rates;
 use mask::{Plan, Planned, Protection, Rule};
 use model::Known;
@@ -43,6 +44,7 @@ pub struct Judge {
     catalogues: RefCell<HashMap<Arc<str>, Snapshot>>,
     /// Where there is no snapshot.
     none: Rc<Catalogue>,
+    neighbours: Option<Rc<Neighbours>>,
 }
 
 impl Judge {
@@ -61,7 +63,14 @@ impl Judge {
             board,
             catalogues: RefCell::default(),
             none,
+            neighbours: None,
         }
+    }
+
+    /// The same, with sessions that hear what those of all workers change in the catalogues.
+    #[must_use]
+    pub fn among(self, neighbours: Rc<Neighbours>) -> Self {
+        Self { neighbours: Some(neighbours), ..self }
     }
 
     /// From the next message on this is protected. What was decided before is decided again with the next policies:
@@ -233,8 +242,18 @@ impl Bench {
         }
     }
 
-    /// What a request would do.
-    pub(crate) fn facts(&mut self, request: &Request, state: &State, database: &str) -> Arc<Facts> {
+    /// The place of a session among those of all workers.
+    pub(crate) fn place(&self, session: &SessionContext) -> Place {
+        Place::new(self.judge.neighbours.clone(), &session.database_name, &session.database)
+    }
+
+    /// What is known of an SQL database.
+    pub(crate) fn catalogue(&self, database: &str) -> Rc<Catalogue> {
+        self.judge.catalogue(database)
+    }
+
+    /// What a request would do. `altered`: which changes of others the state has, 0 where it has none.
+    pub(crate) fn facts(&mut self, request: &Request, state: &State, altered: u64, database: &str) -> Arc<Facts> {
         let catalogue = self.judge.catalogue(database);
         let read = |text: &str| {
             // The decoder replaces what is no UTF-8; here such a text must not be read as something else.
@@ -243,7 +262,7 @@ impl Bench {
             }
             self.judge.analyser.borrow_mut().facts(text.as_bytes(), state, &catalogue)
         };
-        self.names.renew(catalogue.epoch(), read);
+        self.names.renew((catalogue.epoch(), altered), read);
         let text = match (&request.text, request.kind) {
             (_, StatementKind::FunctionCall { .. }) => return opaque(OpaqueReason::FunctionCall),
             (Text::Whole(_) | Text::Truncated { .. }, _) if request.doubtful => {

@@ -80,6 +80,10 @@ pub(crate) struct Results {
     copy: Option<CopyRows>,
     /// Texts of errors and notices that may quote what is hidden.
     withholds: Withheld,
+    /// What results that have not begun show may be another thing than was judged.
+    pub(crate) is_doubted: bool,
+    /// A result has begun: what it shows is settled.
+    has_begun: bool,
 }
 
 impl Results {
@@ -104,6 +108,8 @@ impl Results {
         let later = std::mem::replace(&mut self.expected, earlier.expected);
         self.expected.extend(later);
         (self.rows, self.copy) = (earlier.rows, earlier.copy);
+        self.is_doubted |= earlier.is_doubted;
+        self.has_begun = earlier.has_begun;
         self.withholds = self.withholds.max(earlier.withholds);
     }
 
@@ -114,6 +120,21 @@ impl Results {
             Withheld::Inner => is_from_inside(message),
             Withheld::All => true,
         }
+    }
+
+    /// A message of the server is there, in answer to a Query or not. Whether it begins a result that may be another one than
+    /// was judged.
+    pub(crate) fn begins_doubted(&mut self, kind: u8, is_query: bool) -> bool {
+        let begins = match kind {
+            b'T' => is_query || self.is_own_description(),
+            b'D' | b'H' | b'd' | b'W' => true,
+            b'C' | b's' | b'I' => {
+                self.has_begun = false;
+                false
+            }
+            _ => false,
+        };
+        begins && !std::mem::replace(&mut self.has_begun, true) && self.is_doubted
     }
 
     /// Whether the next description is the guard's own.

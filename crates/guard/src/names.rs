@@ -1,7 +1,7 @@
 //! What SQL's names stand for: prepared statements and cursors. On the server they are one name space with the names of
 //! the protocol: a Parse or Close of a statement takes a prepared one's place, a Bind or Close of a portal a cursor's.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use model::facts::{Action, Effect, Facts, OpaqueReason, StateChange, StatementFacts};
@@ -34,10 +34,12 @@ struct Prepared {
 #[derive(Default)]
 pub(crate) struct Names {
     prepared: HashMap<Arc<str>, Prepared>,
-    /// Of the catalogue by which they were read.
-    epoch: u64,
+    /// Of the catalogue by which they were read, and of what others have changed there.
+    epoch: (u64, u64),
     /// What messages have bound to portals that SQL has prepared.
     bound: HashMap<Arc<str>, Arc<StatementFacts>>,
+    /// Portals that have given rows, and have more.
+    suspended: HashSet<Arc<str>>,
     pub(crate) cursors: Cursors,
     pub(crate) given: Given,
 }
@@ -74,8 +76,14 @@ impl Names {
                 self.given.begin(name);
             }
         }
+        if let (Some(portal), true) = (&statement.portal, self.suspended.len() < NAMES_MAX)
+            && statement.outcomes.iter().any(|outcome| matches!(outcome, Outcome::Suspended { .. }))
+        {
+            self.suspended.insert(Arc::clone(portal));
+        }
         if statement.transaction_after == Some(Transaction::Idle) {
             self.given.keep(&self.cursors);
+            self.suspended.clear();
         }
         let ends_portals = |outcome: &Outcome| match outcome {
             Outcome::Completed { tag, .. } => {
@@ -89,7 +97,7 @@ impl Names {
     }
 
     /// The catalogue is another one: what was prepared is read again. A view may show other columns now.
-    pub(crate) fn renew(&mut self, epoch: u64, read: impl Fn(&str) -> Arc<Facts>) {
+    pub(crate) fn renew(&mut self, epoch: (u64, u64), read: impl Fn(&str) -> Arc<Facts>) {
         if std::mem::replace(&mut self.epoch, epoch) == epoch {
             return;
         }
@@ -105,8 +113,14 @@ impl Names {
         self.bound.clear();
     }
 
+    /// Whether a portal of this name has given rows, and has more.
+    pub(crate) fn is_suspended(&self, portal: &str) -> bool {
+        self.suspended.contains(portal)
+    }
+
     /// Names may stand for anything.
     pub(crate) fn forget_all(&mut self) {
+        self.suspended.clear();
         self.forget_prepared();
         self.cursors.forget_all();
     }
@@ -123,6 +137,7 @@ impl Names {
     /// A Bind or Close of a portal with this name goes to the server.
     pub(crate) fn portal_replaced(&mut self, name: &str) {
         self.bound.remove(name);
+        self.suspended.remove(name);
         self.given.begin(name);
         if is_exact(name) {
             self.cursors.forget(name);

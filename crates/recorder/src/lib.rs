@@ -6,10 +6,14 @@
 //! reads the kernel's ring, says how far it has written and synced, and believes nothing that it finds: a worker may
 //! be under somebody else's control.
 //!
+//! Beside that, each worker has a log (`changes`) in which its sessions tell those of all workers what they are about to
+//! change in a catalogue.
+//!
 //! What is not here: what the bytes mean (`wire-pg`), which bytes matter (`proxy`), files (`store`).
 
 #![warn(missing_docs)]
 
+mod changes;
 mod codec;
 mod encoding;
 mod facts;
@@ -20,6 +24,7 @@ mod note;
 mod principal;
 mod record;
 
+pub use changes::{Change, ChangeLog, ChangeReader, ChangeWriter, Missed, Notice};
 pub use intake::{Intake, Item};
 pub use judgement::{EncodedJudgement, JUDGEMENT_BYTES_MAX};
 pub use memory::{Channel, OpenError, RING_BYTES_MAX, RING_BYTES_MIN};

@@ -1,5 +1,6 @@
 //! The shared memory: one page of positions, then the bytes of the ring.
 
+use std::ffi::CStr;
 use std::io;
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -58,12 +59,7 @@ impl Channel {
     /// When the size is out of bounds or there is no memory.
     pub fn create(bytes: usize) -> Result<Self, OpenError> {
         check(bytes)?;
-        let memory = memfd_create(c"warder-recorder", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
-        let length = libc::off_t::try_from(HEAD_BYTES + bytes).map_err(io::Error::other)?;
-        ftruncate(&memory, length)?;
-        // Without the seals one end could shorten the memory and kill the other with SIGBUS.
-        let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
-        fcntl(memory.as_fd(), FcntlArg::F_ADD_SEALS(seals))?;
+        let memory = sealed(c"warder-recorder", HEAD_BYTES + bytes)?;
         let event = || EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).map(OwnedFd::from);
         let channel = Self { memory, wake: event()?, answer: event()? };
         Map::new(&channel.memory, HEAD_BYTES + bytes)?.positions().magic.store(MAGIC, Ordering::Relaxed);
@@ -93,12 +89,7 @@ impl Channel {
 
     /// Maps it.
     pub(crate) fn map(self) -> Result<Ring, OpenError> {
-        let seals = fcntl(self.memory.as_fd(), FcntlArg::F_GET_SEALS)?;
-        if !SealFlag::from_bits_truncate(seals).contains(SealFlag::F_SEAL_SHRINK) {
-            return Err(OpenError::Foreign);
-        }
-        let length = nix::sys::stat::fstat(&self.memory)?.st_size;
-        let length = usize::try_from(length).map_err(io::Error::other)?;
+        let length = sealed_length(&self.memory)?;
         let bytes = length.checked_sub(HEAD_BYTES).ok_or(OpenError::Foreign)?;
         check(bytes)?;
         let map = Map::new(&self.memory, length)?;
@@ -107,6 +98,25 @@ impl Channel {
         }
         Ok(Ring { map, bytes, wake: self.wake, answer: self.answer })
     }
+}
+
+/// A file in memory of this length for ever: otherwise one end could shorten it and kill the other with SIGBUS.
+pub(crate) fn sealed(name: &CStr, length: usize) -> Result<OwnedFd, OpenError> {
+    let memory = memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
+    ftruncate(&memory, libc::off_t::try_from(length).map_err(io::Error::other)?)?;
+    let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
+    fcntl(memory.as_fd(), FcntlArg::F_ADD_SEALS(seals))?;
+    Ok(memory)
+}
+
+/// The length of such a file.
+pub(crate) fn sealed_length(memory: &OwnedFd) -> Result<usize, OpenError> {
+    let seals = fcntl(memory.as_fd(), FcntlArg::F_GET_SEALS)?;
+    if !SealFlag::from_bits_truncate(seals).contains(SealFlag::F_SEAL_SHRINK) {
+        return Err(OpenError::Foreign);
+    }
+    let length = nix::sys::stat::fstat(memory)?.st_size;
+    Ok(usize::try_from(length).map_err(io::Error::other)?)
 }
 
 fn check(bytes: usize) -> Result<(), OpenError> {
@@ -144,8 +154,9 @@ pub(crate) struct Positions {
 }
 const _: () = assert!(size_of::<Positions>() == 192 && size_of::<Positions>() <= HEAD_BYTES);
 
+/// A file in memory, mapped.
 #[derive(Debug)]
-struct Map {
+pub(crate) struct Map {
     start: NonNull<libc::c_void>,
     length: usize,
 }
@@ -156,8 +167,12 @@ unsafe impl Send for Map {}
 
 impl Map {
     fn new(memory: &OwnedFd, length: usize) -> Result<Self, OpenError> {
+        Self::with(memory, length, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)
+    }
+
+    /// To read or write what another process writes or reads.
+    pub(crate) fn with(memory: &OwnedFd, length: usize, access: ProtFlags) -> Result<Self, OpenError> {
         let size = NonZeroUsize::new(length).ok_or(OpenError::Foreign)?;
-        let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         #[expect(unsafe_code, reason = "mmap(2)")]
         // SAFETY: a new mapping at an address of the kernel's choice touches no other memory.
         let start = unsafe { mmap(None, size, access, MapFlags::MAP_SHARED, memory, 0)? };
@@ -170,6 +185,16 @@ impl Map {
         // bit pattern is valid; it lives as long as `self`.
         unsafe {
             self.start.cast::<Positions>().as_ref()
+        }
+    }
+
+    /// All of it. Where it was mapped to be read only, nothing may be stored.
+    pub(crate) fn words(&self) -> &[AtomicU64] {
+        #[expect(unsafe_code, reason = "shared memory has no other type")]
+        // SAFETY: the mapping is page-aligned, as long as this slice at least, and lives as long as `self`; every bit
+        // pattern is valid for atomics.
+        unsafe {
+            std::slice::from_raw_parts(self.start.cast::<AtomicU64>().as_ptr(), self.length / size_of::<AtomicU64>())
         }
     }
 }

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use model::facts::StateChange;
+use model::facts::{Effect, Facts, Name, Object, StateChange, StatementFacts};
+
+use crate::catalogue::rows::RelationKind;
+use crate::catalogue::{Catalogue, Relation};
 
 /// Relations that are noted by name; with more of them every relation may be another one.
 pub const CHANGED_MAX: usize = 1024;
@@ -63,6 +66,15 @@ impl Changed {
         }
     }
 
+    /// What others have changed is changed for this session too.
+    pub fn join(&mut self, others: &Self) {
+        match others {
+            Self::Nothing => {}
+            Self::Relations(known) => known.iter().for_each(|known| self.add(&known.name, None)),
+            Self::Everything => *self = Self::Everything,
+        }
+    }
+
     /// Relations of this name may be others from now on.
     fn add(&mut self, name: &Arc<str>, made_in: Option<&Arc<str>>) {
         let mut known: BTreeMap<_, _> = match self {
@@ -95,4 +107,23 @@ impl Changed {
         let Self::Relations(known) = self else { return None };
         known.get(known.binary_search_by(|known| (*known.name).cmp(name)).ok()?)
     }
+}
+
+/// Whether what is known of a text may be wrong because this has changed meanwhile: it names something of it, directly or
+/// by what that is made of, or it calls what is not the server's own.
+#[must_use]
+pub fn concerns(changed: &Changed, facts: &Facts, catalogue: &Catalogue) -> bool {
+    let may_be = |reached: &Relation| reached.kind == RelationKind::Sequence || changed.is_among(&reached.name);
+    let is_changed = |effect: &Effect| match &effect.object {
+        Object::Relation(Name { schema, name }) => {
+            let known = schema.known().and_then(|schema| catalogue.relation(schema, name));
+            changed.is_among(name) || known.is_none_or(|relation| catalogue.reaches(relation, may_be))
+        }
+        _ => false,
+    };
+    let is_among = |statement: &StatementFacts| {
+        statement.lineage.is_none() || statement.runs_code() || statement.effects.iter().any(is_changed)
+    };
+    let is_known = facts.opaque.is_none() && !changed.is_everything();
+    !changed.is_nothing() && (!is_known || facts.statements.iter().any(is_among))
 }

@@ -42,7 +42,8 @@ impl Guard {
         self.replace_name(kind, requested, &judged.facts);
         if let (Some(request), b'Q' | b'E') = (requested, kind) {
             let (facts, bounds) = (Arc::clone(&judged.facts), judged.verdict.obligations);
-            self.asked.push_back(Asked { kind: request.kind, at, facts, bounds });
+            let stale = self.staleness(request, judged);
+            self.asked.push_back(Asked { kind: request.kind, at, facts, bounds, stale });
         }
     }
 

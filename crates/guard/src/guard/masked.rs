@@ -54,9 +54,13 @@ impl Desk {
 
     /// What becomes of a message where columns are protected. `None`: what becomes of it elsewhere.
     pub(super) fn masked_fate(&mut self, kind: u8, length: u32) -> Option<Fate> {
-        let Self { protected, cycles, cells, notices, .. } = self;
+        let Self { protected, cycles, cells, notices, cancel, .. } = self;
         let protected = protected.as_ref()?;
         let cycle = cycles.front_mut().filter(|cycle| !cycle.own)?;
+        if cycle.results.begins_doubted(kind, cycle.query) {
+            cancel.wanted |= cycles.cut();
+        }
+        let cycle = cycles.front_mut()?;
         let is_beyond = cycle.bounds.as_ref().is_some_and(|bounds| bounds.beyond.is_some());
         let results = &mut cycle.results;
         match kind {
