@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 use sql::catalogue::rows::{
-    Column, Conversion, Definition, Dependency, Events, Function, Generated, Inheritance, Operator, Relation,
+    Body, Column, Conversion, Definition, Dependency, Events, Function, Generated, Inheritance, Operator, Relation,
     RelationKind, Required, Rule, Trigger, Type,
 };
 use sql::catalogue::{Builder, Catalogue};
@@ -28,6 +28,8 @@ pub(crate) struct CatalogueForm {
     pub(crate) generated: Vec<(u32, i16, String)>,
     pub(crate) required: Vec<(u32, i16)>,
     pub(crate) conversions: Vec<(u32, i16, u32)>,
+    /// The last: 1 where it gives rows.
+    pub(crate) bodies: Vec<(u32, String, String, i16)>,
 }
 
 impl CatalogueForm {
@@ -75,6 +77,10 @@ impl CatalogueForm {
         }
         for (relation, number, function) in self.conversions {
             builder.conversion(Conversion { relation, number, function });
+        }
+        for (function, text, arguments, returns_set) in self.bodies {
+            let (text, arguments) = (text.into(), arguments.into());
+            builder.body(Body { function, text, arguments, returns_set: returns_set != 0 });
         }
         builder.build(epoch)
     }

@@ -33,6 +33,7 @@ pub const QUERIES: &[(&str, &str)] = &[
     ("generated", include_str!("catalogue/generated.sql")),
     ("required", include_str!("catalogue/required.sql")),
     ("conversions", include_str!("catalogue/conversions.sql")),
+    ("bodies", include_str!("catalogue/bodies.sql")),
 ];
 
 /// A snapshot, or none.
@@ -53,6 +54,8 @@ struct Snapshot {
     schemas: HashMap<Arc<str>, ()>,
     /// Whether the function is known to do nothing but compute.
     functions: Names<()>,
+    /// Functions of which all of that name are queries that can be read, or only compute.
+    bodies: Names<Vec<Body>>,
     operators: Names<()>,
     /// Functions that `row.name` may mean.
     row_functions: Names<()>,
@@ -102,6 +105,17 @@ pub(crate) struct Conversion {
     pub(crate) column: Option<Arc<str>>,
     pub(crate) schema: Arc<str>,
     pub(crate) function: Arc<str>,
+}
+
+/// A function that is a query, or only computes.
+#[derive(Clone, Debug)]
+pub(crate) struct Body {
+    /// The query; `None`: it computes.
+    pub(crate) text: Option<Arc<str>>,
+    /// Names of its arguments; empty where they have none.
+    pub(crate) arguments: Vec<Arc<str>>,
+    /// How many rows it gives depends on what it reads.
+    pub(crate) returns_set: bool,
 }
 
 /// A relation that a view reads.
@@ -167,6 +181,11 @@ impl Catalogue {
 
     pub(crate) fn has_function(&self, schema: &str, name: &str) -> bool {
         self.has(schema, name, |snapshot| &snapshot.functions)
+    }
+
+    /// All functions of a name, where each of them is a query or only computes.
+    pub(crate) fn bodies(&self, schema: &str, name: &str) -> Option<&[Body]> {
+        Some(self.snapshot.as_ref()?.bodies.get(schema)?.get(name)?)
     }
 
     pub(crate) fn has_operator(&self, schema: &str, name: &str) -> bool {

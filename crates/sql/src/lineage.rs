@@ -13,6 +13,7 @@ mod expression;
 mod figure;
 mod from;
 mod function;
+mod inlined;
 mod moved;
 mod query;
 mod relation;
@@ -42,6 +43,7 @@ const WORK_MAX: usize = 400_000;
 /// Lineage of one statement, in the state that the statements before it leave.
 pub(crate) fn statement(node: Node<'_>, state: &State, catalogue: &Catalogue, limits: &Limits) -> Lineage {
     let mut trace = Trace::new(Names { state, catalogue }, limits.nesting_max);
+    trace.bodies = inlined::BODIES_MAX;
     trace.statement(node);
     trace.lineage
 }
@@ -73,6 +75,10 @@ struct Trace<'a> {
     windows: Vec<Origin>,
     /// Calls so far after which something is different that others can see.
     effects: usize,
+    /// Bodies of functions that may still be read; none where nobody knows in which schemas their names are looked up.
+    bodies: usize,
+    /// What an expression is made of goes somewhere, also where no column can stand in it: not so in a default or argument.
+    is_in_query: bool,
     /// Columns whose values stand in one column of a set operation.
     mixed: BTreeSet<(Sources, Sources)>,
     lineage: Lineage,
@@ -80,9 +86,20 @@ struct Trace<'a> {
 
 impl<'a> Trace<'a> {
     fn new(names: Names<'a>, depth_max: usize) -> Self {
-        let lineage = Lineage::default();
-        let (ctes, scopes, windows) = (Vec::new(), Vec::new(), Vec::new());
-        Self { names, depth: 0, depth_max, work: 0, ctes, scopes, windows, effects: 0, mixed: BTreeSet::new(), lineage }
+        Self {
+            names,
+            depth: 0,
+            depth_max,
+            work: 0,
+            ctes: Vec::new(),
+            scopes: Vec::new(),
+            windows: Vec::new(),
+            effects: 0,
+            bodies: 0,
+            is_in_query: false,
+            mixed: BTreeSet::new(),
+            lineage: Lineage::default(),
+        }
     }
 
     /// Something that is not followed may be anything.

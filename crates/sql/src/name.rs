@@ -78,6 +78,22 @@ impl<'a> Names<'a> {
         Name { schema, name: Arc::from(name) }
     }
 
+    /// The schema of the functions that a name can mean, where there is only one: which function of the search path fits best
+    /// depends on the types of what it is given.
+    pub(crate) fn only_function(self, schema: Option<&'a str>, name: &str) -> Option<&'a str> {
+        if self.state.functions_changed || !self.state.changed.is_nothing() {
+            return None;
+        }
+        if schema.is_some() {
+            return schema;
+        }
+        let Known::Known(path) = &self.state.search_path else { return None };
+        let path = path.iter().map(|schema| self.schema(schema));
+        let mut found = path.filter(|schema| self.catalogue.has_function(schema, name));
+        let first = found.next()?;
+        found.all(|other| other == first).then_some(first)
+    }
+
     /// An object of which the snapshot has no list.
     pub(crate) fn other(self, schema: Option<&str>, name: &str) -> Name {
         let is_changed = !self.state.changed.is_nothing();

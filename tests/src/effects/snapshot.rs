@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use sql::catalogue::rows::{
-    Column, Conversion, Definition, Dependency, Events, Function, Generated, Inheritance, Operator, Relation,
+    Body, Column, Conversion, Definition, Dependency, Events, Function, Generated, Inheritance, Operator, Relation,
     RelationKind, Required, Rule, Trigger, Type,
 };
 use sql::catalogue::{Builder, Catalogue, QUERIES};
@@ -43,7 +43,7 @@ fn width(query: &str) -> Result<usize> {
         "schemas" => 1,
         "inheritance" | "rules" | "definitions" | "required" => 2,
         "columns" | "operators" | "triggers" | "generated" | "conversions" => 3,
-        "relations" | "dependencies" | "types" => 4,
+        "relations" | "dependencies" | "types" | "bodies" => 4,
         "functions" => 5,
         _ => bail!("an unknown query: {query}"),
     })
@@ -92,6 +92,12 @@ fn add(builder: &mut Builder, query: &str, row: &Row) -> Result<()> {
             builder.generated(Generated { relation: row.number("a")?, number: row.number("b")?, text: row.text("c")? });
         }
         "required" => builder.required(Required { relation: row.number("a")?, number: row.number("b")? }),
+        "bodies" => builder.body(Body {
+            function: row.number("a")?,
+            text: row.text("b")?,
+            arguments: row.text("c")?,
+            returns_set: row.number::<i16>("d")? != 0,
+        }),
         "conversions" => builder.conversion(Conversion {
             relation: row.number("a")?,
             number: row.number("b")?,

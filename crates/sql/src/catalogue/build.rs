@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
 use super::rows::{self, Events, RelationKind};
-use super::{Catalogue, Conversion, Names, Reads, Relation, Snapshot, Trigger};
+use super::{Body, Catalogue, Conversion, Names, Reads, Relation, Snapshot, Trigger};
 
 /// Takes rows in any order, and makes a snapshot of them.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +23,7 @@ pub struct Builder {
     generated: Vec<rows::Generated>,
     required: Vec<rows::Required>,
     conversions: Vec<rows::Conversion>,
+    bodies: Vec<rows::Body>,
 }
 
 impl Builder {
@@ -102,6 +103,11 @@ impl Builder {
         self.conversions.push(row);
     }
 
+    /// Adds the body of a function.
+    pub fn body(&mut self, row: rows::Body) {
+        self.bodies.push(row);
+    }
+
     /// The snapshot, under a number that no other snapshot of this process has, and that is not 0.
     #[must_use]
     pub fn build(mut self, epoch: u64) -> Catalogue {
@@ -119,6 +125,7 @@ impl Builder {
             name(&mut snapshot.relation_by_name, &row.schema, &row.name, at);
         }
         self.functions.iter().for_each(|row| name(&mut snapshot.functions, &row.schema, &row.name, ()));
+        self.read_bodies(&mut snapshot.bodies);
         let rows = self.functions.iter().filter(|row| row.takes_row);
         rows.for_each(|row| name(&mut snapshot.row_functions, &row.schema, &row.name, ()));
         let computes = |row: &&rows::Function| is_reviewed(&row.extension);
@@ -196,6 +203,31 @@ impl Builder {
         }
         snapshot.relation_by_oid = index;
         Catalogue { epoch, snapshot: Some(snapshot) }
+    }
+}
+
+impl Builder {
+    /// Of the functions of one name any may be meant: their bodies count where each has one, or computes.
+    fn read_bodies(&mut self, bodies: &mut Names<Vec<Body>>) {
+        let mut of: HashMap<u32, rows::Body> = self.bodies.drain(..).map(|row| (row.function, row)).collect();
+        let mut named: HashMap<_, Option<Vec<Body>>> = HashMap::new();
+        for row in &self.functions {
+            let known = named.entry((&row.schema, &row.name)).or_insert_with(|| Some(Vec::new()));
+            let body = of.remove(&row.oid).filter(|body| !body.text.is_empty() || is_reviewed(&row.extension));
+            match (body, known.as_mut()) {
+                (Some(body), Some(known)) => known.push(Body {
+                    text: Some(body.text).filter(|text| !text.is_empty()),
+                    arguments: body.arguments.split('\u{1}').filter(|name| !name.is_empty()).map(Arc::from).collect(),
+                    returns_set: body.returns_set,
+                }),
+                _ => *known = None,
+            }
+        }
+        for ((schema, function), known) in named {
+            if let Some(known) = known {
+                name(bodies, schema, function, known);
+            }
+        }
     }
 }
 

@@ -179,6 +179,20 @@ pub struct Conversion {
     pub function: u32,
 }
 
+/// A function of a user that is in C; or whose body is SQL that is kept as text, with types of the server only, that is run with the
+/// rights and settings of whoever calls it, and whose arguments have no defaults.
+#[derive(Clone, Debug)]
+pub struct Body {
+    /// The function.
+    pub function: u32,
+    /// What it is; empty: it is in C.
+    pub text: Arc<str>,
+    /// Names of its arguments and results, each followed by the next behind U+0001; empty: they have none.
+    pub arguments: Arc<str>,
+    /// Whether it gives rows.
+    pub returns_set: bool,
+}
+
 /// Changes of rows: a set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Events(u8);

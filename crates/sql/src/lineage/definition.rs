@@ -4,7 +4,7 @@
 use model::lineage::UnknownLineage;
 use pg_raw_parse::Node;
 use pg_raw_parse::nodes::{
-    AlterTableStmt, CreateStatsStmt, ObjectType, RangeVar, ReindexObjectType, VacuumStmt, ViewStmt,
+    AlterTableStmt, ConstrType, CreateStatsStmt, ObjectType, RangeVar, ReindexObjectType, VacuumStmt, ViewStmt,
 };
 
 use crate::grammar::untyped;
@@ -14,6 +14,9 @@ use crate::walk::definition::is_temporary;
 
 /// `subtype` of ALTER DOMAIN where it looks at all values of the type: ADD and VALIDATE CONSTRAINT.
 const CHECKS_VALUES: [std::os::raw::c_char; 2] = [b'C'.cast_signed(), b'V'.cast_signed()];
+
+/// The same where it sets or drops the default.
+const SETS_DEFAULT: std::os::raw::c_char = b'T'.cast_signed();
 
 impl<'a> Trace<'a> {
     pub(super) fn definition(&mut self, node: Node<'a>) {
@@ -48,6 +51,16 @@ impl<'a> Trace<'a> {
             Node::AlterObjectSchemaStmt(alter) => self.move_to_schema(alter),
             Node::RuleStmt(rule) => self.rule(rule),
             Node::CreateTrigStmt(trigger) => self.trigger(trigger),
+            Node::CreateDomainStmt(create) => {
+                for node in untyped(create.constraints()) {
+                    if let Node::Constraint(constraint) = node
+                        && constraint.contype == ConstrType::CONSTR_DEFAULT
+                    {
+                        self.computed(constraint.raw_expr());
+                    }
+                }
+            }
+            Node::AlterDomainStmt(alter) if alter.subtype == SETS_DEFAULT => self.computed(alter.def()),
             Node::AlterDomainStmt(alter) if CHECKS_VALUES.contains(&alter.subtype) => self.scanned(None),
             Node::ReindexStmt(reindex) => {
                 let is_table = reindex.kind == ReindexObjectType::REINDEX_OBJECT_TABLE;

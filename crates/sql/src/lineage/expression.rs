@@ -49,8 +49,7 @@ impl<'a> Trace<'a> {
                         left.extend(rest);
                         continue;
                     }
-                    self.call(call);
-                    Origin::none()
+                    self.call(call)
                 }
                 _ => Origin::none(),
             };

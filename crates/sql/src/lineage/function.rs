@@ -62,8 +62,9 @@ impl<'a> Trace<'a> {
         }
     }
 
-    /// What a call does besides computing. Its arguments are walked by whoever calls this.
-    pub(super) fn call(&mut self, call: &'a FuncCall) {
+    /// What a call does besides computing, and where its value comes from besides its arguments. Those are walked by whoever
+    /// calls this.
+    pub(super) fn call(&mut self, call: &'a FuncCall) -> Origin {
         let names = text::strings(call.funcname());
         let (schema, name) = text::qualified(&names);
         if function::gives_rows(name) {
@@ -80,11 +81,14 @@ impl<'a> Trace<'a> {
                 || only_leaves_traces
                 || (!does.is_empty() && does.iter().all(keeps_to_itself))
             {
-                return;
+                return Origin::none();
             }
+        } else if let Some(origin) = self.inlined(call, schema, name) {
+            return origin;
         }
         let name = self.names.function(schema, name);
         self.lineage.calls.insert(name);
+        Origin::none()
     }
 
     /// `count`: it tells how many, and nothing about values. `None`: it is another function.

@@ -242,6 +242,8 @@ impl<'a> Trace<'a> {
                 let own: Vec<&str> = column.colname().into_iter().collect();
                 self.constraints(relation, &own, column.constraints());
             }
+            (AlterTableType::AT_ColumnDefault, Node::None) => {}
+            (AlterTableType::AT_ColumnDefault, default) => self.computed(default),
             (_, Node::Constraint(constraint)) => self.constraint(relation, &[], constraint),
             _ => {}
         }
@@ -323,9 +325,20 @@ impl<'a> Trace<'a> {
         if !looks.is_empty() {
             self.kept(Some(relation), &looks);
         }
+        if constraint.contype == ConstrType::CONSTR_DEFAULT {
+            self.computed(constraint.raw_expr());
+        }
         if constraint.contype == ConstrType::CONSTR_FOREIGN && constraint.fk_upd_action == FKCONSTR_ACTION_CASCADE {
             self.cascading(relation, own, constraint);
         }
+    }
+
+    /// A default: what it gives is kept, whoever writes a row.
+    pub(super) fn computed(&mut self, node: Node<'a>) {
+        let outside = std::mem::replace(&mut self.is_in_query, true);
+        let origin = self.expression(node);
+        self.is_in_query = outside;
+        self.store(None, origin);
     }
 
     /// A foreign key with ON UPDATE CASCADE writes what is written into the columns that it refers to.

@@ -21,6 +21,7 @@ const ROUNDS_MAX: usize = 16;
 impl<'a> Trace<'a> {
     /// A statement that may stand in WITH, COPY, EXPLAIN, PREPARE, DECLARE.
     pub(super) fn query(&mut self, node: Node<'a>) -> Row {
+        let outside = std::mem::replace(&mut self.is_in_query, true);
         let row = self.deeper(|trace| match node {
             Node::SelectStmt(select) => trace.select(select),
             Node::InsertStmt(insert) => trace.insert(insert),
@@ -29,6 +30,7 @@ impl<'a> Trace<'a> {
             Node::MergeStmt(merge) => trace.merge(merge),
             _ => Row::Every(trace.unknown(UnknownLineage::Construct)),
         });
+        self.is_in_query = outside;
         row.unwrap_or(Row::unknown(UnknownLineage::TooLarge))
     }
 
