@@ -49,7 +49,8 @@ insert into people select i, 'name' || i, 'zq7Xk2Lm9Wp4-' || i, 'qv8Rt3Yh6Nj1x' 
 create table orders (id int primary key, person int, what text);
 insert into orders select i, i % 5 + 1, 'thing' || i from generate_series(1, 9) i;
 create view contacts as select name as who, email as mail from people;
-create function peek() returns text language sql as 'select ssn from people limit 1';
+create function peek() returns text language plpgsql as 'begin return (select ssn from people limit 1); end';
+create function look() returns text language sql as 'select ssn from people limit 1';
 create function stash() returns trigger language plpgsql as
     'begin new.x := (select ssn from people limit 1); return new; end';
 ";
@@ -130,6 +131,8 @@ fn psql_sees_masks_and_refusals() -> Result<()> {
     ensure!(matches!(tokens[..], [one, other] if one == other && one.starts_with("tok_")), "{out}");
     let (out, _) = query("select upper(ssn), ssn || 'x', name from people where id = 1")?;
     ensure!(out == "||name1", "{out}");
+    let (out, errors) = query("select look(), name from people where id = 1")?;
+    ensure!(out == "|name1", "{out}\n{errors}");
     for (sql, rule) in [
         ("copy people to stdout (format csv, escape '#')", "numbers"),
         ("create table x as select email from people", "mail"),
@@ -240,13 +243,15 @@ fn while_views_are_exchanged_nobody_sees_through_them() -> Result<()> {
             format!("{}select pg_sleep({});\n", [SHOWS_NUMBERS, SHOWS_NAMES][round % 2], 0.4 + 0.13 * round as f64)
         })
         .collect();
-    let asked = "select v || '' from shown where id = 3;\nselect v from shown where id = 3;\n".repeat(40);
+    let asked = "select v || '' from shown where id = 3;\nselect v from shown where id = 3;\nselect pg_sleep(0.1);\n"
+        .repeat(60);
     let answers = std::thread::scope(|scope| {
         let changes = scope.spawn(|| script(&stage, Some(port), &changes));
         let clients: Vec<_> = (0..3).map(|_| scope.spawn(|| script(&stage, Some(port), &asked))).collect();
         let mut answers = String::new();
         for client in clients {
-            answers.push_str(&client.join().ok().context("a client has panicked")??.0);
+            let (shown, errors) = client.join().ok().context("a client has panicked")??;
+            answers.push_str(&format!("{shown}\n{errors}\n"));
         }
         let (_, errors) = changes.join().ok().context("the changes have panicked")??;
         ensure!(errors.is_empty(), "{errors}");

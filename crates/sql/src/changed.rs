@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use model::facts::{Effect, Facts, Name, Object, StateChange, StatementFacts};
+use model::Known;
+use model::facts::{Effect, Facts, Name, Object, StateChange, StatementFacts, UnknownSchema};
 
 use crate::catalogue::rows::RelationKind;
 use crate::catalogue::{Catalogue, Relation};
+use crate::name::PG_CATALOG;
 
 /// Relations that are noted by name; with more of them every relation may be another one.
 pub const CHANGED_MAX: usize = 1024;
@@ -119,11 +121,12 @@ pub fn concerns(changed: &Changed, facts: &Facts, catalogue: &Catalogue) -> bool
             let known = schema.known().and_then(|schema| catalogue.relation(schema, name));
             changed.is_among(name) || known.is_none_or(|relation| catalogue.reaches(relation, may_be))
         }
+        // One that is in no schema is the server's.
+        Object::Function(Name { schema: Known::Unknown(reason), .. }) => *reason != UnknownSchema::NotFound,
+        Object::Function(Name { schema: Known::Known(schema), .. }) => **schema != *PG_CATALOG,
         _ => false,
     };
-    let is_among = |statement: &StatementFacts| {
-        statement.lineage.is_none() || statement.runs_code() || statement.effects.iter().any(is_changed)
-    };
+    let is_among = |statement: &StatementFacts| statement.lineage.is_none() || statement.effects.iter().any(is_changed);
     let is_known = facts.opaque.is_none() && !changed.is_everything();
     !changed.is_nothing() && (!is_known || facts.statements.iter().any(is_among))
 }
