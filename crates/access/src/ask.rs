@@ -8,7 +8,7 @@ use model::access::{GrantId, Holder, Scope, StatementDigest};
 const ACTIONS_MAX: usize = 32;
 /// Relations of one grant.
 const RELATIONS_MAX: usize = 64;
-/// Bytes of the name of an action or a relation: two identifiers, quoted.
+/// Bytes of the name of an action, a relation or an SQL database: two identifiers, quoted.
 const NAME_BYTES_MAX: usize = 260;
 /// Bytes of a purpose or a reason.
 pub const TEXT_BYTES_MAX: usize = 500;
@@ -71,6 +71,9 @@ pub enum TooMuch {
     /// The relations.
     #[error("name 1 to {RELATIONS_MAX} relations (--relation): schema.name, schema.* or *")]
     Relations,
+    /// The SQL database.
+    #[error("an SQL database (--sql-database) has a name of 1 to {NAME_BYTES_MAX} bytes without line ends")]
+    SqlDatabase,
     /// The duration.
     #[error("say for how long (--for): longer than nothing")]
     Duration,
@@ -87,6 +90,7 @@ impl Ask {
             (self.ticket.as_ref().is_none_or(|ticket| is_line(ticket, TICKET_BYTES_MAX)), TooMuch::Ticket),
             (names(&self.scope.actions, ACTIONS_MAX), TooMuch::Actions),
             (names(&self.scope.relations, RELATIONS_MAX), TooMuch::Relations),
+            (self.scope.sql_database.as_ref().is_none_or(|name| is_line(name, NAME_BYTES_MAX)), TooMuch::SqlDatabase),
             (self.duration > 0, TooMuch::Duration),
         ];
         rules.into_iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, what)| Err(what))

@@ -177,16 +177,23 @@ impl Desk {
         self.propose(|desk, now| desk.request(now, id, ask, terms))
     }
 
-    /// The grant, and those that prolong it: whoever takes access back means all of it. It is the first in the answer.
+    /// The grant, and those that prolong it: whoever takes access back means all of it, also what is only asked for. It is
+    /// the first in the answer.
     fn revoke(&self, ask: &GrantAsk, by: ChangedBy) -> Answer {
-        let mut left = vec![number(ask)?];
-        let mut revoked = Vec::new();
-        while let Some(id) = left.pop() {
+        let (id, why) = (number(ask)?, &*ask.reason);
+        let mut revoked = self.propose(|desk, now| desk.revoke(now, id, by.clone(), why))?;
+        let renewals = self.desk.borrow().renewals(id);
+        for Grant { id, .. } in renewals.iter().map(|case| &*case.grant) {
             let by = by.clone();
-            revoked.extend(self.propose(|desk, now| desk.revoke(now, id, by, &ask.reason))?);
-            let desk = self.desk.borrow();
-            let renews = |case: &&Arc<Case>| case.grant.renews == Some(id) && case.state == GrantState::Active;
-            left.extend(desk.cases().filter(renews).map(|case| case.grant.id));
+            let ended = self.propose(|desk, now| match desk.case(*id).map(|case| case.state) {
+                Some(GrantState::Requested) => desk.deny(now, *id, by, why),
+                _ => desk.revoke(now, *id, by, why),
+            });
+            match ended {
+                // Its time may be over in this moment.
+                Err(("state", _)) => {}
+                ended => revoked.extend(ended?),
+            }
         }
         Ok(revoked)
     }
