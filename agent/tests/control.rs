@@ -1,5 +1,6 @@
 //! The control socket with real sockets and real peers.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::allow_attributes, reason = "helpers of tests")]
+#![expect(clippy::disallowed_methods, reason = "tests live in real time: deadlines need the clock")]
 
 use std::cell::RefCell;
 use std::fs::Permissions;
@@ -8,8 +9,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use agent::control::client::{self, ClientError};
 use agent::control::grants::{GrantAsk, GrantVerb, GrantView};
@@ -260,6 +262,49 @@ fn silent_clients_cannot_lock_others_out() {
             std::thread::scope(|scope| scope.spawn(|| raw(path, b"{\"v\":1,\"verb\":\"status\"}\n")).join().unwrap());
         assert!(waiting.contains("9.9"), "{waiting}");
         drop(silent);
+    });
+}
+
+/// Connects again and again without a word, as whoever it is started as.
+const SILENT: &str = "
+import socket, sys
+silent = []
+for _ in range(300):
+    one = socket.socket(socket.AF_UNIX)
+    one.settimeout(5)
+    one.connect(sys.argv[1])
+    silent.append(one)
+print('connected', flush=True)
+sys.stdin.read()
+";
+
+#[test]
+fn silent_viewers_lock_neither_the_operator_nor_each_other_out() {
+    if !is_root() {
+        return;
+    }
+    with_core(1, |path| {
+        let mut silent = Command::new("python3")
+            .args(["-c", SILENT])
+            .arg(path)
+            .uid(NOBODY)
+            .gid(VIEWERS)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = [0; 9];
+        silent.stdout.as_mut().unwrap().read_exact(&mut said).unwrap();
+        // Each is given five seconds: these answers come while they are silent.
+        let begun = Instant::now();
+        assert_eq!(client::status(path).unwrap().version, "9.9");
+        let other = ask_as(path, NOBODY - 1, VIEWERS, "sessions");
+        assert!(other.status.success(), "{}", String::from_utf8_lossy(&other.stderr));
+        let same = ask_as(path, NOBODY, VIEWERS, "sessions");
+        assert!(String::from_utf8_lossy(&same.stderr).contains("(busy)"), "{same:?}");
+        assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+        drop(silent.stdin.take());
+        silent.wait().unwrap();
     });
 }
 

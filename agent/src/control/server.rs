@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use super::grants::{GrantAsk, GrantVerb, GrantView};
+use super::shares::Shares;
 use super::{
     AccessView, KeyView, LiveSession, PROTOCOL_VERSION, REQUEST_BYTES_MAX, Refusal, Request, Response, ScanView,
     SessionView, StatusView, SteerVerb, SteeringView,
@@ -22,6 +23,10 @@ use super::{
 
 /// Connections served at once; more wait in the socket's backlog.
 pub const CONNECTIONS_MAX: usize = 32;
+/// Of them those of viewers, all together: the others are the operator's, who has to be heard when it matters.
+const VIEWERS_MAX: usize = 24;
+/// Of them those of one viewer. `warder api` has 9.
+const VIEWER_MAX: usize = 16;
 /// How long a client may take to send its request, and to take the answer.
 pub const CLIENT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a scan may take.
@@ -135,9 +140,10 @@ impl Verb {
 /// Serves until it is dropped. `viewers` is the group of the socket: root is the operator, members of that group
 /// are viewers, everybody else is refused, whatever the mode of the socket.
 pub async fn serve<H: Handler + 'static>(listener: UnixListener, viewers: Gid, handler: Rc<H>) -> Infallible {
+    let shares = Rc::new(Shares::new(VIEWER_MAX, VIEWERS_MAX));
     let serve = move |stream| {
-        let handler = Rc::clone(&handler);
-        async move { connection(stream, viewers, &*handler).await }
+        let (handler, shares) = (Rc::clone(&handler), Rc::clone(&shares));
+        async move { connection(stream, viewers, &*handler, &shares).await }
     };
     accept_each(listener, CONNECTIONS_MAX, serve).await
 }
@@ -169,9 +175,15 @@ pub(crate) async fn accept_each<F: Future<Output = ()> + 'static>(
 }
 
 /// One request, one answer. Errors of the connection concern only its client, who sees them.
-async fn connection<H: Handler>(mut stream: UnixStream, viewers: Gid, handler: &H) {
+async fn connection<H: Handler>(mut stream: UnixStream, viewers: Gid, handler: &H, shares: &Shares) {
     let Ok(credentials) = stream.peer_cred() else { return };
     let (uid, gid) = (Uid::from_raw(credentials.uid()), Gid::from_raw(credentials.gid()));
+    let share = (!uid.is_root()).then(|| shares.admit(uid.as_raw()));
+    if let Some(None) = share {
+        let busy = refusal("busy", "this account has, or all have, as many connections here as they may; try again");
+        let _gone = timeout(CLIENT_TIMEOUT, stream.write_all(&busy)).await;
+        return;
+    }
     let answer = match role(uid, gid, viewers).await {
         Some(role) => match timeout(CLIENT_TIMEOUT, read_line(&mut stream)).await {
             // There may be a token in it.
