@@ -60,6 +60,16 @@ fn what_prolongs_a_grant_is_found_also_behind_what_is_over() {
 }
 
 #[test]
+fn relations_are_lines_and_not_too_many() {
+    let set = |count: usize, length: usize| (0..count).map(|number| format!("{number:0length$}").into()).collect();
+    assert!(access::can_be_named(&set(1, 5)) && access::can_be_named(&set(64, 64)));
+    assert!(
+        !access::can_be_named(&set(0, 5)) && !access::can_be_named(&set(65, 5)) && !access::can_be_named(&set(64, 65))
+    );
+    assert!(!access::can_be_named(&["public.two\nlines".into()].into()));
+}
+
+#[test]
 fn the_name_of_an_sql_database_is_a_name() {
     let mut desk = Desk::new(Limits::default());
     let mut asks = |name: &str| {
