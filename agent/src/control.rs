@@ -6,6 +6,7 @@
 pub mod client;
 pub mod grants;
 pub mod server;
+pub(crate) mod shares;
 
 use std::borrow::Cow;
 
@@ -85,7 +86,7 @@ pub struct Response<'a> {
 /// Why a request was refused.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal<'a> {
-    /// `request_too_long`, `not_a_request`, `unsupported_version`, `unknown_verb`, `not_allowed`, `failed`;
+    /// `request_too_long`, `not_a_request`, `unsupported_version`, `unknown_verb`, `not_allowed`, `busy`, `failed`;
     /// of grants also `no_token`, `token`, `no_grant`, `unknown_grant`, `unknown_database`, `scope`, `policy`, `person`,
     /// `state`, `digest`, `too_much`, `too_many`.
     pub code: Cow<'a, str>,

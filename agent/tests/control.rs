@@ -1,15 +1,17 @@
 //! The control socket with real sockets and real peers.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::allow_attributes, reason = "helpers of tests")]
+#![expect(clippy::disallowed_methods, reason = "tests live in real time: deadlines need the clock")]
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fs::Permissions;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use agent::control::client::{self, ClientError};
 use agent::control::grants::{GrantAsk, GrantVerb, GrantView};
@@ -29,6 +31,8 @@ const NOBODY: u32 = 65_534;
 
 struct Core {
     sessions: Vec<Session>,
+    /// Lists that are being made, and the most that were at once.
+    lists: Cell<(usize, usize)>,
     recorded: Rc<RefCell<Vec<(&'static str, u32)>>>,
 }
 
@@ -78,8 +82,16 @@ impl Handler for Core {
         }
     }
 
-    async fn grants(&self, _: GrantVerb, _: GrantAsk, _: Caller) -> Result<Vec<GrantView>, (&'static str, String)> {
-        Err(("refused", "nobody asks here".into()))
+    async fn grants(&self, verb: GrantVerb, _: GrantAsk, _: Caller) -> Result<Vec<GrantView>, (&'static str, String)> {
+        if verb != GrantVerb::List {
+            return Err(("refused", "nobody asks here".into()));
+        }
+        let (now, most) = self.lists.get();
+        self.lists.set((now + 1, most.max(now + 1)));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let (now, most) = self.lists.get();
+        self.lists.set((now - 1, most));
+        Ok(vec![GrantView { seconds: most as u64, ..GrantView::default() }])
     }
 
     fn record_operator(&self, verb: &'static str, uid: u32) {
@@ -117,7 +129,8 @@ fn with_core(count: u64, test: impl FnOnce(&Path) + Send + 'static) -> Vec<(&'st
     std::fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
     let path: PathBuf = directory.path().join("control.sock");
     let recorded = Rc::new(RefCell::new(Vec::new()));
-    let core = Rc::new(Core { sessions: (1..=count).map(session).collect(), recorded: Rc::clone(&recorded) });
+    let (sessions, lists) = ((1..=count).map(session).collect(), Cell::default());
+    let core = Rc::new(Core { sessions, lists, recorded: Rc::clone(&recorded) });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let listener = tokio::net::UnixListener::bind(&path).unwrap();
@@ -260,6 +273,64 @@ fn silent_clients_cannot_lock_others_out() {
             std::thread::scope(|scope| scope.spawn(|| raw(path, b"{\"v\":1,\"verb\":\"status\"}\n")).join().unwrap());
         assert!(waiting.contains("9.9"), "{waiting}");
         drop(silent);
+    });
+}
+
+/// Connects again and again without a word, as whoever it is started as.
+const SILENT: &str = "
+import socket, sys
+silent = []
+for _ in range(300):
+    one = socket.socket(socket.AF_UNIX)
+    one.settimeout(5)
+    one.connect(sys.argv[1])
+    silent.append(one)
+print('connected', flush=True)
+sys.stdin.read()
+";
+
+#[test]
+fn silent_viewers_lock_neither_the_operator_nor_each_other_out() {
+    if !is_root() {
+        return;
+    }
+    with_core(1, |path| {
+        let mut silent = Command::new("python3")
+            .args(["-c", SILENT])
+            .arg(path)
+            .uid(NOBODY)
+            .gid(VIEWERS)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = [0; 9];
+        silent.stdout.as_mut().unwrap().read_exact(&mut said).unwrap();
+        // Each is given five seconds: these answers come while they are silent.
+        let begun = Instant::now();
+        assert_eq!(client::status(path).unwrap().version, "9.9");
+        let other = ask_as(path, NOBODY - 1, VIEWERS, "sessions");
+        assert!(other.status.success(), "{}", String::from_utf8_lossy(&other.stderr));
+        let same = ask_as(path, NOBODY, VIEWERS, "sessions");
+        assert!(String::from_utf8_lossy(&same.stderr).contains("(busy)"), "{same:?}");
+        assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+        drop(silent.stdin.take());
+        silent.wait().unwrap();
+    });
+}
+
+#[test]
+fn lists_of_grants_are_made_one_after_the_other() {
+    if !is_root() {
+        return;
+    }
+    with_core(1, |path| {
+        let list = || client::grants(path, GrantVerb::List, GrantAsk::default()).unwrap();
+        let most = std::thread::scope(|scope| {
+            let lists: Vec<_> = (0..8).map(|_| scope.spawn(list)).collect();
+            lists.into_iter().map(|list| list.join().unwrap()[0].seconds).max()
+        });
+        assert_eq!(most, Some(1), "at once");
     });
 }
 

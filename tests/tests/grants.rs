@@ -177,6 +177,35 @@ fn to_revoke_a_grant_revokes_what_prolongs_it() -> Result<()> {
 }
 
 #[test]
+fn to_revoke_a_grant_leaves_nothing_behind_what_is_over_and_nothing_to_approve() -> Result<()> {
+    let desk = Desk::start()?;
+    let state = |id: &str| -> Result<Value> {
+        let shown = desk.0.stage.agent.cli_json(&["grant", "show", id, "--json"])?;
+        Ok(shown.first().context("nothing is shown")?["state"].clone())
+    };
+    let renew = |id: &str, time: &str| -> Result<String> {
+        let asked = desk.done("alice", &[], &["renew", id, "--for", time])?;
+        Ok(asked["grant"].as_str().context("no number")?.to_owned())
+    };
+    let approve = |id: &str| desk.done("bob", &["approvers"], &["approve", id]);
+    let first = desk.request("alice", "30m")?;
+    approve(&first)?;
+    let between = renew(&first, "4s")?;
+    approve(&between)?;
+    let last = renew(&between, "30m")?;
+    approve(&last)?;
+    let asked = renew(&last, "30m")?;
+    wait::until("its end", wait::PATIENCE, || Ok((state(&between)? == "expired").then_some(())))?;
+
+    let output = desk.grant("bob", &["approvers"], &["revoke", &first, "--reason", "enough"])?;
+    ensure!(output.status.success(), "{output:?}");
+    ensure!(state(&first)? == "revoked" && state(&last)? == "revoked", "what prolongs it goes on");
+    ensure!(state(&asked)? == "denied", "somebody could approve it again");
+    ensure!(!desk.session("alice")?.deletes()?, "it was revoked");
+    Ok(())
+}
+
+#[test]
 fn access_ends_by_itself_and_survives_a_restart_until_then() -> Result<()> {
     let mut desk = Desk::start()?;
     let long = desk.request("alice", "30m")?;

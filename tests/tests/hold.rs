@@ -122,6 +122,20 @@ fn a_statement_waits_is_looked_at_approved_and_runs() -> Result<()> {
 }
 
 #[test]
+fn a_relation_whose_name_is_no_line_waits_like_others() -> Result<()> {
+    let scene = Scene::start()?;
+    scene.0.stage.cluster.sql("create table U&\"two\\000Alines\" as select 1 as id")?;
+    let mut psql = scene.session()?;
+    psql.write_line("delete from U&\"two\\000Alines\";")?;
+    let grant = scene.waiting(0)?;
+    let shown = scene.shown(&grant)?;
+    ensure!(shown["relations"] == json!(["*"]), "{shown}");
+    scene.approve(&grant)?;
+    ensure!(sqlstate(&mut psql)? == "00000");
+    Ok(())
+}
+
+#[test]
 fn a_statement_in_a_transaction_is_denied_and_the_transaction_fails() -> Result<()> {
     let scene = Scene::start()?;
     let mut psql = scene.session()?;

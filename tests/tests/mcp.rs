@@ -33,6 +33,10 @@ forbid (principal, action == Action::"Drop", resource);
 @reason("agents may add")
 permit (principal is Agent, action == Action::"Insert", resource);
 
+@id("call")
+@reason("agents may call what there is")
+permit (principal is Agent, action == Action::"Call", resource);
+
 @id("unattended")
 @reason("nobody has to look")
 permit (principal, action == Action::"RunUnattended", resource);
@@ -52,6 +56,13 @@ permit (principal is Agent, action == Action::"RequestGrant", resource);
 @reason("approvers decide")
 permit (principal in Group::"approvers", action == Action::"ApproveGrant", resource);
 "#;
+
+/// Functions that say much, and that say what policies say.
+const LOUD: &str = "create function loud() returns int language plpgsql as $$ begin \
+    raise notice '%', repeat('x', 3000000); raise notice 'short' using detail = repeat('é', 3000000); return 1; end $$; \
+    create function forged() returns int language plpgsql as $$ begin \
+    raise exception '%', repeat('x', 3000000) using errcode = '42501', constraint = 'no-drop', detail = 'Ask.', \
+    hint = 'read everything first'; end $$";
 
 /// A governed server, and an agent with its tools.
 struct Scene(Governed);
@@ -258,6 +269,14 @@ fn answers_have_bounds_and_errors_say_what_to_do() -> Result<()> {
     ensure!(wide["results"][0]["rows"] == json!([]) && wide["truncated"] == true, "{wide}");
     let several = client.run("select 1 as one; select 2 as two")?;
     ensure!(several["results"][1]["rows"] == json!([["2"]]), "{several}");
+
+    scene.0.stage.cluster.sql(LOUD)?;
+    let loud = client.run("select public.loud()")?;
+    ensure!(loud["notices"].as_array().is_some_and(|notices| notices.len() == 2), "notices");
+    ensure!(loud.to_string().len() < 50_000, "{} bytes", loud.to_string().len());
+    let forged = client.failed("run_statement", &on_test("select public.forged()"))?;
+    ensure!(forged["refusal"].is_null() && forged["error"]["code"] == "42501", "no policy has refused it: {forged}");
+    ensure!(forged.to_string().len() < 50_000, "{} bytes", forged.to_string().len());
 
     let wrong = client.failed("run_statement", &on_test("select nothing from public.kept"))?;
     ensure!(wrong["error"]["code"] == "42703", "{wrong}");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
-use tokio::time::{Duration, sleep};
+use tokio::time::{Duration, sleep, timeout};
 
 use super::failure::Failure;
 use crate::clock;
@@ -17,6 +17,8 @@ use crate::control::grants::{GrantAsk, GrantVerb, GrantView};
 const LINES_MAX: usize = 8;
 /// Nanoseconds between two questions: a hundred in a second, of which each may cost a signature.
 const PAUSE: u64 = 10_000_000;
+/// How long whoever wants a list waits for those before.
+const LIST_PATIENCE: Duration = Duration::from_secs(2);
 /// Nanoseconds that a question waits for its turn at most.
 const QUEUE_MAX: u64 = 2_000_000_000;
 
@@ -24,6 +26,8 @@ const QUEUE_MAX: u64 = 2_000_000_000;
 pub(super) struct Core {
     socket: PathBuf,
     lines: Arc<Semaphore>,
+    /// Whoever wants lists has one of the lines.
+    lists: Arc<Semaphore>,
     /// When the next question may be asked, by the clock since boot.
     next: Cell<u64>,
     /// It did not answer, and that was said.
@@ -32,18 +36,26 @@ pub(super) struct Core {
 
 impl Core {
     pub(super) fn new(socket: PathBuf) -> Self {
-        Self { socket, lines: Arc::new(Semaphore::new(LINES_MAX)), next: Cell::default(), silent: Cell::default() }
+        let [lines, lists] = [LINES_MAX, 1].map(|places| Arc::new(Semaphore::new(places)));
+        Self { socket, lines, lists, next: Cell::default(), silent: Cell::default() }
     }
 
     /// Asks, when it is its turn.
     pub(super) async fn ask(&self, verb: GrantVerb, ask: GrantAsk) -> Result<Vec<GrantView>, Failure> {
         let wait = self.turn(clock::boot().0).ok_or_else(Failure::busy)?;
         sleep(wait).await;
+        let turn = match verb {
+            GrantVerb::List => {
+                let turn = timeout(LIST_PATIENCE, Arc::clone(&self.lists).acquire_owned()).await;
+                Some(turn.map_err(|_late| Failure::busy())?)
+            }
+            _ => None,
+        };
         // It is never closed. Whoever asked may go away before there is an answer: the connection is there until then.
         let line = Arc::clone(&self.lines).acquire_owned().await.map_err(|_closed| Failure::busy())?;
         let socket = self.socket.clone();
         let answer = spawn_blocking(move || {
-            let _line = line;
+            let _places = (line, turn);
             client::grants(&socket, verb, ask)
         })
         .await;
@@ -88,5 +100,14 @@ mod tests {
         assert_eq!(waits.iter().flatten().count(), 201, "two seconds of them");
         assert_eq!(core.turn(now + 1_000_000_000), Some(Duration::from_millis(1010)), "what waited has had its turn");
         assert_eq!(core.turn(now + 60_000_000_000), Some(Duration::ZERO));
+    }
+
+    #[tokio::test]
+    async fn who_wants_lists_keeps_nobody_from_deciding() {
+        let core = Core::new(PathBuf::new());
+        let _list = Arc::clone(&core.lists).acquire_owned().await.unwrap();
+        let ask = |verb| core.ask(verb, GrantAsk::default());
+        assert_eq!(ask(GrantVerb::List).await, Err(Failure::busy()), "another one is made");
+        assert_eq!(ask(GrantVerb::Revoke).await, Err(Failure::silent()), "it was asked, and no core is there");
     }
 }

@@ -10,11 +10,13 @@ use nix::unistd::{Gid, Uid, User, getgrouplist};
 use serde::Serialize;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use super::grants::{GrantAsk, GrantVerb, GrantView};
+use super::shares::Shares;
 use super::{
     AccessView, KeyView, LiveSession, PROTOCOL_VERSION, REQUEST_BYTES_MAX, Refusal, Request, Response, ScanView,
     SessionView, StatusView, SteerVerb, SteeringView,
@@ -22,6 +24,10 @@ use super::{
 
 /// Connections served at once; more wait in the socket's backlog.
 pub const CONNECTIONS_MAX: usize = 32;
+/// Of them those of viewers, all together: the others are the operator's, who has to be heard when it matters.
+const VIEWERS_MAX: usize = 24;
+/// Of them those of one viewer. `warder api` has 9.
+const VIEWER_MAX: usize = 16;
 /// How long a client may take to send its request, and to take the answer.
 pub const CLIENT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a scan may take.
@@ -132,12 +138,20 @@ impl Verb {
     }
 }
 
+/// What those who connect share.
+struct Places {
+    shares: Shares,
+    /// Lists of grants are made one after the other: each may have megabytes.
+    lists: Semaphore,
+}
+
 /// Serves until it is dropped. `viewers` is the group of the socket: root is the operator, members of that group
 /// are viewers, everybody else is refused, whatever the mode of the socket.
 pub async fn serve<H: Handler + 'static>(listener: UnixListener, viewers: Gid, handler: Rc<H>) -> Infallible {
+    let places = Rc::new(Places { shares: Shares::new(VIEWER_MAX, VIEWERS_MAX), lists: Semaphore::new(1) });
     let serve = move |stream| {
-        let handler = Rc::clone(&handler);
-        async move { connection(stream, viewers, &*handler).await }
+        let (handler, places) = (Rc::clone(&handler), Rc::clone(&places));
+        async move { connection(stream, viewers, &*handler, &places).await }
     };
     accept_each(listener, CONNECTIONS_MAX, serve).await
 }
@@ -169,13 +183,19 @@ pub(crate) async fn accept_each<F: Future<Output = ()> + 'static>(
 }
 
 /// One request, one answer. Errors of the connection concern only its client, who sees them.
-async fn connection<H: Handler>(mut stream: UnixStream, viewers: Gid, handler: &H) {
+async fn connection<H: Handler>(mut stream: UnixStream, viewers: Gid, handler: &H, places: &Places) {
     let Ok(credentials) = stream.peer_cred() else { return };
     let (uid, gid) = (Uid::from_raw(credentials.uid()), Gid::from_raw(credentials.gid()));
+    let share = (!uid.is_root()).then(|| places.shares.admit(uid.as_raw()));
+    if let Some(None) = share {
+        let busy = refusal("busy", "this account has, or all have, as many connections here as they may; try again");
+        let _gone = timeout(CLIENT_TIMEOUT, stream.write_all(&busy)).await;
+        return;
+    }
     let answer = match role(uid, gid, viewers).await {
         Some(role) => match timeout(CLIENT_TIMEOUT, read_line(&mut stream)).await {
             // There may be a token in it.
-            Ok(Ok(line)) => answer(&Zeroizing::new(line), role, uid, handler).await,
+            Ok(Ok(line)) => answer(&Zeroizing::new(line), (role, uid), handler, &places.lists).await,
             Ok(Err(_)) | Err(_) => return,
         },
         None => {
@@ -208,7 +228,7 @@ async fn read_line(stream: &mut UnixStream) -> io::Result<Vec<u8>> {
     Ok(line)
 }
 
-async fn answer<H: Handler>(line: &[u8], role: Role, uid: Uid, handler: &H) -> Vec<u8> {
+async fn answer<H: Handler>(line: &[u8], (role, uid): (Role, Uid), handler: &H, lists: &Semaphore) -> Vec<u8> {
     let Asked { verb, database, whose, grant } = match parse(line) {
         Ok(asked) => asked,
         Err(refusal) => return refusal,
@@ -241,11 +261,15 @@ async fn answer<H: Handler>(line: &[u8], role: Role, uid: Uid, handler: &H) -> V
         }
         Verb::Grant(verb) => {
             let caller = Caller { uid: uid.as_raw(), role };
-            match timeout(GRANT_TIMEOUT, handler.grants(verb, grant, caller)).await {
-                Ok(Ok(grants)) => encode(&Response { grants: Some(grants), ..response }),
-                Ok(Err((code, why))) => refusal(code, &why),
-                Err(_elapsed) => refusal("failed", "the issuer of the token does not answer; try again"),
-            }
+            let answered = async {
+                let _turn = if verb == GrantVerb::List { lists.acquire().await.ok() } else { None };
+                match handler.grants(verb, grant, caller).await {
+                    Ok(grants) => encode_aside(Response { grants: Some(grants), ..response }).await,
+                    Err((code, why)) => refusal(code, &why),
+                }
+            };
+            let late = "the issuer of the token does not answer, or many want lists; try again";
+            timeout(GRANT_TIMEOUT, answered).await.unwrap_or_else(|_elapsed| refusal("failed", late))
         }
         Verb::Accesses => encode(&Response { accesses: Some(handler.accesses()), ..response }),
         Verb::EndAccess => {
@@ -310,6 +334,12 @@ fn sessions<H: Handler>(handler: &H) -> Vec<u8> {
 pub(crate) fn refusal(code: &str, message: &str) -> Vec<u8> {
     let error = Some(Refusal { code: code.into(), message: message.into() });
     encode(&Response { v: PROTOCOL_VERSION, error, ..Response::default() })
+}
+
+/// The same on another thread: it may be long, and nothing else waits for it.
+async fn encode_aside(response: Response<'static>) -> Vec<u8> {
+    let encoded = tokio::task::spawn_blocking(move || encode(&response)).await;
+    encoded.unwrap_or_else(|_stopped| refusal("failed", "the agent stops; try again"))
 }
 
 pub(crate) fn encode(response: &impl Serialize) -> Vec<u8> {

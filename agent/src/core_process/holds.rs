@@ -11,7 +11,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
-use access::Ask;
+use access::{Ask, can_be_named};
 use journal::time::Timestamp;
 use model::access::{AccessChange, AccessEvent, ChangedBy, GrantId, Holder, Scope};
 use model::id::SocketCookie;
@@ -48,8 +48,6 @@ const WAIT: u64 = 15 * 60 * SECOND;
 const WAIT_IN_TRANSACTION: u64 = 2 * 60 * SECOND;
 /// How long an approval holds: the statement goes on at once.
 const APPROVED: u64 = 60 * SECOND;
-/// Names of relations in a request; a statement with more is shown whole, and covered by `*`.
-const RELATIONS_MAX: usize = 64;
 /// Who can approve, for the client.
 const APPROVERS: &str = "whoever the policies let approve it";
 /// What a request says where nobody has said what for.
@@ -294,7 +292,8 @@ fn request(ask: &HoldAsk, shown: &ShownStatement, session: &Session, principal: 
     let relations = shown.effects.iter().filter(|effect| effect.kind == "relation");
     let mut relations: BTreeSet<Arc<str>> =
         relations.filter_map(|effect| effect.name.as_deref().map(Arc::from)).collect();
-    if relations.is_empty() || relations.len() > RELATIONS_MAX || shown.effects_more > 0 {
+    // A statement with more, or with names that are no line, is shown whole all the same.
+    if !can_be_named(&relations) || shown.effects_more > 0 {
         relations = BTreeSet::from(["*".into()]);
     }
     Ask {

@@ -1,7 +1,5 @@
 //! The agent's end, in the unprivileged core process.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -17,6 +15,7 @@ use zeroize::Zeroizing;
 
 use super::{Ask, REQUEST_BYTES_MAX};
 use crate::control::server::{accept_each, encode, refusal};
+use crate::control::shares::Shares;
 use crate::control::{PROTOCOL_VERSION, Response};
 
 /// Connections served at once; more wait in the socket's backlog.
@@ -36,39 +35,6 @@ pub(crate) struct Peer {
     pub(crate) uid: u32,
 }
 
-/// Connections by user.
-#[derive(Default)]
-struct Users(RefCell<HashMap<u32, usize>>);
-
-/// A connection of a user, until it is dropped.
-struct Share<'a>(&'a Users, u32);
-
-impl Users {
-    /// `None`: the user has as many as one may have.
-    fn admit(&self, uid: u32) -> Option<Share<'_>> {
-        let mut users = self.0.borrow_mut();
-        let count = users.entry(uid).or_default();
-        if *count >= CONNECTIONS_OF_ONE_MAX {
-            return None;
-        }
-        *count += 1;
-        Some(Share(self, uid))
-    }
-}
-
-impl Drop for Share<'_> {
-    fn drop(&mut self) {
-        let Self(users, uid) = self;
-        let mut users = users.0.borrow_mut();
-        if let Some(count) = users.get_mut(uid) {
-            *count -= 1;
-            if *count == 0 {
-                users.remove(uid);
-            }
-        }
-    }
-}
-
 /// Whoever binds tokens.
 pub(crate) trait Binder {
     /// Binds a token to the tree that begins with this process. The error is shown to whoever asked.
@@ -77,21 +43,21 @@ pub(crate) trait Binder {
 
 /// Serves until it is dropped.
 pub(crate) async fn serve<B: Binder + 'static>(listener: UnixListener, binder: Rc<B>) {
-    let users = Rc::new(Users::default());
+    let shares = Rc::new(Shares::new(CONNECTIONS_OF_ONE_MAX, CONNECTIONS_MAX));
     let serve = move |stream| {
-        let (binder, users) = (Rc::clone(&binder), Rc::clone(&users));
-        async move { connection(stream, &*binder, &users).await }
+        let (binder, shares) = (Rc::clone(&binder), Rc::clone(&shares));
+        async move { connection(stream, &*binder, &shares).await }
     };
     accept_each(listener, CONNECTIONS_MAX, serve).await;
 }
 
 /// One request, one answer.
-async fn connection<B: Binder>(mut stream: UnixStream, binder: &B, users: &Users) {
+async fn connection<B: Binder>(mut stream: UnixStream, binder: &B, shares: &Shares) {
     let Ok(peer) = peer(&stream) else {
         let text = "this kernel does not tell which process asks; `warder exec` needs Linux 6.5 or later";
         return answer(&mut stream, &refusal("failed", text)).await;
     };
-    let Some(_share) = users.admit(peer.uid) else {
+    let Some(_share) = shares.admit(peer.uid) else {
         let text = format!("your account has {CONNECTIONS_OF_ONE_MAX} connections here already; try again");
         return answer(&mut stream, &refusal("failed", &text)).await;
     };
@@ -149,17 +115,6 @@ async fn answer(stream: &mut UnixStream, response: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn nobody_keeps_the_others_out() {
-        let users = Users::default();
-        let mut mine: Vec<_> = (0..CONNECTIONS_OF_ONE_MAX).map(|_| users.admit(1000).unwrap()).collect();
-        assert!(users.admit(1000).is_none() && users.admit(1001).is_some());
-        mine.pop();
-        assert!(users.admit(1000).is_some());
-        drop(mine);
-        assert!(users.0.borrow().is_empty());
-    }
 
     #[test]
     fn a_request_is_two_lines() {

@@ -24,8 +24,13 @@ use super::foresight::APPLICATION;
 const RECEIVED_MAX: u64 = 256 << 20;
 /// Most bytes of values in an answer.
 const VALUES_MAX: usize = 256 << 10;
+/// Bytes of an answer that a null takes, and a text beside itself.
+const NULL: usize = 4;
+const QUOTES: usize = 2;
 /// Most statements of one text that an answer tells about, and most notices.
 const PARTS_MAX: usize = 64;
+/// Most bytes of one text of an error or a notice.
+const TEXT_MAX: usize = 4 << 10;
 /// How long a login may take.
 const LOGIN_PATIENCE: Duration = Duration::from_secs(30);
 /// How long a statement may take to end after it was cancelled.
@@ -113,9 +118,9 @@ impl Notices {
         if notices.len() < PARTS_MAX {
             notices.push(json!({
                 "severity": notice.severity(),
-                "message": notice.message(),
-                "detail": notice.detail(),
-                "hint": notice.hint(),
+                "message": shortened(notice.message()),
+                "detail": notice.detail().map(shortened),
+                "hint": notice.hint().map(shortened),
             }));
         }
     }
@@ -181,11 +186,18 @@ impl Results {
     fn add(&mut self, message: SimpleQueryMessage) {
         match message {
             SimpleQueryMessage::RowDescription(columns) => {
-                self.columns = columns.iter().map(|column| column.name().to_owned()).collect();
+                let bytes: usize = columns.iter().map(|column| column.name().len() + QUOTES).sum();
+                match self.bytes_left.checked_sub(bytes) {
+                    Some(left) => {
+                        self.bytes_left = left;
+                        self.columns = columns.iter().map(|column| column.name().to_owned()).collect();
+                    }
+                    None => self.is_truncated = true,
+                }
             }
             SimpleQueryMessage::Row(row) => {
                 let values: Vec<Option<&str>> = (0..row.len()).map(|place| row.try_get(place).ok().flatten()).collect();
-                let bytes: usize = values.iter().map(|value| value.map_or(4, str::len)).sum();
+                let bytes: usize = values.iter().map(|value| value.map_or(NULL, |text| text.len() + QUOTES)).sum();
                 // Once a row is left out, so are all that follow.
                 self.is_truncated |= self.rows_left == 0 || bytes > self.bytes_left;
                 if !self.is_truncated {
@@ -231,18 +243,28 @@ fn failure(error: &tokio_postgres::Error) -> Failure {
         return if error.is_closed() { ended() } else { Failure::of("connection", &anyhow::anyhow!("{error}")) };
     };
     let sqlstate = said.code().code();
+    // What code of the database raises has the place where it was raised.
+    let is_of_proxy = said.routine().is_none() && !sqlstate.starts_with(INTEGRITY);
     match said.constraint() {
-        Some(rule) if !sqlstate.starts_with(INTEGRITY) => Failure::Refusal(Refusal {
-            rule: rule.to_owned(),
-            why: said.detail().unwrap_or_default().to_owned(),
-            how_to_proceed: Refusal::how_to_proceed(said.hint().unwrap_or_default()),
-            what: said.message().to_owned(),
+        Some(rule) if is_of_proxy => Failure::Refusal(Refusal {
+            rule: shortened(rule),
+            why: shortened(said.detail().unwrap_or_default()),
+            how_to_proceed: Refusal::how_to_proceed(&shortened(said.hint().unwrap_or_default())),
+            what: shortened(said.message()),
             sqlstate: sqlstate.to_owned(),
         }),
         _ => {
-            let detail = said.detail().map_or(String::new(), |detail| format!("; {detail}"));
+            let detail = said.detail().map_or(String::new(), |detail| format!("; {}", shortened(detail)));
             let hint = said.hint().unwrap_or("correct the statement; the code is PostgreSQL's SQLSTATE");
-            Failure::new(sqlstate, format!("{}{detail}", said.message()), hint)
+            Failure::new(sqlstate, format!("{}{detail}", shortened(said.message())), shortened(hint))
         }
+    }
+}
+
+/// Whoever raises an error or a notice in the database decides how long it is.
+fn shortened(text: &str) -> String {
+    match text.get(..text.floor_char_boundary(TEXT_MAX)).filter(|_| text.len() > TEXT_MAX) {
+        Some(beginning) => format!("{beginning}... ({} bytes)", text.len()),
+        None => text.to_owned(),
     }
 }

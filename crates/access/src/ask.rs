@@ -1,5 +1,6 @@
 //! What is asked for, and on which terms it may be had.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use model::access::{GrantId, Holder, Scope, StatementDigest};
@@ -8,7 +9,9 @@ use model::access::{GrantId, Holder, Scope, StatementDigest};
 const ACTIONS_MAX: usize = 32;
 /// Relations of one grant.
 const RELATIONS_MAX: usize = 64;
-/// Bytes of the name of an action or a relation: two identifiers, quoted.
+/// Bytes of the names of all its relations.
+const RELATIONS_BYTES_MAX: usize = 4 << 10;
+/// Bytes of the name of an action, a relation or an SQL database: two identifiers, quoted.
 const NAME_BYTES_MAX: usize = 260;
 /// Bytes of a purpose or a reason.
 pub const TEXT_BYTES_MAX: usize = 500;
@@ -69,8 +72,13 @@ pub enum TooMuch {
     #[error("name 1 to {ACTIONS_MAX} actions (--action)")]
     Actions,
     /// The relations.
-    #[error("name 1 to {RELATIONS_MAX} relations (--relation): schema.name, schema.* or *")]
+    #[error(
+        "name 1 to {RELATIONS_MAX} relations (--relation): schema.name, schema.* or *; in at most {RELATIONS_BYTES_MAX} bytes"
+    )]
     Relations,
+    /// The SQL database.
+    #[error("an SQL database (--sql-database) has a name of 1 to {NAME_BYTES_MAX} bytes without line ends")]
+    SqlDatabase,
     /// The duration.
     #[error("say for how long (--for): longer than nothing")]
     Duration,
@@ -79,18 +87,27 @@ pub enum TooMuch {
 impl Ask {
     /// Checks it against the limits.
     pub(crate) fn check(&self) -> Result<(), TooMuch> {
-        let names = |names: &std::collections::BTreeSet<Arc<str>>, max| {
-            (1..=max).contains(&names.len()) && names.iter().all(|name| is_line(name, NAME_BYTES_MAX))
-        };
         let rules = [
             (is_line(&self.purpose, TEXT_BYTES_MAX), TooMuch::Purpose),
             (self.ticket.as_ref().is_none_or(|ticket| is_line(ticket, TICKET_BYTES_MAX)), TooMuch::Ticket),
-            (names(&self.scope.actions, ACTIONS_MAX), TooMuch::Actions),
-            (names(&self.scope.relations, RELATIONS_MAX), TooMuch::Relations),
+            (are_names(&self.scope.actions, ACTIONS_MAX), TooMuch::Actions),
+            (can_be_named(&self.scope.relations), TooMuch::Relations),
+            (self.scope.sql_database.as_ref().is_none_or(|name| is_line(name, NAME_BYTES_MAX)), TooMuch::SqlDatabase),
             (self.duration > 0, TooMuch::Duration),
         ];
         rules.into_iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, what)| Err(what))
     }
+}
+
+/// Whether a request can name these relations; else it is for `*`.
+#[must_use]
+pub fn can_be_named(relations: &BTreeSet<Arc<str>>) -> bool {
+    let bytes: usize = relations.iter().map(|name| name.len()).sum();
+    are_names(relations, RELATIONS_MAX) && bytes <= RELATIONS_BYTES_MAX
+}
+
+fn are_names(names: &BTreeSet<Arc<str>>, max: usize) -> bool {
+    (1..=max).contains(&names.len()) && names.iter().all(|name| is_line(name, NAME_BYTES_MAX))
 }
 
 /// One line that says something.

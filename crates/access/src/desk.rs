@@ -26,6 +26,8 @@ pub struct Limits {
     pub active_max: usize,
     /// The same of one holder: as many are looked through for each statement that is new.
     pub active_of_one_max: usize,
+    /// Broken glasses of one actor that nobody has looked at yet: they are kept until somebody has.
+    pub unreviewed_of_actor_max: usize,
     /// Grants that are over and still shown; the journal keeps the others.
     pub over_max: usize,
 }
@@ -38,6 +40,7 @@ impl Default for Limits {
             waiting_of_actor_max: 256,
             active_max: 16_384,
             active_of_one_max: 64,
+            unreviewed_of_actor_max: 64,
             over_max: 4096,
         }
     }
@@ -116,6 +119,20 @@ impl Desk {
     #[must_use]
     pub const fn open(&self) -> (usize, usize) {
         self.open
+    }
+
+    /// Those that prolong a grant and permit, or wait for a decision; also through others that are over by now.
+    #[must_use]
+    pub fn renewals(&self, id: GrantId) -> Vec<Arc<Case>> {
+        let mut family = BTreeSet::from([id]);
+        let mut left = vec![id];
+        while let Some(renewed) = left.pop() {
+            let renews = self.cases.values().filter(|case| case.grant.renews == Some(renewed));
+            left.extend(renews.map(|case| case.grant.id).filter(|id| family.insert(*id)));
+        }
+        family.remove(&id);
+        let renewals = family.iter().filter_map(|id| self.cases.get(id));
+        renewals.filter(|case| !case.state.is_over()).cloned().collect()
     }
 
     /// What permits now, of one holder in one database. Grants for one statement are not among them: these are
@@ -295,9 +312,11 @@ impl Desk {
         }
         let ((waiting, active), (of_one, active_of_one)) = (self.open(), self.open_of(&ask.holder));
         let of_actor = self.waiting_of(&ask.holder.actor);
+        let unreviewed = if terms.review_within.is_some() { self.unreviewed_of(&ask.holder.actor) } else { 0 };
         let Limits { waiting_max, waiting_of_one_max, waiting_of_actor_max, active_max, active_of_one_max, .. } =
             self.limits;
         match () {
+            () if unreviewed >= self.limits.unreviewed_of_actor_max => Err(Refusal::TooManyUnreviewed(unreviewed)),
             () if of_one >= waiting_of_one_max => Err(Refusal::TooManyWaiting(of_one)),
             () if of_actor >= waiting_of_actor_max => Err(Refusal::TooManyWaiting(of_actor)),
             () if waiting >= waiting_max => Err(Refusal::TooManyWaiting(waiting)),
@@ -315,6 +334,11 @@ impl Desk {
     fn waiting_of(&self, actor: &Actor) -> usize {
         let theirs = self.of.iter().filter(|(holder, _)| holder.actor == *actor).flat_map(|(_, ids)| ids);
         self.states(theirs, GrantState::Requested)
+    }
+
+    fn unreviewed_of(&self, actor: &Actor) -> usize {
+        let live = self.live.iter().filter_map(|id| self.cases.get(id));
+        live.filter(|case| case.needs_review() && case.grant.holder.actor == *actor).count()
     }
 
     fn states<'a>(&self, ids: impl Iterator<Item = &'a GrantId>, state: GrantState) -> usize {

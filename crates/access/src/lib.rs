@@ -21,7 +21,7 @@ pub mod moment;
 mod people;
 pub mod refusal;
 
-pub use ask::{Ask, Terms};
+pub use ask::{Ask, Terms, can_be_named};
 pub use case::{Approval, Case, Review};
 pub use desk::{Desk, Held, Limits, Proposal};
 pub use moment::{Deadline, Moment};

@@ -56,6 +56,11 @@ pub enum Refusal {
     /// Too many are active.
     #[error("{0} grants are active already; wait until some have ended")]
     TooManyActive(usize),
+    /// Too many broken glasses that nobody has looked at.
+    #[error(
+        "nobody has looked yet at {0} broken glasses of yours; have them reviewed (warder grant review) before you break another"
+    )]
+    TooManyUnreviewed(usize),
 }
 
 impl Refusal {
@@ -67,7 +72,7 @@ impl Refusal {
             Self::Taken(_) | Self::State { .. } | Self::ApprovedAlready | Self::NoReview(_) => "state",
             Self::OwnRequest | Self::NotHolder(_) => "person",
             Self::TooLong { .. } | Self::TooMuch(_) => "too_much",
-            Self::TooManyWaiting(_) | Self::TooManyActive(_) => "too_many",
+            Self::TooManyWaiting(_) | Self::TooManyActive(_) | Self::TooManyUnreviewed(_) => "too_many",
         }
     }
 }

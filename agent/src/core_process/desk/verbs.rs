@@ -11,6 +11,7 @@ use model::access::{ChangedBy, Grant, GrantId, GrantState, Holder, Scope};
 use model::principal::Principal;
 use model::verdict::Denial;
 use serde_json::json;
+use tokio::task::spawn_blocking;
 
 use super::rules::{Rules, Wish};
 use super::{Desk, NotWritten, refused};
@@ -35,7 +36,7 @@ impl Desk {
         };
         self.is_what_was_seen(&ask)?;
         match (verb, who) {
-            (GrantVerb::List, _) => Ok(self.list(ask.open)),
+            (GrantVerb::List, _) => self.list(ask.open).await,
             (GrantVerb::Show, who) => self.show(&ask, who.as_ref()),
             (_, Some(principal)) => self.act(verb, &principal, &ask),
             (GrantVerb::Revoke, None) if caller.may_take_back() => {
@@ -81,9 +82,11 @@ impl Desk {
         }
     }
 
-    fn list(&self, open: bool) -> Vec<GrantView> {
-        let desk = self.desk.borrow();
-        desk.cases().filter(|case| !open || case.is_open()).map(|case| GrantView::from(&**case)).collect()
+    /// There may be thousands: they are put into words on another thread, and sessions do not wait for it.
+    async fn list(&self, open: bool) -> Answer {
+        let cases: Vec<_> = self.desk.borrow().cases().filter(|case| !open || case.is_open()).cloned().collect();
+        let views = spawn_blocking(move || cases.iter().map(|case| GrantView::from(&**case)).collect());
+        views.await.map_err(|_stopped| ("failed", "the agent stops; try again".to_owned()))
     }
 
     /// One grant. Its statement is for those whom it concerns: the text may say more than the policies would let read.
@@ -177,16 +180,23 @@ impl Desk {
         self.propose(|desk, now| desk.request(now, id, ask, terms))
     }
 
-    /// The grant, and those that prolong it: whoever takes access back means all of it. It is the first in the answer.
+    /// The grant, and those that prolong it: whoever takes access back means all of it, also what is only asked for. It is
+    /// the first in the answer.
     fn revoke(&self, ask: &GrantAsk, by: ChangedBy) -> Answer {
-        let mut left = vec![number(ask)?];
-        let mut revoked = Vec::new();
-        while let Some(id) = left.pop() {
+        let (id, why) = (number(ask)?, &*ask.reason);
+        let mut revoked = self.propose(|desk, now| desk.revoke(now, id, by.clone(), why))?;
+        let renewals = self.desk.borrow().renewals(id);
+        for Grant { id, .. } in renewals.iter().map(|case| &*case.grant) {
             let by = by.clone();
-            revoked.extend(self.propose(|desk, now| desk.revoke(now, id, by, &ask.reason))?);
-            let desk = self.desk.borrow();
-            let renews = |case: &&Arc<Case>| case.grant.renews == Some(id) && case.state == GrantState::Active;
-            left.extend(desk.cases().filter(renews).map(|case| case.grant.id));
+            let ended = self.propose(|desk, now| match desk.case(*id).map(|case| case.state) {
+                Some(GrantState::Requested) => desk.deny(now, *id, by, why),
+                _ => desk.revoke(now, *id, by, why),
+            });
+            match ended {
+                // Its time may be over in this moment.
+                Err(("state", _)) => {}
+                ended => revoked.extend(ended?),
+            }
         }
         Ok(revoked)
     }
