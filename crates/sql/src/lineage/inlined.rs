@@ -66,6 +66,6 @@ impl<'a> Trace<'a> {
         let row = row.whole();
         let is_known = is_known && !matches!(row, Origin::Unknown(_));
         trace.lineage.reads.extend(row.sources().cloned());
-        is_known.then(|| Trace { names: self.names, ..trace })
+        is_known.then_some(Trace { names: self.names, ..trace })
     }
 }
