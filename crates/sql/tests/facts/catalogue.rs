@@ -118,6 +118,7 @@ fn code_that_has_no_call_in_the_text_is_named() {
         ("SELECT 1 FROM json_to_record('{}') AS r(b bait)", "SELECT: call public.same()"),
         ("SELECT 1 FROM ROWS FROM (json_to_record('{}') AS (b bait), now())", "SELECT: call public.same()"),
         ("SELECT 1 FROM xmltable('/' PASSING '<a/>' COLUMNS b bait PATH 'a')", "SELECT: call public.same()"),
+        ("SELECT json_value('1', '$' RETURNING bait)", "SELECT: call public.same()"),
         ("SELECT id FROM u", "SELECT: select public.u(id) all"),
         ("SELECT pair + 1 FROM u", "SELECT: select public.u(pair) all, call public.same()"),
         ("SELECT * FROM u", "SELECT: select public.u(*) all, call public.same()"),

@@ -535,7 +535,11 @@ fn what_keywords_types_and_attributes_call_is_named() {
     builder.type_code(Type { schema, name: "checked".into(), relation: 0, function: 200 });
     let catalogue = builder.build(1);
     let calls = |sql: &str| {
-        let state = State { search_path: Known::Known(Arc::from([Arc::from("public")])), ..State::new("alice".into()) };
+        let state = State {
+            server_major: Some(18),
+            search_path: Known::Known(Arc::from([Arc::from("public")])),
+            ..State::new("alice".into())
+        };
         let limits = Limits { lineage: true, ..Limits::default() };
         let facts = Analyser::new(limits).facts(sql.as_bytes(), &state, &catalogue);
         facts.statements[0].lineage.as_ref().unwrap().calls.len()
@@ -568,6 +572,13 @@ fn tables_of_the_server_are_known_whatever_has_changed() {
         let lineage = Arc::clone(facts.statements[0].lineage.as_ref().unwrap());
         lineage.unknown.is_none() && lineage.calls.is_empty()
     };
+        ("select json_value('1', '$' returning checked)", 1),
+        ("select json_query('1', '$' returning checked), json_value('1', '$' returning text)", 1),
+        ("select json_object('a': 1 returning checked), json_array(1 returning checked)", 1),
+        ("select json_array(select 1 returning checked)", 1),
+        ("select json_objectagg('a': 1 returning checked), json_serialize('1' returning checked)", 1),
+        ("select 1 from json_to_record('{}') as r(a checked)", 1),
+        ("select 1 from rows from (json_to_record('{}') as (a checked), now())", 1),
     let reads = |sql: &str, functions_changed| reads_in(&["public"], Temporary::None, sql, functions_changed);
     assert!(reads("select oid from pg_catalog.pg_class where oid = 1", false));
     assert!(reads("select c.oid from pg_catalog.pg_class c", true));
