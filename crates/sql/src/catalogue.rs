@@ -32,6 +32,7 @@ pub const QUERIES: &[(&str, &str)] = &[
     ("definitions", include_str!("catalogue/definitions.sql")),
     ("generated", include_str!("catalogue/generated.sql")),
     ("required", include_str!("catalogue/required.sql")),
+    ("inexact", include_str!("catalogue/inexact.sql")),
     ("conversions", include_str!("catalogue/conversions.sql")),
 ];
 
@@ -70,6 +71,8 @@ pub(crate) struct Relation {
     pub(crate) columns: Vec<Arc<str>>,
     /// Those that are NOT NULL.
     pub(crate) required: Vec<Arc<str>>,
+    /// Those whose text may be the same for different values, or a part of them.
+    pub(crate) inexact: Vec<Arc<str>>,
     /// Their numbers.
     numbers: Vec<i16>,
     /// The query that a view stands for.

@@ -22,6 +22,7 @@ pub struct Builder {
     definitions: Vec<rows::Definition>,
     generated: Vec<rows::Generated>,
     required: Vec<rows::Required>,
+    inexact: Vec<rows::Inexact>,
     conversions: Vec<rows::Conversion>,
 }
 
@@ -95,6 +96,11 @@ impl Builder {
     /// Adds a column that is NOT NULL.
     pub fn required(&mut self, row: rows::Required) {
         self.required.push(row);
+    }
+
+    /// Adds a column whose text says less than its value.
+    pub fn inexact(&mut self, row: rows::Inexact) {
+        self.inexact.push(row);
     }
 
     /// Adds a cast of values of a relation.
@@ -185,6 +191,12 @@ impl Builder {
                 relation.required.push(Arc::clone(column));
             }
         }
+        for row in self.inexact {
+            let column = column_name.get(&(row.relation, row.number));
+            if let (Some(relation), Some(column)) = (find(relations, &index, row.relation), column) {
+                relation.inexact.push(Arc::clone(column));
+            }
+        }
         // What extensions have in C is made to be converted all the time, and computes.
         let of_extension = |row: &&rows::Function| !row.extension.is_empty();
         let of_extensions: HashSet<u32> = self.functions.iter().filter(of_extension).map(|row| row.oid).collect();
@@ -211,6 +223,7 @@ fn relation(row: &rows::Relation) -> Relation {
         kind: row.kind,
         columns: Vec::new(),
         required: Vec::new(),
+        inexact: Vec::new(),
         numbers: Vec::new(),
         definition: None,
         defined: OnceLock::new(),

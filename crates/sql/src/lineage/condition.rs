@@ -128,7 +128,18 @@ fn bare_name(node: Node<'_>) -> Option<&str> {
 impl<'a> Trace<'a> {
     /// Whether it is a column by itself whose values are as they are stored: what a subquery makes of them is not.
     pub(super) fn is_as_stored(&mut self, node: Node<'a>) -> bool {
-        plain(node).is_some_and(|column| is_stored(&self.column(column)))
+        plain(node).is_some_and(|column| {
+            let origin = self.column(column);
+            is_stored(&origin) && (matches!(node, Node::ColumnRef(_)) || self.is_exact(&origin))
+        })
+    }
+
+    /// Whether the text of a value is as good as the value.
+    fn is_exact(&self, origin: &Origin) -> bool {
+        origin.sources().all(|column| {
+            let relation = self.names.catalogue.relation(&column.schema, &column.relation);
+            relation.is_none_or(|relation| !relation.inexact.contains(&column.name))
+        })
     }
 }
 
