@@ -52,8 +52,9 @@ struct Snapshot {
     relation_by_oid: HashMap<u32, usize>,
     relation_by_name: Names<usize>,
     schemas: HashMap<Arc<str>, ()>,
-    /// Whether the function is known to do nothing but compute.
     functions: Names<()>,
+    /// Those that are not known to do nothing but compute.
+    unread_functions: Names<()>,
     operators: Names<()>,
     /// Functions that `row.name` may mean.
     row_functions: Names<()>,
@@ -170,6 +171,11 @@ impl Catalogue {
 
     pub(crate) fn has_function(&self, schema: &str, name: &str) -> bool {
         self.has(schema, name, |snapshot| &snapshot.functions)
+    }
+
+    /// Whether there is a function of this name that does not surely only compute.
+    pub(crate) fn has_unread_function(&self, schema: &str, name: &str) -> bool {
+        self.has(schema, name, |snapshot| &snapshot.unread_functions)
     }
 
     pub(crate) fn has_operator(&self, schema: &str, name: &str) -> bool {

@@ -129,6 +129,8 @@ impl Builder {
         rows.for_each(|row| name(&mut snapshot.row_functions, &row.schema, &row.name, ()));
         let computes = |row: &&rows::Function| is_reviewed(&row.extension);
         let computing: HashSet<u32> = self.functions.iter().filter(computes).map(|row| row.oid).collect();
+        let unread = self.functions.iter().filter(|row| !computing.contains(&row.oid));
+        unread.for_each(|row| name(&mut snapshot.unread_functions, &row.schema, &row.name, ()));
         let operators = self.operators.iter().filter(|row| !computing.contains(&row.function));
         operators.for_each(|row| name(&mut snapshot.operators, &row.schema, &row.name, ()));
 

@@ -161,6 +161,23 @@ fn what_a_reviewed_extension_computes_is_no_call() {
 }
 
 #[test]
+fn a_form_that_a_reviewed_extension_adds_to_a_function_of_the_server_is_no_call() {
+    for (extension, expected) in
+        [("citext", "SELECT: "), ("unread", "SELECT: call public.max()"), ("", "SELECT: call public.max()")]
+    {
+        let mut builder = Builder::new();
+        builder.function(Function {
+            oid: 8,
+            schema: "public".into(),
+            name: "max".into(),
+            extension: extension.into(),
+            takes_row: false,
+        });
+        assert_eq!(words("SELECT max('a'::text)", &builder.build(8)), expected, "{extension}");
+    }
+}
+
+#[test]
 fn of_too_many_changes_everything_may_be_another_one() {
     let mut changed = state();
     let behind = |state: &State| schema("SELECT a FROM only_here", state, &catalogue());
