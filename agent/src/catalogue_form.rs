@@ -3,8 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 use sql::catalogue::rows::{
-    Body, Column, Conversion, Definition, Dependency, Events, Function, Generated, Inheritance, Operator, Relation,
-    RelationKind, Required, Rule, Trigger, Type,
+    Body, Column, Conversion, Definition, Dependency, Events, Function, Generated, Inexact, Inheritance, Operator,
+    Relation, RelationKind, Required, Rule, Trigger, Type,
 };
 use sql::catalogue::{Builder, Catalogue};
 
@@ -27,6 +27,7 @@ pub(crate) struct CatalogueForm {
     pub(crate) definitions: Vec<(u32, String)>,
     pub(crate) generated: Vec<(u32, i16, String)>,
     pub(crate) required: Vec<(u32, i16)>,
+    pub(crate) inexact: Vec<(u32, i16)>,
     pub(crate) conversions: Vec<(u32, i16, u32)>,
     /// The last: 1 where it gives rows.
     pub(crate) bodies: Vec<(u32, String, String, i16)>,
@@ -74,6 +75,9 @@ impl CatalogueForm {
         }
         for (relation, number) in self.required {
             builder.required(Required { relation, number });
+        }
+        for (relation, number) in self.inexact {
+            builder.inexact(Inexact { relation, number });
         }
         for (relation, number, function) in self.conversions {
             builder.conversion(Conversion { relation, number, function });

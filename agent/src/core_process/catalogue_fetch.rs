@@ -112,6 +112,7 @@ fn add(form: &mut CatalogueForm, query: &str, row: &Row) -> Result<()> {
         "definitions" => form.definitions.push((row.try_get(0)?, row.try_get(1)?)),
         "generated" => form.generated.push((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)),
         "required" => form.required.push((row.try_get(0)?, row.try_get(1)?)),
+        "inexact" => form.inexact.push((row.try_get(0)?, row.try_get(1)?)),
         "conversions" => form.conversions.push((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)),
         "bodies" => form.bodies.push((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?)),
         other => bail!("nobody reads the rows of {other}"),

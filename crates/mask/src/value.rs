@@ -35,7 +35,7 @@ fn write_text(mask: &Mask, value: &[u8], key: Option<&Key>, out: &mut Vec<u8>) -
         Mask::Constant(constant) => out.extend_from_slice(constant.as_bytes()),
         Mask::Last(count) => write_last(text, usize::from(*count), out),
         Mask::EmailDomain => {
-            let Some((_, domain)) = text.rsplit_once('@') else { return false };
+            let Some((_, domain)) = text.rsplit_once('@').filter(|(_, domain)| is_domain(domain)) else { return false };
             out.extend_from_slice(b"***@");
             out.extend_from_slice(domain.as_bytes());
         }
@@ -48,6 +48,11 @@ fn write_text(mask: &Mask, value: &[u8], key: Option<&Key>, out: &mut Vec<u8>) -
         Mask::Null | Mask::Month | Mask::Year | Mask::Bucket(_) => return false,
     }
     true
+}
+
+/// Whether it can be the domain of an address: what somebody has written into the column besides addresses is none.
+fn is_domain(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|letter| letter.is_alphanumeric() || matches!(letter, '.' | '-'))
 }
 
 /// The last letters, unless that would be half of the value or more.
@@ -89,19 +94,16 @@ fn write_integer(size: u32, bytes: u8, format: Format, value: &[u8], out: &mut V
         Format::Binary => integer(bytes, value),
     };
     let bucket = |number: i64| number.checked_sub(number.checked_rem_euclid(i64::from(size))?);
-    let Some(bucket) = number.and_then(bucket) else { return false };
-    match (format, bytes) {
-        (Format::Text, _) => out.extend_from_slice(bucket.to_string().as_bytes()),
-        // The greatest multiple below a very small number may not fit.
-        (Format::Binary, 2) => match i16::try_from(bucket) {
-            Ok(bucket) => out.extend_from_slice(&bucket.to_be_bytes()),
-            Err(_) => return false,
-        },
-        (Format::Binary, 4) => match i32::try_from(bucket) {
-            Ok(bucket) => out.extend_from_slice(&bucket.to_be_bytes()),
-            Err(_) => return false,
-        },
-        (Format::Binary, _) => out.extend_from_slice(&bucket.to_be_bytes()),
+    // The greatest multiple below a very small number may not fit.
+    let is_of_type = |bucket: &i64| match bytes {
+        2 => i16::try_from(*bucket).is_ok(),
+        4 => i32::try_from(*bucket).is_ok(),
+        _ => true,
+    };
+    let Some(bucket) = number.and_then(bucket).filter(is_of_type) else { return false };
+    match format {
+        Format::Text => out.extend_from_slice(bucket.to_string().as_bytes()),
+        Format::Binary => out.extend(bucket.to_be_bytes().iter().skip(8_usize.saturating_sub(usize::from(bytes)))),
     }
     true
 }
@@ -156,13 +158,16 @@ const fn is_finite(number: i64, max: i64) -> bool {
 fn date_of_text(kind: Type, value: &[u8]) -> Option<i64> {
     let text = std::str::from_utf8(value).ok().filter(|text| !text.ends_with("BC"))?;
     let (date, rest) = text.split_at_checked(10)?;
-    let [year, month, day] = parts(date, '-')?;
+    // Another style has the same digits in another order: read in this one they would tell the day.
+    let [year, month, day] = parts(date, '-', [4, 2, 2])?;
     let days = first_day(year, month).checked_add(day)?.checked_sub(1)?;
-    if kind != Type::Instant {
-        return Some(days);
+    match kind {
+        Type::Date => return rest.is_empty().then_some(days),
+        Type::Instant => {}
+        _ => return rest.starts_with(' ').then_some(days),
     }
     let (time, offset) = rest.strip_prefix(' ')?.split_at_checked(8)?;
-    let [hours, minutes, seconds] = parts(time, ':')?;
+    let [hours, minutes, seconds] = parts(time, ':', [2; 3])?;
     let sign = offset.rfind(['+', '-'])?;
     let (_, offset) = offset.split_at_checked(sign)?;
     let west = seconds_of(offset.get(1..)?)?.checked_mul(if offset.starts_with('+') { -1 } else { 1 })?;
@@ -170,11 +175,12 @@ fn date_of_text(kind: Type, value: &[u8]) -> Option<i64> {
     days.checked_add(of_day.checked_add(west)?.div_euclid(SECONDS_PER_DAY))
 }
 
-/// Three numbers.
-fn parts(text: &str, between: char) -> Option<[i64; 3]> {
-    let mut numbers = text.split(between).map(number);
+/// Three numbers of so many digits.
+fn parts(text: &str, between: char, digits: [usize; 3]) -> Option<[i64; 3]> {
+    let mut parts = text.split(between);
+    let mut numbers = digits.into_iter().map(|digits| number(parts.next().filter(|part| part.len() == digits)?));
     let all = [numbers.next()??, numbers.next()??, numbers.next()??];
-    numbers.next().is_none().then_some(all)
+    parts.next().is_none().then_some(all)
 }
 
 /// `02`, `05:30`, `-00:19:32` without its sign.
@@ -256,7 +262,9 @@ mod tests {
         check(Mask::EmailDomain, "a.b@example.com", "***@example.com");
         check(Mask::Shape, "Ab-12é", "Xx-99x");
         check(Mask::Constant("hidden".into()), "x", "hidden");
-        assert_eq!(text(&Mask::EmailDomain, "no address"), None);
+        for value in ["no address", "a@", "room 7 @ the castle", "Ann <a.b@example.com>", "a@example.com; 555-1234"] {
+            assert_eq!(text(&Mask::EmailDomain, value), None, "{value}");
+        }
         assert_eq!(text(&Mask::Null, "x"), None);
         let token = text(&Mask::Token, "x").unwrap_or_default();
         assert_eq!(token.len(), 36);
@@ -282,6 +290,19 @@ mod tests {
         let number = masked(&Mask::Bucket(100), Type::Integer(8), Format::Text, b"1234");
         assert_eq!(number.as_deref(), Some(&b"1200"[..]));
         assert_eq!(masked(&Mask::Bucket(100), Type::Integer(2), Format::Binary, &i16::MIN.to_be_bytes()), None);
+        assert_eq!(masked(&Mask::Bucket(100), Type::Integer(2), Format::Text, b"-32768"), None);
+    }
+
+    #[test]
+    fn a_date_of_another_style_tells_nothing() {
+        for mask in [Mask::Month, Mask::Year] {
+            for value in ["06-05-1987", "05-06-1987", "05.06.1987", "06/05/1987", "10000-01-05", "12345-06-07"] {
+                assert_eq!(masked(&mask, Type::Date, Format::Text, value.as_bytes()), None, "{value}");
+            }
+            for value in ["Fri Jun 05 12:00:00 1987", "06-05-1987 12:00:00", "1987-06-05"] {
+                assert_eq!(masked(&mask, Type::Timestamp, Format::Text, value.as_bytes()), None, "{value}");
+            }
+        }
     }
 
     #[test]

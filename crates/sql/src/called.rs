@@ -6,7 +6,7 @@
 use model::facts::Name;
 use pg_raw_parse::Node;
 use pg_raw_parse::list::NodeList;
-use pg_raw_parse::nodes::{A_Expr, A_Expr_Kind, TypeName};
+use pg_raw_parse::nodes::{A_Expr, A_Expr_Kind, PrepareStmt, RangeFunction, TypeName};
 
 use crate::grammar::untyped;
 use crate::name::{Names, PG_CATALOG};
@@ -22,10 +22,11 @@ pub(crate) fn behind(names: Names<'_>, node: Node<'_>) -> Vec<Name> {
         Node::SubLink(link) => operator(names, link.oper_name()).into_iter().collect(),
         Node::CaseExpr(case) if !matches!(case.arg(), Node::None) => implied(names, "=").into_iter().collect(),
         Node::SortBy(sort) => operator(names, sort.use_op()).into_iter().collect(),
-        Node::TypeCast(cast) => cast.type_name().map(|of| of_type(names, of)).unwrap_or_default(),
-        Node::RangeTableFuncCol(column) => column.type_name().map(|of| of_type(names, of)).unwrap_or_default(),
-        Node::JsonTableColumn(column) => column.type_name().map(|of| of_type(names, of)).unwrap_or_default(),
-        Node::XmlSerialize(xml) => xml.type_name().map(|of| of_type(names, of)).unwrap_or_default(),
+        Node::TypeCast(cast) => of_type(names, cast.type_name()),
+        Node::RangeTableFuncCol(column) => of_type(names, column.type_name()),
+        Node::JsonTableColumn(column) => of_type(names, column.type_name()),
+        Node::JsonOutput(output) => of_type(names, output.type_name()),
+        Node::XmlSerialize(xml) => of_type(names, xml.type_name()),
         Node::A_Indirection(indirection) => {
             text::strings(indirection.indirection()).into_iter().filter_map(|name| attribute(names, name)).collect()
         }
@@ -70,8 +71,30 @@ pub(crate) fn attribute(names: Names<'_>, name: &str) -> Option<Name> {
     names.may_be_row_function(name).then(|| names.function(None, name))
 }
 
-/// Code that checks or converts values of a type.
-pub(crate) fn of_type(names: Names<'_>, of: &TypeName) -> Vec<Name> {
+/// Code that checks or converts values of the columns that a function is said to have.
+pub(crate) fn of_declared(names: Names<'_>, function: &RangeFunction) -> Vec<Name> {
+    let each =
+        function.functions().iter().filter_map(|node| node.as_node_list()).flat_map(|parts| parts.iter().skip(1));
+    let lists = each.filter_map(|node| node.as_node_list()).chain([untyped(function.coldeflist())]);
+    let code = |node| match node {
+        Node::ColumnDef(column) => of_type(names, column.type_name()),
+        _ => Vec::new(),
+    };
+    lists.flatten().flat_map(code).collect()
+}
+
+/// The same for what PREPARE says that its parameters are.
+pub(crate) fn of_parameters(names: Names<'_>, prepare: &PrepareStmt) -> Vec<Name> {
+    let code = |node| match node {
+        Node::TypeName(of) => of_type(names, Some(of)),
+        _ => Vec::new(),
+    };
+    untyped(prepare.argtypes()).iter().flat_map(code).collect()
+}
+
+/// Code that checks or converts values of a type, or gives those that are left out.
+pub(crate) fn of_type(names: Names<'_>, of: Option<&TypeName>) -> Vec<Name> {
+    let Some(of) = of else { return Vec::new() };
     let parts = text::strings(untyped(of.names()));
     let (schema, name) = text::qualified(&parts);
     // The type that an unqualified name means is not looked up: any of that name may be it.

@@ -32,6 +32,7 @@ pub const QUERIES: &[(&str, &str)] = &[
     ("definitions", include_str!("catalogue/definitions.sql")),
     ("generated", include_str!("catalogue/generated.sql")),
     ("required", include_str!("catalogue/required.sql")),
+    ("inexact", include_str!("catalogue/inexact.sql")),
     ("conversions", include_str!("catalogue/conversions.sql")),
     ("bodies", include_str!("catalogue/bodies.sql")),
 ];
@@ -52,10 +53,11 @@ struct Snapshot {
     relation_by_oid: HashMap<u32, usize>,
     relation_by_name: Names<usize>,
     schemas: HashMap<Arc<str>, ()>,
-    /// Whether the function is known to do nothing but compute.
     functions: Names<()>,
     /// Functions of which all of that name are queries that can be read, or only compute.
     bodies: Names<Vec<Body>>,
+    /// Those that are not known to do nothing but compute.
+    unread_functions: Names<()>,
     operators: Names<()>,
     /// Functions that `row.name` may mean.
     row_functions: Names<()>,
@@ -73,6 +75,8 @@ pub(crate) struct Relation {
     pub(crate) columns: Vec<Arc<str>>,
     /// Those that are NOT NULL.
     pub(crate) required: Vec<Arc<str>>,
+    /// Those whose text may be the same for different values, or a part of them.
+    pub(crate) inexact: Vec<Arc<str>>,
     /// Their numbers.
     numbers: Vec<i16>,
     /// The query that a view stands for.
@@ -186,6 +190,11 @@ impl Catalogue {
     /// All functions of a name, where each of them is a query or only computes.
     pub(crate) fn bodies(&self, schema: &str, name: &str) -> Option<&[Body]> {
         Some(self.snapshot.as_ref()?.bodies.get(schema)?.get(name)?)
+    }
+
+    /// Whether there is a function of this name that does not surely only compute.
+    pub(crate) fn has_unread_function(&self, schema: &str, name: &str) -> bool {
+        self.has(schema, name, |snapshot| &snapshot.unread_functions)
     }
 
     pub(crate) fn has_operator(&self, schema: &str, name: &str) -> bool {

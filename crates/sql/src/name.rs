@@ -111,9 +111,9 @@ impl<'a> Names<'a> {
     }
 
     /// Whether an unqualified name of `pg_catalog` can only mean that: no function of the same name can stand before it
-    /// or be a better fit for the arguments.
+    /// or be a better fit for the arguments, but for one that only computes as well.
     pub(crate) fn is_builtin_function(self, name: &str) -> bool {
-        self.is_builtin(|schema| self.catalogue.has_function(schema, name))
+        self.is_builtin(|schema| self.catalogue.has_unread_function(schema, name))
     }
 
     /// As [`Self::is_builtin_function`], for operators.

@@ -25,7 +25,6 @@ pub(crate) const fn is_leaf(node: Node<'_>) -> bool {
             | Node::MergeSupportFunc(_)
             | Node::TypeName(_)
             | Node::JsonFormat(_)
-            | Node::JsonOutput(_)
     )
 }
 
@@ -98,13 +97,29 @@ fn document<'a>(node: Node<'a>, left: &mut Vec<Node<'a>>) -> bool {
             left.extend(function.context_item().map(Node::JsonValueExpr));
             left.extend([function.pathspec(), Node::NodeList(function.passing())]);
             left.extend([function.on_empty(), function.on_error()].into_iter().flatten().map(Node::JsonBehavior));
+            left.extend(function.output().map(Node::JsonOutput));
         }
-        Node::JsonParseExpr(parse) => left.extend(parse.expr().map(Node::JsonValueExpr)),
-        Node::JsonScalarExpr(scalar) => left.push(scalar.expr()),
-        Node::JsonSerializeExpr(serialize) => left.extend(serialize.expr().map(Node::JsonValueExpr)),
-        Node::JsonObjectConstructor(object) => left.extend(untyped(object.exprs())),
-        Node::JsonArrayConstructor(array) => left.extend(untyped(array.exprs())),
-        Node::JsonArrayQueryConstructor(_) => {}
+        Node::JsonParseExpr(parse) => {
+            left.extend(parse.expr().map(Node::JsonValueExpr));
+            left.extend(parse.output().map(Node::JsonOutput));
+        }
+        Node::JsonScalarExpr(scalar) => {
+            left.push(scalar.expr());
+            left.extend(scalar.output().map(Node::JsonOutput));
+        }
+        Node::JsonSerializeExpr(serialize) => {
+            left.extend(serialize.expr().map(Node::JsonValueExpr));
+            left.extend(serialize.output().map(Node::JsonOutput));
+        }
+        Node::JsonObjectConstructor(object) => {
+            left.extend(untyped(object.exprs()));
+            left.extend(object.output().map(Node::JsonOutput));
+        }
+        Node::JsonArrayConstructor(array) => {
+            left.extend(untyped(array.exprs()));
+            left.extend(array.output().map(Node::JsonOutput));
+        }
+        Node::JsonArrayQueryConstructor(array) => left.extend(array.output().map(Node::JsonOutput)),
         Node::JsonObjectAgg(aggregate) => {
             left.extend(aggregate.arg().map(Node::JsonKeyValue));
             left.extend(aggregate.constructor().map(Node::JsonAggConstructor));
@@ -117,6 +132,7 @@ fn document<'a>(node: Node<'a>, left: &mut Vec<Node<'a>>) -> bool {
             left.push(aggregate.agg_filter());
             left.extend(aggregate.agg_order());
             left.extend(aggregate.over().map(Node::WindowDef));
+            left.extend(aggregate.output().map(Node::JsonOutput));
         }
         Node::JsonTable(table) => {
             left.extend(table.context_item().map(Node::JsonValueExpr));
@@ -128,6 +144,8 @@ fn document<'a>(node: Node<'a>, left: &mut Vec<Node<'a>>) -> bool {
             left.extend(column.columns());
             left.extend([column.on_empty(), column.on_error()].into_iter().flatten().map(Node::JsonBehavior));
         }
+        // Its type may have code.
+        Node::JsonOutput(_) => {}
         Node::JsonTablePathSpec(path) => left.push(path.string()),
         _ => return false,
     }

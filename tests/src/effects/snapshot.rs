@@ -5,8 +5,8 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use sql::catalogue::rows::{
-    Body, Column, Conversion, Definition, Dependency, Events, Function, Generated, Inheritance, Operator, Relation,
-    RelationKind, Required, Rule, Trigger, Type,
+    Body, Column, Conversion, Definition, Dependency, Events, Function, Generated, Inexact, Inheritance, Operator,
+    Relation, RelationKind, Required, Rule, Trigger, Type,
 };
 use sql::catalogue::{Builder, Catalogue, QUERIES};
 
@@ -41,7 +41,7 @@ pub fn take(session: &mut Session, epoch: u64) -> Result<Catalogue> {
 fn width(query: &str) -> Result<usize> {
     Ok(match query {
         "schemas" => 1,
-        "inheritance" | "rules" | "definitions" | "required" => 2,
+        "inheritance" | "rules" | "definitions" | "required" | "inexact" => 2,
         "columns" | "operators" | "triggers" | "generated" | "conversions" => 3,
         "relations" | "dependencies" | "types" | "bodies" => 4,
         "functions" => 5,
@@ -98,6 +98,7 @@ fn add(builder: &mut Builder, query: &str, row: &Row) -> Result<()> {
             arguments: row.text("c")?,
             returns_set: row.number::<i16>("d")? != 0,
         }),
+        "inexact" => builder.inexact(Inexact { relation: row.number("a")?, number: row.number("b")? }),
         "conversions" => builder.conversion(Conversion {
             relation: row.number("a")?,
             number: row.number("b")?,

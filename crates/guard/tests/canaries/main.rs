@@ -10,6 +10,7 @@ mod cluster;
 mod generate;
 mod migration;
 mod names;
+mod newer;
 mod relay;
 mod shapes;
 #[path = "../../../sql/tests/server/snapshot.rs"]

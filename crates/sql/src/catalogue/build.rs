@@ -22,6 +22,7 @@ pub struct Builder {
     definitions: Vec<rows::Definition>,
     generated: Vec<rows::Generated>,
     required: Vec<rows::Required>,
+    inexact: Vec<rows::Inexact>,
     conversions: Vec<rows::Conversion>,
     bodies: Vec<rows::Body>,
 }
@@ -98,6 +99,11 @@ impl Builder {
         self.required.push(row);
     }
 
+    /// Adds a column whose text says less than its value.
+    pub fn inexact(&mut self, row: rows::Inexact) {
+        self.inexact.push(row);
+    }
+
     /// Adds a cast of values of a relation.
     pub fn conversion(&mut self, row: rows::Conversion) {
         self.conversions.push(row);
@@ -130,6 +136,8 @@ impl Builder {
         rows.for_each(|row| name(&mut snapshot.row_functions, &row.schema, &row.name, ()));
         let computes = |row: &&rows::Function| is_reviewed(&row.extension);
         let computing: HashSet<u32> = self.functions.iter().filter(computes).map(|row| row.oid).collect();
+        let unread = self.functions.iter().filter(|row| !computing.contains(&row.oid));
+        unread.for_each(|row| name(&mut snapshot.unread_functions, &row.schema, &row.name, ()));
         let operators = self.operators.iter().filter(|row| !computing.contains(&row.function));
         operators.for_each(|row| name(&mut snapshot.operators, &row.schema, &row.name, ()));
 
@@ -192,6 +200,12 @@ impl Builder {
                 relation.required.push(Arc::clone(column));
             }
         }
+        for row in self.inexact {
+            let column = column_name.get(&(row.relation, row.number));
+            if let (Some(relation), Some(column)) = (find(relations, &index, row.relation), column) {
+                relation.inexact.push(Arc::clone(column));
+            }
+        }
         // What extensions have in C is made to be converted all the time, and computes.
         let of_extension = |row: &&rows::Function| !row.extension.is_empty();
         let of_extensions: HashSet<u32> = self.functions.iter().filter(of_extension).map(|row| row.oid).collect();
@@ -243,6 +257,7 @@ fn relation(row: &rows::Relation) -> Relation {
         kind: row.kind,
         columns: Vec::new(),
         required: Vec::new(),
+        inexact: Vec::new(),
         numbers: Vec::new(),
         definition: None,
         defined: OnceLock::new(),

@@ -168,6 +168,16 @@ pub struct Required {
     pub number: i16,
 }
 
+/// A column of a type whose text is not surely as good as the value: numbers are rounded to what a parameter says, and of a
+/// range `lower` is a part.
+#[derive(Clone, Copy, Debug)]
+pub struct Inexact {
+    /// The relation.
+    pub relation: u32,
+    /// The column's number.
+    pub number: i16,
+}
+
 /// A column, or a row, whose type a user has made a cast of.
 #[derive(Clone, Copy, Debug)]
 pub struct Conversion {

@@ -6,6 +6,13 @@ WITH RECURSIVE code (type, function) AS (
          ON d.refclassid = 'pg_catalog.pg_operator'::pg_catalog.regclass AND o.oid = d.refobjid
     WHERE c.contypid <> 0 AND (o.oid IS NOT NULL OR d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass)
     UNION
+    SELECT t.oid, COALESCE(o.oprcode::pg_catalog.oid, d.refobjid)
+    FROM pg_catalog.pg_type t
+    JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND d.objid = t.oid
+    LEFT JOIN pg_catalog.pg_operator o
+         ON d.refclassid = 'pg_catalog.pg_operator'::pg_catalog.regclass AND o.oid = d.refobjid
+    WHERE t.typtype = 'd' AND (o.oid IS NOT NULL OR d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass)
+    UNION
     SELECT casttarget, castfunc FROM pg_catalog.pg_cast
     WHERE castfunc >= 16384 AND casttarget >= 16384 AND castcontext <> 'e'
     UNION

@@ -5,7 +5,7 @@
 
 use model::lineage::Origin;
 use pg_raw_parse::Node;
-use pg_raw_parse::nodes::{A_Expr, A_Expr_Kind, ColumnRef, SubLink, SubLinkType, TypeCast};
+use pg_raw_parse::nodes::{A_Expr, A_Expr_Kind, ColumnRef, RowExpr, SubLink, SubLinkType, TypeCast};
 
 use crate::grammar::untyped;
 use crate::lineage::Trace;
@@ -26,6 +26,8 @@ impl<'a> Trace<'a> {
             match node {
                 Node::None => {}
                 Node::BoolExpr(operation) => left.extend(operation.args()),
+                // IS TRUE and its kin tell NULL apart, too.
+                Node::BooleanTest(test) => left.push(test.arg()),
                 // Whether there is a value says little about it.
                 Node::NullTest(test) if self.is_as_stored(test.arg()) => drop(self.expression(test.arg())),
                 Node::ColumnRef(_) if self.is_as_stored(node) => {
@@ -34,7 +36,10 @@ impl<'a> Trace<'a> {
                 }
                 Node::A_Expr(operation) if is_equality(operation) => {
                     self.calls_behind(node);
-                    self.equality(operation.lexpr(), operation.rexpr());
+                    match (operation.lexpr(), rows_of(operation)) {
+                        (Node::RowExpr(tested), Some(rows)) => self.rows_equal(tested, &rows),
+                        (left, _) => self.equality(left, operation.rexpr()),
+                    }
                 }
                 Node::SubLink(link) if link.sub_link_type == SubLinkType::EXISTS_SUBLINK => drop(self.expression(node)),
                 Node::SubLink(link) if is_membership(link) => {
@@ -53,10 +58,37 @@ impl<'a> Trace<'a> {
         let origins = [self.expression(left), self.expression(right)];
         match (self.is_as_stored(left), self.is_as_stored(right)) {
             (true, true) => self.note_joined(&origins[0], &origins[1]),
-            (true, false) if is_constant(self.names, right) => self.note_matched(&origins[0]),
-            (false, true) if is_constant(self.names, left) => self.note_matched(&origins[1]),
+            _ if is_constant(self.names, right) && self.is_tested(left) => self.note_matched(&origins[0]),
+            _ if is_constant(self.names, left) && self.is_tested(right) => self.note_matched(&origins[1]),
             _ => origins.iter().for_each(|origin| self.note_compared(origin)),
         }
+    }
+
+    /// `(a, b) = (1, 2)`, `(a, b) IN ((1, 2), (3, 4))`: place by place.
+    fn rows_equal(&mut self, tested: &'a RowExpr, rows: &[&'a RowExpr]) {
+        for (place, left) in tested.args().iter().enumerate() {
+            let at_place: Vec<_> = rows.iter().filter_map(|row| row.args().get(place)).collect();
+            if let [right] = at_place[..] {
+                self.equality(left, right);
+                continue;
+            }
+            let origin = self.expression(left);
+            let others = at_place.iter().fold(Origin::none(), |others, node| others.or(self.expression(*node)));
+            if self.is_tested(left) && at_place.iter().all(|node| is_constant(self.names, *node)) {
+                self.note_matched(&origin);
+            } else {
+                self.note_compared(&origin);
+                self.note_compared(&others);
+            }
+        }
+    }
+
+    /// Whether a test for equality with a constant says no more of it than such a test of a column: also where a constant
+    /// stands for NULL. One with a type could make the type of the whole one that is rounded.
+    fn is_tested(&mut self, node: Node<'a>) -> bool {
+        let Node::CoalesceExpr(coalesce) = node else { return self.is_as_stored(node) };
+        let mut parts = coalesce.args().iter();
+        parts.next().is_some_and(|first| self.is_as_stored(first)) && parts.all(|part| matches!(part, Node::A_Const(_)))
     }
 
     fn note_matched(&mut self, origin: &Origin) {
@@ -128,7 +160,18 @@ fn bare_name(node: Node<'_>) -> Option<&str> {
 impl<'a> Trace<'a> {
     /// Whether it is a column by itself whose values are as they are stored: what a subquery makes of them is not.
     pub(super) fn is_as_stored(&mut self, node: Node<'a>) -> bool {
-        plain(node).is_some_and(|column| is_stored(&self.column(column)))
+        plain(node).is_some_and(|column| {
+            let origin = self.column(column);
+            is_stored(&origin) && (matches!(node, Node::ColumnRef(_)) || self.is_exact(&origin))
+        })
+    }
+
+    /// Whether the text of a value is as good as the value.
+    fn is_exact(&self, origin: &Origin) -> bool {
+        origin.sources().all(|column| {
+            let relation = self.names.catalogue.relation(&column.schema, &column.relation);
+            relation.is_none_or(|relation| !relation.inexact.contains(&column.name))
+        })
     }
 }
 
@@ -181,6 +224,21 @@ fn is_constant(names: Names<'_>, node: Node<'_>) -> bool {
         }
     }
     true
+}
+
+/// The rows on the right of a test for equality, where there is nothing else.
+fn rows_of(operation: &A_Expr) -> Option<Vec<&RowExpr>> {
+    let row = |node| match node {
+        Node::RowExpr(row) => Some(row),
+        _ => None,
+    };
+    let width = row(operation.lexpr())?.args().len();
+    let rows: Vec<&RowExpr> = match (operation.kind, operation.rexpr()) {
+        (A_Expr_Kind::AEXPR_IN, Node::NodeList(list)) => list.iter().map(row).collect::<Option<_>>()?,
+        (A_Expr_Kind::AEXPR_OP, right) => vec![row(right)?],
+        _ => return None,
+    };
+    rows.iter().all(|row| row.args().len() == width).then_some(rows)
 }
 
 /// `=`, `<>`, IN, `= ANY`, IS DISTINCT FROM.

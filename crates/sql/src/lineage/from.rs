@@ -163,6 +163,7 @@ impl<'a> Trace<'a> {
     }
 
     fn range_function(&mut self, range: &'a RangeFunction) -> Row {
+        self.lineage.calls.extend(called::of_declared(self.names, range));
         let mut row = Row::empty();
         for node in range.functions() {
             let Some(parts) = node.as_node_list() else { continue };

@@ -83,7 +83,8 @@ impl<'a> Trace<'a> {
             {
                 return Origin::none();
             }
-        } else if let Some(origin) = self.inlined(call, schema, name) {
+        }
+        if let Some(origin) = self.inlined(call, schema, name) {
             return origin;
         }
         let name = self.names.function(schema, name);

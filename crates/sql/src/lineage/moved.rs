@@ -319,6 +319,17 @@ impl<'a> Trace<'a> {
                 _ => drop(self.unknown(UnknownLineage::Construct)),
             }
         }
+        // So does a key without overlaps, of the period that it ends with.
+        if constraint.without_overlaps {
+            looks.extend(text::strings(constraint.keys()).pop().map(Looks::AtColumn));
+        }
+        if constraint.fk_with_period {
+            looks.extend(text::strings(constraint.fk_attrs()).pop().map(Looks::AtColumn));
+        }
+        if constraint.pk_with_period {
+            let period = text::strings(constraint.pk_attrs()).pop().map(Looks::AtColumn);
+            self.kept(constraint.pktable(), period.as_slice());
+        }
         if !matches!(constraint.where_clause(), Node::None) {
             looks.push(Looks::Condition(constraint.where_clause()));
         }

@@ -122,7 +122,7 @@ impl<'a> Walk<'a> {
                     self.table_elements(column.constraints());
                     self.stored_expression(column.raw_default());
                     // Its values are checked and converted where no statement names the type again.
-                    self.calls(column.type_name().map(|of| called::of_type(self.names, of)).unwrap_or_default());
+                    self.calls(called::of_type(self.names, column.type_name()));
                 }
                 Node::Constraint(constraint) => self.constraint(constraint),
                 Node::TableLikeClause(like) => {

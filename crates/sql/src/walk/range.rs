@@ -3,7 +3,7 @@
 use model::facts::{Action, Condition, Name, Object, OpaqueReason};
 use pg_raw_parse::Node;
 use pg_raw_parse::list::NodeList;
-use pg_raw_parse::nodes::{Alias, JoinExpr, RangeFunction, RangeTableSample, RangeVar};
+use pg_raw_parse::nodes::{Alias, JoinExpr, RangeTableSample, RangeVar};
 
 use crate::called;
 use crate::catalogue::rows::{Events, RelationKind};
@@ -90,7 +90,7 @@ impl<'a> Walk<'a> {
                     // Each function is a list: the call, and the columns that it is said to have.
                     let calls = function.functions().iter().filter_map(|node| node.as_node_list()?.first());
                     from.expressions.extend(calls);
-                    self.columns_of(function);
+                    self.calls(called::of_declared(self.names, function));
                     from.scope.entries.push(Source::derived(alias(function.alias())));
                 }
                 Node::RangeTableFunc(table) => {
@@ -108,18 +108,6 @@ impl<'a> Walk<'a> {
                     left.push(sample.relation());
                 }
                 _ => self.opaque(OpaqueReason::Construct),
-            }
-        }
-    }
-
-    /// The types of columns that a function is said to have.
-    fn columns_of(&mut self, function: &'a RangeFunction) {
-        let each =
-            function.functions().iter().filter_map(|node| node.as_node_list()).flat_map(|parts| parts.iter().skip(1));
-        let lists = each.filter_map(|node| node.as_node_list()).chain([untyped(function.coldeflist())]);
-        for node in lists.flatten() {
-            if let Node::ColumnDef(column) = node {
-                self.calls(column.type_name().map(|of| called::of_type(self.names, of)).unwrap_or_default());
             }
         }
     }

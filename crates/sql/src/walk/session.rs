@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use model::facts::{Action, Effect, Object, OpaqueReason, StateChange};
+use model::facts::{Action, Columns, Condition, Effect, Object, OpaqueReason, StateChange};
 use pg_raw_parse::Node;
 use pg_raw_parse::list::NodeList;
 use pg_raw_parse::nodes::{
@@ -10,6 +10,7 @@ use pg_raw_parse::nodes::{
     VariableSetKind, VariableSetStmt,
 };
 
+use crate::called;
 use crate::grammar::untyped;
 use crate::walk::Walk;
 use crate::walk::text;
@@ -135,7 +136,19 @@ impl<'a> Walk<'a> {
     pub(super) fn prepare(&mut self, prepare: &'a PrepareStmt) {
         let name: Arc<str> = Arc::from(prepare.name().unwrap_or_default());
         self.effect(Action::Prepare, Object::Session(Some(Arc::clone(&name))));
-        let facts = super::statement(prepare.query(), self.names, self.limits, self.standing);
+        let mut facts = super::statement(prepare.query(), self.names, self.limits, self.standing);
+        // EXECUTE converts its arguments, and only this statement names their types.
+        for function in called::of_parameters(self.names, prepare) {
+            if let Some(lineage) = &mut facts.lineage {
+                Arc::make_mut(lineage).calls.insert(function.clone());
+            }
+            facts.effects.push(Effect {
+                action: Action::Call,
+                object: Object::Function(function),
+                columns: Columns::None,
+                condition: Condition::NotApplicable,
+            });
+        }
         self.changes.push(StateChange::Prepared { name, facts: Arc::new(facts) });
     }
 

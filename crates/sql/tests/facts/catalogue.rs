@@ -118,6 +118,7 @@ fn code_that_has_no_call_in_the_text_is_named() {
         ("SELECT 1 FROM json_to_record('{}') AS r(b bait)", "SELECT: call public.same()"),
         ("SELECT 1 FROM ROWS FROM (json_to_record('{}') AS (b bait), now())", "SELECT: call public.same()"),
         ("SELECT 1 FROM xmltable('/' PASSING '<a/>' COLUMNS b bait PATH 'a')", "SELECT: call public.same()"),
+        ("SELECT json_value('1', '$' RETURNING bait)", "SELECT: call public.same()"),
         ("SELECT id FROM u", "SELECT: select public.u(id) all"),
         ("SELECT pair + 1 FROM u", "SELECT: select public.u(pair) all, call public.same()"),
         ("SELECT * FROM u", "SELECT: select public.u(*) all, call public.same()"),
@@ -156,6 +157,23 @@ fn that_a_column_is_there_which_always_is_restricts_nothing() {
 fn what_a_reviewed_extension_computes_is_no_call() {
     for (extension, expected) in [("citext", "SELECT: "), ("unread", "SELECT: call public.same(), call =()")] {
         assert_eq!(words("SELECT 1::bait = 2", &with_code(extension)), expected);
+    }
+}
+
+#[test]
+fn a_form_that_a_reviewed_extension_adds_to_a_function_of_the_server_is_no_call() {
+    for (extension, expected) in
+        [("citext", "SELECT: "), ("unread", "SELECT: call public.max()"), ("", "SELECT: call public.max()")]
+    {
+        let mut builder = Builder::new();
+        builder.function(Function {
+            oid: 8,
+            schema: "public".into(),
+            name: "max".into(),
+            extension: extension.into(),
+            takes_row: false,
+        });
+        assert_eq!(words("SELECT max('a'::text)", &builder.build(8)), expected, "{extension}");
     }
 }
 

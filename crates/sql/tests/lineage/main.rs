@@ -6,7 +6,7 @@ use std::sync::Arc;
 use model::Known;
 use model::lineage::{CopyForm, CopyText, Lineage, Origin, Output, Rows};
 use sql::catalogue::rows::{
-    Column, Definition, Function, Generated, Inheritance, Operator, Relation, RelationKind, Type,
+    Column, Definition, Function, Generated, Inexact, Inheritance, Operator, Relation, RelationKind, Type,
 };
 use sql::catalogue::{Builder, Catalogue};
 use sql::changed::Changed;
@@ -53,6 +53,7 @@ fn catalogue() -> Catalogue {
         takes_row: false,
     });
     builder.generated(Generated { relation: PEOPLE, number: 4, text: "upper(ssn)".into() });
+    builder.inexact(Inexact { relation: PEOPLE, number: 1 });
     let definition = |relation, text: &str| Definition { relation, text: text.into() };
     builder
         .definition(definition(ADULTS, "SELECT p.name AS who, p.ssn AS number FROM public.people p WHERE p.id > 17;"));
@@ -439,6 +440,21 @@ fn conditions_are_sorted_by_how_closely_they_look() {
         ("select 1 from people where substr(ssn, 1, 1) = '1'", "", "ssn", 0),
         ("select 1 from people where ssn::char(1) = '1'", "", "ssn", 0),
         ("select 1 from people where ssn is not null", "", "", 0),
+        ("select 1 from people where (ssn = 'x') is not true", "ssn", "", 0),
+        ("select 1 from people where (ssn like 'x%') is true", "", "ssn", 0),
+        ("select 1 from people where coalesce(ssn, '') = 'x'", "ssn", "", 0),
+        ("select 1 from people where coalesce(ssn, 'x'::name) = 'x'", "", "ssn", 0),
+        ("select 1 from people where coalesce(ssn, name) = 'x'", "", "name+ssn", 0),
+        ("select 1 from people order by coalesce(ssn, 'x')", "", "ssn", 0),
+        ("select 1 from people where (id, ssn) = (1, 'x')", "id+ssn", "", 0),
+        ("select 1 from people where (id, ssn) in ((1, 'x'), ($1, $2))", "id+ssn", "", 0),
+        ("select 1 from people where (id, ssn) in ((1, 'x'), (2, name))", "id", "name+ssn", 0),
+        ("select 1 from people where (id, left(ssn, 1)) = (1, 'x')", "id", "ssn", 0),
+        ("select 1 from people p, notes n where (n.id, n.body) = (1, p.ssn)", "", "", 1),
+        ("select 1 from people where (id, ssn) < (1, 'x')", "", "id+ssn", 0),
+        // Their texts are rounded, or a part of them.
+        ("select 1 from people where id::text = '1' or lower(id) = '1'", "", "id", 0),
+        ("select 1 from people order by id::text", "", "id", 0),
         ("select 1 from people p join notes n on n.body = p.ssn", "", "", 1),
         ("select 1 from people p where ssn in (select body from notes)", "", "", 1),
         ("select g from generate_series(1, 9) g join people on ssn = g::text", "", "", 1),
@@ -535,7 +551,11 @@ fn what_keywords_types_and_attributes_call_is_named() {
     builder.type_code(Type { schema, name: "checked".into(), relation: 0, function: 200 });
     let catalogue = builder.build(1);
     let calls = |sql: &str| {
-        let state = State { search_path: Known::Known(Arc::from([Arc::from("public")])), ..State::new("alice".into()) };
+        let state = State {
+            server_major: Some(18),
+            search_path: Known::Known(Arc::from([Arc::from("public")])),
+            ..State::new("alice".into())
+        };
         let limits = Limits { lineage: true, ..Limits::default() };
         let facts = Analyser::new(limits).facts(sql.as_bytes(), &state, &catalogue);
         facts.statements[0].lineage.as_ref().unwrap().calls.len()
@@ -552,6 +572,13 @@ fn what_keywords_types_and_attributes_call_is_named() {
         ("select people.id from people natural join people p", 1),
         ("select id::checked from people", 1),
         ("select (p).peek from people p", 1),
+        ("select json_value('1', '$' returning checked)", 1),
+        ("select json_query('1', '$' returning checked), json_value('1', '$' returning text)", 1),
+        ("select json_object('a': 1 returning checked), json_array(1 returning checked)", 1),
+        ("select json_array(select 1 returning checked)", 1),
+        ("select json_objectagg('a': 1 returning checked), json_serialize('1' returning checked)", 1),
+        ("select 1 from json_to_record('{}') as r(a checked)", 1),
+        ("select 1 from rows from (json_to_record('{}') as (a checked), now())", 1),
     ] {
         assert_eq!(calls(sql), expected, "{sql}");
     }

@@ -19,7 +19,13 @@ impl Cluster {
 
     /// One whose databases have this encoding.
     pub(crate) fn start_in(encoding: &str) -> Self {
-        let cluster = Self { folder: TempDir::with_prefix("sql-test-").unwrap(), programs: programs() };
+        Self::start_with(programs(), encoding)
+    }
+
+    /// One of these programs.
+    #[allow(dead_code, reason = "not every test program has servers of other majors")]
+    pub(crate) fn start_with(programs: PathBuf, encoding: &str) -> Self {
+        let cluster = Self { folder: TempDir::with_prefix("sql-test-").unwrap(), programs };
         let owner = cluster.as_owner("id", &["-u"]);
         let owner: u32 = String::from_utf8(owner.stdout).unwrap().trim().parse().unwrap();
         chown(cluster.folder.path(), Some(owner), None).unwrap();
@@ -56,7 +62,7 @@ impl Cluster {
     }
 
     fn psql(&self, user: &str, arguments: &[&str]) -> String {
-        let mut command = Command::new(self.programs.join("psql"));
+        let mut command = Command::new(programs().join("psql"));
         command.args(["-X", "-q", "-A", "-t", "-F", "\u{1f}", "-v", "ON_ERROR_STOP=1", "-U", user, "-d", "postgres"]);
         let output = command.arg("-h").arg(self.folder.path()).args(arguments).output().unwrap();
         done(&output);

@@ -41,6 +41,8 @@ CREATE FUNCTION app.checks(int) RETURNS boolean LANGUAGE sql AS 'SELECT true';
 CREATE FUNCTION app.same(int, int) RETURNS boolean LANGUAGE sql AS 'SELECT true';
 CREATE DOMAIN app.checked AS int CHECK (app.checks(value));
 CREATE DOMAIN app.twice AS app.checked;
+CREATE FUNCTION app.next() RETURNS int LANGUAGE sql AS 'SELECT 1';
+CREATE DOMAIN app.numbered AS int DEFAULT app.next();
 CREATE TYPE app.pair AS (a int, b app.twice);
 CREATE TABLE app.held (id int, pairs app.pair[]);
 CREATE TYPE app.fuse AS (n int);
@@ -145,6 +147,7 @@ fn code_behind_types_rows_and_operators() {
         (&["app"], "SELECT one FROM lit", "select app.fuses(id one), select app.lit(one), call app.burns"),
         (&["app"], "SELECT * FROM extended", "select app.extended(*)"),
         (&["public"], "CREATE TEMP TABLE t (a app.fuse)", "call app.burns, create pg_temp.t"),
+        (&["public"], "CREATE TEMP TABLE t (a app.numbered)", "call app.next, create pg_temp.t"),
         (&["public"], "INSERT INTO app.held VALUES (1, $1)", "insert app.held(*), call app.checks"),
         (&["public"], "SELECT id FROM app.held", "select app.held(id)"),
         (&["public"], "DELETE FROM app.held", "delete app.held"),

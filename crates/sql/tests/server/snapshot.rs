@@ -56,6 +56,7 @@ fn add(builder: &mut Builder, query: &str, row: &[String]) {
         "definitions" => builder.definition(rows::Definition { relation: oid(0), text: text(1) }),
         "generated" => builder.generated(rows::Generated { relation: oid(0), number: number(1), text: text(2) }),
         "required" => builder.required(rows::Required { relation: oid(0), number: number(1) }),
+        "inexact" => builder.inexact(rows::Inexact { relation: oid(0), number: number(1) }),
         "conversions" => {
             builder.conversion(rows::Conversion { relation: oid(0), number: number(1), function: oid(2) });
         }
