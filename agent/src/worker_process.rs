@@ -52,6 +52,8 @@ use crate::{clock, policy_files, privileges, run};
 const QUEUE: Duration = Duration::from_secs(1);
 /// How often the counters go to the core.
 const REPORT_PERIOD: Duration = Duration::from_secs(1);
+/// How often the logs of changes are read at least: more than they hold is not written in that time.
+const LISTEN_PERIOD: Duration = Duration::from_millis(100);
 
 /// Runs a worker on its inherited socket.
 pub(crate) fn run() -> Result<()> {
@@ -132,6 +134,12 @@ async fn serve(hello: WorkerHello, descriptors: Vec<OwnedFd>, link: Link) -> Res
         loop {
             interval.tick().await;
             reports.report();
+        }
+    });
+    spawn_local(async move {
+        let mut interval = tokio::time::interval(LISTEN_PERIOD);
+        loop {
+            interval.tick().await;
             listening.listen();
         }
     });

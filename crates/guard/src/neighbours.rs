@@ -342,7 +342,7 @@ mod tests {
         let [first, second, _] = workers();
         let observer = place(&first, "postgres");
         let mut changes = place(&second, "another");
-        (0..2000).for_each(|_| changes.announce(&changing(&["orders"])));
+        (0..5000).for_each(|_| changes.announce(&changing(&["orders"])));
         let end = abandoned(now()).0;
         assert_eq!(altered(&observer, end), ["orders", "people", "anything"]);
         assert_eq!(altered(&observer, end + 1), [""; 0]);

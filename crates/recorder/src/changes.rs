@@ -13,7 +13,7 @@ use nix::sys::mman::ProtFlags;
 use crate::memory::{Map, OpenError, sealed, sealed_length};
 
 /// Notices that a log holds; a reader that is further behind has missed some.
-const NOTICES: usize = 1024;
+const NOTICES: usize = 4096;
 /// Of one notice.
 const WORDS: usize = 16;
 /// Of those: kind and length, session, catalogue, time, name.
