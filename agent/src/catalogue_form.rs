@@ -29,8 +29,7 @@ pub(crate) struct CatalogueForm {
     pub(crate) required: Vec<(u32, i16)>,
     pub(crate) inexact: Vec<(u32, i16)>,
     pub(crate) conversions: Vec<(u32, i16, u32)>,
-    /// The last: 1 where it gives rows.
-    pub(crate) bodies: Vec<(u32, String, String, i16)>,
+    pub(crate) bodies: Vec<(u32, String, String)>,
 }
 
 impl CatalogueForm {
@@ -82,9 +81,8 @@ impl CatalogueForm {
         for (relation, number, function) in self.conversions {
             builder.conversion(Conversion { relation, number, function });
         }
-        for (function, text, arguments, returns_set) in self.bodies {
-            let (text, arguments) = (text.into(), arguments.into());
-            builder.body(Body { function, text, arguments, returns_set: returns_set != 0 });
+        for (function, text, arguments) in self.bodies {
+            builder.body(Body { function, text: text.into(), arguments: arguments.into() });
         }
         builder.build(epoch)
     }

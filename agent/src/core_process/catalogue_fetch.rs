@@ -114,7 +114,7 @@ fn add(form: &mut CatalogueForm, query: &str, row: &Row) -> Result<()> {
         "required" => form.required.push((row.try_get(0)?, row.try_get(1)?)),
         "inexact" => form.inexact.push((row.try_get(0)?, row.try_get(1)?)),
         "conversions" => form.conversions.push((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)),
-        "bodies" => form.bodies.push((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?)),
+        "bodies" => form.bodies.push((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)),
         other => bail!("nobody reads the rows of {other}"),
     }
     Ok(())

@@ -103,7 +103,7 @@ impl Bounds {
             rule: "masking".into(),
             what: "the result".into(),
             reason: "while the statement waited or ran, another session changed what it reads, so what it shows is not known; \
-                     what it has written stays"
+                     what it has written may stay"
                 .into(),
             remedy: "send it again".into(),
             sqlstate: "55000",

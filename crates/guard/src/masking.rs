@@ -116,6 +116,7 @@ impl Results {
     /// Whether the text of this error or notice is replaced.
     pub(crate) fn withholds(&self, message: &[u8]) -> bool {
         match self.withholds {
+            _ if self.is_doubted => true,
             Withheld::None => false,
             Withheld::Inner => is_from_inside(message),
             Withheld::All => true,

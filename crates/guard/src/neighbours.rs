@@ -4,7 +4,7 @@
 //! had changed the same, until a snapshot is there that was read behind the change.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fmt;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::rc::Rc;
@@ -17,6 +17,10 @@ use sql::state::State;
 
 /// How long a statement may go on at the server whose session is gone: nobody hears when its change is there for everybody.
 const ABANDONED_NANOS: u64 = 60_000_000_000;
+/// Changes that one session tells apart until they are there for everybody; with more it may be everything.
+const SAID_MAX: usize = 32;
+/// Sessions that change one catalogue at once, and are told apart.
+const OPEN_MAX: usize = 4096;
 /// Catalogues that are told apart: more than there are.
 const CATALOGUES_MAX: usize = 4096;
 /// Changes that are over and kept apart; the older ones are kept as one.
@@ -136,7 +140,9 @@ impl Inner {
         for (log, reader) in logs.iter_mut().enumerate().filter(|(_, reader)| reader.has_news()) {
             *epoch += 1;
             let heard = reader.read(&mut |notice| hear(catalogues, log, notice));
-            if heard.is_err() || catalogues.len() > CATALOGUES_MAX {
+            let is_much = catalogues.len() > CATALOGUES_MAX
+                || catalogues.values().any(|catalogue| catalogue.open.len() > OPEN_MAX);
+            if heard.is_err() || is_much {
                 catalogues.clear();
                 *missed = Some(abandoned(clock()));
             }
@@ -171,8 +177,8 @@ pub(crate) struct Place {
     neighbours: Option<Rc<Neighbours>>,
     session: u64,
     catalogue: u64,
-    /// It has changed something that may not be there for everybody.
-    is_changing: bool,
+    /// What it has said since everything was there for everybody; more than that is everything.
+    said: BTreeSet<Change>,
 }
 
 impl Place {
@@ -185,7 +191,7 @@ impl Place {
             inner.sessions += 1;
             inner.sessions
         });
-        Self { neighbours, session, catalogue: hasher.finish(), is_changing: false }
+        Self { neighbours, session, catalogue: hasher.finish(), said: BTreeSet::new() }
     }
 
     /// Something with these facts is about to go to the server.
@@ -197,15 +203,23 @@ impl Place {
                 StateChange::Functions => Change::Functions,
                 _ => Change::Everything,
             };
-            self.is_changing = true;
-            self.say(change);
+            let change = if self.said.len() < SAID_MAX { change } else { Change::Everything };
+            if !self.said.contains(&Change::Everything) || change == Change::Functions {
+                self.say_once(change);
+            }
         }
     }
 
     /// Everything is answered, outside of a transaction.
     pub(crate) fn settle(&mut self, at: BootTime) {
-        if std::mem::take(&mut self.is_changing) {
+        if !std::mem::take(&mut self.said).is_empty() {
             self.say(Change::Over(at));
+        }
+    }
+
+    fn say_once(&mut self, change: Change) {
+        if self.said.insert(change.clone()) {
+            self.say(change);
         }
     }
 
@@ -241,7 +255,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if let Some(neighbours) = self.neighbours.as_ref().filter(|_| self.is_changing) {
+        if let Some(neighbours) = self.neighbours.as_ref().filter(|_| !self.said.is_empty()) {
             self.say(Change::Over(abandoned((neighbours.clock)())));
         }
     }
@@ -342,10 +356,27 @@ mod tests {
         let [first, second, _] = workers();
         let observer = place(&first, "postgres");
         let mut changes = place(&second, "another");
-        (0..5000).for_each(|_| changes.announce(&changing(&["orders"])));
+        for number in 0..5000 {
+            changes.announce(&changing(&["orders"]));
+            changes.settle(BootTime(number));
+        }
         let end = abandoned(now()).0;
         assert_eq!(altered(&observer, end), ["orders", "people", "anything"]);
         assert_eq!(altered(&observer, end + 1), [""; 0]);
+    }
+
+    #[test]
+    fn who_changes_much_says_so_once() {
+        let [first, second, _] = workers();
+        let observer = place(&first, "postgres");
+        let names: Vec<String> = (0..10_000).map(|number| format!("t{number}")).collect();
+        let mut changes = place(&second, "postgres");
+        changes.announce(&changing(&names.iter().map(String::as_str).collect::<Vec<_>>()));
+        assert_eq!(altered(&observer, u64::MAX), ["orders", "people", "anything"]);
+        let elsewhere = place(&first, "another");
+        assert_eq!(altered(&elsewhere, 0), [""; 0], "nothing was missed");
+        changes.settle(BootTime(50));
+        assert_eq!(altered(&observer, 51), [""; 0]);
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub struct Notice {
 }
 
 /// What is done to a catalogue.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Change {
     /// Relations of this name may be others, from any moment now.
     Relation(Arc<str>),

@@ -54,7 +54,7 @@ struct Snapshot {
     relation_by_name: Names<usize>,
     schemas: HashMap<Arc<str>, ()>,
     functions: Names<()>,
-    /// Functions of which all of that name are queries that can be read, or only compute.
+    /// Functions of which all of that name are queries that can be read.
     bodies: Names<Vec<Body>>,
     /// Those that are not known to do nothing but compute.
     unread_functions: Names<()>,
@@ -111,15 +111,12 @@ pub(crate) struct Conversion {
     pub(crate) function: Arc<str>,
 }
 
-/// A function that is a query, or only computes.
+/// A function that is a query.
 #[derive(Clone, Debug)]
 pub(crate) struct Body {
-    /// The query; `None`: it computes.
-    pub(crate) text: Option<Arc<str>>,
+    pub(crate) text: Arc<str>,
     /// Names of its arguments; empty where they have none.
     pub(crate) arguments: Vec<Arc<str>>,
-    /// How many rows it gives depends on what it reads.
-    pub(crate) returns_set: bool,
 }
 
 /// A relation that a view reads.
@@ -187,7 +184,7 @@ impl Catalogue {
         self.has(schema, name, |snapshot| &snapshot.functions)
     }
 
-    /// All functions of a name, where each of them is a query or only computes.
+    /// All functions of a name, where each of them is a query.
     pub(crate) fn bodies(&self, schema: &str, name: &str) -> Option<&[Body]> {
         Some(self.snapshot.as_ref()?.bodies.get(schema)?.get(name)?)
     }

@@ -6,6 +6,7 @@
 //!
 //! Not here: which columns are protected, and what becomes of them.
 
+mod computing;
 mod condition;
 mod copy;
 mod definition;
@@ -13,7 +14,7 @@ mod expression;
 mod figure;
 mod from;
 mod function;
-mod inlined;
+
 mod moved;
 mod query;
 mod relation;
@@ -43,8 +44,12 @@ const WORK_MAX: usize = 400_000;
 /// Lineage of one statement, in the state that the statements before it leave.
 pub(crate) fn statement(node: Node<'_>, state: &State, catalogue: &Catalogue, limits: &Limits) -> Lineage {
     let mut trace = Trace::new(Names { state, catalogue }, limits.nesting_max);
-    trace.bodies = inlined::BODIES_MAX;
+    trace.bodies = computing::BODIES_MAX;
     trace.statement(node);
+    // Names in a body are looked up when it runs.
+    if trace.bodies < computing::BODIES_MAX && trace.sets_parameters {
+        trace.unknown(UnknownLineage::Code);
+    }
     trace.lineage
 }
 
@@ -77,8 +82,10 @@ struct Trace<'a> {
     effects: usize,
     /// Bodies of functions that may still be read; none where nobody knows in which schemas their names are looked up.
     bodies: usize,
-    /// What an expression is made of goes somewhere, also where no column can stand in it: not so in a default or argument.
-    is_in_query: bool,
+    /// Something in it sets parameters.
+    sets_parameters: bool,
+    /// Queries so far, those inside of others included.
+    queries: usize,
     /// Columns whose values stand in one column of a set operation.
     mixed: BTreeSet<(Sources, Sources)>,
     lineage: Lineage,
@@ -96,7 +103,8 @@ impl<'a> Trace<'a> {
             windows: Vec::new(),
             effects: 0,
             bodies: 0,
-            is_in_query: false,
+            sets_parameters: false,
+            queries: 0,
             mixed: BTreeSet::new(),
             lineage: Lineage::default(),
         }

@@ -42,8 +42,8 @@ fn width(query: &str) -> Result<usize> {
     Ok(match query {
         "schemas" => 1,
         "inheritance" | "rules" | "definitions" | "required" | "inexact" => 2,
-        "columns" | "operators" | "triggers" | "generated" | "conversions" => 3,
-        "relations" | "dependencies" | "types" | "bodies" => 4,
+        "columns" | "operators" | "triggers" | "generated" | "conversions" | "bodies" => 3,
+        "relations" | "dependencies" | "types" => 4,
         "functions" => 5,
         _ => bail!("an unknown query: {query}"),
     })
@@ -92,12 +92,7 @@ fn add(builder: &mut Builder, query: &str, row: &Row) -> Result<()> {
             builder.generated(Generated { relation: row.number("a")?, number: row.number("b")?, text: row.text("c")? });
         }
         "required" => builder.required(Required { relation: row.number("a")?, number: row.number("b")? }),
-        "bodies" => builder.body(Body {
-            function: row.number("a")?,
-            text: row.text("b")?,
-            arguments: row.text("c")?,
-            returns_set: row.number::<i16>("d")? != 0,
-        }),
+        "bodies" => builder.body(Body { function: row.number("a")?, text: row.text("b")?, arguments: row.text("c")? }),
         "inexact" => builder.inexact(Inexact { relation: row.number("a")?, number: row.number("b")? }),
         "conversions" => builder.conversion(Conversion {
             relation: row.number("a")?,

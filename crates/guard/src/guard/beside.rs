@@ -35,7 +35,12 @@ impl Guard {
         self.look_beside();
         let Some(altered) = self.place.altered(self.bench.read_at(database)) else { return (facts, false) };
         let judged = self.bench.judge(Arc::clone(&facts), &self.around, now);
-        if matches!(judged.ruling, Ruling::Refused) || !judged.plans.hides {
+        if matches!(judged.ruling, Ruling::Refused) {
+            // It may be understood with the next snapshot.
+            let is_concerned = altered.concerns(&facts, &self.bench.catalogue(database));
+            return (facts, is_concerned);
+        }
+        if !judged.plans.hides {
             return (facts, false);
         }
         let state = altered.applied_to(self.desk.following.state());

@@ -122,6 +122,8 @@ impl Reader for Desk {
             // Notices, notifications and reports can come at any time, whoever asks.
             b'N' | b'A' | b'S' => Fate::Pass,
             b'D' if front.is_some_and(|cycle| cycle.own) => Fate::Hold,
+            // The server waits for rows, and takes nothing else.
+            b'G' if is_beyond => Fate::Pass,
             b'E' if is_beyond || front.is_some_and(|cycle| cycle.refused.is_some()) => Fate::Hold,
             _ if is_beyond => Fate::Drop,
             _ if front.is_some_and(|cycle| cycle.own) => Fate::Drop,

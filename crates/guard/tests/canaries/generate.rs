@@ -89,7 +89,7 @@ fn expression(numbers: &mut Numbers, columns: &[&str], depth: usize) -> String {
     }
     let mut inner = || expression(numbers, columns, depth - 1);
     let (one, other) = (inner(), inner());
-    match numbers.below(17) {
+    match numbers.below(16) {
         0 => format!("upper({one})"),
         1 => format!("({one} || '/' || {other})"),
         2 => format!("coalesce({one}, {other})"),
@@ -102,8 +102,7 @@ fn expression(numbers: &mut Numbers, columns: &[&str], depth: usize) -> String {
         9 => format!("md5({one})"),
         10 => format!("{one}::varchar(5)::text"),
         11 => format!("twice({one}, 2)"),
-        12 => format!("(shout({one}) || known(length({other}) % 8))"),
-        13 => format!("coalesce(peek(find({one})), {other})"),
+        12 => format!("shout({one} || {other})"),
         _ => column.to_owned(),
     }
 }

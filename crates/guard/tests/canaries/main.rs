@@ -91,6 +91,9 @@ create function kind(i int) returns text language sql as 'select ''number''';
 create function kind(t text) returns text language plpgsql as 'begin return (select ssn from people limit 1); end';
 create function again(i int) returns text language sql as 'select case when i > 0 then again(i - 1) end';
 create function defaulted(a text default 'x', b text default peek(1)) returns text language sql as 'select b';
+create function person(p int) returns json language sql as 'select row_to_json(p) from people p where p.id = $1';
+create function logged(t text) returns text language sql as
+    'with i as (insert into archive values (t) returning 1) select t';
 create function settled(t text) returns text language sql set search_path = public as 'select ssn from people limit 1';
 create function who(p people) returns text language sql as 'select p.ssn';
 create extension pg_trgm; create extension hstore;

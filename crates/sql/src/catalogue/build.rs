@@ -221,18 +221,16 @@ impl Builder {
 }
 
 impl Builder {
-    /// Of the functions of one name any may be meant: their bodies count where each has one, or computes.
+    /// Of the functions of one name any may be meant: their bodies count where each has one.
     fn read_bodies(&mut self, bodies: &mut Names<Vec<Body>>) {
         let mut of: HashMap<u32, rows::Body> = self.bodies.drain(..).map(|row| (row.function, row)).collect();
         let mut named: HashMap<_, Option<Vec<Body>>> = HashMap::new();
         for row in &self.functions {
             let known = named.entry((&row.schema, &row.name)).or_insert_with(|| Some(Vec::new()));
-            let body = of.remove(&row.oid).filter(|body| !body.text.is_empty() || is_reviewed(&row.extension));
-            match (body, known.as_mut()) {
+            match (of.remove(&row.oid), known.as_mut()) {
                 (Some(body), Some(known)) => known.push(Body {
-                    text: Some(body.text).filter(|text| !text.is_empty()),
+                    text: body.text,
                     arguments: body.arguments.split('\u{1}').filter(|name| !name.is_empty()).map(Arc::from).collect(),
-                    returns_set: body.returns_set,
                 }),
                 _ => *known = None,
             }

@@ -189,18 +189,16 @@ pub struct Conversion {
     pub function: u32,
 }
 
-/// A function of a user that is in C; or whose body is SQL that is kept as text, with types of the server only, that is run with the
-/// rights and settings of whoever calls it, and whose arguments have no defaults.
+/// A function of a user whose body is SQL that is kept as text: with types of the server only, run with the rights and settings of
+/// whoever calls it, for one value, and with arguments that have no defaults.
 #[derive(Clone, Debug)]
 pub struct Body {
     /// The function.
     pub function: u32,
-    /// What it is; empty: it is in C.
+    /// What it is.
     pub text: Arc<str>,
-    /// Names of its arguments and results, each followed by the next behind U+0001; empty: they have none.
+    /// Names of its arguments, each followed by the next behind U+0001; empty: they have none.
     pub arguments: Arc<str>,
-    /// Whether it gives rows.
-    pub returns_set: bool,
 }
 
 /// Changes of rows: a set.

@@ -17,6 +17,7 @@ use crate::walk::text;
 impl<'a> Trace<'a> {
     pub(super) fn copy(&mut self, copy: &'a CopyStmt) -> Output {
         if copy.is_from {
+            self.checked(copy.where_clause());
             return Output::Nothing;
         }
         let row = match copy.relation() {

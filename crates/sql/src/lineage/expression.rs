@@ -49,7 +49,8 @@ impl<'a> Trace<'a> {
                         left.extend(rest);
                         continue;
                     }
-                    self.call(call)
+                    self.call(call);
+                    Origin::none()
                 }
                 _ => Origin::none(),
             };

@@ -53,6 +53,11 @@ const LEAVES_TRACES: &[&str] = &["pg_current_xact_id", "random", "random_normal"
 /// snapshot that others can use now, by the next random value.
 const ONLY_LEAVES_TRACES: &[&str] = &["pg_export_snapshot", "pg_sleep", "pg_sleep_for", "pg_sleep_until", "setseed"];
 
+/// Whether a function of the server leaves something behind, though it reads no rows.
+pub(super) fn leaves_traces(name: &str) -> bool {
+    LEAVES_TRACES.contains(&name) || ONLY_LEAVES_TRACES.contains(&name)
+}
+
 impl<'a> Trace<'a> {
     /// Whether a name can only mean a function of the server.
     pub(super) fn is_builtin(&self, names: &[&str]) -> bool {
@@ -62,9 +67,8 @@ impl<'a> Trace<'a> {
         }
     }
 
-    /// What a call does besides computing, and where its value comes from besides its arguments. Those are walked by whoever
-    /// calls this.
-    pub(super) fn call(&mut self, call: &'a FuncCall) -> Origin {
+    /// What a call does besides computing. Its arguments are walked by whoever calls this.
+    pub(super) fn call(&mut self, call: &'a FuncCall) {
         let names = text::strings(call.funcname());
         let (schema, name) = text::qualified(&names);
         if function::gives_rows(name) {
@@ -74,22 +78,22 @@ impl<'a> Trace<'a> {
         if self.is_builtin(&names) {
             let does = function::effects(name);
             let only_leaves_traces = ONLY_LEAVES_TRACES.contains(&name);
-            if !does.is_empty() || only_leaves_traces || LEAVES_TRACES.contains(&name) {
+            self.sets_parameters |= does.contains(&Does::SetsParameter);
+            if !does.is_empty() || leaves_traces(name) {
                 self.effects += 1;
             }
             if function::is_harmless(name)
                 || only_leaves_traces
                 || (!does.is_empty() && does.iter().all(keeps_to_itself))
             {
-                return Origin::none();
+                return;
             }
         }
-        if let Some(origin) = self.inlined(call, schema, name) {
-            return origin;
+        if self.computes(schema, name) {
+            return;
         }
         let name = self.names.function(schema, name);
         self.lineage.calls.insert(name);
-        Origin::none()
     }
 
     /// `count`: it tells how many, and nothing about values. `None`: it is another function.

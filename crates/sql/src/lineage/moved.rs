@@ -100,7 +100,8 @@ impl<'a> Trace<'a> {
                 }
             }
         });
-        let Lineage { compared, matched, joined, stored, unknown, .. } = apart.lineage;
+        let Lineage { compared, matched, joined, stored, unknown, calls, .. } = apart.lineage;
+        self.lineage.calls.extend(calls);
         self.lineage.compared.extend(compared);
         self.lineage.matched.extend(matched);
         self.lineage.joined.extend(joined);
@@ -336,8 +337,10 @@ impl<'a> Trace<'a> {
         if !looks.is_empty() {
             self.kept(Some(relation), &looks);
         }
-        if constraint.contype == ConstrType::CONSTR_DEFAULT {
-            self.computed(constraint.raw_expr());
+        match constraint.contype {
+            ConstrType::CONSTR_DEFAULT => self.computed(constraint.raw_expr()),
+            ConstrType::CONSTR_CHECK => self.checked(constraint.raw_expr()),
+            _ => {}
         }
         if constraint.contype == ConstrType::CONSTR_FOREIGN && constraint.fk_upd_action == FKCONSTR_ACTION_CASCADE {
             self.cascading(relation, own, constraint);
@@ -346,10 +349,16 @@ impl<'a> Trace<'a> {
 
     /// A default: what it gives is kept, whoever writes a row.
     pub(super) fn computed(&mut self, node: Node<'a>) {
-        let outside = std::mem::replace(&mut self.is_in_query, true);
         let origin = self.expression(node);
-        self.is_in_query = outside;
         self.store(None, origin);
+    }
+
+    /// A condition that runs for rows that are written, and fails or not: what it calls counts.
+    pub(super) fn checked(&mut self, node: Node<'a>) {
+        let mut apart = Trace::new(self.names, self.depth_max);
+        apart.bodies = self.bodies;
+        apart.expression(node);
+        self.lineage.calls.extend(apart.lineage.calls);
     }
 
     /// A foreign key with ON UPDATE CASCADE writes what is written into the columns that it refers to.

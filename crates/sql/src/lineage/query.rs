@@ -21,7 +21,7 @@ const ROUNDS_MAX: usize = 16;
 impl<'a> Trace<'a> {
     /// A statement that may stand in WITH, COPY, EXPLAIN, PREPARE, DECLARE.
     pub(super) fn query(&mut self, node: Node<'a>) -> Row {
-        let outside = std::mem::replace(&mut self.is_in_query, true);
+        self.queries += 1;
         let row = self.deeper(|trace| match node {
             Node::SelectStmt(select) => trace.select(select),
             Node::InsertStmt(insert) => trace.insert(insert),
@@ -30,7 +30,6 @@ impl<'a> Trace<'a> {
             Node::MergeStmt(merge) => trace.merge(merge),
             _ => Row::Every(trace.unknown(UnknownLineage::Construct)),
         });
-        self.is_in_query = outside;
         row.unwrap_or(Row::unknown(UnknownLineage::TooLarge))
     }
 

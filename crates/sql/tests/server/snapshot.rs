@@ -60,12 +60,7 @@ fn add(builder: &mut Builder, query: &str, row: &[String]) {
         "conversions" => {
             builder.conversion(rows::Conversion { relation: oid(0), number: number(1), function: oid(2) });
         }
-        "bodies" => builder.body(rows::Body {
-            function: oid(0),
-            text: text(1),
-            arguments: text(2),
-            returns_set: number(3) != 0,
-        }),
+        "bodies" => builder.body(rows::Body { function: oid(0), text: text(1), arguments: text(2) }),
         other => panic!("nobody reads the rows of {other}"),
     }
 }
