@@ -315,6 +315,25 @@ fn a_cancel_request_meets_nothing_but_what_it_is_meant_for() {
 }
 
 #[test]
+fn behind_a_bound_that_was_crossed_a_copy_to_the_server_begins_all_the_same() {
+    let bounded = "@id(\"bounded\")\n@reason(\"all\")\n@max_rows(\"1\")\npermit (principal, action, resource);";
+    let mut session =
+        Session::judged_by(Rc::new(Judge::new(set(bounded, 1), Rc::default())), Mode::Enforce, usize::MAX);
+    session.send(&query("select 0"));
+    let text = query("select 1; copy t from stdin");
+    assert_eq!(
+        session.guard.client(BootTime(session.now), WallTime(1), &text, &mut session.records).unwrap().bytes,
+        text
+    );
+    let row = message(b'D', &[0, 0]);
+    let answer = [message(b'T', &[0, 0]), row.clone(), row, message(b'C', b"SELECT 2\0"), message(b'G', &[0, 0, 0])];
+    // The server waits for rows, so whoever has them must hear of it.
+    assert_eq!(kinds(&messages(&session.deliver(&answer.concat())).0), "TDG");
+    let end = [message(b'C', b"COPY 0\0"), message(b'Z', b"I")].concat();
+    assert_eq!(kinds(&messages(&session.deliver(&end)).0), "EZ");
+}
+
+#[test]
 fn bytes_that_are_no_protocol_end_an_enforced_session_only() {
     let bytes = b"\x01\x02\x03\x04\x05\x06";
     let mut session = Session::new(Mode::Enforce, usize::MAX);

@@ -527,6 +527,19 @@ fn what_is_not_known_is_unknown() {
     for sql in ["select pg_sleep(1)", "select setseed(0.5)", "select pg_catalog.pg_export_snapshot()"] {
         assert!(lineage(sql).calls.is_empty(), "{sql} reads no rows");
     }
+    for sql in [
+        "copy people from stdin where guess(id) = 1",
+        "create table x (a int default guess(1))",
+        "create table x (a int, check (guess(a) > 0))",
+        "alter table people alter id set default guess(1)",
+        "alter table people add check (guess(id) > 0)",
+        "create domain d as int default guess(1)",
+        "alter domain d set default guess(1)",
+        "create policy p on people using (guess(id) = 1)",
+        "create index on people (guess(id))",
+    ] {
+        assert_eq!(lineage(sql).calls.len(), 1, "{sql}: it runs for what others write");
+    }
     let count =
         lineage("select count(1 order by ssn::int, guess(1), lo_get(1)::text using operator(public.<<)) from people");
     assert_eq!((count.reads.len(), count.calls.len()), (2, 3), "{count:?}");
