@@ -4,7 +4,8 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode, Output, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 use warder_tests::suite_major::Major;
@@ -48,29 +49,43 @@ const FUZZ: &str = "check: fuzz targets";
 const FUZZ_SECONDS: u32 = 3;
 const FUZZ_SECONDS_LONG: u32 = 300;
 
-/// End-to-end tests that wait more than they work, two at once; the others load the machine, count or measure.
-const TWO_AT_ONCE: &[&str] = &[
+/// End-to-end tests that wait more than they work run beside each other; the others load the machine, count or measure. The
+/// longest begin first.
+const BESIDE_OTHERS: &[&str] = &[
+    "steering",
+    "proxy_regress",
+    "corpus_direct",
+    "support",
+    "recorded",
+    "exec",
+    "endings",
+    "proxy_majors",
+    "proxy_drivers",
+    "secrets",
+    "masked",
+    "minted_crashes",
+    "mediation",
+    "mcp",
+    "refused",
+    "guarded",
+    "witness_majors",
+    "witnesses",
+    "minted",
     "api",
     "bypass",
     "catalogue",
-    "cli",
-    "endings",
-    "exec",
-    "found",
     "grants",
-    "guarded",
+    "proxy_chains",
+    "executed_effect",
     "hold",
+    "executed_effect_regress",
+    "found",
+    "cli",
     "hostile",
-    "masked",
-    "mcp",
-    "mediation",
-    "minted",
-    "recorded",
-    "refused",
-    "secrets",
-    "steering",
-    "witnesses",
 ];
+
+/// How many of them.
+const LANES: u32 = 3;
 
 /// Passed and failed tests so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -92,8 +107,8 @@ impl Tally {
     }
 
     /// A run of test programs; one that fails without a failed test (it did not compile) is a failure, too.
-    fn tests(&mut self, name: &str, command: &mut Command) {
-        match report(step(name, || run_tests(command))) {
+    fn tests(&mut self, name: &str, run: impl FnOnce() -> Result<Self>) {
+        match report(step(name, run)) {
             Some(tally) => self.add(tally),
             None => self.failed += 1,
         }
@@ -108,7 +123,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     for (name, check) in CHECKS.iter().filter(|(name, _)| wanted(name)) {
         tally.check(name, check);
     }
-    tally.tests("test: units (stable, no root, no BPF)", &mut unit_tests(options));
+    tally.tests("test: units (stable, no root, no BPF)", || run_tests(&mut unit_tests(options)));
     if wanted(FUZZ) {
         let seconds = if options.long { FUZZ_SECONDS_LONG } else { FUZZ_SECONDS };
         tally.check(FUZZ, || fuzz::run(seconds));
@@ -116,11 +131,11 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     match report(Prepared::new(options)) {
         Some(prepared) => {
             for (name, command) in prepared.steps() {
-                match report(command) {
-                    Some(mut command) => tally.tests(name, &mut command),
-                    None => tally.failed += 1,
-                }
+                tally.tests(name, || run_tests(&mut command?));
             }
+            let (beside, alone) = prepared.end_to_end()?;
+            tally.tests("test: end to end, beside each other", || prepared.run_beside(&beside));
+            tally.tests("test: end to end, one at a time", || prepared.run_alone(&alone));
         }
         None => tally.failed += 1,
     }
@@ -173,7 +188,7 @@ impl<'a> Prepared<'a> {
     fn steps(&self) -> Vec<(&'static str, Result<Command>)> {
         let filtered = |command: Result<Command>| command.map(|command| with(command, &self.options.filter));
         let threads = |files, count| Ok(self.tests(files, count));
-        let mut steps = vec![
+        vec![
             ("test: steering (kernel, PostgreSQL)", filtered(threads(&["steered", "hops", "postgres", "takeover"], 1))),
             ("test: the proxy between clients and a server", filtered(self.proxy())),
             ("test: exports to servers of the distribution", filtered(threads(&["syslog"], 2))),
@@ -181,11 +196,7 @@ impl<'a> Prepared<'a> {
             ("test: tokens of a real issuer", filtered(self.identity())),
             ("test: facts against PostgreSQL's tests and a server", filtered(threads(&["regress", "server"], 1))),
             ("test: masking at a server", filtered(threads(&["canaries"], 2))),
-        ];
-        for (name, threads) in [("test: end to end, two at once", 2), ("test: end to end, one at a time", 1)] {
-            steps.extend(self.end_to_end(threads).transpose().map(|command| (name, command)));
-        }
-        steps
+        ]
     }
 
     /// Runs the tests of these files, so many at once.
@@ -216,22 +227,75 @@ impl<'a> Prepared<'a> {
         Ok(command)
     }
 
-    /// Those of the tests that run so many at once; `None`: none of them is wanted.
-    fn end_to_end(&self, threads: u32) -> Result<Option<Command>> {
+    /// End-to-end tests that are wanted: which run beside each other, and which alone.
+    fn end_to_end(&self) -> Result<(Vec<String>, Vec<String>)> {
         let mut files = test_files(&workspace().join("tests").join("tests"))?;
+        if let Some(file) = self.options.filter.as_ref().filter(|name| files.contains(name)) {
+            files = vec![file.clone()];
+        }
+        let place = |name: &String| BESIDE_OTHERS.iter().position(|other| other == name);
+        let (mut beside, alone): (Vec<_>, Vec<_>) = files.into_iter().partition(|name| place(name).is_some());
+        beside.sort_by_key(place);
+        Ok((beside, alone))
+    }
+
+    /// Runs end-to-end tests of these files one after the other.
+    fn run_alone(&self, files: &[String]) -> Result<Tally> {
+        if files.is_empty() { Ok(Tally::default()) } else { run_tests(&mut self.end_to_end_tests(files, 1)) }
+    }
+
+    /// Runs end-to-end tests of several files at once, of each one after the other. What a file's tests print follows when
+    /// they have ended.
+    fn run_beside(&self, files: &[String]) -> Result<Tally> {
+        if files.len() < 2 {
+            return if files.is_empty() {
+                Ok(Tally::default())
+            } else {
+                run_tests(&mut self.end_to_end_tests(files, LANES))
+            };
+        }
+        foreground(self.end_to_end_tests(files, 1).arg("--no-run"))?;
+        let (waiting, ended) = (Mutex::new(files.iter()), Mutex::new(Tally::default()));
+        std::thread::scope(|scope| {
+            let lane = || {
+                while let Some(file) = next(&waiting) {
+                    let output = self.end_to_end_tests(std::slice::from_ref(file), 1).output();
+                    let mut ended = ended.lock().unwrap_or_else(PoisonError::into_inner);
+                    match report(output.with_context(|| file.clone()).and_then(|output| tally_of_output(&output))) {
+                        Some(tally) => ended.add(tally),
+                        None => ended.failed += 1,
+                    }
+                }
+            };
+            for _ in 0..LANES {
+                scope.spawn(lane);
+            }
+        });
+        Ok(ended.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn end_to_end_tests(&self, files: &[String], threads: u32) -> Command {
+        let mut command = self.tests(files, threads);
         // The name of a file means all tests in it.
         let filter = self.options.filter.as_ref().filter(|filter| !files.contains(filter));
-        if let Some(file) = self.options.filter.as_ref().filter(|_| filter.is_none()) {
-            files.retain(|name| name == file);
-        }
-        files.retain(|name| TWO_AT_ONCE.contains(&name.as_str()) == (threads > 1));
-        if files.is_empty() {
-            return Ok(None);
-        }
-        let mut command = self.tests(&files, threads);
         command.args(filter).env("WARDER_BIN", &self.binary);
-        Ok(Some(command))
+        command
     }
+}
+
+/// What nobody has taken yet.
+fn next<'a>(waiting: &Mutex<std::slice::Iter<'a, String>>) -> Option<&'a String> {
+    waiting.lock().unwrap_or_else(PoisonError::into_inner).next()
+}
+
+/// Passes on what a test program printed, and counts.
+fn tally_of_output(output: &Output) -> Result<Tally> {
+    let text = [&*output.stderr, &*output.stdout].map(String::from_utf8_lossy).concat();
+    eprint!("{text}");
+    let mut tally = Tally::default();
+    text.lines().filter_map(tally_of).for_each(|counts| tally.add(counts));
+    ensure!(output.status.success() || tally.failed > 0, "a test program ended with {}", output.status);
+    Ok(tally)
 }
 
 fn with(mut command: Command, filter: &Option<String>) -> Command {
@@ -296,9 +360,9 @@ mod tests {
     }
 
     #[test]
-    fn tests_that_run_two_at_once_are_there() {
+    fn tests_that_run_beside_others_are_there() {
         let files = test_files(&workspace().join("tests").join("tests")).unwrap();
-        for name in TWO_AT_ONCE {
+        for name in BESIDE_OTHERS {
             assert!(files.iter().any(|file| file == name), "{name}");
         }
     }
