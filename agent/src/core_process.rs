@@ -15,6 +15,7 @@ mod hold_look;
 mod holds;
 mod identities;
 mod indexing;
+mod leisure;
 mod mediation;
 mod minting;
 mod own_hops;

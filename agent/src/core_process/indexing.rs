@@ -1,30 +1,42 @@
-//! Keeps the index up with the journal, in a thread that always yields to everything else.
+//! Keeps the index up with the journal, in a thread that always yields to everything else, and waits while the host is busy:
+//! what is not indexed is found all the same, only later.
 
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use search::index::indexer::{IndexError, Indexer, Progress};
 use search::source::Journal;
 use tracing::{error, info, warn};
 
+use super::leisure::Leisure;
 use crate::search_view::index_folder;
 
 /// Pause when the index has caught up, and after an error.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Pause between two steps while it is behind: indexing must not take a processor for itself.
 const BREATH: Duration = Duration::from_millis(5);
+/// How long a busy host keeps it waiting; then it works until it has caught up.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Priority of the thread: whatever else wants to run goes first.
 const NICE: i32 = 19;
+
+/// Where the index stood at the last step.
+#[derive(Clone, Copy, Debug, Default)]
+struct Standing {
+    /// Records that were not indexed.
+    behind: u64,
+    /// Number of the last record that it knew of.
+    listed_through: u64,
+}
 
 /// The running indexer. Dropping it ends the thread.
 #[derive(Debug)]
 pub(super) struct Indexing {
     stop: Option<Sender<()>>,
-    lag: Arc<AtomicU64>,
+    standing: Arc<Mutex<Standing>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -32,25 +44,26 @@ impl Indexing {
     /// Starts to index. Without an index everything works, and searching takes longer; so no error ends anything.
     pub(super) fn start(journal: &Path) -> Self {
         let (stop, stopped) = mpsc::channel();
-        let lag = Arc::new(AtomicU64::new(0));
-        let (shared, folder) = (Arc::clone(&lag), journal.to_owned());
+        let standing = Arc::new(Mutex::new(Standing::default()));
+        let (shared, folder) = (Arc::clone(&standing), journal.to_owned());
         let work = move || {
             yield_to_all();
             let wait = |pause| !matches!(stopped.recv_timeout(pause), Err(RecvTimeoutError::Timeout));
             follow(&folder, &shared, &wait);
         };
         match std::thread::Builder::new().name("index".to_owned()).spawn(work) {
-            Ok(thread) => Self { stop: Some(stop), lag, thread: Some(thread) },
+            Ok(thread) => Self { stop: Some(stop), standing, thread: Some(thread) },
             Err(problem) => {
                 error!("the journal is not indexed: no thread ({problem}); searching works and takes longer");
-                Self { stop: None, lag, thread: None }
+                Self { stop: None, standing, thread: None }
             }
         }
     }
 
-    /// Records that are not indexed yet.
-    pub(super) fn lag(&self) -> u64 {
-        self.lag.load(Ordering::Relaxed)
+    /// Records that are not indexed yet, of a journal that is written up to this number.
+    pub(super) fn lag(&self, written: u64) -> u64 {
+        let standing = self.standing.lock().map(|standing| *standing).unwrap_or_default();
+        standing.behind + written.saturating_sub(standing.listed_through)
     }
 }
 
@@ -66,10 +79,18 @@ impl Drop for Indexing {
 }
 
 /// Indexes until `wait` says that it was stopped.
-fn follow(journal: &Path, lag: &AtomicU64, wait: &impl Fn(Duration) -> bool) {
+fn follow(journal: &Path, standing: &Mutex<Standing>, wait: &impl Fn(Duration) -> bool) {
     let (mut failing, mut damaged) = (false, 0);
     let mut indexer = None;
+    let mut leisure = Leisure::new();
+    let mut caught_up = Instant::now();
     loop {
+        if !leisure.has() && caught_up.elapsed() < PATIENCE {
+            if wait(PAUSE) {
+                return;
+            }
+            continue;
+        }
         let step = match &mut indexer {
             Some(indexer) => Indexer::step(indexer),
             None => Indexer::open(&index_folder(journal), Journal::new(journal)).map(|opened| {
@@ -82,7 +103,12 @@ fn follow(journal: &Path, lag: &AtomicU64, wait: &impl Fn(Duration) -> bool) {
                 if std::mem::take(&mut failing) {
                     info!("the journal is indexed again");
                 }
-                lag.store(progress.records_behind, Ordering::Relaxed);
+                if let Ok(mut standing) = standing.lock() {
+                    *standing = Standing {
+                        behind: progress.records_behind,
+                        listed_through: progress.journal_through.unwrap_or_default(),
+                    };
+                }
                 if progress.segments_damaged > damaged {
                     warn!(
                         segments = progress.segments_damaged,
@@ -90,7 +116,12 @@ fn follow(journal: &Path, lag: &AtomicU64, wait: &impl Fn(Duration) -> bool) {
                     );
                 }
                 damaged = progress.segments_damaged;
-                if progress.blocks_behind > 0 { BREATH } else { PAUSE }
+                if progress.blocks_behind > 0 {
+                    BREATH
+                } else {
+                    caught_up = Instant::now();
+                    PAUSE
+                }
             }
             Err(problem) => {
                 say_once(&mut failing, problem);

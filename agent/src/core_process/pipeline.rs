@@ -26,6 +26,7 @@ use tracing::{error, info, warn};
 use super::access_ends::AccessEnds;
 use super::catalogue_changes::CatalogueChanges;
 use super::indexing::Indexing;
+use super::leisure::Leisure;
 use super::redaction::Redaction;
 use super::streams::Streams;
 use crate::clock;
@@ -74,6 +75,7 @@ pub(super) struct Pipeline {
     pub(super) catalogue_changes: CatalogueChanges,
     pub(super) access_ends: AccessEnds,
     indexing: Indexing,
+    leisure: Leisure,
     probes: HashMap<u32, (String, bool)>,
     losses: HashMap<&'static str, u64>,
     faults: Faults,
@@ -159,6 +161,7 @@ impl Pipeline {
             catalogue_changes: CatalogueChanges::default(),
             access_ends: AccessEnds::default(),
             indexing: Indexing::start(&journal.directory),
+            leisure: Leisure::new(),
             probes: HashMap::new(),
             streams_refused: 0,
             vanished: HashMap::new(),
@@ -401,6 +404,7 @@ impl Pipeline {
         }
         self.sessions.on_tick(now, &mut self.records);
         self.write_records();
+        self.writer.set_host_busy(!self.leisure.has());
         self.flush();
         self.metrics.newest_record(self.writer.written());
     }
@@ -565,7 +569,7 @@ impl Pipeline {
             last_record: self.writer.written(),
             durable_record: self.writer.durable(),
             unsigned_records: self.writer.unsigned(),
-            index_lag: self.indexing.lag(),
+            index_lag: self.indexing.lag(self.writer.written()),
             write_failing: self.write_failing,
         });
         self.metrics.map("sessions", self.sessions.live().count() as u64, u64::from(self.sessions_max));

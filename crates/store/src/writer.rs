@@ -105,6 +105,7 @@ pub struct Writer {
     /// Dropped records, and records in doubt, that no `loss` record has told of.
     unreported: [u64; 2],
     last_dropped: WallTime,
+    host_busy: bool,
     counters: Counters,
 }
 
@@ -151,6 +152,7 @@ impl Writer {
             flush_at: FLUSH_BYTES,
             unreported: [0; 2],
             last_dropped: WallTime::default(),
+            host_busy: false,
             counters: Counters::default(),
             author: Author::new(place, signing, checkpointed),
             folder,
@@ -217,7 +219,8 @@ impl Writer {
         let outcome = self.durable.poll(now);
         let synced = self.heed(outcome);
         let removed = self.retention.remove(&self.folder, self.durable.seq()).map_err(WriteError::Remove);
-        let sealed = match self.sealing.poll(self.durable.seq()) {
+        let begin = !self.host_busy || self.sealing.is_urgent(&self.limits);
+        let sealed = match self.sealing.poll(self.durable.seq(), begin) {
             Some(Err(error)) => Err(WriteError::Seal(error)),
             Some(Ok(())) => {
                 self.counters.sealed += 1;
@@ -291,6 +294,12 @@ impl Writer {
     /// Somebody waits for what was written to be durable: the next [`Writer::flush`] does not wait for the interval.
     pub fn hurry(&mut self) {
         self.durable.hurry();
+    }
+
+    /// Whether the host has no processor to spare: then complete segments wait to be sealed, at most eight and an eighth of
+    /// [`Limits::bytes_max`].
+    pub fn set_host_busy(&mut self, busy: bool) {
+        self.host_busy = busy;
     }
 
     /// Number of the last record that is durable: it survives a power failure.

@@ -67,7 +67,7 @@ impl Builder {
         }
         self.body.blocks.push(BlockEntry { first_seq, records, earliest: u64::MAX, latest: 0 });
         for line in lines.unwrap_or_default().split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            match Head::parse(line) {
+            match Head::parse_quickly(line) {
                 Some(head) => self.add_record(&head, line, history)?,
                 None => self.mark(DAMAGED, "", self.extent.blocks),
             }

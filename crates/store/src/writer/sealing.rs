@@ -1,4 +1,4 @@
-//! Compresses complete segments, on a thread of its own.
+//! Compresses complete segments, on a thread of its own, when the host has processors to spare.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -9,8 +9,14 @@ use std::thread::JoinHandle;
 
 use journal::sealed::{SealError, Sealer};
 
+use super::limits::Limits;
 use crate::files::{self, Form, SegmentFile};
 use crate::segment::{SegmentError, SegmentLines};
+
+/// Segments that may wait while the host is busy.
+const POSTPONED_MAX: u64 = 8;
+/// Part of the journal's space, as a divisor, that they may take: what waits cannot be removed.
+const POSTPONED_SHARE: u64 = 8;
 
 /// Why a segment stays as it is.
 #[derive(Debug, thiserror::Error)]
@@ -76,13 +82,20 @@ impl Sealing {
         self.asked.or(self.waiting.front().map(|next| next.first_seq)).unwrap_or(u64::MAX)
     }
 
-    /// Hears of a segment that was sealed, or was not, and asks for the next one that is durable.
-    pub(super) fn poll(&mut self, durable_seq: u64) -> Option<Result<(), SealingError>> {
+    /// Whether what waits must not wait any longer, however busy the host is.
+    pub(super) fn is_urgent(&self, limits: &Limits) -> bool {
+        let room = limits.bytes_max / POSTPONED_SHARE / limits.segment_bytes_max.max(1);
+        self.waiting.len() as u64 > room.min(POSTPONED_MAX)
+    }
+
+    /// Hears of a segment that was sealed, or was not, and asks for the next one that is durable, if any is to be begun.
+    pub(super) fn poll(&mut self, durable_seq: u64, begin: bool) -> Option<Result<(), SealingError>> {
         let result = if self.asked.is_some() { self.results.try_recv().ok() } else { None };
         if result.is_some() {
             self.asked = None;
         }
-        if self.asked.is_none()
+        if begin
+            && self.asked.is_none()
             && let Some(next) = self.waiting.pop_front_if(|next| next.last_seq <= durable_seq)
             && let Some(jobs) = &self.jobs
             && jobs.try_send(next.first_seq).is_ok()
