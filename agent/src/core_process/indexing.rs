@@ -5,13 +5,14 @@ use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use search::index::indexer::{IndexError, Indexer, Progress};
 use search::source::Journal;
 use tracing::{error, info, warn};
 
 use super::leisure::Leisure;
+use crate::clock;
 use crate::search_view::index_folder;
 
 /// Pause when the index has caught up, and after an error.
@@ -19,7 +20,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Pause between two steps while it is behind: indexing must not take a processor for itself.
 const BREATH: Duration = Duration::from_millis(5);
 /// How long a busy host keeps it waiting; then it works until it has caught up.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE_NANOS: u64 = 30_000_000_000;
 /// Priority of the thread: whatever else wants to run goes first.
 const NICE: i32 = 19;
 
@@ -82,10 +83,11 @@ impl Drop for Indexing {
 fn follow(journal: &Path, standing: &Mutex<Standing>, wait: &impl Fn(Duration) -> bool) {
     let (mut failing, mut damaged) = (false, 0);
     let mut indexer = None;
-    let mut leisure = Leisure::new();
-    let mut caught_up = Instant::now();
+    let mut caught_up = clock::boot();
+    let mut leisure = Leisure::new(caught_up);
     loop {
-        if !leisure.has() && caught_up.elapsed() < PATIENCE {
+        let now = clock::boot();
+        if !leisure.has(now) && now.nanos_since(caught_up) < PATIENCE_NANOS {
             if wait(PAUSE) {
                 return;
             }
@@ -119,7 +121,7 @@ fn follow(journal: &Path, standing: &Mutex<Standing>, wait: &impl Fn(Duration) -
                 if progress.blocks_behind > 0 {
                     BREATH
                 } else {
-                    caught_up = Instant::now();
+                    caught_up = now;
                     PAUSE
                 }
             }

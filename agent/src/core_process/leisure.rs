@@ -1,33 +1,35 @@
 //! Whether the host has processors to spare. What can wait (indexing, sealing) does not take them from the database.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// How long one look covers.
-const PERIOD: Duration = Duration::from_secs(1);
+use model::time::BootTime;
+
+/// How long one look covers at least.
+const PERIOD_NANOS: u64 = 1_000_000_000;
 /// Ticks a second of `/proc/stat` (`USER_HZ`, the same on every architecture that runs the agent).
 const TICKS_PER_SECOND: u64 = 100;
 
 /// Compares what the kernel counts as idle from look to look.
 #[derive(Debug)]
 pub(super) struct Leisure {
-    looked: Instant,
+    looked: BootTime,
     idle: Option<Duration>,
     has: bool,
 }
 
 impl Leisure {
     /// Nothing is known yet, which means leisure.
-    pub(super) fn new() -> Self {
-        Self { looked: Instant::now(), idle: idle_since_boot(), has: true }
+    pub(super) fn new(now: BootTime) -> Self {
+        Self { looked: now, idle: idle_since_boot(), has: true }
     }
 
     /// Whether half a processor or more had nothing to do in the last second. Always, where the kernel does not say.
-    pub(super) fn has(&mut self) -> bool {
-        let passed = self.looked.elapsed();
-        if passed >= PERIOD {
+    pub(super) fn has(&mut self, now: BootTime) -> bool {
+        let passed = now.nanos_since(self.looked);
+        if passed >= PERIOD_NANOS {
             let idle = idle_since_boot();
-            self.has = is_enough(self.idle, idle, passed);
-            (self.looked, self.idle) = (Instant::now(), idle);
+            self.has = is_enough(self.idle, idle, Duration::from_nanos(passed));
+            (self.looked, self.idle) = (now, idle);
         }
         self.has
     }

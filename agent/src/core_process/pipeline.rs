@@ -161,7 +161,7 @@ impl Pipeline {
             catalogue_changes: CatalogueChanges::default(),
             access_ends: AccessEnds::default(),
             indexing: Indexing::start(&journal.directory),
-            leisure: Leisure::new(),
+            leisure: Leisure::new(clock::boot()),
             probes: HashMap::new(),
             streams_refused: 0,
             vanished: HashMap::new(),
@@ -404,7 +404,7 @@ impl Pipeline {
         }
         self.sessions.on_tick(now, &mut self.records);
         self.write_records();
-        self.writer.set_host_busy(!self.leisure.has());
+        self.writer.set_host_busy(!self.leisure.has(now));
         self.flush();
         self.metrics.newest_record(self.writer.written());
     }
