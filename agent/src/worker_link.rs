@@ -18,8 +18,8 @@ pub(crate) const VERSION: u32 = 1;
 /// To a worker.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum ToWorker {
-    /// First message. Descriptors: the ring (three), the socket for hops, the line to the core; the worker's own log of
-    /// changes, and those of all workers in their order, to be read.
+    /// First message. Descriptors: the ring (three), the socket for hops, the line to the core; the worker's own
+    /// bulletin, and those of all workers in their order, to be read.
     Hello(Box<WorkerHello>),
     /// The heartbeats of a database's steering. One descriptor. Steered listeners that follow belong to it.
     Heartbeats { database: u16 },

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use guard::{Judge, Neighbours};
+use guard::{Judge, Neighbours, Rates};
 use identity::secret::Secret;
 use model::id::DatabaseId;
 use model::mediation::Listener;
@@ -24,7 +24,7 @@ use proxy::{
     Certificates, ClientAuthorities, Credential, Demand, Discovery, Governor, ListenerSpec, Listening, LoginMode, Mint,
     OwnCertificate, ServiceAccount, Settings, TlsMode, UnreadAccess, UpstreamLogin, WhenUnrecorded, Worker,
 };
-use recorder::{ChangeReader, ChangeWriter, Channel, Level, Recorder};
+use recorder::{ChangeReader, ChangeWriter, Channel, Counts, Level, Recorder};
 use steering::heartbeat::Heartbeat;
 use steering::listener::Family;
 use steering::spec::Slot;
@@ -89,14 +89,15 @@ struct Process {
     catalogues: Rc<Catalogues>,
     grants: Rc<Grants>,
     neighbours: Rc<Neighbours>,
+    rates: Rc<Rates>,
     databases: HashMap<u16, Database>,
 }
 
 async fn serve(hello: WorkerHello, descriptors: Vec<OwnedFd>, link: Link) -> Result<()> {
     let mut descriptors = descriptors.into_iter();
     let mut next = || descriptors.next().context("the kernel process passed too few descriptors");
-    let [memory, wake, answer, hops, core, changes] = [next()?, next()?, next()?, next()?, next()?, next()?];
-    let neighbours = neighbours(&hello, &changes, descriptors)?;
+    let [memory, wake, answer, hops, core, bulletin] = [next()?, next()?, next()?, next()?, next()?, next()?];
+    let (neighbours, rates) = beside(hello.number as usize, &bulletin, &descriptors.collect::<Vec<_>>())?;
     let channel = Channel::from_descriptors([memory, wake, answer]);
     let recorder = Recorder::open(channel).context("the ring to the core cannot be mapped")?;
     let hops = Hops::start(Link::passed(hops))?;
@@ -120,7 +121,7 @@ async fn serve(hello: WorkerHello, descriptors: Vec<OwnedFd>, link: Link) -> Res
     let databases = databases.collect();
     let listening = Rc::clone(&neighbours);
     let mut process =
-        Process { databases, worker: worker.clone(), pulse, identities, catalogues, grants, neighbours, hello };
+        Process { databases, worker: worker.clone(), pulse, identities, catalogues, grants, neighbours, rates, hello };
     let time = worker.clone();
     spawn_local(async move {
         if let Err(problem) = time.keep_time().await {
@@ -147,12 +148,14 @@ async fn serve(hello: WorkerHello, descriptors: Vec<OwnedFd>, link: Link) -> Res
     process.follow(link).await
 }
 
-/// What the sessions of all workers say of the changes that they make.
-fn neighbours(hello: &WorkerHello, own: &OwnedFd, all: impl Iterator<Item = OwnedFd>) -> Result<Rc<Neighbours>> {
-    let writer = ChangeWriter::open(own).context("the log of changes cannot be mapped")?;
-    let logs = all.map(|log| ChangeReader::open(&log)).collect::<Result<Vec<_>, _>>();
-    let logs = logs.context("another worker's log of changes cannot be mapped")?;
-    Ok(Rc::new(Neighbours::new(writer, logs, hello.number as usize, clock::boot)))
+/// What all workers say of the changes that their sessions make, and of what their principals have used of their rates.
+fn beside(number: usize, own: &OwnedFd, all: &[OwnedFd]) -> Result<(Rc<Neighbours>, Rc<Rates>)> {
+    let writer = ChangeWriter::open(own).context("the worker's bulletin cannot be mapped")?;
+    let logs = all.iter().map(ChangeReader::open).collect::<Result<Vec<_>, _>>();
+    let others = all.iter().enumerate().filter(|(other, _)| *other != number).map(|(_, bulletin)| bulletin);
+    let counts = Counts::open(own, others).context("another worker's bulletin cannot be mapped")?;
+    let logs = logs.context("another worker's bulletin cannot be mapped")?;
+    Ok((Rc::new(Neighbours::new(writer, logs, number, clock::boot)), Rc::new(Rates::new(counts))))
 }
 
 fn settings(hello: &WorkerHello) -> Settings {
@@ -267,7 +270,7 @@ impl Process {
         let protection = policy_files::protection(&texts)?;
         let (worker, identities) = (self.worker.clone(), Rc::clone(&self.identities));
         let (catalogues, board) = (Rc::clone(&self.catalogues), self.grants.board(id));
-        let neighbours = Rc::clone(&self.neighbours);
+        let (neighbours, rates) = (Rc::clone(&self.neighbours), Rc::clone(&self.rates));
         let database = self.database(id)?;
         match &database.judge {
             Some(judge) => {
@@ -276,7 +279,7 @@ impl Process {
                 worker.reconsider(DatabaseId(id));
             }
             None => {
-                let judge = Rc::new(Judge::new(policies, board).among(neighbours));
+                let judge = Rc::new(Judge::new(policies, board).among(neighbours, rates));
                 judge.protect(protection);
                 database.judge = Some(Rc::clone(&judge));
                 catalogues.judge(id, Rc::clone(&judge));

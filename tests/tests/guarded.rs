@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
@@ -300,5 +301,35 @@ fn whoever_leaves_is_gone() -> Result<()> {
             Ok((guarded.stage.cluster.sql(&look)?.trim() == "0").then_some(()))
         })?;
     }
+    Ok(())
+}
+
+/// Reads of everybody together, in a minute.
+const RATE: usize = 5;
+
+#[test]
+fn all_workers_together_keep_to_a_rate() -> Result<()> {
+    let policies = format!(
+        r#"
+@id("own")
+@reason("whoever is there looks after the session")
+permit (principal, action in [Action::"Connect", Action::"Session"], resource);
+
+@id("read")
+@reason("reads are few")
+@rate_per_minute("{RATE}")
+permit (principal, action in Action::"Read", resource);
+"#
+    );
+    let guarded = Guarded::start("enforce", &policies)?;
+    ensure!(guarded.stage.workers()?.len() > 1, "one worker alone proves nothing");
+    wait::until("enough left of the minute", Duration::from_secs(60), || {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH)?;
+        Ok((since.as_secs() % 60 < 35).then_some(()))
+    })?;
+    // A connection each: they spread over the workers.
+    let answers = (0..4 * RATE).map(|_| guarded.psql("select count(*) from kept")).collect::<Result<Vec<_>>>()?;
+    let answered = answers.iter().filter(|output| said(output).0.trim() == "100").count();
+    ensure!(answered == RATE, "{answered} of {} were answered", answers.len());
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::process::Child;
 
 use anyhow::{Context as _, Result};
 use model::time::BootTime;
-use recorder::{ChangeLog, Channel};
+use recorder::{Bulletin, Channel};
 use tracing::{info, warn};
 
 use super::hops::Steward;
@@ -35,7 +35,7 @@ pub(super) struct Workers {
 struct Worker {
     channel: Channel,
     /// What its sessions change in catalogues.
-    changes: ChangeLog,
+    bulletin: Bulletin,
     process: Option<Process>,
     /// When it may be started again.
     due: BootTime,
@@ -73,8 +73,8 @@ impl Workers {
         let hello = WorkerHello { version: VERSION, number: 0, proxy, message_bytes_max, databases };
         let place = |_| {
             let channel = Channel::create(RING_BYTES).context("there is no memory for the ring of a proxy worker")?;
-            let changes = ChangeLog::create().context("there is no memory for the log of a proxy worker")?;
-            Ok(Worker { channel, changes, process: None, due: BootTime(0), pause: PAUSE_MIN_NANOS })
+            let bulletin = Bulletin::create().context("there is no memory for the bulletin of a proxy worker")?;
+            Ok(Worker { channel, bulletin, process: None, due: BootTime(0), pause: PAUSE_MIN_NANOS })
         };
         let slots = (0..config.proxy.workers).map(place).collect::<Result<_>>()?;
         Ok(Self { identity, hello, slots })
@@ -156,9 +156,9 @@ impl Workers {
         // A pair for each process: an answer to one that has ended must not reach the next.
         let (core, line) = Link::pair()?;
         let mut descriptors = self.slots[number].channel.descriptors().to_vec();
-        descriptors.extend([hops.as_fd(), core.as_fd(), self.slots[number].changes.writer()]);
-        let readers = self.slots.iter().map(|worker| worker.changes.reader()).collect::<std::io::Result<Vec<_>>>();
-        let readers = readers.context("a log of changes cannot be passed on")?;
+        descriptors.extend([hops.as_fd(), core.as_fd(), self.slots[number].bulletin.writer()]);
+        let readers = self.slots.iter().map(|worker| worker.bulletin.reader()).collect::<std::io::Result<Vec<_>>>();
+        let readers = readers.context("a bulletin cannot be passed on")?;
         descriptors.extend(readers.iter().map(AsFd::as_fd));
         let hello = ToWorker::Hello(Box::new(self.hello.clone()));
         link.send(&hello, &[], &descriptors)?;

@@ -37,7 +37,7 @@ pub struct Judge {
     protection: RefCell<Rc<Protection>>,
     /// The same with each of the catalogues.
     protected: RefCell<HashMap<Arc<str>, Rc<Protected>>>,
-    rates: RefCell<Rates>,
+    rates: Rc<Rates>,
     policies: RefCell<Rc<PolicySet>>,
     board: Rc<Board>,
     /// By the name of the SQL database.
@@ -58,7 +58,7 @@ impl Judge {
             analyser,
             protection: RefCell::default(),
             protected: RefCell::default(),
-            rates: RefCell::default(),
+            rates: Rc::default(),
             policies,
             board,
             catalogues: RefCell::default(),
@@ -67,10 +67,10 @@ impl Judge {
         }
     }
 
-    /// The same, with sessions that hear what those of all workers change in the catalogues.
+    /// The same, with sessions that hear what those of all workers change in the catalogues, and rates that all of them share.
     #[must_use]
-    pub fn among(self, neighbours: Rc<Neighbours>) -> Self {
-        Self { neighbours: Some(neighbours), ..self }
+    pub fn among(self, neighbours: Rc<Neighbours>, rates: Rc<Rates>) -> Self {
+        Self { neighbours: Some(neighbours), rates, ..self }
     }
 
     /// From the next message on this is protected. What was decided before is decided again with the next policies:
@@ -337,8 +337,8 @@ impl Bench {
         let judged = self.judge(facts, around, now);
         let Some(max) = judged.verdict.obligations.rate_per_minute else { return judged };
         let who = around.principal.known().map(|principal| &principal.actor);
-        if matches!(judged.ruling, Ruling::Refused)
-            || self.judge.rates.borrow_mut().allows(who, judged.counted, max, now)
+        let database = &around.session.database_name;
+        if matches!(judged.ruling, Ruling::Refused) || self.judge.rates.allows(database, who, judged.counted, max, now)
         {
             return judged;
         }

@@ -40,3 +40,4 @@ pub use hold::{Announcement, Answer, Denied, Question};
 pub use judge::{Judge, Snapshot};
 pub use masking::Cells;
 pub use neighbours::Neighbours;
+pub use rate::Rates;

@@ -268,7 +268,7 @@ mod tests {
     use std::sync::Arc;
 
     use model::facts::StatementFacts;
-    use recorder::ChangeLog;
+    use recorder::Bulletin;
 
     use super::*;
 
@@ -278,7 +278,7 @@ mod tests {
 
     /// Two workers, and a third that takes the place of the second.
     fn workers() -> [Rc<Neighbours>; 3] {
-        let logs = [ChangeLog::create().unwrap(), ChangeLog::create().unwrap()];
+        let logs = [Bulletin::create().unwrap(), Bulletin::create().unwrap()];
         let worker = |own: usize| {
             let writer = ChangeWriter::open(&logs[own].writer().try_clone_to_owned().unwrap()).unwrap();
             let readers = logs.iter().map(|log| ChangeReader::open(&log.reader().unwrap()).unwrap()).collect();

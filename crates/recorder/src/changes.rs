@@ -1,16 +1,15 @@
 //! What sessions change in catalogues, told to the sessions of all workers before the server hears of it. Each worker has a
 //! log that it alone can write: one that was taken over can be silent about its own sessions, and about no others.
 
-use std::fs::File;
-use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use model::time::BootTime;
 use nix::sys::mman::ProtFlags;
 
-use crate::memory::{Map, OpenError, sealed, sealed_length};
+use crate::bulletin::{self, CHANGES_AT, CHANGES_WORDS, WRITTEN_AT};
+use crate::memory::{Map, OpenError};
 
 /// Notices that a log holds; a reader that is further behind has missed some.
 const NOTICES: usize = 4096;
@@ -20,10 +19,7 @@ const WORDS: usize = 16;
 const NAME_AT: usize = 4;
 /// Longest name that has room; longer ones stand for everything.
 const NAME_BYTES_MAX: usize = (WORDS - NAME_AT) * size_of::<u64>();
-/// What says that the memory is a log of this layout, and how many notices were written; a page for both.
-const HEAD_WORDS: usize = 512;
-const MAGIC: u64 = u64::from_le_bytes(*b"WRDCHNG1");
-const LENGTH: usize = (HEAD_WORDS + NOTICES * WORDS) * size_of::<u64>();
+const _: () = assert!(NOTICES * WORDS == CHANGES_WORDS);
 
 /// What one session does to a catalogue.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,56 +47,15 @@ pub enum Change {
     Begins(BootTime),
 }
 
-/// The memory of a log, for whoever passes it on.
-#[derive(Debug)]
-pub struct ChangeLog {
-    memory: OwnedFd,
-}
-
-impl ChangeLog {
-    /// A new log.
-    ///
-    /// # Errors
-    /// When there is no memory.
-    pub fn create() -> Result<Self, OpenError> {
-        let memory = sealed(c"warder-changes", LENGTH)?;
-        let map = Map::with(&memory, LENGTH, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)?;
-        map.words()[0].store(MAGIC, Ordering::Relaxed);
-        Ok(Self { memory })
-    }
-
-    /// To be passed to the worker that writes it.
-    #[must_use]
-    pub fn writer(&self) -> BorrowedFd<'_> {
-        self.memory.as_fd()
-    }
-
-    /// To be passed to those that read it: it cannot be written through this one.
-    ///
-    /// # Errors
-    /// Without `/proc`, or when there are no descriptors left.
-    pub fn reader(&self) -> io::Result<OwnedFd> {
-        Ok(File::open(format!("/proc/self/fd/{}", self.memory.as_raw_fd()))?.into())
-    }
-}
-
-fn map(memory: &OwnedFd, access: ProtFlags) -> Result<Map, OpenError> {
-    if sealed_length(memory)? != LENGTH {
-        return Err(OpenError::Foreign);
-    }
-    let map = Map::with(memory, LENGTH, access)?;
-    if map.words()[0].load(Ordering::Relaxed) == MAGIC { Ok(map) } else { Err(OpenError::Foreign) }
-}
-
 /// How many notices were written.
 fn written(map: &Map) -> &AtomicU64 {
-    &map.words()[1]
+    &map.words()[WRITTEN_AT]
 }
 
 /// The words of a notice.
 fn place(map: &Map, number: u64) -> &[AtomicU64] {
     let number = usize::try_from(number % NOTICES as u64).unwrap_or_default();
-    let place = HEAD_WORDS + number * WORDS;
+    let place = CHANGES_AT + number * WORDS;
     &map.words()[place..place + WORDS]
 }
 
@@ -111,12 +66,12 @@ pub struct ChangeWriter {
 }
 
 impl ChangeWriter {
-    /// Of a log that was passed.
+    /// The log of a bulletin that was passed.
     ///
     /// # Errors
-    /// When it is no log, or cannot be mapped.
+    /// When it is no bulletin, or cannot be mapped.
     pub fn open(memory: &OwnedFd) -> Result<Self, OpenError> {
-        Ok(Self { map: map(memory, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)? })
+        Ok(Self { map: bulletin::map(memory, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)? })
     }
 
     /// Says something. Whoever hears of its effects, hears of this too.
@@ -158,12 +113,12 @@ pub struct ChangeReader {
 }
 
 impl ChangeReader {
-    /// Of a log that was passed. It begins with the oldest notice that is there.
+    /// The log of a bulletin that was passed. It begins with the oldest notice that is there.
     ///
     /// # Errors
-    /// When it is no log, or cannot be mapped.
+    /// When it is no bulletin, or cannot be mapped.
     pub fn open(memory: &OwnedFd) -> Result<Self, OpenError> {
-        let map = map(memory, ProtFlags::PROT_READ)?;
+        let map = bulletin::map(memory, ProtFlags::PROT_READ)?;
         let read = written(&map).load(Ordering::Acquire).saturating_sub(NOTICES as u64 - 1);
         Ok(Self { map, read })
     }
@@ -219,12 +174,11 @@ fn notice(words: &[u64; WORDS]) -> Option<Notice> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
-    use nix::sys::mman::ProtFlags;
-
     use super::*;
+    use crate::Bulletin;
 
-    fn ends() -> (ChangeWriter, ChangeReader, ChangeLog) {
-        let log = ChangeLog::create().unwrap();
+    fn ends() -> (ChangeWriter, ChangeReader, Bulletin) {
+        let log = Bulletin::create().unwrap();
         let writer = ChangeWriter::open(&log.writer().try_clone_to_owned().unwrap()).unwrap();
         let reader = ChangeReader::open(&log.reader().unwrap()).unwrap();
         (writer, reader, log)
@@ -296,14 +250,5 @@ mod tests {
         // One who sets the number of notices back.
         written(&writer.map).store(1, Ordering::Relaxed);
         assert_eq!(heard(&mut reader), Err(Missed));
-    }
-
-    #[test]
-    fn a_reader_cannot_write_and_other_memory_is_no_log() {
-        let (_writer, _reader, log) = ends();
-        assert!(matches!(ChangeWriter::open(&log.reader().unwrap()), Err(OpenError::System(_))));
-        let other = sealed(c"other", LENGTH).unwrap();
-        assert!(matches!(map(&other, ProtFlags::PROT_READ), Err(OpenError::Foreign)));
-        assert!(matches!(map(&sealed(c"short", 4096).unwrap(), ProtFlags::PROT_READ), Err(OpenError::Foreign)));
     }
 }

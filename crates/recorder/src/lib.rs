@@ -6,15 +6,17 @@
 //! reads the kernel's ring, says how far it has written and synced, and believes nothing that it finds: a worker may
 //! be under somebody else's control.
 //!
-//! Beside that, each worker has a log (`changes`) in which its sessions tell those of all workers what they are about to
-//! change in a catalogue.
+//! Beside that, each worker has a bulletin that all workers read: in a log (`changes`) its sessions tell those of all workers
+//! what they are about to change in a catalogue, in a table (`counts`) stands what its principals have used of their rates.
 //!
 //! What is not here: what the bytes mean (`wire-pg`), which bytes matter (`proxy`), files (`store`).
 
 #![warn(missing_docs)]
 
+mod bulletin;
 mod changes;
 mod codec;
+mod counts;
 mod encoding;
 mod facts;
 mod intake;
@@ -24,7 +26,9 @@ mod note;
 mod principal;
 mod record;
 
-pub use changes::{Change, ChangeLog, ChangeReader, ChangeWriter, Missed, Notice};
+pub use bulletin::Bulletin;
+pub use changes::{Change, ChangeReader, ChangeWriter, Missed, Notice};
+pub use counts::Counts;
 pub use intake::{Intake, Item};
 pub use judgement::{EncodedJudgement, JUDGEMENT_BYTES_MAX};
 pub use memory::{Channel, OpenError, RING_BYTES_MAX, RING_BYTES_MIN};
