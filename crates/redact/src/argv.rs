@@ -6,7 +6,7 @@
 
 use crate::mark::has;
 use crate::uri::{self, End};
-use crate::{REPLACEMENT, assignment, taint};
+use crate::{REPLACEMENT, assignment, issued, taint};
 
 /// The arguments of a NUL-separated command line, and how each of them ends.
 pub(crate) fn split(raw: &[u8]) -> impl Iterator<Item = (String, End)> {
@@ -106,7 +106,7 @@ pub(crate) fn looks_like_sql(text: &str) -> bool {
         .any(|word| VERBS.iter().any(|verb| word.eq_ignore_ascii_case(verb)))
 }
 
-/// Replaces what follows `Bearer` and `Basic`, and JSON web tokens.
+/// Replaces what follows `Bearer` and `Basic`, JSON web tokens, and those that their issuers mark.
 fn redact_tokens(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut ranges = Vec::new();
@@ -134,6 +134,9 @@ fn is_token(byte: u8) -> bool {
 /// Where the token begins that a scheme name at `at` announces, or a JSON web token itself.
 fn token_start(bytes: &[u8], at: usize) -> Option<usize> {
     if bytes[at..].starts_with(b"eyJ") && bytes[at..].iter().take_while(|byte| is_token(**byte)).count() > 16 {
+        return Some(at);
+    }
+    if issued::begins(bytes, at) {
         return Some(at);
     }
     let name = ["bearer", "basic"].into_iter().find(|name| has(bytes, at, name))?;

@@ -18,6 +18,7 @@ mod argv;
 mod assignment;
 mod blank;
 pub mod fingerprint;
+mod issued;
 mod literal;
 mod mark;
 mod number;

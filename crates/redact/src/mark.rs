@@ -55,9 +55,11 @@ pub(crate) enum Mark {
     Pro,
     /// `archive_command`
     Com,
+    /// A token whose issuer marks it, see [`issued`](crate::issued)
+    Issued,
 }
 
-const MARKS: [(Mark, &[u8; 3]); 24] = [
+const MARKS: [(Mark, &[u8; 3]); 32] = [
     (Mark::Pas, b"pas"),
     (Mark::Pwd, b"pwd"),
     (Mark::Sec, b"sec"),
@@ -82,6 +84,14 @@ const MARKS: [(Mark, &[u8; 3]); 24] = [
     (Mark::Aut, b"aut"),
     (Mark::Pro, b"pro"),
     (Mark::Com, b"_co"),
+    (Mark::Issued, b"ghp"),
+    (Mark::Issued, b"gho"),
+    (Mark::Issued, b"ghs"),
+    (Mark::Issued, b"git"),
+    (Mark::Issued, b"glp"),
+    (Mark::Issued, b"xox"),
+    (Mark::Issued, b"sk_"),
+    (Mark::Issued, b"sk-"),
 ];
 
 /// For every byte: the marks that have it in first, second, third place.

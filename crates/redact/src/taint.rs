@@ -4,10 +4,10 @@
 //! costs literals, a word too little costs a password. `token` alone is not among them: it is an ordinary
 //! word in too many schemas; `…_token` at the end of a name is.
 
-use crate::argv;
 use crate::blank::{self, continues_identifier, is_space};
 use crate::mark::{self, Mark, has};
 use crate::uri::{End, Passwords};
+use crate::{argv, issued};
 
 /// Objects whose definition may carry a password.
 const SECRET_HOLDERS: [&str; 5] = ["role", "user", "group", "subscription", "server"];
@@ -104,6 +104,7 @@ impl<'a> Judge<'a> {
             Mark::Hma => has(text, at, "hmac") && self.is_call(at + 4),
             // Every JSON object that begins with a name begins so in base64: `{"`.
             Mark::Eyj => text[at..].starts_with(b"eyJ") && self.is_followed_by(at + 3, 16, is_base64),
+            Mark::Issued => issued::begins(text, at),
             Mark::Tok => has(text, at, "_token") && self.is_end_or(at + 6, |byte| !continues_identifier(byte)),
             Mark::Key => has(text, at, "_key") && self.is_key_of_secret(at),
         }

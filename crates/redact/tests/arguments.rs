@@ -57,6 +57,8 @@ fn passwords_in_uris() {
     check(&["x", "postgres://u:SEC/RET@h/db"], &["x", "postgres://u:***@h/db"]);
     check(&["x", "postgres://u:SEC RET@h/db"], &["x", "postgres://u:***@h/db"]);
     check(&["x", "postgres://:SECRET@h/db"], &["x", "postgres://:***@h/db"]);
+    check(&["x", "--remote=glpat-SECRET7890abcdef1234"], &["x", "--remote=***"]);
+    check(&["x", "ghp_SECRET7890abcdef12345678"], &["x", "***"]);
     check(&["x", "https://ghp_SECRET@example.org/r.git"], &["x", "https://***@example.org/r.git"]);
     check(
         &["sh", "-c", "psql postgres://u:SECRET@h && psql postgres://v:SECRET@i"],

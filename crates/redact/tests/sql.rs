@@ -25,6 +25,7 @@ fn plain_texts_are_kept() {
         "SELECT pg_catalog.ts_token_type('default')",
         "EXPLAIN (ANALYZE, BUFFERS) SELECT 1",
         "SELECT 'cwd is pwdx', 'bearers'",
+        "SELECT 'disk-proj-report', task_live_ FROM sk_live_",
         "SELECT passenger, bypass, compass FROM passes WHERE passed = 'yes'",
         "SET SESSION AUTHORIZATION 'alice'",
         "COPY t FROM PROGRAM 'mkdir -p /tmp/x && curl -s https://example.org/a'",
@@ -111,6 +112,11 @@ fn words_taint_anywhere() {
     check("SELECT 1 WHERE access_token = 'S'", "SELECT 1 WHERE access_token = '***'");
     check("SELECT f('Bearer S')", "SELECT f('***')");
     check("SELECT f('eyJhbGciOiJIUzI1NiJ9.e30.S')", "SELECT f('***')");
+    for beginning in ["ghp_", "github_pat_", "glpat-", "xoxb-", "sk_live_", "sk-proj-"] {
+        check(&format!("SELECT f('{beginning}SECRET7890abcdef1234', 'b')"), "SELECT f('***', '***')");
+        // Cut.
+        check(&format!("SELECT f('{beginning}S"), "SELECT f('***'");
+    }
     check("SELECT 'postgres://u:S@h'", "SELECT '***'");
     check("SELECT 'postgres://u:S", "SELECT '***'");
     check("SELECT 'md5d41d8cd98f00b204e9800998ecf8427e'", "SELECT '***'");
