@@ -254,7 +254,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Timeline(arguments) => show_timeline(&arguments)?,
         Command::Coverage(arguments) => show_coverage(arguments)?,
         Command::Search(arguments) => return arguments.run(),
-        Command::Replay(arguments) => arguments.run()?,
+        Command::Replay(arguments) => return arguments.run(),
         Command::Verify(arguments) => return arguments.run(),
         Command::Prove(arguments) => arguments.run()?,
         Command::VerifyProof(arguments) => return arguments.run(),

@@ -9,7 +9,7 @@ use search::query::Figures;
 use search::source::Journal;
 use search::transcript::Transcript;
 
-use crate::search_view::{index_folder, unreadable};
+use crate::search_view::{Answer, index_folder, unreadable};
 use crate::terminal::{Terminal, escape_json};
 use crate::timeline::{Renderer, readable, session_of};
 use crate::words;
@@ -44,8 +44,8 @@ impl Pace {
     }
 }
 
-/// Plays the session.
-pub fn play(question: &Question) -> Result<()> {
+/// Plays the session; says whether the journal could be read as far as that needs.
+pub fn play(question: &Question) -> Result<Answer> {
     readable(&question.directory)?;
     let session = session_of(&question.directory, &question.session)?;
     let index = index_folder(&question.directory);
@@ -72,7 +72,7 @@ pub fn play(question: &Question) -> Result<()> {
     if shown == 0 {
         bail!("session {} has no records any more: they were removed by retention", session.as_str());
     }
-    Ok(())
+    Ok(Answer::of(transcript.figures()))
 }
 
 /// What could not be read may have been of this session.

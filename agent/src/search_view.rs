@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::Result;
 use search::query::{Bounds, Figures, Hit, IndexState, Order, Page, Query, UnreadableRange};
@@ -61,6 +62,20 @@ pub enum Answer {
     Incomplete,
 }
 
+impl Answer {
+    pub(crate) const fn of(figures: &Figures) -> Self {
+        if figures.is_incomplete() { Self::Incomplete } else { Self::Whole }
+    }
+
+    /// What the process ends with.
+    pub(crate) fn exit_code(self) -> ExitCode {
+        match self {
+            Self::Whole => ExitCode::SUCCESS,
+            Self::Incomplete => ExitCode::from(3),
+        }
+    }
+}
+
 /// Searches for one page and shows it.
 pub fn show(question: &Question) -> Result<Answer> {
     readable(&question.directory)?;
@@ -89,7 +104,7 @@ pub fn show(question: &Question) -> Result<Answer> {
     for warning in unreadable(&page.figures) {
         eprintln!("warning: {warning}");
     }
-    Ok(if page.figures.is_incomplete() { Answer::Incomplete } else { Answer::Whole })
+    Ok(Answer::of(&page.figures))
 }
 
 /// Which records were not searched because their segments cannot be read.

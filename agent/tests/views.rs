@@ -132,6 +132,24 @@ fn a_line_that_is_no_record_does_not_end_the_timeline() {
 }
 
 #[test]
+fn a_session_that_is_played_from_a_damaged_journal_is_not_called_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    append(&mut writer(directory.path()), session(1, 42), "before");
+    let play = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_warder"));
+        command.args(["replay", "--no-wait", "--journal"]).arg(directory.path()).arg("42").output().unwrap()
+    };
+    assert!(stdout(play()).contains("GAP"));
+    let path = segment_path(directory.path(), 1, Form::Plain);
+    let line = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, format!("{line}garbage\n{line}")).unwrap();
+    let output = play();
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("GAP"), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("may be of this session"), "{output:?}");
+}
+
+#[test]
 fn no_folder_is_said_with_what_to_do() {
     let error = stderr(timeline(Path::new("/nonexistent"), &[]));
     assert!(error.contains("there is no folder /nonexistent") && error.contains("--journal"), "{error}");

@@ -153,20 +153,18 @@ impl Search {
             order: if self.oldest_first { Order::OldestFirst } else { Order::NewestFirst },
             form: if self.json { search_view::Form::Json } else { search_view::Form::Text },
         })?;
-        Ok(match answer {
-            search_view::Answer::Whole => ExitCode::SUCCESS,
-            search_view::Answer::Incomplete => ExitCode::from(3),
-        })
+        Ok(answer.exit_code())
     }
 }
 
 impl Replay {
-    pub(super) fn run(&self) -> anyhow::Result<()> {
-        replay::play(&replay::Question {
+    pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
+        let answer = replay::play(&replay::Question {
             directory: self.journal.directory()?,
             session: self.session.clone(),
             pace: if self.no_wait { replay::Pace::AtOnce } else { replay::Pace::Times(self.speed) },
-        })
+        })?;
+        Ok(answer.exit_code())
     }
 }
 

@@ -61,7 +61,7 @@ pub struct UnreadableRange {
 impl Figures {
     /// Whether something that should have been looked at could not be.
     #[must_use]
-    pub fn is_incomplete(&self) -> bool {
+    pub const fn is_incomplete(&self) -> bool {
         self.unreadable_segments > 0 || self.unreadable_blocks > 0 || self.damaged_lines > 0
     }
 }
