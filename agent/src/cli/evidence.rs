@@ -71,8 +71,11 @@ pub(super) struct Search {
     journal: JournalArg,
 }
 
+const PLAYED: &str = "Exit codes: 0 played; 1 it failed; 3 played from what is readable, and part of the journal is not.";
+
 /// `warder replay`
 #[derive(Debug, Args)]
+#[command(after_help = PLAYED)]
 pub(super) struct Replay {
     /// The session: its id, a unique beginning of it, or its cookie (the last number)
     session: String,
