@@ -10,6 +10,7 @@ use model::time::BootTime;
 
 use crate::Sessions;
 use crate::entry::Part;
+use crate::relay::ProcessChange;
 
 impl Sessions {
     /// A process executed another program. A client that does so hands its session to that program.
@@ -84,10 +85,25 @@ impl Sessions {
         (key, process): (ProcessKey, Option<Arc<Process>>),
         out: &mut Vec<Record>,
     ) {
-        if self.live.get(&cookie).is_some_and(|entry| !entry.is_counted) {
-            // It is announced with the process as it then is.
+        let max = self.limits.heirs_max;
+        if let Some(entry) = self.live.get_mut(&cookie).filter(|entry| !entry.is_counted) {
+            // Only a client's connection to the proxy has such processes before it counts as a session. It is announced
+            // with its client as that then is; who else may hold it is told right after.
+            if let Some(relay) = entry.relay.as_mut().filter(|relay| relay.changes.len() < max)
+                && entry.session.client.known().is_none_or(|client| change != "exec" || client.key != key)
+            {
+                relay.changes.push(ProcessChange { change, at, key, process });
+            }
             return;
         }
         self.record(cookie, at, |session| What::ProcessChanged { session, change, process, pid: key.pid }, out);
+    }
+
+    /// Tells what became of a session's processes before it was one.
+    pub(crate) fn tell_earlier_changes(&mut self, cookie: SocketCookie, out: &mut Vec<Record>) {
+        let changes = self.relay(cookie).map(|relay| std::mem::take(&mut relay.changes)).unwrap_or_default();
+        for ProcessChange { change, at, key, process } in changes {
+            self.changed(change, cookie, at, (key, process), out);
+        }
     }
 }

@@ -559,3 +559,51 @@ fn a_session_that_is_older_than_its_core_is_one_however_long_it_was_idle() {
     let opened: Vec<String> = lines(&records).into_iter().filter(|line| line.contains(" open ")).collect();
     assert_eq!(opened.len(), 1, "{opened:?}");
 }
+
+/// A client that connects and leaves the rest to others: they may hold the session, and the record says so.
+#[test]
+fn what_its_processes_did_before_the_proxy_had_a_hop_is_told_behind_the_announcement() {
+    let children = || {
+        let fork = KernelEvent::Forked { at: ms(12), parent: key(100), child: key(101) };
+        let exec = KernelEvent::Executed { at: ms(13), process: process(101, "/sh") };
+        [fork, exec, KernelEvent::Exited { at: ms(14), process: key(100) }].map(Step::Kernel)
+    };
+    let join = [client_encrypted(Encryption::Plaintext, false), upstream(19), hop(20)];
+    let before = [connected(None, C, 10, 100), front(11), accepted(11)];
+    let query = || mediated_query(40, "select 1");
+    let late = [Step::Tick(4000)];
+    let orders: [Vec<Step>; 2] = [
+        before.clone().into_iter().chain(children()).chain(join).chain([query()]).collect(),
+        // It never gets as far as a hop.
+        before.into_iter().chain(children()).chain([refused(30), ended(31, 0), closed(A, 31, 0)]).chain(late).collect(),
+    ];
+    for steps in orders {
+        let mut sessions = subject(Limits::default());
+        let texts = lines(&run(&mut sessions, steps));
+        let named = if texts.iter().any(|line| line.contains("statement")) { S } else { A };
+        let told = [
+            format!("12 fork {named} pid 101"),
+            format!("13 exec {named} pid 101 /sh"),
+            format!("14 exit {named} pid 100"),
+        ];
+        assert!(texts[0].contains(" open "), "{texts:?}");
+        assert_eq!(texts[1..4], told, "{texts:?}");
+    }
+}
+
+#[test]
+fn a_client_that_forks_for_ever_before_it_has_a_session_is_told_up_to_a_bound() {
+    let limits = Limits::default();
+    let max = limits.heirs_max;
+    let mut sessions = subject(limits);
+    run(&mut sessions, [connected(None, C, 10, 100), front(11), accepted(11)]);
+    let forks = (0..).zip(0..2 * max).map(|(number, _)| KernelEvent::Forked {
+        at: ms(12),
+        parent: key(100),
+        child: key(1_000 + number),
+    });
+    assert_eq!(lines(&run(&mut sessions, forks.map(Step::Kernel))), Vec::<String>::new());
+    let rest = [client_encrypted(Encryption::Plaintext, false), upstream(19), hop(20), mediated_query(40, "select 1")];
+    let texts = lines(&run(&mut sessions, rest));
+    assert_eq!(texts.iter().filter(|line| line.contains(" fork ")).count(), max);
+}
