@@ -592,6 +592,25 @@ fn what_its_processes_did_before_the_proxy_had_a_hop_is_told_behind_the_announce
 }
 
 #[test]
+fn a_client_is_the_program_that_connected_whatever_it_became_before_the_proxy_had_a_hop() {
+    let exec = || Step::Kernel(KernelEvent::Executed { at: ms(13), process: process(100, "/trusted") });
+    let program = |sessions: &Sessions, cookie| {
+        let session = sessions.get_mediated(SocketCookie(cookie)).expect("a session");
+        session.client.known().expect("a client").executable.path.clone()
+    };
+    let mut sessions = subject(Limits::default());
+    run(&mut sessions, [connected(None, C, 10, 100), front(11), accepted(11)]);
+    let connector = program(&sessions, A);
+    run(&mut sessions, [exec()]);
+    assert_eq!(program(&sessions, A), connector);
+    let rest = [client_encrypted(Encryption::Plaintext, false), upstream(19), hop(20), mediated_query(40, "select 1")];
+    let texts = lines(&run(&mut sessions, rest));
+    assert!(texts[0].contains(" open ") && !texts[0].contains("/trusted"), "{texts:?}");
+    assert_eq!(texts[1], format!("13 exec {S} pid 100 /trusted"), "{texts:?}");
+    assert_ne!(program(&sessions, A), connector);
+}
+
+#[test]
 fn a_client_that_forks_for_ever_before_it_has_a_session_is_told_up_to_a_bound() {
     let limits = Limits::default();
     let max = limits.heirs_max;
