@@ -346,7 +346,7 @@ fn a_front_without_a_hop_is_a_session_of_its_own_with_its_refusal() {
         [accepted(10), front(10), connected(Some(A), C, 10, 100), mediated_startup(12), refused(20), ended(21, 0)];
     let expected = [
         "10 open 2 main client=100/psql server=NotSeen alice@app Undecided",
-        "20 refused 2 28000",
+        "20 refused 2 28000 by proxy",
         "21 close 2 main client=100/psql server=NotSeen alice@app Undecided after 11 bytes 30",
     ];
     let sessions = check(steps.clone().into_iter().chain([closed(A, 22, 30)]), &expected);
