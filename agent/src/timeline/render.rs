@@ -335,6 +335,18 @@ fn closing(form: &SessionCloseForm<'_>) -> (Style, String) {
     (if complete { Style::Quiet } else { Style::Warning }, out)
 }
 
+/// An error that is no statement's, not yet escaped.
+fn refused(RefusedForm { by, logged_in, severity, sqlstate, message, .. }: &RefusedForm<'_>) -> String {
+    let what = match (*logged_in, &**severity) {
+        (false, _) => "refused",
+        // Of a commit at the end of a batch, for example.
+        (true, "ERROR") => "told of an error outside of a statement",
+        (true, _) => "ended",
+    };
+    let by = if by.is_empty() { String::new() } else { format!(" by the {by}") };
+    format!("{what}{by}: {severity} {sqlstate}: {message}")
+}
+
 /// Lines of the rarer records of a session.
 fn incident(event: &Event) -> Option<(Style, String)> {
     Some(match event {
@@ -346,10 +358,7 @@ fn incident(event: &Event) -> Option<(Style, String)> {
             (Style::Warning, format!("cancel request for backend {pid}, {target}"))
         }
         Event::Request(form) => (Style::Quiet, statement::asked(form)?),
-        Event::Refused(RefusedForm { severity, sqlstate, message, .. }) => {
-            let text = format!("refused by the server: {severity} {sqlstate}: {message}");
-            (Style::Bad, escape(&text).into_owned())
-        }
+        Event::Refused(form) => (Style::Bad, escape(&refused(form)).into_owned()),
         Event::SessionGap(SessionGapForm { side, gap_bytes, reason, .. }) => {
             let bytes = gap_bytes
                 .map_or_else(|| "an unknown number of bytes".into(), |bytes| words::count(bytes, "byte", "bytes"));

@@ -268,3 +268,39 @@ fn one_session_is_shown_with_what_concerns_the_host_meanwhile() {
     assert!(!renderer.entry(&at(8, &session("close", 42, CLIENT))).is_empty());
     assert_eq!(renderer.entry(&loss()), "", "after the session");
 }
+
+#[test]
+fn who_refused_a_session_or_ended_it_is_said() {
+    let refused = |second, fields: &str| {
+        at(
+            second,
+            &format!(
+                r#""type":"refused","session":"aaaaaaaa-bbbbbbbb-42",{fields},"sqlstate":"57P01","message":"bye""#
+            ),
+        )
+    };
+    let open = session("open", 42, &format!(r#"{CLIENT},"encryption":"tls","user":"app","database":"shop""#));
+    let entries = [
+        at(1, &open),
+        refused(2, r#""by":"server","severity":"FATAL""#),
+        refused(3, r#""by":"proxy","severity":"FATAL""#),
+        refused(4, r#""by":"proxy","logged_in":true,"severity":"FATAL""#),
+        refused(5, r#""by":"server","logged_in":true,"severity":"ERROR""#),
+        // Of an older agent.
+        refused(6, r#""severity":"FATAL""#),
+    ];
+    let mut renderer = Renderer::new(Terminal::PIPE);
+    let shown: Vec<String> = entries.iter().map(|entry| renderer.entry(entry)).collect();
+    let told: Vec<&str> =
+        shown.iter().skip(1).map(|line| line.trim_start().split_once("  ").expect("a time").1.trim_end()).collect();
+    assert_eq!(
+        told,
+        [
+            "refused by the server: FATAL 57P01: bye",
+            "refused by the proxy: FATAL 57P01: bye",
+            "ended by the proxy: FATAL 57P01: bye",
+            "told of an error outside of a statement by the server: ERROR 57P01: bye",
+            "refused: FATAL 57P01: bye",
+        ]
+    );
+}

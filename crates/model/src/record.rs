@@ -84,10 +84,15 @@ pub enum What {
         /// The session of that backend, where known.
         target: Option<SessionId>,
     },
-    /// The server refused the session outside any statement (failed login, too many connections, ...).
+    /// An error outside any statement: a session was refused (failed login, too many connections, ...), or ended
+    /// between statements.
     Refused {
         /// Which session.
         session: SessionId,
+        /// `server` or `proxy`.
+        by: &'static str,
+        /// The session was open: its client had been let in.
+        logged_in: bool,
         /// Severity.
         severity: String,
         /// SQLSTATE.

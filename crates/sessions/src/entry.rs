@@ -197,13 +197,16 @@ impl Entry {
         Some(Record { time: clock.wall(time), what })
     }
 
+    /// The server has let the client in; of older sessions it is known by what they are called.
+    pub(crate) fn is_logged_in(&self) -> bool {
+        self.session.login.authenticated || self.session.login.inferred
+    }
+
     /// Everything that the beginning of a session tells is known.
     fn is_complete(&self) -> bool {
         let session = &self.session;
-        let login = &session.login;
-        let is_logged_in = login.authenticated || login.inferred;
-        is_logged_in
-            && login.user.is_some()
+        self.is_logged_in()
+            && session.login.user.is_some()
             && session.encryption != Encryption::Undecided
             && session.server.known().is_some()
             && session.client != Known::Unknown(UnknownProcess::NotSeen)

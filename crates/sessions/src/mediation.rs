@@ -214,12 +214,14 @@ impl Sessions {
     }
 
     fn refused(&mut self, cookie: SocketCookie, at: BootTime, sqlstate: &str, message: &str, out: &mut Vec<Record>) {
-        let Some(database) = self.live.get(&cookie).map(|entry| entry.session.database) else {
+        let Some(entry) = self.live.get(&cookie) else {
             return;
         };
+        let (database, logged_in) = (entry.session.database, entry.is_logged_in());
         self.totals.database(database).refused += 1;
         let (severity, sqlstate, message) = ("FATAL".to_owned(), sqlstate.to_owned(), message.to_owned());
-        self.record(cookie, at, |session| What::Refused { session, severity, sqlstate, message }, out);
+        let by = "proxy";
+        self.record(cookie, at, |session| What::Refused { session, by, logged_in, severity, sqlstate, message }, out);
     }
 
     fn relayed(&mut self, cookie: SocketCookie, at: BootTime, counts: RelayCounts, moment: Moment) {

@@ -10,6 +10,7 @@ use model::time::BootTime;
 
 use crate::Sessions;
 use crate::entry::Part;
+use crate::relay::ProcessChange;
 
 impl Sessions {
     /// A process executed another program. A client that does so hands its session to that program.
@@ -18,11 +19,9 @@ impl Sessions {
         self.early.update(process);
         for (cookie, part) in self.parts(process.key) {
             match part {
-                Part::Client => {
+                Part::Client | Part::Heir => {
                     self.changed("exec", cookie, at, (process.key, Some(Arc::clone(process))), out);
-                    self.set_client(cookie, process);
                 }
-                Part::Heir => self.changed("exec", cookie, at, (process.key, Some(Arc::clone(process))), out),
                 Part::Server => self.set_server(cookie, process),
             }
         }
@@ -64,12 +63,6 @@ impl Sessions {
         live.map(|(cookie, entry)| (cookie, entry.part(process))).collect()
     }
 
-    fn set_client(&mut self, cookie: SocketCookie, process: &Arc<Process>) {
-        if let Some(entry) = self.live.get_mut(&cookie) {
-            entry.session.client = Known::Known(Arc::clone(process));
-        }
-    }
-
     fn set_server(&mut self, cookie: SocketCookie, process: &Arc<Process>) {
         if let Some(entry) = self.live.get_mut(&cookie) {
             entry.session.server = Known::Known(Arc::clone(process));
@@ -84,10 +77,29 @@ impl Sessions {
         (key, process): (ProcessKey, Option<Arc<Process>>),
         out: &mut Vec<Record>,
     ) {
-        if self.live.get(&cookie).is_some_and(|entry| !entry.is_counted) {
-            // It is announced with the process as it then is.
+        let max = self.limits.heirs_max;
+        if let Some(entry) = self.live.get_mut(&cookie).filter(|entry| !entry.is_counted) {
+            // A client's connection to the proxy is no session yet. Until it is announced its client is the program that
+            // connected: whoever becomes another one meanwhile must not pass for it.
+            if let Some(relay) = entry.relay.as_mut().filter(|relay| relay.changes.len() < max) {
+                relay.changes.push(ProcessChange { change, at, key, process });
+            }
             return;
         }
+        let now = process.clone();
         self.record(cookie, at, |session| What::ProcessChanged { session, change, process, pid: key.pid }, out);
+        if let (Some(process), Some(entry)) = (now, self.live.get_mut(&cookie))
+            && entry.part(key) == Part::Client
+        {
+            entry.session.client = Known::Known(process);
+        }
+    }
+
+    /// Tells what became of a session's processes before it was one.
+    pub(crate) fn tell_earlier_changes(&mut self, cookie: SocketCookie, out: &mut Vec<Record>) {
+        let changes = self.relay(cookie).map(|relay| std::mem::take(&mut relay.changes)).unwrap_or_default();
+        for ProcessChange { change, at, key, process } in changes {
+            self.changed(change, cookie, at, (key, process), out);
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use model::mediation::{Moment, RelayCounts};
 use model::principal::Principal;
+use model::process::{Process, ProcessKey};
 use model::session::Ledger;
 use model::time::BootTime;
 
@@ -39,6 +40,17 @@ pub(crate) struct Relay {
     pub(crate) comparison: Comparison,
     /// Who acted until the proof of that ended.
     pub(crate) outlived: Option<Arc<Principal>>,
+    /// What its client's processes did before it counted as a session.
+    pub(crate) changes: Vec<ProcessChange>,
+}
+
+/// A process that holds the client's connection began, became another program, or ended.
+#[derive(Debug)]
+pub(crate) struct ProcessChange {
+    pub(crate) change: &'static str,
+    pub(crate) at: BootTime,
+    pub(crate) key: ProcessKey,
+    pub(crate) process: Option<Arc<Process>>,
 }
 
 impl Relay {

@@ -213,7 +213,8 @@ impl Sessions {
         self.queue(cookie);
     }
 
-    /// Records a session's state if it is due; after its announcement, that it got around the proxy.
+    /// Records a session's state if it is due; after its announcement, that it got around the proxy, and what its client's
+    /// processes did before.
     pub(crate) fn say(&mut self, cookie: SocketCookie, due: Due, out: &mut Vec<Record>) {
         let Some(entry) = self.live.get_mut(&cookie) else {
             return;
@@ -227,6 +228,7 @@ impl Sessions {
             if is_new {
                 self.announced(cookie, out);
             }
+            self.tell_earlier_changes(cookie, out);
         }
     }
 

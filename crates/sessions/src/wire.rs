@@ -63,7 +63,8 @@ impl Sessions {
             }
             WireEvent::CancelRequested { pid } => self.cancel_requested(cookie, at, pid, out),
             WireEvent::Refused { severity, sqlstate, message } => {
-                let what = |session| What::Refused { session, severity, sqlstate, message };
+                let logged_in = entry.is_logged_in();
+                let what = |session| What::Refused { session, by: "server", logged_in, severity, sqlstate, message };
                 self.totals.database(entry.session.database).refused += 1;
                 self.record(cookie, at, what, out);
             }

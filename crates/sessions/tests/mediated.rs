@@ -346,7 +346,7 @@ fn a_front_without_a_hop_is_a_session_of_its_own_with_its_refusal() {
         [accepted(10), front(10), connected(Some(A), C, 10, 100), mediated_startup(12), refused(20), ended(21, 0)];
     let expected = [
         "10 open 2 main client=100/psql server=NotSeen alice@app Undecided",
-        "20 refused 2 28000",
+        "20 refused 2 28000 by proxy",
         "21 close 2 main client=100/psql server=NotSeen alice@app Undecided after 11 bytes 30",
     ];
     let sessions = check(steps.clone().into_iter().chain([closed(A, 22, 30)]), &expected);
@@ -558,4 +558,71 @@ fn a_session_that_is_older_than_its_core_is_one_however_long_it_was_idle() {
     assert_eq!((&session.class, session.opened), (&Some(Class::Mediated), ms(11)));
     let opened: Vec<String> = lines(&records).into_iter().filter(|line| line.contains(" open ")).collect();
     assert_eq!(opened.len(), 1, "{opened:?}");
+}
+
+/// A client that connects and leaves the rest to others: they may hold the session, and the record says so.
+#[test]
+fn what_its_processes_did_before_the_proxy_had_a_hop_is_told_behind_the_announcement() {
+    let children = || {
+        let fork = KernelEvent::Forked { at: ms(12), parent: key(100), child: key(101) };
+        let exec = KernelEvent::Executed { at: ms(13), process: process(101, "/sh") };
+        [fork, exec, KernelEvent::Exited { at: ms(14), process: key(100) }].map(Step::Kernel)
+    };
+    let join = [client_encrypted(Encryption::Plaintext, false), upstream(19), hop(20)];
+    let before = [connected(None, C, 10, 100), front(11), accepted(11)];
+    let query = || mediated_query(40, "select 1");
+    let late = [Step::Tick(4000)];
+    let orders: [Vec<Step>; 2] = [
+        before.clone().into_iter().chain(children()).chain(join).chain([query()]).collect(),
+        // It never gets as far as a hop.
+        before.into_iter().chain(children()).chain([refused(30), ended(31, 0), closed(A, 31, 0)]).chain(late).collect(),
+    ];
+    for steps in orders {
+        let mut sessions = subject(Limits::default());
+        let texts = lines(&run(&mut sessions, steps));
+        let named = if texts.iter().any(|line| line.contains("statement")) { S } else { A };
+        let told = [
+            format!("12 fork {named} pid 101"),
+            format!("13 exec {named} pid 101 /sh"),
+            format!("14 exit {named} pid 100"),
+        ];
+        assert!(texts[0].contains(" open "), "{texts:?}");
+        assert_eq!(texts[1..4], told, "{texts:?}");
+    }
+}
+
+#[test]
+fn a_client_is_the_program_that_connected_whatever_it_became_before_the_proxy_had_a_hop() {
+    let exec = || Step::Kernel(KernelEvent::Executed { at: ms(13), process: process(100, "/trusted") });
+    let program = |sessions: &Sessions, cookie| {
+        let session = sessions.get_mediated(SocketCookie(cookie)).expect("a session");
+        session.client.known().expect("a client").executable.path.clone()
+    };
+    let mut sessions = subject(Limits::default());
+    run(&mut sessions, [connected(None, C, 10, 100), front(11), accepted(11)]);
+    let connector = program(&sessions, A);
+    run(&mut sessions, [exec()]);
+    assert_eq!(program(&sessions, A), connector);
+    let rest = [client_encrypted(Encryption::Plaintext, false), upstream(19), hop(20), mediated_query(40, "select 1")];
+    let texts = lines(&run(&mut sessions, rest));
+    assert!(texts[0].contains(" open ") && !texts[0].contains("/trusted"), "{texts:?}");
+    assert_eq!(texts[1], format!("13 exec {S} pid 100 /trusted"), "{texts:?}");
+    assert_ne!(program(&sessions, A), connector);
+}
+
+#[test]
+fn a_client_that_forks_for_ever_before_it_has_a_session_is_told_up_to_a_bound() {
+    let limits = Limits::default();
+    let max = limits.heirs_max;
+    let mut sessions = subject(limits);
+    run(&mut sessions, [connected(None, C, 10, 100), front(11), accepted(11)]);
+    let forks = (0..).zip(0..2 * max).map(|(number, _)| KernelEvent::Forked {
+        at: ms(12),
+        parent: key(100),
+        child: key(1_000 + number),
+    });
+    assert_eq!(lines(&run(&mut sessions, forks.map(Step::Kernel))), Vec::<String>::new());
+    let rest = [client_encrypted(Encryption::Plaintext, false), upstream(19), hop(20), mediated_query(40, "select 1")];
+    let texts = lines(&run(&mut sessions, rest));
+    assert_eq!(texts.iter().filter(|line| line.contains(" fork ")).count(), max);
 }

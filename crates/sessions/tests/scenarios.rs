@@ -313,7 +313,7 @@ fn gaps_refusals_and_losses_are_recorded() {
             "10 open 7 main client=NotSeen server=NotSeen ?@? Undecided",
             "20 gap 7 client Some(5) lost",
             "30 gap 7 server None unknown type",
-            "40 refused 7 28P01",
+            "40 refused 7 28P01 by server",
             "50 lost content kernel 3",
         ],
     );

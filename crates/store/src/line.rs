@@ -60,9 +60,10 @@ pub fn encode(out: &mut Vec<u8>, seq: u64, machine: Machine, record: &Record) {
             let target = target.map(SessionText::from);
             write_fields(out, &CancelForm { session: (*session).into(), pid: *pid, target });
         }
-        What::Refused { session, severity, sqlstate, message } => {
-            let (severity, sqlstate, message) = (severity.into(), sqlstate.into(), message.into());
-            write_fields(out, &RefusedForm { session: (*session).into(), severity, sqlstate, message });
+        What::Refused { session, by, logged_in, severity, sqlstate, message } => {
+            let (by, severity, sqlstate, message) = ((*by).into(), severity.into(), sqlstate.into(), message.into());
+            let session = (*session).into();
+            write_fields(out, &RefusedForm { session, by, logged_in: *logged_in, severity, sqlstate, message });
         }
         What::SessionGap { session, side, bytes, reason } => {
             let (side, reason) = ((*side).into(), (*reason).into());

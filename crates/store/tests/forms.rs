@@ -390,8 +390,14 @@ fn the_rarer_records() {
     );
     let (severity, sqlstate, message) = ("FATAL".to_owned(), "28P01".to_owned(), "no".to_owned());
     check(
-        What::Refused { session, severity, sqlstate, message },
-        json!({"type": "refused", "session": ID, "severity": "FATAL", "sqlstate": "28P01", "message": "no"}),
+        What::Refused { session, by: "server", logged_in: false, severity, sqlstate, message },
+        json!({"type": "refused", "session": ID, "by": "server", "severity": "FATAL", "sqlstate": "28P01", "message": "no"}),
+    );
+    let (severity, sqlstate, message) = ("FATAL".to_owned(), "57P05".to_owned(), "idle".to_owned());
+    check(
+        What::Refused { session, by: "proxy", logged_in: true, severity, sqlstate, message },
+        json!({"type": "refused", "session": ID, "by": "proxy", "logged_in": true, "severity": "FATAL", "sqlstate": "57P05",
+            "message": "idle"}),
     );
     check(
         What::SessionGap { session, side: "server", bytes: Some(10), reason: "lost" },

@@ -269,6 +269,31 @@ fn a_removed_file_is_replaced_and_an_emptied_one_continued() {
     assert_eq!(statements(), [2, 4, 5]);
 }
 
+/// The whole folder goes, and comes back empty: what is recorded from then on survives the next start.
+#[test]
+fn a_removed_folder_that_is_made_again_goes_on_with_a_segment_of_its_own() {
+    let home = Home::new();
+    let (mut writer, _) = home.open(LIMITS);
+    writer.append(&statement_record(1)).unwrap();
+    writer.flush(NINE_THIRTY).unwrap();
+    fs::remove_dir_all(&home.journal).unwrap();
+    writer.append(&statement_record(2)).unwrap();
+    for _ in 0..3 {
+        writer.flush(NINE_THIRTY).unwrap_err();
+    }
+    fs::create_dir(&home.journal).unwrap();
+    for number in 2..5 {
+        writer.flush(NINE_THIRTY).unwrap();
+        writer.append(&statement_record(number + 1)).unwrap();
+    }
+    writer.flush(NINE_THIRTY).unwrap();
+    let statements = || statement_numbers(&read(&mut Reader::new(&home.journal)));
+    assert_eq!(statements(), [2, 3, 4, 5]);
+    drop(writer);
+    home.open(LIMITS);
+    assert_eq!(statements(), [2, 3, 4, 5]);
+}
+
 #[test]
 fn keys_are_exchanged_with_a_signed_record() {
     let home = Home::new();

@@ -111,7 +111,6 @@ impl Session {
         if !self.opening.agreed && !self.opening.awaits_answer() {
             sink(WireEvent::Encryption(Encryption::Plaintext));
         }
-        self.opening.asked = Asked::Nothing;
         self.opening.stage = Stage::Login;
         let mut body = Reader::new(body);
         let mut parameters = Vec::new();
@@ -125,12 +124,14 @@ impl Session {
         self.ask(Request::Startup, sink);
     }
 
-    /// The first byte of the server after an encryption request. `true`: it was the answer.
+    /// The first byte of the server after an encryption request. `true`: it was the answer. A client that did not wait
+    /// for it can only have been told no: the answer that comes behind its StartupMessage is no notice.
     pub(crate) fn encryption_answer(&mut self, byte: u8, sink: Sink<'_>) -> bool {
+        let is_late = self.opening.stage == Stage::Login;
         let encryption = match (self.opening.asked, byte) {
-            (Asked::Tls, b'S') => Some(Encryption::Tls),
-            (Asked::Gss, b'G') => Some(Encryption::Gss),
-            (Asked::Tls | Asked::Gss, b'N') => None,
+            (Asked::Tls, b'S') if !is_late => Some(Encryption::Tls),
+            (Asked::Gss, b'G') if !is_late => Some(Encryption::Gss),
+            (Asked::Tls | Asked::Gss, b'N') => is_late.then_some(Encryption::Plaintext),
             _ => {
                 self.opening.asked = Asked::Nothing;
                 return false;
@@ -138,7 +139,7 @@ impl Session {
         };
         self.opening.asked = Asked::Nothing;
         if let Some(encryption) = encryption {
-            self.opening.agreed = true;
+            self.opening.agreed = encryption != Encryption::Plaintext;
             sink(WireEvent::Encryption(encryption));
         }
         true

@@ -236,7 +236,10 @@ fn line(record: &Record) -> String {
         What::CancelRequested { session, pid, target } => {
             format!("cancel {} pid {pid} target {:?}", cookie(session), target.as_ref().map(cookie))
         }
-        What::Refused { session, sqlstate, .. } => format!("refused {} {sqlstate}", cookie(session)),
+        What::Refused { session, by, logged_in, sqlstate, .. } => {
+            let what = if *logged_in { "ended" } else { "refused" };
+            format!("{what} {} {sqlstate} by {by}", cookie(session))
+        }
         What::SessionGap { session, side, bytes, reason } => {
             format!("gap {} {side} {bytes:?} {reason}", cookie(session))
         }

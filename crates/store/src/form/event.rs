@@ -70,12 +70,17 @@ pub struct CancelForm {
     pub target: Option<SessionText>,
 }
 
-/// `refused`: the server refused the session outside any statement.
+/// `refused`: an error outside any statement, which refused a session or ended it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RefusedForm<'a> {
     /// Which session.
     pub session: SessionText,
+    /// `server` or `proxy`; empty in older records.
+    pub by: Cow<'a, str>,
+    /// The client had been let in.
+    #[serde(skip_serializing_if = "is_false")]
+    pub logged_in: bool,
     /// Severity.
     pub severity: Cow<'a, str>,
     /// SQLSTATE.

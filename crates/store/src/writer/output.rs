@@ -70,9 +70,14 @@ impl Output {
         }
         let status = file.metadata().map_err(WriteError::Write)?;
         if status.nlink() == 0 {
-            // What is written to it would be lost without a trace.
-            (self.file, self.bytes) = (None, 0);
-            self.open().map_err(WriteError::Write)?;
+            // What is written to it would be lost without a trace. As long as there can be no other (its folder is gone,
+            // too), the removed one stays what it was: that it was disturbed is said when there is one.
+            let removed = self.file.take();
+            if let Err(error) = self.open() {
+                self.file = removed;
+                return Err(WriteError::Write(error));
+            }
+            self.bytes = 0;
             return Ok(State::Disturbed);
         }
         if status.size() < self.bytes {

@@ -91,6 +91,22 @@ fn a_status_message_is_no_answer_to_an_encryption_request_once_the_startup_is_se
     );
 }
 
+/// Request and start-up packet in one piece: newer servers refuse that, older ones go on in plaintext.
+#[test]
+fn an_encryption_request_whose_answer_is_not_waited_for() {
+    for request in [client::ssl_request(), client::gssenc_request()] {
+        for (answer, expect) in
+            [(server::error("FATAL", "08P01", "no"), "refused FATAL 08P01 no"), (server::auth(0), "authenticated")]
+        {
+            check(
+                FirstByte,
+                &[c(&[request.clone(), client::startup("u", "d")]), s(&[b"N".to_vec(), answer])],
+                &format!("startup 3.0 user=u database=d\nencryption Plaintext\n{expect}"),
+            );
+        }
+    }
+}
+
 #[test]
 fn authentication_methods_by_name() {
     let codes = [2, 3, 5, 6, 7, 8, 9, 10, 11, 12].map(server::auth);
