@@ -58,6 +58,9 @@ impl Sources {
     }
 }
 
+/// Columns that each row of a table has.
+const SYSTEM_COLUMNS: [&str; 6] = ["tableoid", "ctid", "xmin", "xmax", "cmin", "cmax"];
+
 impl<'a> Scope<'a> {
     /// The source with this name in the query.
     pub(super) fn called(&mut self, name: &str) -> Option<&mut Source<'a>> {
@@ -80,7 +83,8 @@ impl<'a> Scope<'a> {
         let candidates = self.candidates(reference);
         let target = self.entries.iter().enumerate().find(|(_, source)| source.is_target);
         target.zip(reference.last()).is_some_and(|((index, source), column)| {
-            candidates == Sources::one(index) && source.required.iter().any(|known| **known == **column)
+            let is_required = source.required.iter().any(|known| **known == **column);
+            candidates == Sources::one(index) && (is_required || SYSTEM_COLUMNS.contains(column))
         })
     }
 
