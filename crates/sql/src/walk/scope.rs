@@ -10,6 +10,8 @@ use crate::effects::ColumnSet;
 #[derive(Default)]
 pub(super) struct Scope<'a> {
     pub(super) entries: Vec<Source<'a>>,
+    /// Names of joins: each is a row of all that is joined.
+    pub(super) joins: Vec<&'a str>,
     /// Names of output columns: ORDER BY means them first.
     pub(super) outputs: Vec<&'a str>,
 }
@@ -99,6 +101,10 @@ impl<'a> Scope<'a> {
         // A whole row, by the name of its source.
         if let Some(source) = self.called(column) {
             source.columns.add_every();
+            return true;
+        }
+        if self.joins.contains(&column) {
+            self.note_every();
             return true;
         }
         let relations =
