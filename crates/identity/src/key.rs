@@ -12,6 +12,10 @@ use crate::algorithm::Algorithm;
 /// Longest id of a key.
 pub(crate) const ID_BYTES_MAX: usize = 256;
 
+/// What a key may say that it is for: signatures, and the tokens of a SPIFFE trust domain (SPIFFE Trust Domain and Bundle,
+/// section 4.2.2).
+const USES: [&str; 2] = ["sig", "jwt-svid"];
+
 /// Why a key is left out of a set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Unusable;
@@ -43,7 +47,8 @@ impl Key {
         let id = text("kid").filter(|id| !id.is_empty() && id.len() <= ID_BYTES_MAX).ok_or(Unusable)?;
         let operations =
             jwk.get("key_ops").map(|list| list.as_array().is_some_and(|list| list.contains(&"verify".into())));
-        if jwk.contains_key("d") || text("use").is_some_and(|used| used != "sig") || operations == Some(false) {
+        let signs_tokens = text("use").is_none_or(|used| USES.contains(&used));
+        if jwk.contains_key("d") || !signs_tokens || operations == Some(false) {
             return Err(Unusable);
         }
         let declared = match text("alg") {

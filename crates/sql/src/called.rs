@@ -6,8 +6,9 @@
 use model::facts::Name;
 use pg_raw_parse::Node;
 use pg_raw_parse::list::NodeList;
-use pg_raw_parse::nodes::{A_Expr, A_Expr_Kind, PrepareStmt, RangeFunction, TypeName};
+use pg_raw_parse::nodes::{A_Expr, A_Expr_Kind, FuncCall, PrepareStmt, RangeFunction, TypeName};
 
+use crate::function;
 use crate::grammar::untyped;
 use crate::name::{Names, PG_CATALOG};
 use crate::walk::text;
@@ -27,6 +28,7 @@ pub(crate) fn behind(names: Names<'_>, node: Node<'_>) -> Vec<Name> {
         Node::JsonTableColumn(column) => of_type(names, column.type_name()),
         Node::JsonOutput(output) => of_type(names, output.type_name()),
         Node::XmlSerialize(xml) => of_type(names, xml.type_name()),
+        Node::FuncCall(call) => of_filled(names, call),
         Node::A_Indirection(indirection) => {
             text::strings(indirection.indirection()).into_iter().filter_map(|name| attribute(names, name)).collect()
         }
@@ -69,6 +71,18 @@ pub(crate) fn operator(names: Names<'_>, name: &NodeList) -> Option<Name> {
 /// `row.name` calls a function where the row has no such column (manual, chapter 8.16.5).
 pub(crate) fn attribute(names: Names<'_>, name: &str) -> Option<Name> {
     names.may_be_row_function(name).then(|| names.function(None, name))
+}
+
+/// Code that checks the values with which a function fills a row. Without a cast the row may be of any type.
+fn of_filled(names: Names<'_>, call: &FuncCall) -> Vec<Name> {
+    let parts = text::strings(call.funcname());
+    let (schema, name) = text::qualified(&parts);
+    let is_typed = matches!(call.args().first(), Some(Node::TypeCast(_)));
+    if is_typed || !function::fills_row(name) || schema.is_some_and(|schema| schema != PG_CATALOG) {
+        return Vec::new();
+    }
+    let code = names.catalogue.code_of_types();
+    code.map(|(schema, function)| names.function(Some(schema), function)).collect()
 }
 
 /// Code that checks or converts values of the columns that a function is said to have.

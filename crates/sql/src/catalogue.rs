@@ -220,6 +220,12 @@ impl Catalogue {
         named.filter_map(move |(_, types)| types.get(name)).flatten()
     }
 
+    /// Functions that check or convert values of some type.
+    pub(crate) fn code_of_types(&self) -> impl Iterator<Item = &(Arc<str>, Arc<str>)> {
+        let types = self.snapshot.iter().flat_map(|snapshot| snapshot.types.values());
+        types.flat_map(|types| types.values()).flatten()
+    }
+
     fn has(&self, schema: &str, name: &str, kind: impl Fn(&Snapshot) -> &Names<()>) -> bool {
         let names = self.snapshot.as_ref().and_then(|snapshot| kind(snapshot).get(schema));
         names.is_some_and(|names| names.contains_key(name))

@@ -80,6 +80,18 @@ pub(crate) fn gives_rows(name: &str) -> bool {
     SETS.contains(name)
 }
 
+/// Whether a function of `pg_catalog` makes rows of the type that its first argument has.
+pub(crate) fn fills_row(name: &str) -> bool {
+    matches!(
+        name,
+        "json_populate_record"
+            | "json_populate_recordset"
+            | "jsonb_populate_record"
+            | "jsonb_populate_record_valid"
+            | "jsonb_populate_recordset"
+    )
+}
+
 /// Whether a function of `pg_catalog` is known to give one value for a call, and not a set of rows.
 pub(crate) fn gives_one_value(name: &str) -> bool {
     let of_sequence = matches!(name, "nextval" | "currval" | "lastval" | "setval");

@@ -3,6 +3,7 @@
 //! Queries inside queries are walked by recursion, with a depth that has a limit; expressions, joins and set operations
 //! with a list of what is left, because the grammar chains them without end.
 
+mod always;
 mod call;
 mod code;
 mod comparison;

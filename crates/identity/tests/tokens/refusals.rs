@@ -88,8 +88,11 @@ fn keys_for_other_purposes_are_not_used() {
         Scene::with_keys(&key_set(&[jwk, RSA.jwk()]), |_| {}).verify(&P256.token("ES256", &claims()).unwrap())
     };
     assert!(other("key_ops", json!(["verify"])).is_ok());
+    // The bundle of a SPIFFE trust domain.
+    assert!(other("use", json!("jwt-svid")).is_ok());
     for (name, value) in [
         ("use", json!("enc")),
+        ("use", json!("x509-svid")),
         ("key_ops", json!(["encrypt"])),
         ("alg", json!("ECDH-ES")),
         ("d", json!("AAAA")),

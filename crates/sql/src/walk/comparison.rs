@@ -2,6 +2,8 @@
 //!
 //! Rows in which an operand is NULL are left aside, as in `id = id`.
 
+use std::cmp::Ordering;
+
 use pg_raw_parse::nodes::{A_Expr, A_Expr_Kind, BoolTestType, NullTestType};
 use pg_raw_parse::{ConstValue, Node};
 
@@ -83,10 +85,18 @@ impl<'a> Comparison<'a> {
         self.holds == self.outcomes()
     }
 
-    /// Its value where it compares something with itself.
+    /// Its value where it compares something with itself, also moved by a number, or two numbers.
     pub(super) fn of_equals(&self, scope: &Scope<'_>) -> Option<bool> {
-        let same = self.kind == Kind::Order && is_same(self.left, self.right, scope);
-        same.then_some(self.holds & EQUAL != 0)
+        if self.kind != Kind::Order {
+            return None;
+        }
+        let ((left, above), (right, below)) = (shifted(self.left), shifted(self.right));
+        let order = if is_same(left, right, scope) {
+            above.cmp(&below)
+        } else {
+            number(self.left, scope)?.cmp(&number(self.right, scope)?)
+        };
+        Some(self.holds & outcome(order) != 0)
     }
 
     /// Adds the outcomes of another one of the same operands.
@@ -110,6 +120,50 @@ impl<'a> Comparison<'a> {
         (one < another && self.holds & GREATER != 0 && other.holds & LESS != 0)
             || (another < one && self.holds & LESS != 0 && other.holds & GREATER != 0)
     }
+}
+
+const fn outcome(order: Ordering) -> u8 {
+    match order {
+        Ordering::Less => LESS,
+        Ordering::Equal => EQUAL,
+        Ordering::Greater => GREATER,
+    }
+}
+
+/// What an expression is moved from by adding numbers, and by how much: `id + 1 - 0`, `1 * id`, `name || ''`.
+fn shifted(mut node: Node<'_>) -> (Node<'_>, i64) {
+    let mut by = 0_i64;
+    while let Node::A_Expr(operation) = node
+        && operation.kind == A_Expr_Kind::AEXPR_OP
+    {
+        let (left, right) = (operation.lexpr(), operation.rexpr());
+        let empty = |node| text::constant(node).is_some_and(|text| text.is_empty());
+        (node, by) = match (text::strings(operation.name())[..].last(), integer(left), integer(right)) {
+            (Some(&"+"), _, Some(number)) => (left, by.saturating_add(number.into())),
+            (Some(&"+"), Some(number), _) => (right, by.saturating_add(number.into())),
+            (Some(&"+"), ..) if matches!(left, Node::None) => (right, by),
+            (Some(&"-"), _, Some(number)) if !matches!(left, Node::None) => (left, by.saturating_sub(number.into())),
+            (Some(&"*" | &"/"), _, Some(1)) => (left, by),
+            (Some(&"*"), Some(1), _) => (right, by),
+            (Some(&"||"), ..) if empty(right) => (left, by),
+            (Some(&"||"), ..) if empty(left) => (right, by),
+            _ => break,
+        };
+    }
+    (node, by)
+}
+
+/// The number that an expression is for every row: `id - id`, `id * 0`, `id % 1`.
+fn number(node: Node<'_>, scope: &Scope<'_>) -> Option<i64> {
+    let Node::A_Expr(operation) = node else { return integer(node).map(i64::from) };
+    let (left, right) = (operation.lexpr(), operation.rexpr());
+    let is_zero = match *text::strings(operation.name()).last()? {
+        "-" => is_same(left, right, scope),
+        "*" => integer(left) == Some(0) || integer(right) == Some(0),
+        "%" => integer(right) == Some(1),
+        _ => false,
+    };
+    is_zero.then_some(0)
 }
 
 const fn two_valued(positive: bool) -> u8 {
@@ -181,6 +235,16 @@ fn are_same(one: Node<'_>, other: Node<'_>, scope: &Scope<'_>, depth: usize) -> 
         (Node::NodeList(one), Node::NodeList(other)) => {
             one.len() == other.len() && one.iter().zip(other).all(|(one, other)| same(one, other))
         }
+        (Node::RowExpr(one), Node::RowExpr(other)) => same(Node::NodeList(one.args()), Node::NodeList(other.args())),
+        (Node::A_ArrayExpr(one), Node::A_ArrayExpr(other)) => {
+            same(Node::NodeList(one.elements()), Node::NodeList(other.elements()))
+        }
+        (Node::CoalesceExpr(one), Node::CoalesceExpr(other)) => {
+            same(Node::NodeList(one.args()), Node::NodeList(other.args()))
+        }
+        (Node::MinMaxExpr(one), Node::MinMaxExpr(other)) => {
+            one.op == other.op && same(Node::NodeList(one.args()), Node::NodeList(other.args()))
+        }
         (Node::ColumnRef(one), Node::ColumnRef(other)) => {
             is_same_column(&text::strings(one.fields()), &text::strings(other.fields()), scope)
         }
@@ -200,14 +264,16 @@ fn is_same_column(one: &[&str], other: &[&str], scope: &Scope<'_>) -> bool {
     }
 }
 
-fn integer(node: Node<'_>) -> Option<i32> {
-    match node {
-        Node::A_Const(constant) => match constant.val()? {
-            ConstValue::Integer(value) => Some(value),
-            _ => None,
-        },
-        Node::TypeCast(cast) => integer(cast.arg()),
-        _ => None,
+pub(super) fn integer(mut node: Node<'_>) -> Option<i32> {
+    loop {
+        match node {
+            Node::TypeCast(cast) => node = cast.arg(),
+            Node::A_Const(constant) => match constant.val()? {
+                ConstValue::Integer(value) => return Some(value),
+                _ => return None,
+            },
+            _ => return None,
+        }
     }
 }
 
@@ -219,6 +285,8 @@ pub(super) fn are_equal(one: Node<'_>, other: Node<'_>) -> Option<bool> {
         (ConstValue::Integer(one), ConstValue::Integer(other)) => Some(one == other),
         (ConstValue::Boolean(one), ConstValue::Boolean(other)) => Some(one == other),
         (ConstValue::String(one), ConstValue::String(other)) => Some(one == other),
+        // Different texts may be one number.
+        (ConstValue::Float(one), ConstValue::Float(other)) if one == other => Some(true),
         _ => None,
     }
 }

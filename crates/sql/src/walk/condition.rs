@@ -4,11 +4,12 @@
 //! true by its form. `WHERE true`, `1 = 1`, `id = id`, `$1`, `random() < 2`, `x OR true` and `x OR NOT x` restrict nothing.
 
 use pg_raw_parse::list::NodeList;
-use pg_raw_parse::nodes::{A_Expr_Kind, Alias, BoolExpr, BoolExprType, CaseExpr, NullTestType, SubLink};
+use pg_raw_parse::nodes::{A_Expr_Kind, Alias, BoolExpr, BoolExprType, BoolTestType, BooleanTest, CaseExpr, SubLink};
 use pg_raw_parse::{ConstValue, Node};
 
 use crate::tree;
 use crate::walk::Walk;
+use crate::walk::always::{self, Around, by_form, is_never_null};
 use crate::walk::comparison::{Comparison, are_equal, is_same};
 use crate::walk::scope::{Scope, Sources};
 use crate::walk::text;
@@ -49,25 +50,30 @@ impl Reach {
 impl<'a> Walk<'a> {
     /// What a condition leaves of the sources of the nearest scope. No condition leaves all.
     pub(super) fn reach(&self, condition: Node<'a>) -> Reach {
-        let Some(scope) = self.scopes.last() else { return Reach::Every };
-        if scope.entries.len() > SOURCES_MAX {
-            return Reach::Every;
-        }
-        reach(condition, false, scope, 0)
+        self.around().map_or(Reach::Every, |around| reach(condition, false, &around, 0))
+    }
+
+    fn around(&self) -> Option<Around<'_, 'a>> {
+        let scope = self.scopes.last().filter(|scope| scope.entries.len() <= SOURCES_MAX)?;
+        Some(Around { scope, with_queries: &self.ctes })
     }
 
     /// For each part of a condition that is joined by AND: the sources that it relates.
     pub(super) fn relations_between(&self, condition: Node<'a>) -> Vec<Sources> {
-        let Some(scope) = self.scopes.last().filter(|scope| scope.entries.len() <= SOURCES_MAX) else {
-            return Vec::new();
-        };
+        let Some(around) = self.around() else { return Vec::new() };
         let (condition, negated) = bare(condition, false);
         let parts = match condition {
             Node::BoolExpr(operation) if joins(operation, negated) == Junction::And => parts(operation, negated),
             part => vec![(part, negated)],
         };
-        let sources = parts.into_iter().map(|(part, negated)| reach(part, negated, scope, 0));
-        sources.filter_map(|reach| if let Reach::Rows(sources) = reach { Some(sources) } else { None }).collect()
+        let related = |(part, negated)| match always::joined_with_itself(part, &around) {
+            Some(both) => Some(both),
+            None => match reach(part, negated, &around, 0) {
+                Reach::Rows(sources) => Some(sources),
+                Reach::Every | Reach::Nothing => None,
+            },
+        };
+        parts.into_iter().filter_map(related).collect()
     }
 }
 
@@ -93,7 +99,7 @@ fn joins(operation: &BoolExpr, negated: bool) -> Junction {
 }
 
 /// A condition without casts and NOT around it, and whether it is negated.
-fn bare(mut node: Node<'_>, mut negated: bool) -> (Node<'_>, bool) {
+pub(super) fn bare(mut node: Node<'_>, mut negated: bool) -> (Node<'_>, bool) {
     loop {
         match node {
             Node::BoolExpr(operation) if operation.boolop == BoolExprType::NOT_EXPR => {
@@ -123,7 +129,7 @@ fn parts(operation: &BoolExpr, negated: bool) -> Vec<(Node<'_>, bool)> {
     parts
 }
 
-fn reach(node: Node<'_>, negated: bool, scope: &Scope<'_>, depth: usize) -> Reach {
+fn reach(node: Node<'_>, negated: bool, scope: &Around<'_, '_>, depth: usize) -> Reach {
     let (node, negated) = bare(node, negated);
     if let Some(truth) = truth(node) {
         return if truth == negated { Reach::Nothing } else { Reach::Every };
@@ -142,6 +148,7 @@ fn reach(node: Node<'_>, negated: bool, scope: &Scope<'_>, depth: usize) -> Reac
         }
         Node::CaseExpr(_) if depth >= DEPTH_MAX => Reach::Every,
         Node::CaseExpr(case) => chosen(case, negated, scope, depth + 1),
+        Node::BooleanTest(test) if depth < DEPTH_MAX && holds_always(test, negated, scope, depth + 1) => Reach::Every,
         // The row of a cursor.
         Node::CurrentOfExpr(_) => Reach::Rows(Sources::one(0)),
         other => match sources_in(other, scope) {
@@ -150,14 +157,26 @@ fn reach(node: Node<'_>, negated: bool, scope: &Scope<'_>, depth: usize) -> Reac
             sources => match by_form(other, scope) {
                 Some(truth) if truth == negated => Reach::Nothing,
                 Some(_) => Reach::Every,
+                None if !negated && always::joined_with_itself(other, scope).is_some() => Reach::Every,
                 None => Reach::Rows(sources),
             },
         },
     }
 }
 
+/// Whether `IS TRUE` and its kin hold for every row: the condition in them does, or its negation.
+fn holds_always(test: &BooleanTest, negated: bool, scope: &Around<'_, '_>, depth: usize) -> bool {
+    let leaves_all = |negated| reach(test.arg(), negated, scope, depth) == Reach::Every;
+    match test.booltesttype {
+        BoolTestType::IS_TRUE | BoolTestType::IS_NOT_FALSE => leaves_all(negated),
+        BoolTestType::IS_FALSE | BoolTestType::IS_NOT_TRUE => leaves_all(!negated),
+        BoolTestType::IS_UNKNOWN => negated && is_never_null(test.arg(), scope),
+        _ => !negated && is_never_null(test.arg(), scope),
+    }
+}
+
 /// What a CASE leaves: in rows that its conditions single out, what their results do.
-fn chosen(case: &CaseExpr, negated: bool, scope: &Scope<'_>, depth: usize) -> Reach {
+fn chosen(case: &CaseExpr, negated: bool, scope: &Around<'_, '_>, depth: usize) -> Reach {
     let result = |node| match node {
         // Without ELSE it is NULL.
         Node::None => Reach::Nothing,
@@ -231,38 +250,6 @@ fn truth(node: Node<'_>) -> Option<bool> {
         }
         _ => None,
     }
-}
-
-/// The value of a test that is the same for every row with values: a column compared with itself, a pattern that
-/// matches all.
-fn by_form(node: Node<'_>, scope: &Scope<'_>) -> Option<bool> {
-    if let Node::NullTest(test) = node {
-        return is_never_null(test.arg(), scope).then_some(test.nulltesttype == NullTestType::IS_NOT_NULL);
-    }
-    let Node::A_Expr(operation) = node else { return None };
-    let same = || is_same(operation.lexpr(), operation.rexpr(), scope);
-    let is = |operator: &str| text::strings(operation.name()).last() == Some(&operator);
-    match operation.kind {
-        A_Expr_Kind::AEXPR_OP => Comparison::of(node, false).of_equals(scope),
-        A_Expr_Kind::AEXPR_NOT_DISTINCT if same() => Some(true),
-        A_Expr_Kind::AEXPR_DISTINCT if same() => Some(false),
-        A_Expr_Kind::AEXPR_LIKE | A_Expr_Kind::AEXPR_ILIKE => {
-            let pattern = text::constant(operation.rexpr());
-            let matches_all = pattern.is_some_and(|text| !text.is_empty() && text.bytes().all(|byte| byte == b'%'));
-            ((is("~~") || is("~~*")) && (matches_all || same())).then_some(true)
-        }
-        A_Expr_Kind::AEXPR_IN => {
-            let list = operation.rexpr();
-            let with_itself = |list: &NodeList| list.iter().any(|item| is_same(operation.lexpr(), item, scope));
-            list.as_node_list().is_some_and(with_itself).then(|| is("="))
-        }
-        _ => None,
-    }
-}
-
-/// A column that is NOT NULL, whatever it is cast to.
-fn is_never_null(node: Node<'_>, scope: &Scope<'_>) -> bool {
-    matches!(bare(node, false), (Node::ColumnRef(column), false) if scope.is_never_null(&text::strings(column.fields())))
 }
 
 /// Sources whose columns an expression looks at, inside of subqueries too.

@@ -128,7 +128,9 @@ impl<'a> Walk<'a> {
         self.calls(called::attribute(self.names, column));
         // The name of a join, or of a composite column.
         self.bare_column(column);
-        self.bare_column(source);
+        if !self.scopes.iter().any(|scope| scope.joins.contains(&source)) {
+            self.bare_column(source);
+        }
     }
 
     fn bare_column(&mut self, column: &str) {

@@ -34,6 +34,8 @@ pub(super) struct From<'a> {
     /// USING and NATURAL relate everything on the one side to everything on the other.
     joined: bool,
     natural: bool,
+    /// A join has other names for its columns: which is which is not followed.
+    renamed: bool,
 }
 
 impl<'a> Walk<'a> {
@@ -159,7 +161,10 @@ impl<'a> Walk<'a> {
         condition: Node<'a>,
         inner: impl FnOnce(&mut Self),
     ) -> Scope<'a> {
-        let From { mut scope, expressions, links, shared, joined, natural } = from;
+        let From { mut scope, expressions, links, shared, joined, natural, renamed } = from;
+        if renamed {
+            scope.note_every();
+        }
         if self.spend(shared.len().saturating_mul(scope.entries.len())) {
             scope.note_shared(&shared, natural);
         }
@@ -286,6 +291,8 @@ pub(super) fn alias(alias: Option<&Alias>) -> Option<&str> {
 }
 
 fn note_join<'a>(join: &'a JoinExpr, from: &mut From<'a>) {
+    from.scope.joins.extend([join.alias(), join.join_using_alias()].into_iter().filter_map(alias));
+    from.renamed |= join.alias().is_some_and(|alias| !alias.colnames().is_empty());
     from.expressions.push(join.quals());
     from.links.push(join.quals());
     from.shared.extend(text::strings(untyped(join.using_clause())));

@@ -10,6 +10,8 @@ use crate::effects::ColumnSet;
 #[derive(Default)]
 pub(super) struct Scope<'a> {
     pub(super) entries: Vec<Source<'a>>,
+    /// Names of joins: each is a row of all that is joined.
+    pub(super) joins: Vec<&'a str>,
     /// Names of output columns: ORDER BY means them first.
     pub(super) outputs: Vec<&'a str>,
 }
@@ -58,6 +60,9 @@ impl Sources {
     }
 }
 
+/// Columns that each row of a table has.
+const SYSTEM_COLUMNS: [&str; 6] = ["tableoid", "ctid", "xmin", "xmax", "cmin", "cmax"];
+
 impl<'a> Scope<'a> {
     /// The source with this name in the query.
     pub(super) fn called(&mut self, name: &str) -> Option<&mut Source<'a>> {
@@ -80,7 +85,8 @@ impl<'a> Scope<'a> {
         let candidates = self.candidates(reference);
         let target = self.entries.iter().enumerate().find(|(_, source)| source.is_target);
         target.zip(reference.last()).is_some_and(|((index, source), column)| {
-            candidates == Sources::one(index) && source.required.iter().any(|known| **known == **column)
+            let is_required = source.required.iter().any(|known| **known == **column);
+            candidates == Sources::one(index) && (is_required || SYSTEM_COLUMNS.contains(column))
         })
     }
 
@@ -95,6 +101,10 @@ impl<'a> Scope<'a> {
         // A whole row, by the name of its source.
         if let Some(source) = self.called(column) {
             source.columns.add_every();
+            return true;
+        }
+        if self.joins.contains(&column) {
+            self.note_every();
             return true;
         }
         let relations =

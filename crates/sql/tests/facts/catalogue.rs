@@ -103,6 +103,8 @@ fn words(text: &str, catalogue: &Catalogue) -> String {
     super::render::words(&Analyser::new(Limits::default()).facts(text.as_bytes(), &state(), catalogue))
 }
 
+const JOINED: &str = "SELECT: select public.t(*) all, select public.u(*) all, call public.same()";
+
 #[test]
 fn code_that_has_no_call_in_the_text_is_named() {
     let catalogue = with_code("");
@@ -119,9 +121,17 @@ fn code_that_has_no_call_in_the_text_is_named() {
         ("SELECT 1 FROM ROWS FROM (json_to_record('{}') AS (b bait), now())", "SELECT: call public.same()"),
         ("SELECT 1 FROM xmltable('/' PASSING '<a/>' COLUMNS b bait PATH 'a')", "SELECT: call public.same()"),
         ("SELECT json_value('1', '$' RETURNING bait)", "SELECT: call public.same()"),
+        ("SELECT json_populate_record(NULL::bait, '{}')", "SELECT: call public.same()"),
+        ("SELECT json_populate_record(NULL::other, '{}')", "SELECT: "),
+        ("SELECT jsonb_populate_record(r, '{}') FROM now() AS r", "SELECT: call public.same()"),
         ("SELECT id FROM u", "SELECT: select public.u(id) all"),
         ("SELECT pair + 1 FROM u", "SELECT: select public.u(pair) all, call public.same()"),
         ("SELECT * FROM u", "SELECT: select public.u(*) all, call public.same()"),
+        // A join has a row, and may have other names for its columns.
+        ("SELECT j FROM (u CROSS JOIN t) AS j", JOINED),
+        ("SELECT row_to_json(j) FROM (u JOIN t ON true) AS j", JOINED),
+        ("SELECT z FROM (u CROSS JOIN t) AS j (x, z)", JOINED),
+        ("SELECT j.id FROM (u CROSS JOIN t) AS j", "SELECT: select public.t all, select public.u(id) all"),
         (
             "DELETE FROM u WHERE pair + 1 > 0",
             "DELETE: select public.u(pair) some, delete public.u some, call public.same()",

@@ -79,8 +79,73 @@ fn true_by_its_form() {
         "coalesce(true, id = 1)",
         "coalesce(NULL, true, id = 1)",
         "CASE WHEN true THEN true END",
+        // Several columns, lists, and what is moved by a number.
+        "(id, k) = (id, k)",
+        "(id, k) IN ((1, 2), (id, k))",
+        "array[id] = array[t.id]",
+        "coalesce(id, 0) = coalesce(id, 0)",
+        "greatest(id, k) >= greatest(id, k)",
+        "id BETWEEN id AND id",
+        "id NOT BETWEEN 5 AND 4",
+        "id = ANY (array[1, id])",
+        "id = ALL (array[id])",
+        "id <> ALL ('{}')",
+        "NOT id = ANY (array[]::int[])",
+        "id + 0 = id",
+        "id + 1 > id",
+        "id < 1 + id + 1",
+        "1 * id = +id",
+        "id - id = 0",
+        "id * 0 < 1",
+        "id % 1 = 0",
+        "name || '' = name",
+        "id >= 5.0 OR id < 5.0",
+        // Every text.
+        "name ~ ''",
+        "name ~* '.*'",
+        "name SIMILAR TO '%'",
+        // Tests of tests.
+        "(id = id) IS TRUE",
+        "(id <> id) IS NOT TRUE",
+        "(true OR id = 1) IS NOT FALSE",
+        "(id IS NULL) IS NOT NULL",
+        "(id IS NULL) IS NOT UNKNOWN",
+        "ctid IS NOT NULL",
+        "t.tableoid IS NOT NULL",
+        // The table itself, whole.
+        "id IN (SELECT id FROM t)",
+        "t.id = ANY (SELECT x.id FROM public.t AS x)",
+        "(id, k) IN (SELECT id, k FROM t ORDER BY k)",
+        "ctid = ANY (ARRAY(SELECT ctid FROM t))",
+        "EXISTS (SELECT 1 FROM t AS x WHERE x.id = t.id)",
+        "EXISTS (SELECT 1 FROM t AS x WHERE t.id = x.id LIMIT 1)",
+        "k = 1 OR id IN (SELECT id FROM t)",
     ] {
         check(condition, Condition::Everything);
+    }
+}
+
+#[test]
+fn a_table_that_is_joined_with_itself() {
+    for (text, expected) in [
+        ("DELETE FROM t USING t AS u WHERE t.id = u.id", Condition::Everything),
+        ("DELETE FROM t USING t AS u WHERE t.ctid = u.ctid AND true", Condition::Everything),
+        // What restricts one restricts the other.
+        ("DELETE FROM t USING t AS u WHERE t.id = u.id AND u.k = 1", Condition::Some),
+        ("DELETE FROM t USING t AS u WHERE t.k = u.k AND t.id > u.id", Condition::Some),
+        ("DELETE FROM t USING t AS u WHERE t.id = u.parent", Condition::Some),
+        ("DELETE FROM t USING u WHERE t.id = u.id", Condition::Some),
+        ("DELETE FROM public.t WHERE id IN (SELECT id FROM other.t)", Condition::Some),
+        ("WITH u AS (SELECT id FROM t WHERE k = 1) DELETE FROM t USING u WHERE t.id = u.id", Condition::Some),
+        (
+            "WITH t AS (SELECT id FROM t WHERE k = 1) DELETE FROM public.t WHERE id IN (SELECT id FROM t)",
+            Condition::Some,
+        ),
+    ] {
+        let facts = facts(text);
+        let effects = facts.statements.first().map(|statement| statement.effects.as_slice()).unwrap_or_default();
+        let delete = effects.iter().find(|effect| effect.action == Action::Delete);
+        assert_eq!(delete.map(|effect| effect.condition), Some(expected), "{text}");
     }
 }
 
@@ -117,6 +182,27 @@ fn looks_at_the_relation() {
         "xmlexists('//a' PASSING data)",
         "id = 1 OR false",
         "id IN (1, 2)",
+        "(id, k) = (k, id)",
+        "coalesce(id, 0) = coalesce(id, 1)",
+        "id BETWEEN id AND 5",
+        "id = ANY (array[1, 2])",
+        "id + 1 = id + k",
+        "id - k = 0",
+        "id % 2 = 0",
+        "name ~ 'a.*'",
+        "name SIMILAR TO 'a%'",
+        "(id = 1) IS TRUE",
+        "(id = 1) IS NOT FALSE",
+        "(id = 1) IS NOT NULL",
+        "id IN (SELECT id FROM t WHERE k = 1)",
+        "id IN (SELECT id FROM t LIMIT 10)",
+        "id IN (SELECT k FROM t)",
+        "id IN (SELECT id FROM s)",
+        "id IN (SELECT max(id) FROM t)",
+        "id IN (SELECT id FROM t GROUP BY id HAVING count(*) > 1)",
+        "ctid IN (SELECT ctid FROM t ORDER BY k LIMIT 10)",
+        "EXISTS (SELECT 1 FROM t AS x WHERE x.parent = t.id)",
+        "EXISTS (SELECT 1 FROM t AS x WHERE x.id = t.id AND x.k = 1)",
         "id = ANY ($1)",
         "id BETWEEN 1 AND 2",
         "name LIKE 'a%'",

@@ -45,6 +45,9 @@ fn functions_with_effects() {
             "call pg_catalog.pg_logical_slot_get_changes(), replicate server",
         ),
         ("pg_sleep(10)", "call pg_sleep()"),
+        // The text names a type, and its domain may have checks.
+        ("pg_input_is_valid('1', 'bait')", "call pg_input_is_valid()"),
+        ("message FROM pg_input_error_info('1', 'bait')", "call pg_input_error_info()"),
         ("app.evil(1)", "call app.evil()"),
         ("1 OPERATOR(app.+) 2", "call app.+()"),
         ("1 OPERATOR(pg_catalog.+) 2", ""),

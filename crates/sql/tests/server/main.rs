@@ -141,6 +141,9 @@ fn code_behind_types_rows_and_operators() {
         (&["public"], "SELECT row(1, 1)::app.pair", "call app.checks"),
         (&["public"], "SELECT row(1)::app.fuse::text", "call app.burns"),
         (&["public"], "SELECT 1::text", ""),
+        (&["public"], "SELECT to_json(json_populate_record(NULL::app.fuses, '{}'))", "call app.burns"),
+        (&["public"], "SELECT jsonb_populate_record(h, '{}') FROM app.held AS h", FILLED),
+        (&["public"], "SELECT jsonb_populate_record(NULL::app.customers, '{}')", ""),
         (&["app"], "SELECT id FROM fuses", "select app.fuses(id)"),
         (&["app"], "SELECT one::text FROM fuses", "select app.fuses(one), call app.burns"),
         (&["app"], "SELECT id FROM fuses WHERE more IS NULL", "select app.fuses(id more), call app.burns"),
@@ -159,6 +162,7 @@ fn code_behind_types_rows_and_operators() {
     }
 }
 
+const FILLED: &str = "select app.held(*), call app.burns, call app.checks, call app.next";
 const ALL_EVENTS: &str = "select app.customers(ssn), select app.events(what), select app.events_1(what), \
                           select app.events_2(what)";
 const VERIFIERS: &str = "select app.verifiers(rolname), select pg_catalog.pg_authid(rolname rolpassword)";
