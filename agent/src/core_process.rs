@@ -65,6 +65,10 @@ use crate::{clock, control, exec_socket, privileges, run};
 
 /// Pause between drains while records arrive. The kernel wakes the core earlier when an eighth of the ring is full.
 const PAUSE_BUSY: Duration = Duration::from_millis(20);
+/// Pause while they crowd: what is done at once keeps a processor from the database, so it is done in small pieces.
+const PAUSE_CROWDED: Duration = Duration::from_millis(5);
+/// Records of one drain from which on they do.
+const CROWD: usize = 64;
 /// Pause while a worker waits for the journal: the thread that syncs does not wake the core.
 const PAUSE_AWAITED: Duration = Duration::from_millis(1);
 /// Pause after a while without records.
@@ -296,6 +300,7 @@ async fn drain(ring: &mut AsyncFd<Ring>, core: &Core) -> Result<End> {
         let pause = match is_awaited {
             true => PAUSE_AWAITED,
             false if empty_rounds > IDLE_AFTER => PAUSE_IDLE,
+            false if count > CROWD => PAUSE_CROWDED,
             false => PAUSE_BUSY,
         };
         tokio::select! {
