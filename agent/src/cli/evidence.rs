@@ -71,7 +71,8 @@ pub(super) struct Search {
     journal: JournalArg,
 }
 
-const PLAYED: &str = "Exit codes: 0 played; 1 it failed; 3 played from what is readable, and part of the journal is not.";
+const PLAYED: &str =
+    "Exit codes: 0 played; 1 it failed; 3 played from what is readable, and part of the journal is not.";
 
 /// `warder replay`
 #[derive(Debug, Args)]
