@@ -1,5 +1,7 @@
 //! Policies: what is not allowed does not run, the session lives, and the record says by which rule.
 
+#![expect(clippy::disallowed_methods, reason = "tests live in real time: a rate counts in minutes of the clock")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
