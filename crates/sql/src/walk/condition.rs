@@ -154,11 +154,12 @@ fn reach(node: Node<'_>, negated: bool, scope: &Around<'_, '_>, depth: usize) ->
         other => match sources_in(other, scope) {
             // Constants have forms that are not seen through, and calls their own mind.
             Sources::NONE => Reach::Every,
+            // That a test never holds is not believed: 1.5 % 1, infinity + 1 and texts have other laws than integers, and a
+            // condition that leaves nothing would bound relations that it does not look at.
             sources => match by_form(other, scope) {
-                Some(truth) if truth == negated => Reach::Nothing,
-                Some(_) => Reach::Every,
+                Some(truth) if truth != negated => Reach::Every,
                 None if !negated && always::joined_with_itself(other, scope).is_some() => Reach::Every,
-                None => Reach::Rows(sources),
+                _ => Reach::Rows(sources),
             },
         },
     }
@@ -189,13 +190,14 @@ fn chosen(case: &CaseExpr, negated: bool, scope: &Around<'_, '_>, depth: usize) 
         let Node::CaseWhen(when) = node else { return Reach::Every };
         let value = match case.arg() {
             Node::None => truth(when.expr()),
-            arg if is_same(arg, when.expr(), scope) => Some(true),
             arg => are_equal(arg, when.expr()),
         };
         let unknown = || Reach::looking_at(sources_in(case.arg(), scope).with(sources_in(when.expr(), scope)));
         let (taken, left) = match value {
             Some(true) => (Reach::Every, Reach::Nothing),
             Some(false) => (Reach::Nothing, Reach::Every),
+            // NULL is not itself.
+            None if is_same(case.arg(), when.expr(), scope) => (Reach::Every, unknown()),
             None => (unknown(), unknown()),
         };
         let result = result(when.result());

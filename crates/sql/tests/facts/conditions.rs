@@ -150,6 +150,27 @@ fn a_table_that_is_joined_with_itself() {
 }
 
 #[test]
+fn what_seems_never_true_of_another_table_bounds_nothing() {
+    // Each holds for some value: fractions, infinity and what it times 0 is, texts in the order of letters, NULL.
+    for condition in [
+        "u.price % 1 <> 0",
+        "NOT (u.price % 1 = 0)",
+        "u.f + 1 = u.f",
+        "u.f * 0 <> 0",
+        "u.f - u.f <> 0",
+        "u.name BETWEEN 10::text AND 2::text",
+        "u.id <> u.id",
+        "CASE u.id WHEN u.id THEN t.id = 1 ELSE true END",
+    ] {
+        let text = format!("DELETE FROM t USING u WHERE {condition}");
+        let facts = facts(&text);
+        let effects = facts.statements.first().map(|statement| statement.effects.as_slice()).unwrap_or_default();
+        let delete = effects.iter().find(|effect| effect.action == Action::Delete);
+        assert_eq!(delete.map(|effect| effect.condition), Some(Condition::Everything), "{text}");
+    }
+}
+
+#[test]
 fn looks_at_the_relation() {
     for condition in [
         "1 = 0",
