@@ -134,7 +134,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
             }
             let (beside, alone) = prepared.end_to_end()?;
             tally.tests("test: end to end, beside each other", || prepared.run_beside(&beside));
-            tally.tests("test: end to end, one at a time", || prepared.run_alone(&alone));
+            tally.tests("test: end to end, one at a time", || prepared.run_end_to_end(&alone, 1));
         }
         None => tally.failed += 1,
     }
@@ -238,20 +238,16 @@ impl<'a> Prepared<'a> {
         Ok((beside, alone))
     }
 
-    /// Runs end-to-end tests of these files one after the other.
-    fn run_alone(&self, files: &[String]) -> Result<Tally> {
-        if files.is_empty() { Ok(Tally::default()) } else { run_tests(&mut self.end_to_end_tests(files, 1)) }
+    /// Runs end-to-end tests of these files, so many of a file at once.
+    fn run_end_to_end(&self, files: &[String], threads: u32) -> Result<Tally> {
+        if files.is_empty() { Ok(Tally::default()) } else { run_tests(&mut self.end_to_end_tests(files, threads)) }
     }
 
     /// Runs end-to-end tests of several files at once, of each one after the other. What a file's tests print follows when
     /// they have ended.
     fn run_beside(&self, files: &[String]) -> Result<Tally> {
         if files.len() < 2 {
-            return if files.is_empty() {
-                Ok(Tally::default())
-            } else {
-                run_tests(&mut self.end_to_end_tests(files, LANES))
-            };
+            return self.run_end_to_end(files, LANES);
         }
         foreground(self.end_to_end_tests(files, 1).arg("--no-run"))?;
         let (waiting, ended) = (Mutex::new(files.iter()), Mutex::new(Tally::default()));

@@ -33,6 +33,22 @@ struct Standing {
     listed_through: u64,
 }
 
+impl Standing {
+    fn after(progress: &Progress) -> Self {
+        Self { behind: progress.records_behind, listed_through: progress.journal_through.unwrap_or_default() }
+    }
+
+    /// Records that are not indexed, of a journal that is written up to this number.
+    fn lag(self, written: u64) -> u64 {
+        self.behind + written.saturating_sub(self.listed_through)
+    }
+}
+
+/// Whether indexing waits for a host that is less busy.
+const fn waits(has_leisure: bool, nanos_since_caught_up: u64) -> bool {
+    !has_leisure && nanos_since_caught_up < PATIENCE_NANOS
+}
+
 /// The running indexer. Dropping it ends the thread.
 #[derive(Debug)]
 pub(super) struct Indexing {
@@ -63,8 +79,7 @@ impl Indexing {
 
     /// Records that are not indexed yet, of a journal that is written up to this number.
     pub(super) fn lag(&self, written: u64) -> u64 {
-        let standing = self.standing.lock().map(|standing| *standing).unwrap_or_default();
-        standing.behind + written.saturating_sub(standing.listed_through)
+        self.standing.lock().map(|standing| *standing).unwrap_or_default().lag(written)
     }
 }
 
@@ -87,7 +102,7 @@ fn follow(journal: &Path, standing: &Mutex<Standing>, wait: &impl Fn(Duration) -
     let mut leisure = Leisure::new(caught_up);
     loop {
         let now = clock::boot();
-        if !leisure.has(now) && now.nanos_since(caught_up) < PATIENCE_NANOS {
+        if waits(leisure.has(now), now.nanos_since(caught_up)) {
             if wait(PAUSE) {
                 return;
             }
@@ -106,10 +121,7 @@ fn follow(journal: &Path, standing: &Mutex<Standing>, wait: &impl Fn(Duration) -
                     info!("the journal is indexed again");
                 }
                 if let Ok(mut standing) = standing.lock() {
-                    *standing = Standing {
-                        behind: progress.records_behind,
-                        listed_through: progress.journal_through.unwrap_or_default(),
-                    };
+                    *standing = Standing::after(&progress);
                 }
                 if progress.segments_damaged > damaged {
                     warn!(
@@ -146,4 +158,24 @@ fn say_once(failing: &mut bool, problem: IndexError) {
 fn yield_to_all() {
     // SAFETY: setpriority(2) with 0 changes the calling thread only (Linux), and lowering a priority needs no right.
     unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_busy_host_keeps_it_waiting_up_to_a_bound() {
+        assert!(!waits(true, 0));
+        assert!(waits(false, PATIENCE_NANOS - 1));
+        assert!(!waits(false, PATIENCE_NANOS));
+    }
+
+    #[test]
+    fn what_was_written_while_it_waited_counts_as_lag() {
+        let progress = Progress { records_behind: 3, journal_through: Some(10), ..Progress::default() };
+        assert_eq!(Standing::after(&progress).lag(10), 3);
+        assert_eq!(Standing::after(&progress).lag(25), 18);
+        assert_eq!(Standing::default().lag(25), 25, "nothing is known to be indexed");
+    }
 }

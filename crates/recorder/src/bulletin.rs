@@ -1,5 +1,6 @@
 //! Memory in which a worker tells those beside it what they must know at once. It alone can write it, all of them read it: one
-//! that was taken over can be silent or wrong about its own sessions, and says nothing for others.
+//! that was taken over can be silent or wrong about its own sessions. By what it claims it can make others wait for a snapshot, or
+//! have used up a rate; it can show and allow them nothing more.
 
 use std::fs::File;
 use std::io;

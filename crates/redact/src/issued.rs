@@ -29,3 +29,26 @@ pub(crate) fn begins(text: &[u8], at: usize) -> bool {
     let secret = &secret[..secret.len().min(BYTES_MIN)];
     !secret.is_empty() && secret.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mark::{Mark, any};
+
+    #[test]
+    fn each_beginning_has_its_mark() {
+        for beginning in BEGINNINGS {
+            let text = format!("{beginning}0123456789abcdef");
+            assert!(
+                any(text.as_bytes(), |mark, at| mark == Mark::Issued && begins(text.as_bytes(), at)),
+                "{beginning}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_follows_is_long_enough_or_cut() {
+        assert!(begins(b"ghp_0123456789abcdef", 0) && begins(b"ghp_0", 0));
+        assert!(!begins(b"ghp_0123 is no token", 0) && !begins(b"ghp_", 0) && !begins(b"GHP_0123456789abcdef", 0));
+    }
+}

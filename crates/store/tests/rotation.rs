@@ -54,6 +54,29 @@ fn segments_are_bounded_and_sealed_and_nothing_is_lost() {
 }
 
 #[test]
+fn on_a_busy_host_a_few_segments_wait_to_be_sealed() {
+    let count = |home: &Home, form| segments(&home.journal).unwrap().iter().filter(|file| file.form == form).count();
+    // Complete segments that may wait, by the space that the journal has.
+    for (bytes_max, waiting) in
+        [(SMALL.bytes_max, 8), (8 * 3 * SMALL.segment_bytes_max, 3), (SMALL.segment_bytes_max, 0)]
+    {
+        let home = Home::new();
+        let (mut writer, _) = home.open(Limits { bytes_max, ..SMALL });
+        writer.set_host_busy(true);
+        append(&mut writer, 1..=200);
+        // The one that is written stays plain, too.
+        flush_until(&mut writer, |_| count(&home, Form::Plain) == waiting + 1);
+        flush_until(&mut writer, |writer| writer.counters().sealed == count(&home, Form::Sealed) as u64);
+        writer.flush(NINE_THIRTY).unwrap();
+        // Had it begun another one, it would end it now.
+        drop(writer);
+        assert_eq!(count(&home, Form::Plain), waiting + 1, "{bytes_max}");
+        let (mut writer, _) = home.open(Limits { bytes_max, ..SMALL });
+        seal_all(&home, &mut writer);
+    }
+}
+
+#[test]
 fn a_segment_ends_by_age_if_it_has_records() {
     let home = Home::new();
     let (mut writer, _) = home.open(Limits { segment_age_max: Duration::from_secs(3600), ..LIMITS });
