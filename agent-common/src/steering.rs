@@ -47,20 +47,18 @@ impl Destination {
 pub struct Rule {
     /// A heartbeat that is older (nanoseconds) belongs to a listener that hangs.
     pub heartbeat_limit: u64,
-    /// Makes the choice of a slot unpredictable from outside.
-    pub seed: u32,
     /// First slot for IPv4; IPv6 has the same ones, [`SLOTS_MAX`] further. Of a guard: the listener's own slot.
     pub first_slot: u32,
     /// Number of slots, at most [`SLOTS_MAX`].
     pub slots: u32,
-    /// Index in the map `COUNTERS`.
+    /// Index in the maps `COUNTERS` and `TURNS`.
     pub counters: u32,
     /// See [`flag`].
     pub flags: u32,
     /// Key of the map `DIRECT`.
     pub database: u16,
     /// Zero.
-    pub reserved: u16,
+    pub reserved: [u8; 6],
 }
 const _: () = assert!(size_of::<Rule>() == 32);
 

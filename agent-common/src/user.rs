@@ -1,7 +1,7 @@
 //! Plain-data marks for aya's typed maps.
 #![expect(unsafe_code, reason = "aya::Pod is an unsafe marker trait")]
 
-use crate::listener::{TcpListener, UnixListener};
+use crate::listener::{TcpListener, Turns, UnixListener};
 use crate::refusal::{Group, Lease, RefusedDestination};
 use crate::session::Session;
 use crate::settings::ProbeCounts;
@@ -11,6 +11,8 @@ use crate::steering::{Counters, Destination, Rule, Source, Tuple};
 unsafe impl aya::Pod for TcpListener {}
 // SAFETY: as above.
 unsafe impl aya::Pod for UnixListener {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Turns {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Session {}
 // SAFETY: as above.

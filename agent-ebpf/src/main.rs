@@ -1,7 +1,7 @@
 //! The kernel witness: sees every database session, counts its bytes, copies what was asked and what became of it.
 //!
-//! These programs observe only, but for those of one file (`refuse.rs`), which are loaded where the configuration asks for
-//! them. They decide nothing about SQL. One file per concern; the data types are in `agent-common` under the same names.
+//! These programs observe only, but for those of two files (`refuse.rs`, `turns.rs`), which are loaded where the configuration
+//! asks for them. They decide nothing about SQL. One file per concern; the data types are in `agent-common` under the same names.
 //!
 //! On any other target than BPF this crate is an empty program, so that plain `cargo check --workspace` works.
 
@@ -34,6 +34,8 @@ mod scan;
 mod session;
 #[cfg(target_arch = "bpf")]
 mod storage;
+#[cfg(target_arch = "bpf")]
+mod turns;
 
 #[cfg(not(target_arch = "bpf"))]
 fn main() {}

@@ -1,7 +1,7 @@
 //! Maps and load-time constants. Every map has a bound; what does not fit is counted.
 
 use agent_common::kind;
-use agent_common::listener::{TcpListener, UnixListener};
+use agent_common::listener::{TcpListener, Turns, UnixListener};
 use agent_common::offsets::Offsets;
 use agent_common::refusal::{DESTINATIONS_MAX, GROUPS_MAX, Group, LEASES_MAX, Lease, RefusedDestination, SOURCES_MAX};
 use agent_common::session::{Endpoints, Session};
@@ -50,6 +50,10 @@ pub(crate) static PORT_SET: Array<u64> = Array::with_max_entries(PORT_SET_WORDS,
 /// Database listeners on Unix sockets, by the kernel address of the bound address; see [`UnixListener`].
 #[map]
 pub(crate) static UNIX_LISTENERS: HashMap<u64, UnixListener> = HashMap::with_max_entries(8192, 0);
+
+/// Whose turn it is at the proxy's own addresses. User space says how many take turns.
+#[map]
+pub(crate) static TURNS: Array<Turns> = Array::with_max_entries(1, 0);
 
 /// Local TCP clients from their handshake until the server's socket appears: endpoints to cookie.
 #[map]

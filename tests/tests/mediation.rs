@@ -8,6 +8,7 @@ use nix::sys::signal::Signal;
 use warder_tests::account::Account;
 use warder_tests::directory;
 use warder_tests::events::{self, Session, What};
+use warder_tests::http::metric;
 use warder_tests::process::{self, Running};
 use warder_tests::stage::{PASSWORD, Place, Stage, StageOptions};
 use warder_tests::wait;
@@ -410,4 +411,32 @@ fn a_session_by_a_plain_listener_outlives_the_core() -> Result<()> {
 #[test]
 fn a_steered_session_outlives_the_core() -> Result<()> {
     check_another_core(Stage::start_steered(&scram())?, Place::Inside, &[])
+}
+
+/// Sessions that stay open are the workers' in equal parts: one that has more than its part is slower for all of them.
+fn check_turns(stage: &Stage, place: Place, environment: &[(&str, &str)]) -> Result<()> {
+    let mut sessions = Vec::new();
+    for _ in 0..8 {
+        let mut psql = stage.session(place, environment)?;
+        said(&mut psql, "there")?;
+        sessions.push(psql);
+    }
+    wait::until("four sessions at each of two workers", wait::PATIENCE, || {
+        let metrics = stage.agent.metrics()?;
+        let of = |worker| metric(&metrics, "warder_proxy_sessions", &[worker]);
+        Ok((["worker=\"0\"", "worker=\"1\""].map(of) == [Some(4.0); 2]).then_some(()))
+    })
+}
+
+#[test]
+fn sessions_by_a_plain_listener_take_turns() -> Result<()> {
+    let port = directory::free_port()?;
+    let stage = Stage::start(&StageOptions { guard: vec![format!("listen = [\"127.0.0.1:{port}\"]")], ..scram() })?;
+    stage.wait_listening(port)?;
+    check_turns(&stage, Place::Outside, &[("PGHOST", "127.0.0.1"), ("PGPORT", &port.to_string())])
+}
+
+#[test]
+fn steered_sessions_take_turns() -> Result<()> {
+    check_turns(&Stage::start_steered(&scram())?, Place::Inside, &[])
 }

@@ -1,11 +1,11 @@
 //! Which of the proxy's listeners takes a connection.
 
-use agent_common::steering::{Counters, Rule, SLOTS_MAX, Tuple};
+use agent_common::steering::{Counters, Rule, SLOTS_MAX};
 use aya_ebpf::bindings::BPF_SK_LOOKUP_F_NO_REUSEPORT;
 use aya_ebpf::programs::SkLookupContext;
 
 use crate::lookup::Attempt;
-use crate::maps::{HEARTBEATS, LISTENERS};
+use crate::maps::{HEARTBEATS, LISTENERS, TURNS};
 
 /// `EEXIST`: another program has chosen a socket. We do not ask to replace it.
 const ALREADY_CHOSEN: i32 = -17;
@@ -17,8 +17,9 @@ pub(crate) enum Choice {
     OtherProgram,
 }
 
-/// Looks at each slot once, beginning with one that follows from the client's address: all packets of one handshake find
-/// the same listener as long as it lives (with SYN cookies there is nothing else that remembers it).
+/// Looks at each slot once, beginning with the one whose turn it is: a hash would give one worker six of eight connections,
+/// and their statements would wait for it. The kernel asks for the first packet of a handshake; the last one finds what that
+/// has left, and only where SYN cookies are in use asks again. A cookie holds for every listener whose queue has overflowed too.
 #[inline(always)]
 pub(crate) fn choose(
     ctx: &SkLookupContext,
@@ -32,7 +33,7 @@ pub(crate) fn choose(
         return Choice::NoListener;
     }
     let first = rule.first_slot + if attempt.is_v6 { SLOTS_MAX } else { 0 };
-    let begin = hash(&attempt.tuple, rule.seed) % slots;
+    let begin = turn(rule.counters) % slots;
     for step in 0..SLOTS_MAX {
         if step >= slots {
             break;
@@ -74,19 +75,14 @@ fn count_stale(slot: u32, counters: *mut Counters) {
     }
 }
 
-/// Mixes the client's address and port (the multiplier is of the murmur finaliser).
+/// The next turn of a rule. Two processors that read the same one both take it: the difference is one connection.
 #[inline(always)]
-fn hash(tuple: &Tuple, seed: u32) -> u32 {
-    let a = &tuple.source;
-    let mut mixed = seed ^ u32::from(tuple.source_port);
-    mixed = mix(mixed ^ u32::from_ne_bytes([a[0], a[1], a[2], a[3]]));
-    mixed = mix(mixed ^ u32::from_ne_bytes([a[4], a[5], a[6], a[7]]));
-    mixed = mix(mixed ^ u32::from_ne_bytes([a[8], a[9], a[10], a[11]]));
-    mix(mixed ^ u32::from_ne_bytes([a[12], a[13], a[14], a[15]]))
-}
-
-#[inline(always)]
-fn mix(value: u32) -> u32 {
-    let value = (value ^ (value >> 16)).wrapping_mul(0x85eb_ca6b);
-    value ^ (value >> 13)
+fn turn(rule: u32) -> u32 {
+    let Some(turns) = TURNS.get_ptr_mut(rule) else { return 0 };
+    // SAFETY: the pointer comes from the map; aligned, read and written as a whole.
+    unsafe {
+        let turn = core::ptr::read_volatile(turns);
+        core::ptr::write_volatile(turns, turn.wrapping_add(1));
+        turn
+    }
 }

@@ -1,4 +1,4 @@
-//! Maps of steering. User space writes all but the counters.
+//! Maps of steering. User space writes all but the counters and the turns.
 
 use agent_common::steering::{Counters, DIRECT_MAX, Destination, EXEMPT_MAX, RULES_MAX, Rule, SLOTS, Source, Tuple};
 use core::cell::UnsafeCell;
@@ -23,6 +23,10 @@ pub(crate) static LISTENERS: Sockets = Sockets::with_max_entries(SLOTS);
 /// through memory of their own.
 #[map]
 pub(crate) static HEARTBEATS: Array<u64> = Array::with_max_entries(SLOTS, BPF_F_MMAPABLE);
+
+/// How many connections each rule has given to a listener, to be divided by their number. Nobody else reads it.
+#[map]
+pub(crate) static TURNS: Array<u32> = Array::with_max_entries(RULES_MAX, 0);
 
 /// The proxy's hops while they connect.
 #[map]

@@ -105,6 +105,11 @@ impl Workers {
         Some(self.slots.get(number as usize)?.process.as_ref()?.line.as_fd())
     }
 
+    /// How many there are, ready or not.
+    pub(super) fn count(&self) -> u32 {
+        place(self.slots.len())
+    }
+
     /// Numbers of the workers that take listeners.
     pub(super) fn ready(&self) -> Vec<u32> {
         let ready = |(number, worker): (u32, &Worker)| worker.process.as_ref()?.ready.then_some(number);

@@ -1,6 +1,6 @@
 //! The user-space half of the kernel witness: loads and attaches the programs, reads what they say, heals what they missed.
 //!
-//! Two processes use it. The privileged kernel process: [`object`], [`witness`], [`selftest`], [`handout`], [`refusal`]. The
+//! Two processes use it. The privileged kernel process: [`object`], [`witness`], [`selftest`], [`handout`], [`refusal`], [`turns`]. The
 //! unprivileged core: [`ring`], [`decode`], [`counters`]. Nothing here parses what a client sent.
 #![expect(unsafe_code, reason = "plain-data records and bpf(2); SAFETY at each place")]
 
@@ -18,4 +18,5 @@ pub mod ring;
 pub mod selftest;
 pub mod sockets;
 pub mod symbols;
+pub mod turns;
 pub mod witness;

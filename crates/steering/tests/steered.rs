@@ -228,7 +228,7 @@ fn the_next_live_listener_takes_over() -> Result<()> {
     Ok(())
 }
 
-/// Both of two live listeners get connections.
+/// Live listeners get connections by turns.
 #[test]
 fn connections_spread() -> Result<()> {
     let scene = Scene::create()?;
@@ -251,7 +251,7 @@ fn connections_spread() -> Result<()> {
         }
         Ok((counts.iter().sum::<usize>() == clients.len()).then_some(()))
     })?;
-    assert!(counts.iter().all(|count| *count >= 50), "{counts:?}");
+    assert!(counts[0].abs_diff(counts[1]) <= 2, "{counts:?}");
     Ok(())
 }
 

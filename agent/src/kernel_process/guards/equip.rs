@@ -7,6 +7,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use anyhow::{Context as _, Result};
 use steering::listener::{Family, listen, listen_plain};
 use steering::spec::Slot;
+use tracing::warn;
 
 use super::server::Server;
 use super::{Guarded, Surroundings};
@@ -75,6 +76,9 @@ impl Guarded {
         let namespace = File::open("/proc/self/ns/net").context("the network namespace cannot be opened")?;
         let listening = listen_plain(namespace.as_fd(), address)
             .with_context(|| format!("the proxy cannot listen on {address}: is the address taken?"))?;
+        if let Err(error) = around.witness.take_turns(listening.socket.as_fd(), around.workers.count()) {
+            warn!("connections to {address} are spread over the workers by chance: {error}");
+        }
         around.witness.mark_front(listening.socket.as_fd(), self.database.id)?;
         let message = self.listen_message(ListenerKind::Plain, None);
         hand_over(around.workers, number, &message, listening.socket);
