@@ -132,7 +132,7 @@ impl Sessions {
         }
     }
 
-    fn drop_early(&mut self) {
+    pub(crate) fn drop_early(&mut self) {
         self.events_lost += 1;
         self.totals.early_events_dropped += 1;
     }

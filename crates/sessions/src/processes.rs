@@ -77,12 +77,14 @@ impl Sessions {
         (key, process): (ProcessKey, Option<Arc<Process>>),
         out: &mut Vec<Record>,
     ) {
-        let max = self.limits.heirs_max;
         if let Some(entry) = self.live.get_mut(&cookie).filter(|entry| !entry.is_counted) {
             // A client's connection to the proxy is no session yet. Until it is announced its client is the program that
             // connected: whoever becomes another one meanwhile must not pass for it.
-            if let Some(relay) = entry.relay.as_mut().filter(|relay| relay.changes.len() < max) {
-                relay.changes.push(ProcessChange { change, at, key, process });
+            let is_client = entry.part(key) == Part::Client;
+            let change = ProcessChange { change, at, key, process, is_client };
+            let dropped = entry.relay.as_mut().is_some_and(|relay| relay.keep(change, self.limits.heirs_max));
+            if dropped {
+                self.drop_early();
             }
             return;
         }
@@ -98,7 +100,7 @@ impl Sessions {
     /// Tells what became of a session's processes before it was one.
     pub(crate) fn tell_earlier_changes(&mut self, cookie: SocketCookie, out: &mut Vec<Record>) {
         let changes = self.relay(cookie).map(|relay| std::mem::take(&mut relay.changes)).unwrap_or_default();
-        for ProcessChange { change, at, key, process } in changes {
+        for ProcessChange { change, at, key, process, .. } in changes {
             self.changed(change, cookie, at, (key, process), out);
         }
     }

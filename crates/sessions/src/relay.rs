@@ -51,9 +51,23 @@ pub(crate) struct ProcessChange {
     pub(crate) at: BootTime,
     pub(crate) key: ProcessKey,
     pub(crate) process: Option<Arc<Process>>,
+    /// The process is the client itself.
+    pub(crate) is_client: bool,
 }
 
 impl Relay {
+    /// Keeps what a process did until it can be told, at most `max` of it; whether something had to be dropped for that. What
+    /// the client itself became is kept longest: however often it forks, it cannot hide that.
+    pub(crate) fn keep(&mut self, change: ProcessChange, max: usize) -> bool {
+        self.changes.push(change);
+        let is_over = self.changes.len() > max;
+        if is_over {
+            let of_others = self.changes.iter().position(|change| !change.is_client || change.change != "exec");
+            self.changes.remove(of_others.unwrap_or_default());
+        }
+        is_over
+    }
+
     /// A connection that waits since `at`.
     pub(crate) fn since(at: BootTime) -> Box<Self> {
         Box::new(Self { since: at, ..Self::default() })

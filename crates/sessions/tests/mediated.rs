@@ -625,4 +625,32 @@ fn a_client_that_forks_for_ever_before_it_has_a_session_is_told_up_to_a_bound() 
     let rest = [client_encrypted(Encryption::Plaintext, false), upstream(19), hop(20), mediated_query(40, "select 1")];
     let texts = lines(&run(&mut sessions, rest));
     assert_eq!(texts.iter().filter(|line| line.contains(" fork ")).count(), max);
+    assert_eq!(sessions.totals().early_events_dropped, max as u64);
+}
+
+/// Its forks do not hide what it has become.
+#[test]
+fn a_client_that_forks_and_becomes_another_program_is_that_program() {
+    let limits = Limits::default();
+    let forks = |count: usize| {
+        (0..).zip(0..count).map(|(number, _)| {
+            Step::Kernel(KernelEvent::Forked { at: ms(12), parent: key(100), child: key(1_000 + number) })
+        })
+    };
+    let exec = |name| Step::Kernel(KernelEvent::Executed { at: ms(13), process: process(100, name) });
+    let many = 3 * limits.heirs_max;
+    let orders: [Vec<Step>; 3] = [
+        forks(many).chain([exec("/other")]).collect(),
+        [exec("/other")].into_iter().chain(forks(many)).collect(),
+        (0..many).map(|_| exec("/one")).chain([exec("/other")]).chain(forks(many)).collect(),
+    ];
+    for steps in orders {
+        let mut sessions = subject(limits.clone());
+        run(&mut sessions, [connected(None, C, 10, 100), front(11), accepted(11)]);
+        run(&mut sessions, steps);
+        run(&mut sessions, [client_encrypted(Encryption::Plaintext, false), upstream(19), hop(20)]);
+        run(&mut sessions, [mediated_query(40, "select 1")]);
+        let session = sessions.get_mediated(SocketCookie(A)).expect("a session");
+        assert_eq!(session.client.known().expect("a client").executable.path.to_string(), "/other");
+    }
 }
