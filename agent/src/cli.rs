@@ -22,7 +22,7 @@ use search::query::{ResumeError, SearchError};
 use crate::config::{Config, ConfigError};
 use crate::control::client;
 use crate::terminal::{self, Terminal};
-use crate::{core_process, coverage, doctor, privileges, run, sessions_view, timeline, worker_process};
+use crate::{core_process, coverage, doctor, policy_files, privileges, run, sessions_view, timeline, worker_process};
 
 const EXIT_CODES: &str = "Exit codes: 0 done; 1 it could not be done (for doctor: this host cannot be observed); \
 2 wrong usage or configuration.";
@@ -263,7 +263,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Policy(arguments) => return arguments.run(),
         Command::Scan(arguments) => scan(&arguments)?,
         Command::Journal(JournalCommand::RotateKey(arguments)) => rotate_key(&arguments)?,
-        Command::Config(ConfigCommand::Check(config)) => check_config(&config.load()?)?,
+        Command::Config(ConfigCommand::Check(config)) => return check_config(&config.load()?),
         Command::Version => terminal::print(&format!("warder {}\n", env!("CARGO_PKG_VERSION")))?,
     }
     Ok(ExitCode::SUCCESS)
@@ -331,7 +331,8 @@ fn rotate_key(arguments: &Ask) -> anyhow::Result<()> {
     Ok(terminal::print(&text)?)
 }
 
-fn check_config(config: &Config) -> anyhow::Result<()> {
+/// The file, and the policies that it names: with either of them wrong the agent would not start.
+fn check_config(config: &Config) -> anyhow::Result<ExitCode> {
     let source = match &config.path {
         Some(path) => path.display().to_string(),
         None => format!("no file at {}: defaults", Path::new(crate::config::DEFAULT_PATH).display()),
@@ -340,5 +341,21 @@ fn check_config(config: &Config) -> anyhow::Result<()> {
         [] => "every server whose executable is called postgres".to_owned(),
         some => some.iter().map(|database| &*database.name).collect::<Vec<_>>().join(", "),
     };
-    Ok(terminal::print(&format!("{}: correct; observes {databases}\n", terminal::escape(&source)))?)
+    let source = terminal::escape(&source);
+    let mut code = ExitCode::SUCCESS;
+    for database in &*config.databases {
+        let paths = database.guard.as_ref().map_or(&[][..], |guard| &guard.policies);
+        if !paths.is_empty()
+            && let Err(problem) = policy_files::load(paths, 0)
+        {
+            for line in format!("{problem:#}").lines() {
+                eprintln!("{source}: policies of {}: {}", database.name, terminal::escape(line));
+            }
+            code = ExitCode::from(2);
+        }
+    }
+    if code == ExitCode::SUCCESS {
+        terminal::print(&format!("{source}: correct; observes {databases}\n"))?;
+    }
+    Ok(code)
 }

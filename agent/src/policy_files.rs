@@ -92,6 +92,16 @@ pub(crate) fn protection(texts: &PolicyTexts) -> Result<Protection> {
     masking_file::read(text, key).with_context(|| name.clone())
 }
 
+/// All that these paths mean, which compiles, and the number of policies.
+pub(crate) fn load(paths: &[PathBuf], epoch: u64) -> Result<(PolicyTexts, usize)> {
+    let files = read(&files(paths)?)?;
+    let keys = read_keys(&files)?;
+    let texts = PolicyTexts { epoch, files, keys };
+    let count = compile(&texts)?.policies().count();
+    protection(&texts)?;
+    Ok((texts, count))
+}
+
 /// The set that these paths of a configuration mean, as it is now.
 pub(crate) fn set(paths: &[PathBuf]) -> Result<PolicySet> {
     compile(&PolicyTexts { epoch: 0, files: read(&files(paths)?)?, keys: Vec::new() })

@@ -39,6 +39,41 @@ fn a_wrong_configuration_is_one_line_and_status_2() -> Result<()> {
 }
 
 #[test]
+fn policies_that_the_agent_would_not_start_with_are_mistakes_of_the_configuration() -> Result<()> {
+    let folder = directory::private("config")?;
+    let (file, policies) = (folder.path().join("warder.toml"), folder.path().join("own.cedar"));
+    let text = format!(
+        "[[database]]\nname = \"orders\"\nport = 5432\nproxy.tls = \"server-certificate\"\n\
+         proxy.certificate = \"/a.crt\"\nproxy.private_key = \"/a.key\"\nproxy.policies = [{policies:?}]\n"
+    );
+    let check = || process::run_any(Command::new(tooling::agent_binary()?).args(["config", "check", "-c"]).arg(&file));
+    let cases = [
+        (None, Some("own.cedar")),
+        (
+            Some("@id(\"all\")\npermit (principal, action, resource);\n"),
+            Some("own.cedar:1:1: the policy has no @reason"),
+        ),
+        (Some("@id(\"all\")\n@reason(\"all\")\npermit (principal, action, resource);\n"), None),
+    ];
+    for (policy, mistake) in cases {
+        std::fs::write(&file, &text)?;
+        if let Some(policy) = policy {
+            std::fs::write(&policies, policy)?;
+        }
+        let output = check()?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(
+            output.status.code() == Some(if mistake.is_some() { 2 } else { 0 }),
+            "{policy:?}: {} {said}",
+            output.status
+        );
+        ensure!(said.lines().count() == usize::from(mistake.is_some()), "{policy:?}: {said}");
+        ensure!(mistake.is_none_or(|mistake| said.contains(mistake) && said.contains("policies of orders")), "{said}");
+    }
+    Ok(())
+}
+
+#[test]
 fn a_missing_capability_is_named_with_its_remedy() -> Result<()> {
     let folder = directory::private("config")?;
     let file = folder.path().join("warder.toml");

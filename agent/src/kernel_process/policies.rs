@@ -113,12 +113,6 @@ fn look(paths: &[PathBuf]) -> Seen {
 
 /// Reads and compiles; also returns the number of policies.
 fn read(paths: &[PathBuf]) -> Result<(PolicyTexts, usize)> {
-    let files = policy_files::read(&policy_files::files(paths)?)?;
     // Greater than that of every set before, after a restart as well.
-    let epoch = clock::wall().0 / NANOS_PER_MILLI;
-    let keys = policy_files::read_keys(&files)?;
-    let texts = PolicyTexts { epoch, files, keys };
-    let count = policy_files::compile(&texts)?.policies().count();
-    policy_files::protection(&texts)?;
-    Ok((texts, count))
+    policy_files::load(paths, clock::wall().0 / NANOS_PER_MILLI)
 }
