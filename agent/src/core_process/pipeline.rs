@@ -474,7 +474,7 @@ impl Pipeline {
         self.sessions.on_stop(clock::boot(), &mut self.records);
         self.record(Record { time: clock::wall(), what: What::AgentStopped });
         if let Err(error) = self.writer.settle(clock::wall()) {
-            say_once(&mut self.write_failing, &AppendError::Kept(error));
+            say_once(&mut self.write_failing, AppendError::Kept(error));
         }
     }
 
@@ -512,7 +512,7 @@ impl Pipeline {
             warn_of_disagreement(&record.what);
             if let Err(error) = writer.append(&record) {
                 are_kept &= matches!(error, AppendError::Kept(_));
-                say_once(write_failing, &error);
+                say_once(write_failing, error);
             }
         }
         are_kept
@@ -526,7 +526,7 @@ impl Pipeline {
                 info!("the journal can be written again");
             }
             Ok(()) => {}
-            Err(error) => say_once(&mut self.write_failing, &AppendError::Kept(error)),
+            Err(error) => say_once(&mut self.write_failing, AppendError::Kept(error)),
         }
     }
 
@@ -616,9 +616,14 @@ fn warn_of_disagreement(what: &What) {
 }
 
 /// A file system that is full is reported once, not for every record.
-fn say_once(failing: &mut bool, problem: &AppendError) {
+fn say_once(failing: &mut bool, problem: AppendError) {
     if !*failing {
         *failing = true;
-        error!("the journal cannot be written: {:?}; observation goes on in memory", problem);
+        let problem = anyhow::Error::new(problem);
+        error!(
+            "the journal cannot be written: {problem:#}; until it can, records wait in memory, those beyond {} MiB are lost and \
+             counted, and statements that must be recorded first are refused -> see to the folder's space and rights",
+            store::writer::BUFFER_BYTES_MAX >> 20
+        );
     }
 }
