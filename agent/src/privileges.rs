@@ -15,7 +15,7 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use capture::symbols::{FUNCTIONS, Symbol};
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{Gid, Group, Uid, User};
 
 use crate::config::{Account, Agent};
@@ -85,6 +85,14 @@ fn group(agent: &Agent) -> Result<Gid> {
     })
 }
 
+/// Raises the number of files that this process and those that it starts may open as far as it may: a service manager's usual
+/// 1024, meant for programs that use `select`, would end at five hundred sessions of a worker. Returns what holds.
+pub(crate) fn raise_descriptor_limit() -> Result<u64> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("it cannot be read")?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).context("it cannot be raised")?;
+    Ok(hard)
+}
+
 /// Starts the core with `link` as its standard input.
 pub(crate) fn start_core(account: Identity, link: OwnedFd) -> Result<Child> {
     own_binary(account, "core")
@@ -100,7 +108,7 @@ pub(crate) fn start_worker(account: Identity, link: OwnedFd) -> Result<Child> {
         .stdin(Stdio::from(link))
         .stdout(Stdio::null())
         .spawn()
-        .context("a proxy worker could not be started")
+        .context("its process could not be started")
 }
 
 /// This binary under the unprivileged account; the standard library drops the supplementary groups too.

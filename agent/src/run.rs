@@ -1,17 +1,41 @@
 //! `warder run`: the log, then the kernel process.
 
 use anyhow::Result;
+use tracing::warn;
 
 use crate::config::Config;
-use crate::kernel_process;
+use crate::{kernel_process, privileges};
 
 /// Unless `WARDER_LOG` says otherwise. rmcp tells of each request, and what its client calls itself.
 const LOG: &str = "info,rmcp=off";
 
+/// The client's connection and the hop.
+const DESCRIPTORS_OF_SESSION: u64 = 2;
+/// What a worker opens beside its sessions, with room.
+const DESCRIPTORS_BESIDE: u64 = 128;
+
 /// Runs the agent until it is stopped.
 pub fn run(config: &Config) -> Result<()> {
     start_log();
+    match privileges::raise_descriptor_limit() {
+        Ok(limit) => warn_of_few_descriptors(config, limit),
+        Err(error) => warn!("the limit of open files stays as it is: {error:#}"),
+    }
     kernel_process::run(config)
+}
+
+/// A worker that has no descriptor left leaves further clients waiting in the queue of its listener.
+fn warn_of_few_descriptors(config: &Config, limit: u64) {
+    let has_proxy = config.databases.iter().any(|database| database.guard.is_some());
+    let of_worker = u64::from(config.proxy.sessions_max.div_ceil(config.proxy.workers));
+    let needed = of_worker.saturating_mul(DESCRIPTORS_OF_SESSION).saturating_add(DESCRIPTORS_BESIDE);
+    if has_proxy && limit < needed {
+        warn!(
+            "a process may open {limit} files, which is not enough for [proxy] sessions_max = {}: further clients would wait \
+             -> LimitNOFILE={needed} for the service, or a lower sessions_max",
+            config.proxy.sessions_max
+        );
+    }
 }
 
 /// The log goes to standard error, where a service manager collects it; `WARDER_LOG` filters it.

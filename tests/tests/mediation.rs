@@ -4,6 +4,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use warder_tests::account::Account;
 use warder_tests::directory;
@@ -439,4 +440,19 @@ fn sessions_by_a_plain_listener_take_turns() -> Result<()> {
 #[test]
 fn steered_sessions_take_turns() -> Result<()> {
     check_turns(&Stage::start_steered(&scram())?, Place::Inside, &[])
+}
+
+/// A service manager's soft limit is 1024 open files: with it a worker could have five hundred sessions.
+#[test]
+fn workers_may_open_as_many_files_as_the_hard_limit_says() -> Result<()> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard.min(1024), hard)?;
+    let stage = Stage::start_steered(&scram())?;
+    for worker in stage.workers()? {
+        let limits = std::fs::read_to_string(format!("/proc/{worker}/limits"))?;
+        let line = limits.lines().find(|line| line.starts_with("Max open files")).context("no limit")?;
+        let soft = line.split_whitespace().nth(3).context("no soft limit")?;
+        ensure!(soft == hard.to_string(), "{line}");
+    }
+    Ok(())
 }
