@@ -17,6 +17,7 @@ pub mod scan;
 pub mod session;
 pub mod settings;
 pub mod steering;
+pub mod turns;
 #[cfg(feature = "user")]
 mod user;
 

@@ -66,14 +66,3 @@ pub struct Listening {
     pub reserved: u32,
 }
 const _: () = assert!(size_of::<Listening>() == 48);
-
-/// Value of the map `TURNS`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Turns {
-    /// How many connections were given to a listener; it wraps.
-    pub next: u32,
-    /// How many listeners take turns at each address.
-    pub listeners: u32,
-}
-const _: () = assert!(size_of::<Turns>() == 8);

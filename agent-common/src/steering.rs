@@ -47,6 +47,8 @@ impl Destination {
 pub struct Rule {
     /// A heartbeat that is older (nanoseconds) belongs to a listener that hangs.
     pub heartbeat_limit: u64,
+    /// Makes marks of connection attempts unpredictable from outside.
+    pub seed: u32,
     /// First slot for IPv4; IPv6 has the same ones, [`SLOTS_MAX`] further. Of a guard: the listener's own slot.
     pub first_slot: u32,
     /// Number of slots, at most [`SLOTS_MAX`].
@@ -58,7 +60,7 @@ pub struct Rule {
     /// Key of the map `DIRECT`.
     pub database: u16,
     /// Zero.
-    pub reserved: [u8; 6],
+    pub reserved: u16,
 }
 const _: () = assert!(size_of::<Rule>() == 32);
 

@@ -1,11 +1,12 @@
 //! Plain-data marks for aya's typed maps.
 #![expect(unsafe_code, reason = "aya::Pod is an unsafe marker trait")]
 
-use crate::listener::{TcpListener, Turns, UnixListener};
+use crate::listener::{TcpListener, UnixListener};
 use crate::refusal::{Group, Lease, RefusedDestination};
 use crate::session::Session;
 use crate::settings::ProbeCounts;
 use crate::steering::{Counters, Destination, Rule, Source, Tuple};
+use crate::turns::Turns;
 
 // SAFETY: `repr(C)`, fixed-width integer fields, no padding (size assertions), every bit pattern is valid.
 unsafe impl aya::Pod for TcpListener {}

@@ -1,12 +1,13 @@
 //! Maps and load-time constants. Every map has a bound; what does not fit is counted.
 
 use agent_common::kind;
-use agent_common::listener::{TcpListener, Turns, UnixListener};
+use agent_common::listener::{TcpListener, UnixListener};
 use agent_common::offsets::Offsets;
 use agent_common::refusal::{DESTINATIONS_MAX, GROUPS_MAX, Group, LEASES_MAX, Lease, RefusedDestination, SOURCES_MAX};
 use agent_common::session::{Endpoints, Session};
 use agent_common::settings::{PORT_SET_WORDS, ProbeCounts, Settings, counter};
 use agent_common::steering::Source;
+use agent_common::turns::Turns;
 use aya_ebpf::bindings::{BPF_F_RDONLY_PROG, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};

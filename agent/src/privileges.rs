@@ -88,9 +88,10 @@ fn group(agent: &Agent) -> Result<Gid> {
 /// Raises the number of files that this process and those that it starts may open as far as it may: a service manager's usual
 /// 1024, meant for programs that use `select`, would end at five hundred sessions of a worker. Returns what holds.
 pub(crate) fn raise_descriptor_limit() -> Result<u64> {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("it cannot be read")?;
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).context("it cannot be raised")?;
-    Ok(hard)
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("the limit of open files cannot be read")?;
+    // The kernel refuses a hard limit above `fs.nr_open`, also one that stands.
+    let raised = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    Ok(if raised.is_ok() { hard } else { soft })
 }
 
 /// Starts the core with `link` as its standard input.

@@ -11,16 +11,13 @@ const LOG: &str = "info,rmcp=off";
 
 /// The client's connection and the hop.
 const DESCRIPTORS_OF_SESSION: u64 = 2;
-/// What a worker opens beside its sessions, with room.
-const DESCRIPTORS_BESIDE: u64 = 128;
+/// What a worker opens beside its sessions, listeners of many databases included.
+const DESCRIPTORS_BESIDE: u64 = 512;
 
 /// Runs the agent until it is stopped.
 pub fn run(config: &Config) -> Result<()> {
     start_log();
-    match privileges::raise_descriptor_limit() {
-        Ok(limit) => warn_of_few_descriptors(config, limit),
-        Err(error) => warn!("the limit of open files stays as it is: {error:#}"),
-    }
+    warn_of_few_descriptors(config, privileges::raise_descriptor_limit()?);
     kernel_process::run(config)
 }
 

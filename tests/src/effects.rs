@@ -114,8 +114,14 @@ impl Declared {
             }
             for effect in &statement.effects {
                 match (effect.action, &effect.object) {
-                    // It may be a temporary view: what is behind it is in no snapshot.
-                    (_, Object::Relation(Name { schema: Known::Unknown(UnknownSchema::Changed), .. })) => return None,
+                    // It may be a temporary view, or a view in whatever schema: what is behind it is in no snapshot, or not known.
+                    (
+                        _,
+                        Object::Relation(Name {
+                            schema: Known::Unknown(UnknownSchema::Changed | UnknownSchema::SearchPath),
+                            ..
+                        }),
+                    ) => return None,
                     (Action::Select | Action::CopyOut, Object::Relation(name)) => declared.add(name),
                     (Action::Select | Action::CopyOut | Action::Show | Action::Explain, _) => {}
                     _ => return None,

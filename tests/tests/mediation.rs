@@ -414,7 +414,7 @@ fn a_steered_session_outlives_the_core() -> Result<()> {
     check_another_core(Stage::start_steered(&scram())?, Place::Inside, &[])
 }
 
-/// Sessions that stay open are the workers' in equal parts: one that has more than its part is slower for all of them.
+/// Each worker gets its part of the sessions: one that has more than that is slower for all of them.
 fn check_turns(stage: &Stage, place: Place, environment: &[(&str, &str)]) -> Result<()> {
     let mut sessions = Vec::new();
     for _ in 0..8 {
@@ -422,10 +422,12 @@ fn check_turns(stage: &Stage, place: Place, environment: &[(&str, &str)]) -> Res
         said(&mut psql, "there")?;
         sessions.push(psql);
     }
-    wait::until("four sessions at each of two workers", wait::PATIENCE, || {
+    // The first and the last of them may be in rounds that others have begun and end.
+    wait::until("three sessions at least at each of two workers", wait::PATIENCE, || {
         let metrics = stage.agent.metrics()?;
-        let of = |worker| metric(&metrics, "warder_proxy_sessions", &[worker]);
-        Ok((["worker=\"0\"", "worker=\"1\""].map(of) == [Some(4.0); 2]).then_some(()))
+        let of = |worker| metric(&metrics, "warder_proxy_sessions", &[worker]).unwrap_or_default();
+        let [one, other] = ["worker=\"0\"", "worker=\"1\""].map(of);
+        Ok((one + other == 8.0 && one.min(other) >= 3.0).then_some(()))
     })
 }
 
@@ -433,7 +435,10 @@ fn check_turns(stage: &Stage, place: Place, environment: &[(&str, &str)]) -> Res
 fn sessions_by_a_plain_listener_take_turns() -> Result<()> {
     let port = directory::free_port()?;
     let stage = Stage::start(&StageOptions { guard: vec![format!("listen = [\"127.0.0.1:{port}\"]")], ..scram() })?;
-    stage.wait_listening(port)?;
+    let line = format!(":{port:04X} 00000000:0000 0A");
+    wait::until("a listener of each worker", wait::PATIENCE, || {
+        Ok((std::fs::read_to_string("/proc/net/tcp")?.matches(&line).count() == 2).then_some(()))
+    })?;
     check_turns(&stage, Place::Outside, &[("PGHOST", "127.0.0.1"), ("PGPORT", &port.to_string())])
 }
 
@@ -445,9 +450,11 @@ fn steered_sessions_take_turns() -> Result<()> {
 /// A service manager's soft limit is 1024 open files: with it a worker could have five hundred sessions.
 #[test]
 fn workers_may_open_as_many_files_as_the_hard_limit_says() -> Result<()> {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    setrlimit(Resource::RLIMIT_NOFILE, hard.min(1024), hard)?;
-    let stage = Stage::start_steered(&scram())?;
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard / 2, hard)?;
+    let stage = Stage::start_steered(&scram());
+    setrlimit(Resource::RLIMIT_NOFILE, soft, hard)?;
+    let stage = stage?;
     for worker in stage.workers()? {
         let limits = std::fs::read_to_string(format!("/proc/{worker}/limits"))?;
         let line = limits.lines().find(|line| line.starts_with("Max open files")).context("no limit")?;

@@ -1,6 +1,7 @@
 //! Maps of steering. User space writes all but the counters and the turns.
 
 use agent_common::steering::{Counters, DIRECT_MAX, Destination, EXEMPT_MAX, RULES_MAX, Rule, SLOTS, Source, Tuple};
+use agent_common::turns::Turns;
 use core::cell::UnsafeCell;
 
 use aya_ebpf::EbpfContext;
@@ -24,9 +25,17 @@ pub(crate) static LISTENERS: Sockets = Sockets::with_max_entries(SLOTS);
 #[map]
 pub(crate) static HEARTBEATS: Array<u64> = Array::with_max_entries(SLOTS, BPF_F_MMAPABLE);
 
-/// How many connections each rule has given to a listener, to be divided by their number. Nobody else reads it.
+/// Whose turn it is, for each rule. Nobody else reads it.
 #[map]
-pub(crate) static TURNS: Array<u32> = Array::with_max_entries(RULES_MAX, 0);
+pub(crate) static TURNS: Array<Turns> = Array::with_max_entries(RULES_MAX, 0);
+
+/// What was chosen for the connection attempts of the last moments, at a place that follows from their mark: the mark, and in its
+/// last byte the slot. Nobody else reads it.
+#[map]
+pub(crate) static CHOSEN: Array<u64> = Array::with_max_entries(CHOSEN_PLACES, 0);
+
+/// Places of [`CHOSEN`], a power of two.
+pub(crate) const CHOSEN_PLACES: u32 = 4096;
 
 /// The proxy's hops while they connect.
 #[map]

@@ -619,11 +619,13 @@ fn warn_of_disagreement(what: &What) {
 fn say_once(failing: &mut bool, problem: AppendError) {
     if !*failing {
         *failing = true;
-        let problem = anyhow::Error::new(problem);
+        let problem = match problem {
+            AppendError::Kept(cause) => anyhow::Error::new(cause),
+            dropped @ AppendError::Dropped => dropped.into(),
+        };
         error!(
-            "the journal cannot be written: {problem:#}; until it can, records wait in memory, those beyond {} MiB are lost and \
-             counted, and statements that must be recorded first are refused -> see to the folder's space and rights",
-            store::writer::BUFFER_BYTES_MAX >> 20
+            "the journal cannot be written: {problem:#} -> see to the space and the rights of its folder; it is tried again, and \
+             warder_journal_write_failing is 1 until all of it works"
         );
     }
 }

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use agent_common::listener::Turns;
+use agent_common::turns::Turns;
 use aya::maps::{Array, MapError};
 use aya::programs::{ProgramError, ReusePortSocketFilter};
 
@@ -26,15 +26,15 @@ pub enum TurnsError {
 }
 
 impl Witness {
-    /// From now on connections to the address of this listener, which has `SO_REUSEPORT`, go by turns to the `listeners` that
-    /// share it. Holds for all of them, those that come later included.
+    /// From now on connections to the address of this listener, which has `SO_REUSEPORT`, go by turns to the `workers` that
+    /// listen there. Holds for all of them, those that come later included.
     ///
     /// # Errors
     /// See [`TurnsError`]; then a hash of the client's address and port chooses, as before.
-    pub fn take_turns(&mut self, listener: BorrowedFd<'_>, listeners: u32) -> Result<(), TurnsError> {
+    pub fn take_turns(&mut self, listener: BorrowedFd<'_>, workers: u32) -> Result<(), TurnsError> {
         let mut turns: Array<_, Turns> = self.ebpf.map_mut("TURNS").ok_or(LoadError::Missing("TURNS"))?.try_into()?;
-        if turns.get(&0, 0)?.listeners != listeners {
-            turns.set(0, Turns { next: 0, listeners }, 0)?;
+        if turns.get(&0, 0)?.workers != workers {
+            turns.set(0, Turns { workers, ..Turns::default() }, 0)?;
         }
         let program: &mut ReusePortSocketFilter = named(&mut self.ebpf, PROGRAM)?;
         if program.fd().is_err() {

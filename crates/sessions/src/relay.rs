@@ -56,14 +56,15 @@ pub(crate) struct ProcessChange {
 }
 
 impl Relay {
-    /// Keeps what a process did until it can be told, at most `max` of it; whether something had to be dropped for that. What
-    /// the client itself became is kept longest: however often it forks, it cannot hide that.
+    /// Keeps what a process did until it can be told, at most `max` of it; whether something had to be dropped for that. Which
+    /// programs were executed is kept longest, and of these the client's own: however often it forks, it cannot hide them.
     pub(crate) fn keep(&mut self, change: ProcessChange, max: usize) -> bool {
         self.changes.push(change);
         let is_over = self.changes.len() > max;
         if is_over {
-            let of_others = self.changes.iter().position(|change| !change.is_client || change.change != "exec");
-            self.changes.remove(of_others.unwrap_or_default());
+            let place = |is_least: fn(&ProcessChange) -> bool| self.changes.iter().position(is_least);
+            let least = place(|change| change.change != "exec").or_else(|| place(|change| !change.is_client));
+            self.changes.remove(least.unwrap_or_default());
         }
         is_over
     }

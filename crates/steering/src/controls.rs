@@ -74,7 +74,7 @@ impl Controls {
     }
 
     /// Writes rules and prefixes into new maps. Steering is on.
-    pub(crate) fn write(&mut self, spec: &Spec) -> Result<(), ControlError> {
+    pub(crate) fn write(&mut self, spec: &Spec, seed: u32) -> Result<(), ControlError> {
         if spec.targets.is_empty() {
             return Err(ControlError::NoRules);
         }
@@ -91,12 +91,13 @@ impl Controls {
         }
         let rule = Rule {
             heartbeat_limit: u64::try_from(spec.heartbeat_limit.as_nanos()).unwrap_or(u64::MAX),
+            seed,
             first_slot: 0,
             slots: spec.slots,
             counters: COUNTED,
             flags: flag::ON | flags_of(spec.fail_mode),
             database: spec.database.0,
-            reserved: [0; 6],
+            reserved: 0,
         };
         spec.targets.iter().try_for_each(|target| self.set_rule(target.key(), rule))
     }

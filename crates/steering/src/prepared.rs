@@ -67,7 +67,7 @@ impl Prepared {
         load_into(building.path(), &program_name(), &NAMES)?;
         let program = kernel::pinned(&building.path().join(program_name())).map_err(InstallError::Pins)?;
         let mut controls = Controls::open(building.path())?;
-        controls.write(spec)?;
+        controls.write(spec, seed().map_err(InstallError::Pins)?)?;
         Ok(Self { controls, building, program, root: root.to_owned(), name: spec.name.clone() })
     }
 
@@ -112,4 +112,11 @@ fn is_attached_to(link: BorrowedFd<'_>, namespace: u64) -> bool {
 pub(crate) fn is_name(name: &str) -> bool {
     let good = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     !name.is_empty() && name.len() <= 64 && name.bytes().all(good)
+}
+
+/// Not a secret, only unknown to who connects.
+fn seed() -> io::Result<u32> {
+    let mut bytes = [0; 4];
+    io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;
+    Ok(u32::from_ne_bytes(bytes))
 }

@@ -255,6 +255,22 @@ fn connections_spread() -> Result<()> {
     Ok(())
 }
 
+/// With SYN cookies nothing but the choice itself remembers which listener has sent one.
+#[test]
+fn a_handshake_with_a_cookie_ends_where_it_began() -> Result<()> {
+    let scene = Scene::create()?;
+    namespace::inside(scene.network.inside.file().as_fd(), || {
+        std::fs::write("/proc/sys/net/ipv4/tcp_syncookies", "2")
+    })?;
+    let mut prepared = scene.prepared(&spec(FailMode::Closed))?;
+    let _workers = scene.workers(&mut prepared.controls, 2)?;
+    let _steering = scene.attach(prepared)?;
+    for (place, address) in scene.ways().into_iter().cycle().take(40) {
+        assert_eq!(who(&mut place.connect(address)?)?, PROXY);
+    }
+    Ok(())
+}
+
 /// The original destination is the accepted socket's own address, the client is its peer.
 #[test]
 fn addresses_are_the_clients() -> Result<()> {

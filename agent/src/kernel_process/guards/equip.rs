@@ -77,7 +77,8 @@ impl Guarded {
         let listening = listen_plain(namespace.as_fd(), address)
             .with_context(|| format!("the proxy cannot listen on {address}: is the address taken?"))?;
         if let Err(error) = around.witness.take_turns(listening.socket.as_fd(), around.workers.count()) {
-            warn!("connections to {address} are spread over the workers by chance: {error}");
+            let error = anyhow::Error::new(error);
+            warn!("connections to {address} are spread over the workers by a hash, not evenly: {error:#}");
         }
         around.witness.mark_front(listening.socket.as_fd(), self.database.id)?;
         let message = self.listen_message(ListenerKind::Plain, None);
