@@ -24,8 +24,7 @@ pub fn run(config: &Config) -> Result<()> {
 /// A worker that has no descriptor left leaves further clients waiting in the queue of its listener.
 fn warn_of_few_descriptors(config: &Config, limit: u64) {
     let has_proxy = config.databases.iter().any(|database| database.guard.is_some());
-    let of_worker = u64::from(config.proxy.sessions_max.div_ceil(config.proxy.workers));
-    let needed = of_worker.saturating_mul(DESCRIPTORS_OF_SESSION).saturating_add(DESCRIPTORS_BESIDE);
+    let needed = descriptors_needed(config.proxy.sessions_max, config.proxy.workers);
     if has_proxy && limit < needed {
         warn!(
             "a process may open {limit} files, which is not enough for [proxy] sessions_max = {}: further clients would wait \
@@ -33,6 +32,11 @@ fn warn_of_few_descriptors(config: &Config, limit: u64) {
             config.proxy.sessions_max
         );
     }
+}
+
+/// By a worker that has its share of all sessions.
+fn descriptors_needed(sessions_max: u32, workers: u32) -> u64 {
+    u64::from(sessions_max.div_ceil(workers)) * DESCRIPTORS_OF_SESSION + DESCRIPTORS_BESIDE
 }
 
 /// The log goes to standard error, where a service manager collects it; `WARDER_LOG` filters it.
@@ -46,4 +50,16 @@ pub(crate) fn start_log() {
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_needs_descriptors_for_its_share_rounded_up() {
+        assert_eq!(descriptors_needed(10_000, 2), 10_000 + DESCRIPTORS_BESIDE);
+        assert_eq!(descriptors_needed(10_000, 3), 2 * 3_334 + DESCRIPTORS_BESIDE);
+        assert_eq!(descriptors_needed(1, 32), DESCRIPTORS_OF_SESSION + DESCRIPTORS_BESIDE);
+    }
 }
